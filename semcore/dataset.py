@@ -1,0 +1,237 @@
+"""The dataset folder: pictures, the sentences people wrote about them, and their splits.
+
+    DATA/images/<image_id>.<ext>
+    DATA/metadata.jsonl    one line a picture
+    DATA/dataset.json      name, source, licence, counts, sha256 of metadata.jsonl
+
+Items of direction t2i are pictures (item_id = image_id), items of i2t are sentences
+(item_id = sentence_id).
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from semcore.errors import UnreadableImage, UserError
+from semcore.files import read_json, read_jsonl, read_numbered_jsonl, sha256_of, write_json, write_jsonl
+
+__all__ = [
+    "SPLITS", "Dataset", "ImageRecord", "Sentence", "load_dataset", "is_safe_id", "make_safe_id",
+    "open_image", "verify_image", "read_json", "read_jsonl", "write_json", "write_jsonl", "sha256_of",
+]  # fmt: skip
+
+SPLITS = ("train", "val", "test")
+METADATA = "metadata.jsonl"
+MAX_PIXELS = 89_478_485  # Pillow's own bound; above it a picture is more likely an attack than a photograph
+# `datasets.load_dataset("imagefolder")` takes these words, between delimiters anywhere in a path,
+# for a split's name, and then drops all metadata without a word.
+SPLIT_WORDS = (
+    "training", "train", "validation", "valid", "val", "dev", "testing", "test", "evaluation", "eval",
+)  # fmt: skip
+_SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_WORDS)})(?![a-z])", re.IGNORECASE)
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-]+")
+
+# Our own bound, in `_open`, is stricter and says so once a picture.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence a person wrote about a picture; an item of direction i2t."""
+
+    sentence_id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """A picture and its sentences; an item of direction t2i.
+
+    Attributes:
+        image_id: safe as a file name and in TREC files.
+        file_name: relative to the dataset folder.
+        split: "train", "val" or "test".
+        sentences: what people wrote about it, perhaps nothing.
+        source_file: its name where it came from.
+    """
+
+    image_id: str
+    file_name: str
+    split: str
+    sentences: tuple[Sentence, ...]
+    source_file: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset folder that was read and found whole.
+
+    Attributes:
+        folder: where it lies.
+        name: from dataset.json.
+        images: in the order of metadata.jsonl.
+        fingerprint: sha256 of metadata.jsonl.
+    """
+
+    folder: Path
+    name: str
+    images: list[ImageRecord]
+    fingerprint: str
+
+    def split(self, name: str) -> list[ImageRecord]:
+        """Return the pictures of "train", "val" or "test"."""
+        if name not in SPLITS:
+            raise UserError(f"there is no split {name!r}; choose one of {', '.join(SPLITS)}")
+        return [record for record in self.images if record.split == name]
+
+    def image_path(self, record: ImageRecord) -> Path:
+        """Return where the picture lies."""
+        return self.folder / record.file_name
+
+
+def load_dataset(folder: Path | str) -> Dataset:
+    """Read a dataset folder and check every line of its metadata; pictures are not opened.
+
+    Blank sentences are left out.
+
+    Raises:
+        UserError: the folder is missing or empty, or a line is malformed, repeats an id, holds an
+            unsafe id or points out of the folder (with the file and the line number).
+    """
+    folder = Path(folder)
+    metadata = folder / METADATA
+    if not folder.is_dir():
+        raise UserError(f"there is no dataset folder {folder}; make one with python -m data_prep.from_imagefolder")
+    if not metadata.is_file():
+        raise UserError(f"{folder} is not a dataset folder: it has no {METADATA}; see python -m data_prep.check --help")
+    images = _read_records(metadata)
+    if not images:
+        raise UserError(f"{metadata} is empty; make the dataset again with one of the data_prep commands")
+    about = read_json(folder / "dataset.json") if (folder / "dataset.json").exists() else {}
+    return Dataset(folder, str(about.get("name", folder.resolve().name)), images, sha256_of(metadata))
+
+
+def _read_records(metadata: Path) -> list[ImageRecord]:
+    images: list[ImageRecord] = []
+    seen: dict[tuple[str, str], int] = {}
+    for number, row in read_numbered_jsonl(metadata):
+        try:
+            record = _to_record(row)
+            ids = [("image_id", record.image_id), ("file_name", record.file_name)]
+            for kind, value in ids + [("sentence_id", sentence.sentence_id) for sentence in record.sentences]:
+                first = seen.setdefault((kind, value), number)
+                if first != number or (kind, value) in ids[2:]:
+                    raise ValueError(f"{kind} {value!r} is already used in line {first}")
+        except ValueError as error:
+            raise UserError(f"{metadata}, line {number}: {error}") from None
+        images.append(record)
+    return images
+
+
+def _to_record(row: dict[str, Any]) -> ImageRecord:
+    image_id, file_name, split = (_text(row, key) for key in ("image_id", "file_name", "split"))
+    if not is_safe_id(image_id):
+        raise ValueError(f"image_id {image_id!r} is not safe; use letters, digits, - and _, and no split's name")
+    parts = PurePosixPath(file_name)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise ValueError(f"file_name {file_name!r} leads out of the dataset folder")
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
+    sentences = tuple(_to_sentence(entry) for entry in _list(row, "sentences"))
+    kept = tuple(sentence for sentence in sentences if sentence.text)
+    return ImageRecord(image_id, file_name, split, kept, str(row.get("source_file", file_name)))
+
+
+def _to_sentence(entry: Any) -> Sentence:
+    if not isinstance(entry, dict):
+        raise ValueError(f"a sentence needs sentence_id and text, found {entry!r}")
+    sentence_id = _text(entry, "sentence_id")
+    if any(letter.isspace() for letter in sentence_id):
+        raise ValueError(f"sentence_id {sentence_id!r} holds white space")
+    text = entry.get("text")
+    if not isinstance(text, str):
+        raise ValueError(f"the text of sentence {sentence_id!r} is {text!r}, not text")
+    return Sentence(sentence_id, text.strip())
+
+
+def _text(row: dict[str, Any], key: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{key} is missing" if value is None else f"{key} is {value!r}, not text")
+    return value
+
+
+def _list(row: dict[str, Any], key: str) -> list[Any]:
+    value = row.get(key, [])
+    if not isinstance(value, list):
+        raise ValueError(f"{key} is {value!r}, not a list")
+    return value
+
+
+def is_safe_id(text: str) -> bool:
+    """Tell whether an id is letters, digits, - and _ only, and no tool takes it for a split's name."""
+    return _SAFE_ID.fullmatch(text) is not None and _SPLIT_WORD.search(text) is None
+
+
+def make_safe_id(text: str) -> str:
+    """Return an id of letters, digits, - and _ that no tool takes for a split's name.
+
+    >>> make_safe_id("COCO_val2014_000000000042")
+    'COCO_xval2014_000000000042'
+    """
+    safe = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-") or "x"
+    return _SPLIT_WORD.sub(r"x\1", safe)
+
+
+def open_image(path: Path | str) -> Image.Image:
+    """Return a picture as RGB, turned upright as its EXIF data says.
+
+    Raises:
+        UnreadableImage: missing, empty, truncated, too large or no picture at all.
+    """
+    try:
+        with _open(Path(path)) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+        raise UnreadableImage(_reason(error)) from None
+
+
+def verify_image(path: Path | str) -> str:
+    """Decode a picture as cheaply as finds every truncation, and return its format ("JPEG", ...).
+
+    Raises:
+        UnreadableImage: as `open_image`.
+    """
+    try:
+        with _open(Path(path)) as image:
+            image.draft("RGB", (1, 1))  # JPEG: all bytes are read, but an eighth of the size is computed
+            image.load()
+            return str(image.format)
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+        raise UnreadableImage(_reason(error)) from None
+
+
+def _open(path: Path) -> Image.Image:
+    if path.stat().st_size == 0:
+        raise UnreadableImage("the file is empty")
+    try:
+        image = Image.open(path)
+    except Image.DecompressionBombError:
+        raise UnreadableImage(f"more than {MAX_PIXELS:,} pixels") from None
+    if image.width * image.height > MAX_PIXELS:
+        raise UnreadableImage(f"more than {MAX_PIXELS:,} pixels")
+    return image
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not a picture in a known format"
+    return str(error) or type(error).__name__

@@ -1,0 +1,142 @@
+"""Reading and writing files so that a kill leaves the old one or the new one, never half of one."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from semcore.errors import UserError
+
+DISK_FULL_SENTENCE = "no space left on {where}: free some and run the same command again"
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Tell whether an error means a full disk or a used-up quota, whichever library raised it."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return os.strerror(errno.ENOSPC) in str(error)
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Turn a full disk, or a folder that cannot be written to, into a `UserError` that names the place.
+
+    Raises:
+        UserError: no space left, no permission, or a read-only disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise UserError(DISK_FULL_SENTENCE.format(where=f"the disk of {path}")) from None
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise UserError(f"{path} cannot be written: {error.strerror}; choose another place") from None
+        raise
+
+
+@contextmanager
+def atomic_text(path: Path) -> Iterator[TextIO]:
+    """Open a text file that takes its name only when everything is written.
+
+    Raises:
+        UserError: no space left, or no permission to write there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing_to(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("w", encoding="utf-8") as handle:
+                yield handle
+                handle.flush()
+                os.fsync(handle.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, atomically."""
+    with atomic_text(path) as handle:
+        json.dump(value, handle, ensure_ascii=False, indent=2)
+        handle.write("\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object a line, atomically; `rows` may be a generator."""
+    with atomic_text(path) as handle:
+        for row in rows:
+            handle.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file is missing or is not valid JSON (with the line number).
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(_cannot_read(path, error)) from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the object of every line that is not blank.
+
+    Raises:
+        UserError: the file is missing, or a line is not a JSON object (with its number).
+    """
+    for _, row in read_numbered_jsonl(path):
+        yield row
+
+
+def read_numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number from 1, object) of every line that is not blank; errors as `read_jsonl`."""
+    try:
+        with path.open("rb") as handle:
+            for number, line in enumerate(handle, start=1):
+                if line.strip():
+                    yield number, _parse_line(path, number, line)
+    except OSError as error:
+        raise UserError(_cannot_read(path, error)) from None
+
+
+def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise UserError(f"{path}, line {number}: not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {number}: not valid JSON ({error.msg})") from None
+    if not isinstance(row, dict):
+        raise UserError(f"{path}, line {number}: a JSON object is needed, found {type(row).__name__}")
+    return row
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(_cannot_read(path, error)) from None
+
+
+def _cannot_read(path: Path, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"there is no file {path}"
+    return f"{path} cannot be read: {error.strerror}"

@@ -1,0 +1,15 @@
+"""Which of the processes that a launcher started this one is."""
+
+from __future__ import annotations
+
+import os
+
+
+def is_main_process() -> bool:
+    """Tell whether this process alone prints, locks and writes (rank 0, or no launcher at all)."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def num_processes() -> int:
+    """Return how many processes the launcher started; 1 without a launcher."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
