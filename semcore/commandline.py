@@ -7,29 +7,28 @@ messages are replaced by sentences that say what was found and what to type.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 import sys
-from argparse import ArgumentError
-from collections.abc import Callable, Iterable, Sequence
+from argparse import SUPPRESS, ArgumentError, RawDescriptionHelpFormatter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import yaml
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
+from semcore.configfile import FLAGS_ONLY, read_section, suggestion
 from semcore.errors import UserError
-from semcore.files import DISK_FULL_SENTENCE, is_disk_full
+from semcore.files import DISK_FULL_SENTENCE, is_disk_full, plain_data
 from semcore.processes import is_main_process
 
 S = TypeVar("S")
 
-SECTIONS = ("caption", "identifiers", "train_identifier", "candidates", "train_verifier", "evaluate")
-# Where things lie and whether to run at all: flags of every command, never part of a stage's settings.
-FLAGS_ONLY = ("data", "run", "config", "check")
-
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+
+class _HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
+    """Keep the line breaks of a command's manual."""
 
 
 def run_command(
@@ -46,7 +45,8 @@ def run_command(
     Args:
         main: what the command does.
         settings_type: a dataclass with attribute docstrings; a field that is a dataclass is a
-            section, its fields are given as `--section.key value`.
+            section, its fields are given as `--section.key value`. Help opens with the docstring
+            of the module it stands in.
         section: the top-level section of the `--config` file that fills the dataclass before the
             flags do; `settings_type` then has a field `config: Path | None`.
         positional: fields that may be given without their name, in this order.
@@ -57,11 +57,13 @@ def run_command(
         given = sys.argv[1:] if arguments is None else arguments
         main(parse(settings_type, given, section, positional=positional, program=program))
     except UserError as error:
-        _exit_with(str(error))
+        _exit_with(str(error), 2)
+    except KeyboardInterrupt:
+        _exit_with("interrupted; the same command again goes on from here", 1)
     except Exception as error:
         if not is_disk_full(error):
             raise
-        _exit_with(DISK_FULL_SENTENCE.format(where="the disk"))
+        _exit_with(DISK_FULL_SENTENCE.format(where="the disk"), 2)
 
 
 def parse(
@@ -83,15 +85,17 @@ def parse(
     parser = _make_parser(settings_type, positional, program)
     if wants_help:
         parser.parse_args(["--help"])
-    from_file = _read_section(Path(flags["config"]), section, hints) if section and "config" in flags else {}
+    from_file = read_section(Path(flags["config"]), section, hints) if section and "config" in flags else {}
     base = Namespace()
     for key, value in from_file.items():
         base[key] = value
     try:
         parsed = parser.parse_args([f"--{key}={value}" for key, value in flags.items()], namespace=base)
-        return settings_type(**vars(parser.instantiate(parsed)))
     except ArgumentError as error:
-        raise UserError(_sentence(str(error), hints, flags, from_file, section, positional)) from None
+        places = {key: f"{section}.{key} in {flags.get('config')}" for key in from_file}
+        places |= {key: f"--{key}" for key in flags}
+        raise UserError(_sentence(str(error), hints, places, {**from_file, **flags}, positional)) from None
+    return settings_type(**vars(parser.instantiate(parsed)))
 
 
 def resolved(settings: Any) -> dict[str, Any]:
@@ -99,34 +103,34 @@ def resolved(settings: Any) -> dict[str, Any]:
 
     What says where things lie (`data`, `run`, `config`) or only whether to run (`check`) is left out.
     """
-    return {key: _plain(value) for key, value in dataclasses.asdict(settings).items() if key not in FLAGS_ONLY}
+    return {key: plain_data(value) for key, value in dataclasses.asdict(settings).items() if key not in FLAGS_ONLY}
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def _exit_with(sentence: str) -> None:
+def _exit_with(sentence: str, status: int) -> None:
     if is_main_process():
         sys.stderr.write(f"error: {sentence}\n")
-    sys.exit(2)
+    sys.exit(status)
 
 
 def _make_parser(settings_type: type, positional: Sequence[str], program: str | None) -> ArgumentParser:
     name = program or _program_name()
-    usage = " ".join([name, *(key.upper() for key in positional), "[--option value ...]"])
-    parser = ArgumentParser(exit_on_error=False, prog=name, usage=usage)
-    parser.add_class_arguments(settings_type, as_group=True)
+    parser = ArgumentParser(
+        exit_on_error=False,
+        prog=name,
+        usage=" ".join([name, *(f"[{key.upper()}]" for key in positional), "[--option value ...]"]),
+        description=sys.modules[settings_type.__module__].__doc__,
+        formatter_class=_HelpFormatter,
+    )
+    parser.add_class_arguments(settings_type, as_group=False)
+    for action in parser._actions:
+        if action.dest not in _leaf_hints(settings_type) and action.dest != "help":
+            action.help = SUPPRESS  # jsonargparse also takes a whole section as one option; we do not
     return parser
 
 
 def _program_name() -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return f"python -m {spec.name}" if spec else f"python {sys.argv[0]}"
+    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else f"python {sys.argv[0]}"
 
 
 def _leaf_hints(settings_type: type, prefix: str = "") -> dict[str, Any]:
@@ -161,7 +165,7 @@ def _split_arguments(
         name, equals, value = token[2:].partition("=")
         key = name.replace("-", "_")
         if key not in hints:
-            raise UserError(f"unknown option --{name}{_suggestion(key, hints, '--')}")
+            raise UserError(f"unknown option --{name}{suggestion(key, hints, '--')}")
         flags[key] = value if equals else _take_value(name, hints[key], rest)
     return flags, False
 
@@ -176,74 +180,19 @@ def _take_value(name: str, hint: Any, rest: list[str]) -> str:
     return rest.pop(0)
 
 
-def _read_section(path: Path, section: str, hints: dict[str, Any]) -> dict[str, Any]:
-    """Return the section of a config file as dotted key -> value; a section it lacks is empty."""
-    document = _read_yaml(path)
-    if not isinstance(document, dict):
-        raise UserError(f"{path} has no sections; it needs lines such as '{section}:' with settings below them")
-    allowed = dict.fromkeys((*SECTIONS, section))
-    for name in document:
-        if name not in allowed:
-            raise UserError(f"unknown section {name!r} in {path}{_suggestion(str(name), allowed)}")
-    return _flatten(document.get(section) or {}, hints, path, section)
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"there is no config file {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the config file {path} cannot be read: {error}") from None
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{path}{line}: not valid YAML ({error.problem})") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from None
-
-
-def _flatten(values: Any, hints: dict[str, Any], path: Path, section: str, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(values, dict):
-        raise UserError(f"{section} in {path} holds {values!r}, and needs lines such as 'key: value' below it")
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        key = f"{prefix}{name}"
-        if key in FLAGS_ONLY:
-            raise UserError(f"{key!r} in section {section} of {path} belongs on the command line: --{key}")
-        if key in hints:
-            flat[key] = value
-        elif any(known.startswith(f"{key}.") for known in hints):
-            flat.update(_flatten(value or {}, hints, path, f"{section}.{key}", f"{key}."))
-        else:
-            raise UserError(f"unknown key {key!r} in section {section} of {path}{_suggestion(key, hints)}")
-    return flat
-
-
-def _suggestion(name: str, known: Iterable[str], mark: str = "") -> str:
-    closest = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {mark}{closest[0]}?" if closest else "; see --help for what there is"
-
-
 def _sentence(
-    message: str,
-    hints: dict[str, Any],
-    flags: dict[str, str],
-    from_file: dict[str, Any],
-    section: str | None,
-    positional: Sequence[str],
+    message: str, hints: dict[str, Any], places: dict[str, str], given: dict[str, Any], positional: Sequence[str]
 ) -> str:
-    """Say in our words what jsonargparse refused."""
+    """Say in our words what jsonargparse refused; `places` says where each setting was given."""
     missing = re.search(r"arguments are required: (.*)", message)
     if missing:
-        names = [name if name in positional else f"--{name}" for name in missing[1].split(", ")]
+        names = [key.upper() if key in positional else f"--{key}" for key in missing[1].split(", ")]
         return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} missing; see --help"
     found = re.search(r'Parser key "([^"]+)"', message)
-    if not found or found[1] not in hints:
-        return " ".join(message.split())
-    key = found[1]
-    if key in flags:
-        return f"--{key} takes {_expected(hints[key])}, found {flags[key]!r}"
-    return f"{section}.{key} in {flags.get('config')} takes {_expected(hints[key])}, found {from_file.get(key)!r}"
+    if found and found[1] in given:
+        key = found[1]
+        return f"{places[key]} takes {_expected(hints[key])}, found {given[key]!r}"
+    return " ".join(message.split())
 
 
 def _expected(hint: Any) -> str:
@@ -259,9 +208,5 @@ def _expected(hint: Any) -> str:
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(_expected(choice) for choice in inner)
     if get_origin(hint) in (list, tuple):
-        return f"a list such as [{_example(inner[0])}]"
+        return f"a list such as {'[1, 2]' if inner[0] in (int, float) else '[a, b]'}"
     return f"a value of type {hint}"
-
-
-def _example(hint: Any) -> str:
-    return {int: "1, 2", float: "0.1, 0.2"}.get(hint, "a, b")

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,9 +24,21 @@ from semcore.errors import UnreadableImage, UserError
 from semcore.files import read_json, read_jsonl, read_numbered_jsonl, sha256_of, write_json, write_jsonl
 
 __all__ = [
-    "SPLITS", "Dataset", "ImageRecord", "Sentence", "load_dataset", "is_safe_id", "make_safe_id",
-    "open_image", "verify_image", "read_json", "read_jsonl", "write_json", "write_jsonl", "sha256_of",
-]  # fmt: skip
+    "SPLITS",
+    "Dataset",
+    "ImageRecord",
+    "Sentence",
+    "is_safe_id",
+    "load_dataset",
+    "make_safe_id",
+    "open_image",
+    "read_json",
+    "read_jsonl",
+    "sha256_of",
+    "verify_image",
+    "write_json",
+    "write_jsonl",
+]
 
 SPLITS = ("train", "val", "test")
 METADATA = "metadata.jsonl"
@@ -123,15 +137,20 @@ def _read_records(metadata: Path) -> list[ImageRecord]:
     for number, row in read_numbered_jsonl(metadata):
         try:
             record = _to_record(row)
-            ids = [("image_id", record.image_id), ("file_name", record.file_name)]
-            for kind, value in ids + [("sentence_id", sentence.sentence_id) for sentence in record.sentences]:
-                first = seen.setdefault((kind, value), number)
-                if first != number or (kind, value) in ids[2:]:
-                    raise ValueError(f"{kind} {value!r} is already used in line {first}")
+            _refuse_repeats(record, number, seen)
         except ValueError as error:
             raise UserError(f"{metadata}, line {number}: {error}") from None
         images.append(record)
     return images
+
+
+def _refuse_repeats(record: ImageRecord, number: int, seen: dict[tuple[str, str], int]) -> None:
+    ids = [("image_id", record.image_id), ("file_name", record.file_name)]
+    ids += [("sentence_id", sentence.sentence_id) for sentence in record.sentences]
+    for kind, value in ids:
+        if (kind, value) in seen:
+            raise ValueError(f"{kind} {value!r} is already used in line {seen[kind, value]}")
+        seen[kind, value] = number
 
 
 def _to_record(row: dict[str, Any]) -> ImageRecord:
@@ -190,16 +209,18 @@ def make_safe_id(text: str) -> str:
 
 
 def open_image(path: Path | str) -> Image.Image:
-    """Return a picture as RGB, turned upright as its EXIF data says.
+    """Return a picture as RGB, upright as its EXIF data says, transparent parts white.
 
     Raises:
         UnreadableImage: missing, empty, truncated, too large or no picture at all.
     """
-    try:
-        with _open(Path(path)) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
-        raise UnreadableImage(_reason(error)) from None
+    with _reading(Path(path)) as image:
+        upright = ImageOps.exif_transpose(image)
+        if not upright.has_transparency_data:
+            return upright.convert("RGB")
+        layer = upright.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
 
 
 def verify_image(path: Path | str) -> str:
@@ -208,30 +229,33 @@ def verify_image(path: Path | str) -> str:
     Raises:
         UnreadableImage: as `open_image`.
     """
+    with _reading(Path(path)) as image:
+        image.draft("RGB", (1, 1))  # JPEG: all bytes are read, but an eighth of the size is computed
+        image.load()
+        return str(image.format)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Image.Image]:
+    """Open a picture; whatever goes wrong with it is an `UnreadableImage`."""
     try:
-        with _open(Path(path)) as image:
-            image.draft("RGB", (1, 1))  # JPEG: all bytes are read, but an eighth of the size is computed
-            image.load()
-            return str(image.format)
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+        if path.stat().st_size == 0:
+            raise UnreadableImage("the file is empty")
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UnreadableImage(f"{image.width} x {image.height} is more than {MAX_PIXELS:,} pixels")
+            yield image
+    except UnreadableImage:
+        raise
+    except Exception as error:  # the decoders raise errors of every kind on broken files
         raise UnreadableImage(_reason(error)) from None
 
 
-def _open(path: Path) -> Image.Image:
-    if path.stat().st_size == 0:
-        raise UnreadableImage("the file is empty")
-    try:
-        image = Image.open(path)
-    except Image.DecompressionBombError:
-        raise UnreadableImage(f"more than {MAX_PIXELS:,} pixels") from None
-    if image.width * image.height > MAX_PIXELS:
-        raise UnreadableImage(f"more than {MAX_PIXELS:,} pixels")
-    return image
-
-
-def _reason(error: BaseException) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, Image.UnidentifiedImageError):
         return "not a picture in a known format"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
     return str(error) or type(error).__name__

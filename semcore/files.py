@@ -60,6 +60,15 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
             temporary.unlink(missing_ok=True)
 
 
+def plain_data(value: Any) -> Any:
+    """Return a value as it looks after a round trip through JSON: lists, text keys, paths as text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_data(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_data(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically."""
     with atomic_text(path) as handle:

@@ -1,13 +1,14 @@
 """The run folder: where the stages of one run meet, and what is known of each of them.
 
-    RUN/config.yaml     the settings of every stage, by section
-    RUN/manifest.json   versions, hardware, prompts, and what each stage took
-    RUN/.lock           held while a command works on the run
+RUN/config.yaml     the settings of every stage, by section
+RUN/manifest.json   versions, hardware, prompts, and what each stage took
+RUN/.lock           held while a command works on the run
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +18,9 @@ from typing import Any
 import yaml
 
 from semcore import __version__
+from semcore.configfile import read_yaml
 from semcore.errors import UserError
-from semcore.files import atomic_text, read_json, write_json, writing_to
+from semcore.files import atomic_text, plain_data, read_json, write_json, writing_to
 from semcore.machine import describe_hardware, git_sha, library_versions, peak_memory_bytes
 from semcore.processes import is_main_process, num_processes
 from semcore.stopwatch import Stopwatch
@@ -83,42 +85,38 @@ class RunFolder:
         Raises:
             UserError: the stage was begun with other settings or inputs, and its outputs are there.
         """
-        manifest = self.manifest()
-        entry = manifest.setdefault("stages", {}).get(name)
-        if entry is not None and not self._has_outputs(name, entry):
-            entry = None
-        if entry is not None:
-            self._refuse_changes(name, "setting", entry.get("settings", {}), _plain(settings))
-            self._refuse_changes(name, "input", entry.get("inputs", {}), inputs)
-        else:
-            entry = {"settings": _plain(settings), "inputs": dict(inputs), "seconds": 0.0, "finished": False}
+        manifest = {"prompts": {}, "stages": {}, **self.manifest()}
+        before = manifest["stages"].get(name)
+        entry = self._entry(name, before, plain_data(settings), dict(inputs))
         manifest["stages"][name] = entry
         if data is not None:
             manifest["data"] = str(Path(data).absolute())
-        stage = Stage(self, name, bool(entry["finished"]))
+        stage = Stage(self, name, entry["finished"])
+        if is_main_process():
+            self._write_manifest(manifest if stage.finished else {**manifest, **_surroundings()})
         if is_main_process() and not stage.finished:
-            self._write_manifest({**_surroundings(), **manifest, **_surroundings()})
-            stage.start()
-        elif is_main_process() and data is not None:
-            self._write_manifest(manifest)
+            go_on = before is not None and not before["finished"] and before["settings"] == entry["settings"]
+            stage.start(go_on)
         return stage
 
-    def _has_outputs(self, name: str, entry: dict[str, Any]) -> bool:
-        """Tell whether a stage's record still stands for something on disk."""
+    def _entry(
+        self, name: str, before: dict[str, Any] | None, settings: dict[str, Any], inputs: dict[str, str]
+    ) -> dict[str, Any]:
+        """Return what the manifest is to say of a stage that is opened."""
+        new = {"settings": settings, "inputs": inputs, "finished": False}
         outputs = STAGE_OUTPUTS.get(name, ())
-        there = [(self / output).exists() for output in outputs]
-        return not outputs or (all(there) if entry["finished"] else any(there))
-
-    def _refuse_changes(self, name: str, kind: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-        for key in [*old, *(key for key in new if key not in old)]:
-            before, now = old.get(key), new.get(key)
-            if before == now:
-                continue
-            outputs = " and ".join(str(self / output) for output in STAGE_OUTPUTS.get(name, ()))
-            way_out = "choose another --run" + (f", or delete {outputs} to do the stage again" if outputs else "")
-            if kind == "input":
-                raise UserError(f"{key} has changed since the stage {name} of {self.path} was begun; {way_out}")
-            raise UserError(f"the stage {name} of {self.path} was begun with {key} {before!r}, not {now!r}; {way_out}")
+        there = [output for output in outputs if (self / output).exists()]
+        if before is None or (outputs and not there):
+            return new  # it never came to write anything, or what it wrote was deleted to do it again
+        way_out = "choose another --run"
+        if there:
+            way_out += f", or delete {' and '.join(str(self / output) for output in there)} to do it again"
+        where = f"stage {name} of {self.path}"
+        for key, old, now in _changes(before["settings"], settings):
+            raise UserError(f"{where} was begun with {key} {_shown(old)}, not {_shown(now)}; {way_out}")
+        for key, _, _ in _changes(before["inputs"], inputs):
+            raise UserError(f"{key} has changed since {where} was begun; {way_out}")
+        return {**before, "finished": before["finished"] and set(before["outputs"]) <= set(there)}
 
     def manifest(self) -> dict[str, Any]:
         """Return the content of manifest.json; {} before the first stage."""
@@ -141,8 +139,8 @@ class RunFolder:
     def set_config(self, section: str, settings: dict[str, Any]) -> None:
         """Record a stage's settings as a section of config.yaml."""
         path = self / "config.yaml"
-        document = (yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None) or {}
-        document[section] = _plain(settings)
+        document = (read_yaml(path) if path.exists() else None) or {}
+        document[section] = plain_data(settings)
         if is_main_process():
             with atomic_text(path) as handle:
                 yaml.safe_dump(document, handle, sort_keys=False, allow_unicode=True)
@@ -170,9 +168,9 @@ class Stage:
         self.finished = finished
         self._stopwatch = Stopwatch(run / f".{name}.seconds")
 
-    def start(self) -> None:
-        """Start to count seconds, from where an interrupted attempt stopped."""
-        self._stopwatch.start()
+    def start(self, go_on: bool) -> None:
+        """Start to count seconds, from where an interrupted attempt stopped or from 0."""
+        self._stopwatch.start(go_on)
 
     def finish(self, **measured: Any) -> None:
         """Record the stage as finished, with what was measured.
@@ -191,7 +189,8 @@ class Stage:
                 "peak_memory_bytes": peak_memory_bytes(),
                 "num_processes": num_processes(),
                 "engine": "none",
-                **_plain(measured),
+                **plain_data(measured),
+                "outputs": [output for output in STAGE_OUTPUTS.get(self.name, ()) if (self.run / output).exists()],
                 "finished": True,
             }
         )
@@ -219,10 +218,19 @@ def _surroundings() -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
-    """Return settings as they look after a round trip through JSON."""
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return str(value) if isinstance(value, Path) else value
+def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Return (dotted key, old value, new value) of what differs; a missing value is None."""
+    flat_old, flat_new = _flat(old), _flat(new)
+    pairs = [(key, flat_old.get(key), flat_new.get(key)) for key in {**flat_old, **flat_new}]
+    return [(key, before, now) for key, before, now in pairs if before != now]
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
+from semcore.errors import UserError
 from semcore.files import atomic_text
 
 NOTE_EVERY_S = 5.0
@@ -23,17 +25,20 @@ class Stopwatch:
         self._earlier_s = 0.0
         self._started = 0.0
         self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._keep_noting, daemon=True)
 
-    def start(self) -> None:
-        """Start from the seconds that an interrupted attempt noted."""
-        self._earlier_s = _read_seconds(self._note)
+    def start(self, go_on: bool) -> None:
+        """Start from the seconds that an interrupted attempt noted, or from 0."""
+        self._earlier_s = _read_seconds(self._note) if go_on else 0.0
         self._started = time.monotonic()
-        threading.Thread(target=self._keep_noting, daemon=True).start()
+        self._thread.start()
 
     def stop(self) -> float:
         """Return all seconds and remove the note."""
-        self._stopped.set()
         seconds = self.seconds()
+        self._stopped.set()
+        if self._started:
+            self._thread.join()
         self._note.unlink(missing_ok=True)
         return seconds
 
@@ -43,8 +48,13 @@ class Stopwatch:
 
     def _keep_noting(self) -> None:
         while not self._stopped.wait(NOTE_EVERY_S):
-            with atomic_text(self._note) as handle:
-                handle.write(f"{self.seconds():.3f}")
+            with suppress(UserError):  # a full disk is the job's to report, where it writes its own files
+                _write_seconds(self._note, self.seconds())
+
+
+def _write_seconds(note: Path, seconds: float) -> None:
+    with atomic_text(note) as handle:
+        handle.write(f"{seconds:.3f}")
 
 
 def _read_seconds(note: Path) -> float:
