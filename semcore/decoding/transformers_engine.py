@@ -1,0 +1,80 @@
+"""The same search by Hugging Face `generate`: slower, kept for comparison and as the reference in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from semcore.decoding.index import IdentifierIndex
+from semcore.decoding.result import SearchResult
+
+UNREACHABLE = -1e8
+"""`generate` marks beams that lead nowhere with sums near -1e9; no sum of log-probabilities comes near this."""
+
+
+@torch.inference_mode()
+def generate_with_transformers(
+    model: Any, inputs: Mapping[str, Any], index: IdentifierIndex, num_beams: int = 20
+) -> SearchResult:
+    """Search with `generate(num_beams=..., prefix_allowed_tokens_fn=...)`.
+
+    Args:
+        model: a decoder-only Hugging Face model.
+        inputs: the left-padded keyword arguments of `model(**inputs)`, for Q queries.
+        index: the identifiers; each must end with a token that stands nowhere else, as an end token does.
+        num_beams: width of the beam, and the most sequences a query gets.
+
+    Raises:
+        UserError: an end token also stands inside an identifier, where `generate` would stop.
+    """
+    ends = index.end_tokens()
+    # Without input_ids, `generate` hands the callback, and returns, the new tokens only.
+    prompt_length = inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
+    output = model.generate(
+        **inputs,
+        max_new_tokens=index.max_length,
+        num_beams=num_beams,
+        num_return_sequences=num_beams,
+        do_sample=False,
+        length_penalty=0.0,
+        early_stopping="never",
+        repetition_penalty=1.0,
+        prefix_allowed_tokens_fn=prefix_callback(index, prompt_length, ends),
+        eos_token_id=ends,
+        pad_token_id=ends[0],
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
+    scores = output.sequences_scores.view(-1, num_beams).float().cpu()
+    answers = output.sequences[:, prompt_length:].view(*scores.shape, -1).tolist()
+    return _reachable(answers, scores, set(ends))
+
+
+def prefix_callback(
+    index: IdentifierIndex, prompt_length: int, ends: list[int]
+) -> Callable[[int, torch.Tensor], list[int]]:
+    """Return the `prefix_allowed_tokens_fn` of an index.
+
+    `generate` also asks about beams that have ended or lead nowhere and accepts no empty answer; they get `ends`.
+    """
+
+    def allowed(query: int, tokens: torch.Tensor) -> list[int]:
+        return index.allowed_tokens(tokens[prompt_length:].tolist()) or ends
+
+    return allowed
+
+
+def _reachable(answers: list[list[list[int]]], scores: torch.Tensor, ends: set[int]) -> SearchResult:
+    """Cut each answer behind its end token and drop the beams that lead nowhere, which `generate` ranks last."""
+    counts = (scores > UNREACHABLE).sum(dim=1).tolist()
+    sequences = [
+        [_until_end(answer, ends) for answer in beams[:count]] for beams, count in zip(answers, counts, strict=True)
+    ]
+    return SearchResult(sequences, scores.masked_fill(scores <= UNREACHABLE, -torch.inf))
+
+
+def _until_end(answer: list[int], ends: set[int]) -> tuple[int, ...]:
+    end = next(place for place, token in enumerate(answer) if token in ends)
+    return tuple(answer[: end + 1])
