@@ -1,0 +1,131 @@
+"""Scene graphs: what a scene holds, and how scenes that are nearly alike are drawn on purpose."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+SHAPES = ("circle", "square", "triangle", "star", "heart", "cross", "diamond", "ring", "moon", "arrow")
+COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
+SIZES = ("small", "large")
+PLACES = ("upper left", "upper right", "lower left", "lower right")
+BACKGROUNDS = ("white", "gray", "black", "beige")
+NUM_OBJECTS_WEIGHTS = {2: 0.2, 3: 0.5, 4: 0.3}
+
+# How often the look-alike of a scene differs from it in this way. Sizes and backgrounds are the
+# details people leave out most, so these pairs are the ones a sentence cannot always tell apart.
+LOOK_ALIKE_WEIGHTS = {"size": 0.55, "background": 0.25, "colour": 0.06, "shape": 0.04, "swap": 0.10}
+LOOK_ALIKE_SHARE = 0.38
+
+Pool = Literal["datasets", "pretraining"]
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One object of a scene."""
+
+    size: str
+    colour: str
+    shape: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture's content: objects in the order of their places, and the background."""
+
+    objects: tuple[SceneObject, ...]
+    background: str
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def pool_of(scene: Scene) -> Pool:
+    """Return the pool a scene belongs to, whatever the seed that drew it.
+
+    Half of all possible scenes are kept for the base checkpoint's training and the other half for
+    datasets, so that no dataset of any seed holds a scene the checkpoint has seen.
+    """
+    digest = hashlib.sha256(repr(scene.as_dict()).encode()).digest()
+    return "pretraining" if digest[0] < 128 else "datasets"
+
+
+def draw_scene(rng: random.Random, pool: Pool) -> Scene:
+    """Draw a scene of the pool; no two of its objects share both colour and shape."""
+    while True:
+        num_objects = _choose(rng, NUM_OBJECTS_WEIGHTS)
+        looks = rng.sample([(colour, shape) for colour in COLOURS for shape in SHAPES], num_objects)
+        places = sorted(rng.sample(PLACES, num_objects), key=PLACES.index)
+        objects = tuple(
+            SceneObject(rng.choice(SIZES), colour, shape, place)
+            for (colour, shape), place in zip(looks, places, strict=True)
+        )
+        scene = Scene(objects, rng.choice(BACKGROUNDS))
+        if pool_of(scene) == pool:
+            return scene
+
+
+def draw_look_alike(scene: Scene, rng: random.Random, pool: Pool) -> Scene:
+    """Draw a scene that differs from `scene` in one detail, or in the places of two objects."""
+    while True:
+        alike = _change_one_detail(scene, _choose(rng, LOOK_ALIKE_WEIGHTS), rng)
+        looks = {(item.colour, item.shape) for item in alike.objects}
+        if alike != scene and len(looks) == len(alike.objects) and pool_of(alike) == pool:
+            return alike
+
+
+def draw_scenes(
+    num_scenes: int,
+    rng: random.Random,
+    *,
+    look_alike_share: float = LOOK_ALIKE_SHARE,
+    pool: Pool = "datasets",
+    avoid: Collection[Scene] = (),
+) -> list[Scene]:
+    """Draw different scenes, about `look_alike_share` of them in pairs that are nearly alike.
+
+    Args:
+        num_scenes: how many scenes to draw.
+        rng: the source of chance.
+        look_alike_share: share of the scenes that have a look-alike among the drawn ones.
+        pool: which half of all scenes to draw from.
+        avoid: scenes that may not be drawn, say those of another split.
+    """
+    scenes: dict[Scene, None] = {}
+    while len(scenes) < num_scenes:
+        scene = draw_scene(rng, pool)
+        if scene in avoid:
+            continue
+        scenes.setdefault(scene)
+        # A pair counts twice, so a share s of scenes in pairs takes s / (2 - s) of the draws.
+        if rng.random() < look_alike_share / (2 - look_alike_share):
+            alike = draw_look_alike(scene, rng, pool)
+            if alike not in avoid:
+                scenes.setdefault(alike)
+    drawn = list(scenes)[:num_scenes]
+    rng.shuffle(drawn)
+    return drawn
+
+
+def _change_one_detail(scene: Scene, detail: str, rng: random.Random) -> Scene:
+    objects = list(scene.objects)
+    position = rng.randrange(len(objects))
+    chosen = objects[position]
+    if detail == "background":
+        return replace(scene, background=rng.choice(BACKGROUNDS))
+    if detail == "swap":
+        other = rng.randrange(len(objects))
+        objects[position] = replace(objects[other], place=chosen.place)
+        objects[other] = replace(chosen, place=objects[other].place)
+        return replace(scene, objects=tuple(objects))
+    values = {"size": SIZES, "colour": COLOURS, "shape": SHAPES}[detail]
+    objects[position] = replace(chosen, **{detail: rng.choice(values)})
+    return replace(scene, objects=tuple(objects))
+
+
+def _choose(rng: random.Random, weights: dict):
+    return rng.choices(list(weights), weights=list(weights.values()))[0]

@@ -1,0 +1,237 @@
+"""What the base checkpoint is taught: the lessons, and the order they come in.
+
+Describing a picture is learnt in minutes and judging which of several fits a sentence in hours, so
+judging starts small (two candidates) and every row asks many questions about the same candidates.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset
+
+from data_prep.scenes.drawing import draw
+from data_prep.scenes.graph import Scene, draw_look_alike, draw_scene
+from data_prep.scenes.shared_prefix import Exchange, Row, collate, merge
+from data_prep.scenes.wording import Reading, describe, word_reading, write_sentence, write_sentences
+from semcore.inputs import IMAGE_START, chat_prompt, expand_images, tokenize
+from semcore.prompting import IMAGE, Prompts
+
+LETTERS = "ABCDEFGHIJ"
+LOOK_ALIKES_A_SCENE = 3
+
+
+class ScenePool:
+    """Scenes in families of look-alikes, drawn once: `pixels[i]` is the picture of `scenes[i]`."""
+
+    def __init__(self, num_families: int, seed: int):
+        rng = random.Random(seed)
+        self.scenes: list[Scene] = []
+        for _ in range(num_families):
+            scene = draw_scene(rng, "pretraining")
+            self.scenes.append(scene)
+            self.scenes.extend(draw_look_alike(scene, rng, "pretraining") for _ in range(LOOK_ALIKES_A_SCENE))
+        self.pixels = np.stack([np.asarray(draw(scene, rng)) for scene in self.scenes])
+
+    def draw_candidates(self, num_candidates: int, rng: random.Random) -> list[int]:
+        """Draw different scenes: half of the time all at random, else some of one family among them."""
+        chosen = rng.sample(range(len(self.scenes)), num_candidates)
+        if rng.random() < 0.5:
+            size = LOOK_ALIKES_A_SCENE + 1
+            first = chosen[0] - chosen[0] % size
+            family = [first + offset for offset in range(size)]
+            chosen = list(dict.fromkeys([*rng.sample(family, rng.randint(2, size)), *chosen]))[:num_candidates]
+        rng.shuffle(chosen)
+        return chosen
+
+
+@dataclass(frozen=True)
+class Classroom:
+    """What every lesson needs."""
+
+    tokenizer: Any
+    prompts: Prompts
+    pool: ScenePool
+    num_visual_tokens: int
+
+    def exchange(self, name: str, answer: str, images: Sequence[int] = (), *, end: bool = True, **variables: Any) -> Exchange:
+        text = chat_prompt(self.tokenizer, self.prompts.render(name, **variables))
+        prompt = tokenize(self.tokenizer, expand_images(text, [self.num_visual_tokens] * len(images)))
+        ending = [self.tokenizer.eos_token_id] if end else []
+        return Exchange(prompt, tokenize(self.tokenizer, answer) + ending, tuple(images))
+
+
+def describe_image(room: Classroom, rng: random.Random) -> list[Exchange]:
+    """One image: its description, three sentences, and its keywords."""
+    index = rng.randrange(len(room.pool.scenes))
+    scene = room.pool.scenes[index]
+    written = [
+        room.exchange("sentence_of_image", text, [index], image=IMAGE) for text, _ in write_sentences(scene, 3, rng)
+    ]
+    return [room.exchange("caption", describe(scene), [index], image=IMAGE), *written]
+
+
+def read_sentences(room: Classroom, rng: random.Random) -> list[Exchange]:
+    """Text alone: what a sentence says in plain words, and what sentences are like."""
+    exchanges = []
+    for _ in range(3):
+        text, reading = write_sentence(rng.choice(room.pool.scenes), rng)
+        exchanges.append(room.exchange("read_sentence", list_facts(reading), query=text))
+        exchanges.append(room.exchange("sentence_alone", text))
+    return exchanges
+
+
+def describe_candidate(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
+    """Several images: describe the one with this letter."""
+    chosen = room.pool.draw_candidates(num_candidates, rng)
+    candidates = _image_candidates(room, chosen, rng)
+    exchanges = []
+    for position in rng.sample(range(num_candidates), min(3, num_candidates)):
+        answer = describe(room.pool.scenes[chosen[position]])
+        exchanges.append(
+            room.exchange("describe_candidate", answer, chosen, candidates=candidates, label=LETTERS[position])
+        )
+    return exchanges
+
+
+def pick_image(room: Classroom, rng: random.Random, num_candidates: int, num_questions: int = 10) -> list[Exchange]:
+    """Several images, a sentence: which letter? (the verification of text -> image)"""
+    chosen = room.pool.draw_candidates(num_candidates, rng)
+    candidates = _image_candidates(room, chosen, rng)
+    exchanges = []
+    for _ in range(num_questions):
+        position = rng.randrange(num_candidates)
+        text, _ = write_sentence(room.pool.scenes[chosen[position]], rng)
+        exchanges.append(
+            room.exchange("verify_t2i", LETTERS[position], chosen, end=False, candidates=candidates, query=text)
+        )
+    return exchanges
+
+
+def pick_sentence(room: Classroom, rng: random.Random, num_candidates: int, num_questions: int = 6) -> list[Exchange]:
+    """Several sentences, an image: which letter? (the verification of image -> text)"""
+    chosen = room.pool.draw_candidates(num_candidates, rng)
+    texts = [write_sentence(room.pool.scenes[index], rng) for index in chosen]
+    shown = rng.random() < 0.5
+    candidates = [
+        {"label": letter, "sentence": text, "keywords": _some_words(_reading_words(reading), rng) if shown else ""}
+        for letter, (text, reading) in zip(LETTERS, texts, strict=False)
+    ]
+    positions = [rng.randrange(num_candidates) for _ in range(num_questions)]
+    return [
+        room.exchange("verify_i2t", LETTERS[p], [chosen[p]], end=False, candidates=candidates, image=IMAGE)
+        for p in positions
+    ]
+
+
+def list_facts(reading: Reading) -> str:
+    """Say what a sentence states in the words of the full description."""
+    facts = []
+    for mention in reading.mentions:
+        words = [mention[name] for name in ("size", "colour", "shape") if name in mention]
+        facts.append("a " + " ".join(words) + (f" in the {mention['place']}" if "place" in mention else ""))
+    if reading.relation:
+        facts[:2] = [f"{facts[0]} {reading.relation} of {facts[1]}"]
+    if reading.background:
+        facts.append(f"on a {reading.background} background")
+    return ", ".join(facts) + "."
+
+
+Lesson = Callable[[Classroom, random.Random], list[Exchange]]
+
+
+@dataclass(frozen=True)
+class Term:
+    """A stretch of the training: how many steps, and the lessons with (weight, rows a batch)."""
+
+    num_steps: int
+    lessons: dict[str, tuple[float, int]]
+
+
+def lesson_named(name: str) -> Lesson:
+    """Return the lesson of a name like "describe_image" or "pick_image:4" (four candidates)."""
+    name, _, number = name.partition(":")
+    lessons: dict[str, Callable[..., list[Exchange]]] = {
+        lesson.__name__: lesson
+        for lesson in (describe_image, read_sentences, describe_candidate, pick_image, pick_sentence)
+    }
+    return partial(lessons[name], num_candidates=int(number)) if number else lessons[name]
+
+
+TERMS = (
+    Term(450, {"describe_image": (0.8, 24), "read_sentences": (0.2, 16)}),
+    Term(450, {
+        "describe_image": (0.3, 24), "read_sentences": (0.1, 16), "describe_candidate:3": (0.15, 16),
+        "pick_image:2": (0.3, 12), "pick_sentence:2": (0.15, 16),
+    }),
+    Term(600, {
+        "describe_image": (0.15, 24), "read_sentences": (0.05, 16), "describe_candidate:4": (0.15, 16),
+        "pick_image:4": (0.45, 12), "pick_sentence:4": (0.2, 16),
+    }),
+    Term(2000, {
+        "describe_image": (0.15, 24), "read_sentences": (0.05, 16), "describe_candidate:10": (0.05, 12),
+        "pick_image:10": (0.55, 10), "pick_sentence:10": (0.2, 14),
+    }),
+)  # fmt: skip
+
+
+class Lessons(IterableDataset):
+    """Batches, ready for the model, from `first_step` on; a seed gives the same batches."""
+
+    def __init__(self, room: Classroom, terms: Sequence[Term], seed: int, first_step: int = 0):
+        self.room, self.terms, self.seed, self.first_step = room, terms, seed, first_step
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        step = 0
+        for term in self.terms:
+            for _ in range(term.num_steps):
+                if step >= self.first_step:
+                    yield self.batch(term, random.Random(f"{self.seed} {step}"))
+                step += 1
+
+    def batch(self, term: Term, rng: random.Random) -> dict[str, torch.Tensor]:
+        """Draw one lesson of the term and fill a batch with it."""
+        weights = [weight for weight, _ in term.lessons.values()]
+        name = rng.choices(list(term.lessons), weights=weights)[0]
+        lesson = lesson_named(name)
+        start = self.room.tokenizer.convert_tokens_to_ids(IMAGE_START)
+        rows = [merge(lesson(self.room, rng), start) for _ in range(term.lessons[name][1])]
+        return as_tensors(self.room, rows)
+
+
+def as_tensors(room: Classroom, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+    """Collate rows and add their pixels, scaled as the image processor scales them."""
+    batch = collate(rows, room.tokenizer.pad_token_id)
+    images = [index for row in rows for index in row.images]
+    if images:
+        pixels = torch.from_numpy(room.pool.pixels[images]).permute(0, 3, 1, 2)
+        batch["pixel_values"] = pixels.float() / 127.5 - 1.0
+    return batch
+
+
+def _image_candidates(room: Classroom, chosen: Sequence[int], rng: random.Random) -> list[dict[str, Any]]:
+    shown = rng.random() < 0.5
+    return [
+        {"label": letter, "image": IMAGE, "keywords": _some_words(_scene_words(room.pool.scenes[index]), rng) if shown else ""}
+        for letter, index in zip(LETTERS, chosen, strict=False)
+    ]
+
+
+def _some_words(words: Sequence[str], rng: random.Random) -> str:
+    words = list(dict.fromkeys(words))
+    return " ".join(rng.sample(words, min(4, len(words))))
+
+
+def _scene_words(scene: Scene) -> list[str]:
+    return [word for item in scene.objects for word in (item.colour, item.shape)] + [scene.background]
+
+
+def _reading_words(reading: Reading) -> list[str]:
+    words = [mention[name] for mention in reading.mentions for name in ("colour", "shape") if name in mention]
+    return words + ([reading.background] if reading.background else [])

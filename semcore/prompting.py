@@ -1,0 +1,144 @@
+"""Prompt files -> the text of a user's turn, with a placeholder for every image.
+
+Templates are Jinja files that anyone may edit, so they are run in a sandbox, a misspelt variable is
+an error, and a file that leaves out what the stage needs is refused when it is loaded. Text from
+users, captions or sentences goes in as data: what would be read as a special token is broken up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from semcore.errors import UserError
+from semcore.resources import resource_folder
+
+
+class ImageSlot(str):
+    """The place of an image in a prompt; `semcore.inputs` puts the image's tokens there."""
+
+
+IMAGE = ImageSlot("<image>")
+
+# The variables every template has to use. A list stands for the candidates of a verification.
+_CANDIDATE_IMAGES = [{"label": "label", "image": IMAGE, "keywords": "keywords"}]
+_CANDIDATE_SENTENCES = [{"label": "label", "sentence": "sentence", "keywords": "keywords"}]
+VARIABLES: dict[str, dict[str, Any]] = {
+    "caption": {"image": IMAGE},
+    "identify_t2i": {"query": "query"},
+    "identify_i2t": {"image": IMAGE},
+    "verify_t2i": {"candidates": _CANDIDATE_IMAGES, "query": "query"},
+    "verify_i2t": {"candidates": _CANDIDATE_SENTENCES, "image": IMAGE},
+    "sentence_of_image": {"image": IMAGE},
+    "sentence_alone": {},
+    "read_sentence": {"query": "query"},
+    "describe_candidate": {"candidates": _CANDIDATE_IMAGES, "label": "label"},
+}
+
+
+class Prompts:
+    """The prompt files of one folder, checked.
+
+    Attributes:
+        sha256: file name -> hash of its content, for the manifest.
+    """
+
+    def __init__(self, templates: Mapping[str, jinja2.Template], sha256: Mapping[str, str], special: Collection[str]):
+        self._templates = templates
+        self.sha256 = dict(sha256)
+        self._harmless = make_harmless(special)
+
+    def render(self, name: str, **variables: Any) -> str:
+        """Return the user's turn; `IMAGE` values stay placeholders, all other text is data."""
+        return self._templates[name].render(**_clean(variables, self._harmless)).strip()
+
+
+def load_prompts(folder: Path | None = None, special_tokens: Collection[str] = ()) -> Prompts:
+    """Read and check every prompt file.
+
+    Args:
+        folder: holds one `<name>.jinja` for each of `VARIABLES`; by default `./prompts`, else the
+            files that come with the package.
+        special_tokens: what the tokenizer reads as a token of its own, wherever it stands.
+
+    Raises:
+        UserError: if a file is missing, is not a template, misses a variable or has an unknown one.
+    """
+    folder = Path(folder) if folder else resource_folder("prompts")
+    environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
+    templates, sha256 = {}, {}
+    for name in VARIABLES:
+        path = folder / f"{name}.jinja"
+        try:
+            source = path.read_text(encoding="utf-8")
+            templates[name] = environment.from_string(source)
+        except FileNotFoundError:
+            raise UserError(f"{path}: there is no such prompt file; `semcore init DIR` writes a fresh set") from None
+        except UnicodeDecodeError:
+            raise UserError(f"{path}: the prompt file is not UTF-8 text") from None
+        except jinja2.TemplateSyntaxError as error:
+            raise UserError(f"{path}, line {error.lineno}: {error.message}") from None
+        _check_variables(path, name, templates[name])
+        sha256[path.name] = hashlib.sha256(source.encode()).hexdigest()
+    return Prompts(templates, sha256, special_tokens)
+
+
+def make_harmless(special_tokens: Collection[str]) -> Callable[[str], str]:
+    """Return a function that rewrites text so that no special token can be read in it.
+
+    Runs of white space become one space, and every special token found gets a space after its
+    first character, until none is left.
+    """
+    words = sorted({token for token in (*special_tokens, str(IMAGE)) if len(token) > 1}, key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, words)))
+
+    def harmless(text: str) -> str:
+        text = " ".join(text.split())
+        while pattern.search(text):
+            text = pattern.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
+        return text
+
+    return harmless
+
+
+def _clean(value: Any, harmless: Callable[[str], str]) -> Any:
+    if isinstance(value, ImageSlot):
+        return value
+    if isinstance(value, str):
+        return harmless(value)
+    if isinstance(value, Mapping):
+        return {key: _clean(item, harmless) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(item, harmless) for item in value]
+    return value
+
+
+def _check_variables(path: Path, name: str, template: jinja2.Template) -> None:
+    """Render the template with a mark for every variable and look for the marks."""
+    marks: dict[str, str] = {}
+    probe = _mark(VARIABLES[name], "", marks)
+    known = ", ".join(marks) or "none"
+    try:
+        text = template.render(**probe)
+    except jinja2.UndefinedError as error:
+        raise UserError(f"{path}: {error.message}; its variables are: {known}") from None
+    except (jinja2.TemplateError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: the template cannot be filled in ({error})") from None
+    for variable, mark in marks.items():
+        if mark not in text:
+            raise UserError(f"{path}: the prompt never uses {{{{ {variable} }}}}; its variables are: {known}")
+
+
+def _mark(value: Any, name: str, marks: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _mark(item, f"{name}.{key}" if name else key, marks) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_mark(item, name.removesuffix("s"), marks) for item in value]
+    marks[name] = f"@{len(marks)}@"
+    return marks[name]
