@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 from semcore.errors import UserError
 
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
 DISK_FULL_SENTENCE = "no space left on {where}: free some and run the same command again"
 
 
@@ -35,7 +36,7 @@ def writing_to(path: Path) -> Iterator[None]:
     except OSError as error:
         if is_disk_full(error):
             raise UserError(DISK_FULL_SENTENCE.format(where=f"the disk of {path}")) from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in NOT_WRITABLE:
             raise UserError(f"{path} cannot be written: {error.strerror}; choose another place") from None
         raise
 
@@ -83,20 +84,23 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
             handle.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds one object.
 
     Raises:
-        UserError: the file is missing or is not valid JSON (with the line number).
+        UserError: the file is missing, is not valid JSON (with the line number) or no object.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(_cannot_read(path, error)) from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8 text") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: a JSON object is needed, found {type(content).__name__}")
+    return content
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:

@@ -121,10 +121,7 @@ class RunFolder:
     def manifest(self) -> dict[str, Any]:
         """Return the content of manifest.json; {} before the first stage."""
         path = self / "manifest.json"
-        content = read_json(path) if path.exists() else {}
-        if not isinstance(content, dict):
-            raise UserError(f"{path} is not a manifest; choose another --run")
-        return content
+        return read_json(path) if path.exists() else {}
 
     def _write_manifest(self, manifest: dict[str, Any]) -> None:
         write_json(self / "manifest.json", manifest)

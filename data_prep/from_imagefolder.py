@@ -1,0 +1,202 @@
+"""Make a dataset folder from a tree of image files, with or without sentences about them.
+
+    python -m data_prep.from_imagefolder --images photos/ --out data/photos
+
+Every .jpg, .jpeg, .png, .webp, .bmp, .gif, .tif and .tiff below IMAGES is taken, hidden files apart.
+Splits: the folders IMAGES/train, IMAGES/val (also valid, validation, dev) and IMAGES/test where they
+exist; else a drawing by lot with --val-share and --test-share.
+Sentences, where there are any:
+  - metadata.jsonl in any folder of the tree, a line an image: {"file_name": "relative/to/it.jpg",
+    "text": "one sentence"}, or "sentences": a list of texts or of {"sentence_id", "text"};
+  - otherwise photo.txt beside photo.jpg, one sentence a line.
+If any image has a sentence, images without one are left out; if none has, all are kept, and the folder
+serves as something to search but not to train on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep.importing import IMAGE_SUFFIXES, SourceImage, import_images, inside
+from data_prep.writing import check_limit
+from semcore.commandline import run_command
+from semcore.errors import UserError
+from semcore.files import read_numbered_jsonl
+
+METADATA = "metadata.jsonl"
+SPLIT_FOLDERS = {
+    "train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test",
+}  # fmt: skip
+Sentences = tuple[tuple[str | None, str], ...]
+
+
+@dataclass
+class Settings:
+    images: Path
+    """The folder of images."""
+    out: Path
+    """The dataset folder to make."""
+    val_share: float = 0.1
+    """Share of the images that becomes the val split, where no folders say so."""
+    test_share: float = 0.1
+    """Share of the images that becomes the test split, where no folders say so."""
+    split_seed: int = 0
+    """Seed of the drawing of splits."""
+    copy: bool = False
+    """Copy the images; the default links them."""
+    limit: int | None = None
+    """Import at most so many images, evenly spread over the splits."""
+
+    def __post_init__(self) -> None:
+        check_limit(self.limit)
+        shares = (self.val_share, self.test_share)
+        if not all(0 <= share < 1 for share in shares) or sum(shares) >= 1:
+            raise UserError(
+                "--val-share and --test-share are shares of at least 0 that leave something to train on, "
+                f"found {self.val_share} and {self.test_share}"
+            )
+
+
+def main(settings: Settings) -> None:
+    """Find images, splits and sentences, check and link the images, write the folder."""
+    root = settings.images
+    if not root.is_dir():
+        raise UserError(f"there is no folder of images {root}; check --images")
+    if settings.out.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"--out {settings.out} lies in --images {root}; choose a place outside of it")
+    files = _files_below(root)
+    names = [name for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    if not names:
+        raise UserError(f"there is no image in {root}; looked for {', '.join(IMAGE_SUFFIXES)}")
+    spoken = _sentences(root, files)
+    names = sorted({*names, *spoken})  # what is spoken of but not there is reported as missing
+    splits = _splits(names, settings)
+    images = [SourceImage(root / name, name, splits[name], spoken.get(name, ())) for name in names if name in splits]
+    import_images(
+        settings.out,
+        images,
+        name=settings.out.name,
+        source=str(root.absolute()),
+        licence="as at the source; not stated",
+        request={
+            "command": "from_imagefolder",
+            "images": root.absolute(),
+            "files_sha256": _fingerprint(root, files),
+            "val_share": settings.val_share,
+            "test_share": settings.test_share,
+            "split_seed": settings.split_seed,
+        },
+        copy=settings.copy,
+        limit=settings.limit,
+        keep_without_sentences=not spoken,
+        left_out=[
+            {"file": name, "kind": "outside", "reason": "outside of the folders of the splits"}
+            for name in names
+            if name not in splits
+        ],
+    )
+
+
+def _files_below(root: Path) -> list[str]:
+    """Return the paths of all files, relative to the root, in order, hidden ones left out."""
+    found: list[str] = []
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        relative = Path(folder).relative_to(root)
+        found += [(relative / name).as_posix() for name in files if not name.startswith(".")]
+    return sorted(found)
+
+
+def _splits(names: list[str], settings: Settings) -> dict[str, str]:
+    """Return name -> split; with split folders, what lies outside of them has none."""
+    tops = {name: name.split("/")[0] for name in names if "/" in name}
+    by_folder = {name: SPLIT_FOLDERS[top] for name, top in tops.items() if top in SPLIT_FOLDERS}
+    if by_folder:
+        return by_folder
+    shuffled = list(names)
+    random.Random(settings.split_seed).shuffle(shuffled)
+    num_val = round(settings.val_share * len(names))
+    num_test = round(settings.test_share * len(names))
+    splits = dict.fromkeys(names, "train")
+    splits.update(dict.fromkeys(shuffled[:num_val], "val"))
+    splits.update(dict.fromkeys(shuffled[num_val : num_val + num_test], "test"))
+    return splits
+
+
+def _sentences(root: Path, files: list[str]) -> dict[str, Sentences]:
+    """Return name of the image -> what is said about it, for all images of which something is said."""
+    there = set(files)
+    spoken: dict[str, Sentences] = {}
+    for name in files:
+        if Path(name).suffix.lower() in IMAGE_SUFFIXES:
+            beside = Path(name).with_suffix(".txt").as_posix()
+            if beside in there:
+                spoken[name] = tuple((None, line) for line in _read_lines(root / beside))
+    for name in files:
+        if Path(name).name == METADATA:
+            spoken.update(_read_metadata(root, name))
+    return spoken
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text; save it as UTF-8") from None
+
+
+def _read_metadata(root: Path, name: str) -> dict[str, Sentences]:
+    spoken: dict[str, Sentences] = {}
+    for number, row in read_numbered_jsonl(root / name):
+        try:
+            image = (Path(name).parent / _file_name(row)).as_posix()
+            if image in spoken:
+                raise ValueError(f"repeats file_name {row['file_name']!r}")
+            spoken[image] = _row_sentences(row)
+        except ValueError as error:
+            raise UserError(f"{root / name}, line {number}: {error}") from None
+    return spoken
+
+
+def _file_name(row: dict[str, Any]) -> str:
+    file_name = row.get("file_name")
+    if not isinstance(file_name, str) or not file_name:
+        raise ValueError("has no file_name")
+    if not inside(file_name):
+        raise ValueError(f"file_name {file_name!r} leads out of the folder")
+    return file_name
+
+
+def _row_sentences(row: dict[str, Any]) -> Sentences:
+    given = row.get("sentences", row.get("text", []))
+    entries = [given] if isinstance(given, str) else given
+    if not isinstance(entries, list):
+        raise ValueError(f"needs text or a list of sentences, found {given!r}")
+    return tuple(_sentence(entry) for entry in entries)
+
+
+def _sentence(entry: Any) -> tuple[str | None, str]:
+    if isinstance(entry, str):
+        return None, entry
+    if not isinstance(entry, dict) or not isinstance(entry.get("text"), str):
+        raise ValueError(f"a sentence is a text or holds 'text', found {entry!r}")
+    sentence_id = entry.get("sentence_id")
+    return (None if sentence_id is None else "-".join(str(sentence_id).split())), entry["text"]
+
+
+def _fingerprint(root: Path, files: list[str]) -> str:
+    """Hash the names, sizes and times of the files: a changed tree is another request."""
+    digest = hashlib.sha256()
+    for name in files:
+        status = (root / name).lstat()
+        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    run_command(main, Settings)

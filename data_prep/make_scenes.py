@@ -1,0 +1,163 @@
+"""Draw a dataset of scenes: pictures of a few shapes, five sentences each, some nearly alike.
+
+    python -m data_prep.make_scenes --out data/scenes --train 2000 --val 200 --test 500 --seed 0
+
+The same seed draws the same bytes; no scene is in two splits. Beside the dataset, scenes.jsonl holds
+what each picture shows and what each sentence states, and ceiling.json the best recalls that anyone
+could reach who reads all of it rightly.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from data_prep.scenes.drawing import draw
+from data_prep.scenes.graph import Scene, draw_scenes
+from data_prep.scenes.reader import ceiling
+from data_prep.scenes.wording import Reading, write_sentences
+from data_prep.writing import building, check_limit, finished_before, print_made, spread, write_folder
+from semcore.commandline import run_command
+from semcore.dataset import SPLITS
+from semcore.errors import UserError
+from semcore.files import write_json, write_jsonl, writing_to
+
+NUM_SENTENCES = 5  # as many as MSCOCO and Flickr30K have
+
+
+@dataclass
+class Settings:
+    out: Path
+    """The dataset folder to make."""
+    train: int = 2000
+    """Number of scenes to train on."""
+    val: int = 200
+    """Number of scenes to choose settings on."""
+    test: int = 500
+    """Number of scenes to measure on."""
+    seed: int = 0
+    """Seed of everything that is drawn."""
+    limit: int | None = None
+    """Draw at most so many scenes, evenly spread over the splits."""
+
+    def __post_init__(self) -> None:
+        check_limit(self.limit)
+        for split in SPLITS:
+            if getattr(self, split) < 0:
+                raise UserError(f"--{split} takes a whole number of at least 0, found {getattr(self, split)}")
+        if self.train + self.val + self.test == 0:
+            raise UserError("--train, --val and --test are all 0; ask for at least one scene")
+
+
+@dataclass(frozen=True)
+class DrawnScene:
+    """A scene, where it belongs, and what is said about it."""
+
+    image_id: str
+    split: str
+    scene: Scene
+    sentences: list[tuple[str, Reading]]
+
+
+def main(settings: Settings) -> None:
+    """Draw scenes, sentences and pictures, and compute the ceiling."""
+    counts = {"train": settings.train, "val": settings.val, "test": settings.test}
+    request = {"command": "make_scenes", "counts": counts, "seed": settings.seed, "limit": settings.limit}
+    about = finished_before(settings.out, request)
+    if about is not None:
+        print_made(settings.out, about, already=True)
+        return
+    drawn = draw_dataset(counts, settings.seed, settings.limit)
+    with building(settings.out) as folder:
+        write_jsonl(folder / "scenes.jsonl", map(_scene_row, drawn))
+        ceilings = _ceilings(drawn)
+        write_json(folder / "ceiling.json", ceilings)
+        (folder / "images").mkdir()
+        about = write_folder(
+            folder,
+            _draw_rows(folder, drawn, settings.seed),
+            name=f"scenes-seed{settings.seed}",
+            source=f"drawn by semcore, python -m data_prep.make_scenes --seed {settings.seed}",
+            licence="CC0",
+            request=request,
+            skipped=[],
+        )
+    for split, scores in ceilings.items():
+        print(
+            f"ceiling {split}: R@1 {scores['t2i']['R@1']:.1f} text -> image, {scores['i2t']['R@1']:.1f} image -> text"
+        )
+    print_made(settings.out, about)
+
+
+def draw_dataset(counts: dict[str, int], seed: int, limit: int | None = None) -> list[DrawnScene]:
+    """Draw the scenes of all splits and their sentences; no scene is drawn twice.
+
+    Args:
+        counts: number of scenes of each split.
+        seed: the seed of everything drawn.
+        limit: keep at most so many, evenly spread over the splits.
+
+    Returns:
+        The scenes in the order of their ids, which says nothing about their splits.
+    """
+    rng = random.Random(f"scenes {seed}")
+    seen: set[Scene] = set()
+    placed: list[tuple[str, Scene]] = []
+    for split in SPLITS:
+        scenes = draw_scenes(counts[split], rng, avoid=seen)
+        seen.update(scenes)
+        placed += [(split, scene) for scene in scenes]
+    placed = spread(placed, limit)
+    rng.shuffle(placed)
+    drawn = []
+    for number, (split, scene) in enumerate(placed):
+        image_id = f"scene-{number:06d}"
+        sentences = write_sentences(scene, NUM_SENTENCES, random.Random(f"sentences {seed} {image_id}"))
+        drawn.append(DrawnScene(image_id, split, scene, sentences))
+    return drawn
+
+
+def _draw_rows(folder: Path, drawn: list[DrawnScene], seed: int) -> Iterator[dict[str, Any]]:
+    """Draw each picture and yield its line of metadata.jsonl."""
+    for item in tqdm(drawn, unit="scene"):
+        file_name = f"images/{item.image_id}.png"
+        with writing_to(folder / file_name):
+            draw(item.scene, random.Random(f"picture {seed} {item.image_id}")).save(folder / file_name)
+        yield {
+            "file_name": file_name,
+            "image_id": item.image_id,
+            "split": item.split,
+            "sentences": [
+                {"sentence_id": f"{item.image_id}-{number}", "text": text}
+                for number, (text, _) in enumerate(item.sentences)
+            ],
+            "source_file": f"{item.image_id}.png",
+        }
+
+
+def _scene_row(item: DrawnScene) -> dict[str, Any]:
+    return {
+        "image_id": item.image_id,
+        "scene": item.scene.as_dict(),
+        "readings": [reading.as_dict() for _, reading in item.sentences],
+    }
+
+
+def _ceilings(drawn: list[DrawnScene]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return split -> direction -> recall of the ideal reader, for the splits that are measured on."""
+    ceilings = {}
+    for split in ("val", "test"):
+        members = [item for item in drawn if item.split == split]
+        if members:
+            readings = [[reading for _, reading in item.sentences] for item in members]
+            ceilings[split] = ceiling(readings, [item.scene for item in members])
+    return ceilings
+
+
+if __name__ == "__main__":
+    run_command(main, Settings)

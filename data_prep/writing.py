@@ -1,0 +1,202 @@
+"""Write a dataset folder: all of it or nothing, and a second time only what was not done.
+
+The folder is built as a hidden sibling and takes its name when everything is in it, so a killed
+import leaves no half dataset; the next one clears what it left.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from semcore import __version__
+from semcore.dataset import SPLITS
+from semcore.errors import UserError
+from semcore.files import is_disk_full, plain_data, read_json, sha256_of, write_json, write_jsonl, writing_to
+
+T = TypeVar("T")
+
+METADATA = "metadata.jsonl"
+ABOUT = "dataset.json"
+SKIPPED = "skipped.jsonl"
+NUM_SHOWN = 10
+
+
+def finished_before(out: Path, request: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what dataset.json says if exactly this request is already done, None if OUT is free.
+
+    Args:
+        out: the dataset folder to make.
+        request: what makes its content: the command, its settings, fingerprints of its sources.
+
+    Raises:
+        UserError: OUT holds something else.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    if (out / ABOUT).is_file() and (out / METADATA).is_file():
+        about = read_json(out / ABOUT)
+        if about.get("request") == plain_data(request) and about.get("metadata_sha256") == sha256_of(out / METADATA):
+            return about
+        raise UserError(f"{out} already holds another dataset; choose another --out, or delete {out} first")
+    raise UserError(f"{out} is not empty and is no dataset; choose another --out")
+
+
+@contextmanager
+def building(out: Path) -> Iterator[Path]:
+    """Yield a hidden sibling folder that is renamed to `out` at the end, and removed after an error.
+
+    Raises:
+        UserError: another process makes the same folder, or it cannot be written.
+    """
+    temporary = out.with_name(f".{out.name}.unfinished")
+    with writing_to(out):
+        temporary.mkdir(parents=True, exist_ok=True)
+        handle = os.open(temporary, os.O_RDONLY)
+    try:
+        _claim(handle, temporary, out)
+        for leftover in temporary.iterdir():
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        try:
+            yield temporary
+            with writing_to(out):
+                os.rename(temporary, out)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    finally:
+        os.close(handle)
+
+
+def _claim(handle: int, temporary: Path, out: Path) -> None:
+    """Lock the folder; the lock dies with the process."""
+    busy = UserError(f"another process is making {out}; wait until it is done, or choose another --out")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise busy from None
+    # The other process may have finished, and renamed the folder, between our opening and locking it.
+    if not temporary.exists() or os.fstat(handle).st_ino != temporary.stat().st_ino:
+        raise busy
+
+
+def place_image(source: Path, target: Path, copy: bool) -> None:
+    """Put a picture in its place: a hard link, else a symbolic link, else (or with `copy`) a copy.
+
+    Raises:
+        UserError: no space left on the disk.
+    """
+    with writing_to(target):
+        if copy:
+            shutil.copyfile(source, target)
+            return
+        for link in (os.link, os.symlink, shutil.copyfile):
+            try:
+                link(source.resolve(), target)
+                return
+            except OSError as error:
+                if is_disk_full(error) or link is shutil.copyfile:
+                    raise
+
+
+def write_folder(
+    folder: Path,
+    rows: Iterable[dict[str, Any]],
+    *,
+    name: str,
+    source: str,
+    licence: str,
+    request: dict[str, Any],
+    skipped: list[dict[str, str]],
+) -> dict[str, Any]:
+    """Write metadata.jsonl, skipped.jsonl and dataset.json, and return what the last says.
+
+    Args:
+        folder: the folder from `building`; the pictures are there, or `rows` puts them there.
+        rows: the lines of metadata.jsonl, in their order.
+        name: the dataset's name.
+        source: where it came from.
+        licence: a note on what may be done with it.
+        request: as in `finished_before`.
+        skipped: what was left out so far; `rows` may append to it. Entries: "file", "kind", "reason".
+    """
+    num_images: Counter[str] = Counter()
+    num_sentences: Counter[str] = Counter()
+
+    def counted() -> Iterator[dict[str, Any]]:
+        for row in rows:
+            num_images[row["split"]] += 1
+            num_sentences[row["split"]] += len(row["sentences"])
+            yield row
+
+    write_jsonl(folder / METADATA, counted())
+    if skipped:
+        write_jsonl(folder / SKIPPED, skipped)
+    about = {
+        "name": name,
+        "source": source,
+        "licence": licence,
+        "counts": {split: num_images[split] for split in SPLITS},
+        "sentence_counts": {split: num_sentences[split] for split in SPLITS},
+        "skipped": dict(Counter(entry["kind"] for entry in skipped)),
+        "metadata_sha256": sha256_of(folder / METADATA),
+        "semcore": __version__,
+        "request": plain_data(request),
+    }
+    write_json(folder / ABOUT, about)
+    return about
+
+
+def print_made(out: Path, about: dict[str, Any], *, already: bool = False) -> None:
+    """Print what a command made, what it left out, and the next command."""
+    counts, sentences = about["counts"], about["sentence_counts"]
+    size = f"{sum(counts.values())} images, {sum(sentences.values())} sentences"
+    print(f"{out}{' is already made' if already else ''}: {size}")
+    for split in SPLITS:
+        print(f"  {split:5} {counts[split]:7} images {sentences[split]:8} sentences")
+    if about["skipped"]:
+        print(f"skipped: {_in_words(about['skipped'])}; listed in {out / SKIPPED}")
+    if already:
+        print(f"to make it again, delete {out} first")
+    print(f"next: python -m data_prep.check {out}")
+
+
+def print_skipped(skipped: Sequence[dict[str, str]]) -> None:
+    """Print the first of the entries that were left out."""
+    for entry in skipped[:NUM_SHOWN]:
+        print(f"  {entry['file']}: {entry['reason']}")
+    if len(skipped) > NUM_SHOWN:
+        print(f"  and {len(skipped) - NUM_SHOWN} more")
+
+
+def _in_words(counts: dict[str, int]) -> str:
+    words = {
+        "unreadable": "unreadable images",
+        "no_sentences": "images without sentences",
+        "empty_sentence": "empty sentences",
+        "outside": "images outside of the folders of the splits",
+    }
+    return ", ".join(f"{count} {words.get(kind, kind)}" for kind, count in sorted(counts.items()))
+
+
+def spread(items: Sequence[T], limit: int | None) -> list[T]:
+    """Return at most `limit` of the items, evenly spread, so that every part is represented.
+
+    >>> spread("aaaaaabbbc", 5)
+    ['a', 'a', 'a', 'b', 'b']
+    """
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[position * len(items) // limit] for position in range(limit)]
+
+
+def check_limit(limit: int | None) -> None:
+    """Raise a `UserError` unless the limit is positive or None."""
+    if limit is not None and limit < 1:
+        raise UserError(f"--limit takes a whole number of at least 1, found {limit}")
