@@ -1,0 +1,155 @@
+"""Let a model write a caption of every image (paper, section 3.2.1).
+
+Run as:
+
+    python -m data_prep.caption --data DATA --run RUN --model CHECKPOINT
+    python -m data_prep.caption --data DATA --run RUN --model OpenGVLab/InternVL3-1B-hf --batch-size 16
+    python -m data_prep.caption --data DATA --run RUN --config recipes/configs/scenes.yaml
+
+CHECKPOINT is a folder, an adapter's folder, or a hub id. Writes
+
+    RUN/captions.jsonl        {"image_id", "caption"}, one line an image that has one
+    RUN/captions.stats.json   how many are ok, unreadable, empty and truncated, and which
+
+A killed job goes on where it stopped, and the result is the same. Images that cannot be read are
+counted, listed and left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from semcore.captioning import Caption, caption_images, caption_stats
+from semcore.checkpoint import fingerprint
+from semcore.chunks import in_chunks, remove_work_folder, work_folder
+from semcore.commandline import resolved, run_command
+from semcore.dataset import SPLITS, Dataset, ImageRecord, load_dataset
+from semcore.errors import UserError
+from semcore.files import write_json, write_jsonl
+from semcore.inference import Dtype, load_for_inference
+from semcore.processes import is_main_process
+from semcore.prompting import Prompts, load_prompts
+from semcore.runfolder import RunFolder
+from semcore.settings import at_least, hash_of
+
+
+@dataclass
+class Settings:
+    """How captions are written."""
+
+    data: Path
+    """The dataset folder."""
+    run: Path
+    """The run folder; it is made where there is none."""
+    model: str = ""
+    """The model that writes: a checkpoint folder, an adapter's folder, or a hub id."""
+    config: Path | None = None
+    """A YAML file whose section `caption` is read before the flags."""
+    batch_size: int = 64  # ours: little is gained above it on two cores, and a GPU holds it at one tile an image
+    """Images captioned at once."""
+    max_new_tokens: int = 128  # ours: captions of a sentence or two
+    """A longer caption is cut off, and counted as truncated."""
+    num_beams: int = 1  # ours: greedy; the paper does not say
+    """Beams of the search for a caption; 1 is greedy decoding."""
+    dtype: Dtype = "auto"
+    """Precision: "auto" is bfloat16 where the device multiplies it natively, else float32."""
+    device: str | None = None
+    """Where the model runs ("cpu", "cuda"); by default the fastest device there is."""
+    limit: int | None = None
+    """Caption the first so many images of each split only, for a quick trial."""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "batch_size", "max_new_tokens", "num_beams", "limit")
+        if not self.model:
+            raise UserError("--model is missing: give a checkpoint folder or a hub id")
+
+
+def main(settings: Settings) -> None:
+    """Caption a dataset, or say that it is done."""
+    dataset = load_dataset(settings.data)
+    run = RunFolder(settings.run)
+    prompts = load_prompts()
+    inputs = {
+        "metadata.jsonl": dataset.fingerprint,
+        "the model": fingerprint(settings.model),
+        "caption.jinja": prompts.sha256["caption.jinja"],
+    }
+    with run.lock():
+        stage = run.open_stage("caption", resolved(settings), inputs, dataset.folder)
+        if stage.finished:
+            print(f"caption: already done, see {run / 'captions.jsonl'}")
+            return
+        run.set_config("caption", resolved(settings))
+        run.set_prompts({"caption.jinja": prompts.sha256["caption.jinja"]})
+        captions = caption_dataset(settings, run, dataset, hash_of(resolved(settings), inputs))
+        stats = caption_stats(captions)
+        if is_main_process():
+            write_results(run, dataset, captions, stats)
+            stage.finish(num_images=stats["num_images"])
+            remove_work_folder(run / ".caption")
+            print_summary(run, dataset, stats)
+
+
+def caption_dataset(settings: Settings, run: RunFolder, dataset: Dataset, key: str) -> list[Caption]:
+    """Load the model and caption the images, batch by batch."""
+    records = chosen_records(dataset, settings.limit)
+    checkpoint = load_for_inference(settings.model, dtype=settings.dtype, device=settings.device)
+    prompts: Prompts = load_prompts(special_tokens=checkpoint.special_tokens)
+
+    def caption_batch(batch: list[ImageRecord]) -> list[Caption]:
+        images = {record.image_id: dataset.image_path(record) for record in batch}
+        return caption_images(
+            checkpoint, prompts, images, max_new_tokens=settings.max_new_tokens, num_beams=settings.num_beams
+        )
+
+    result = in_chunks(
+        work_folder(run / ".caption", key),
+        "captions",
+        records,
+        settings.batch_size,
+        caption_batch,
+        progress=is_main_process(),
+        unit="image",
+    )
+    return [Caption(*row) for row in result.rows]
+
+
+def chosen_records(dataset: Dataset, limit: int | None) -> list[ImageRecord]:
+    """Return all images, or the first `limit` of each split."""
+    if limit is None:
+        return dataset.images
+    return [record for split in SPLITS for record in dataset.split(split)[:limit]]
+
+
+def write_results(run: RunFolder, dataset: Dataset, captions: list[Caption], stats: dict) -> None:
+    """Write captions.jsonl and captions.stats.json.
+
+    Raises:
+        UserError: not one image has a caption.
+    """
+    written = [caption for caption in captions if caption.outcome in ("ok", "truncated")]
+    if not written:
+        first = next((f" ({entry['image_id']}: {entry['reason']})" for entry in stats["unreadable_images"]), "")
+        raise UserError(
+            f"none of the {stats['num_images']} images of {dataset.folder} got a caption: "
+            f"{stats['unreadable']} are unreadable{first}, {stats['empty']} captions are empty; "
+            f"check the images with python -m data_prep.check {dataset.folder}"
+        )
+    write_json(run / "captions.stats.json", stats)
+    write_jsonl(run / "captions.jsonl", ({"image_id": c.image_id, "caption": c.text} for c in written))
+
+
+def print_summary(run: RunFolder, dataset: Dataset, stats: dict) -> None:
+    """Say what was done, what was left out, and what comes next."""
+    print(
+        f"caption: {stats['ok'] + stats['truncated']} captions in {run / 'captions.jsonl'}; {stats['truncated']} of "
+        f"them truncated, {stats['empty']} images with an empty one, {stats['unreadable']} images unreadable"
+    )
+    for entry in stats["unreadable_images"][:10]:
+        print(f"caption: left out {entry['image_id']}: {entry['reason']}")
+    print(f"next: python -m data_prep.identifiers --data {dataset.folder} --run {run.path}")
+
+
+if __name__ == "__main__":
+    run_command(main, Settings, "caption")

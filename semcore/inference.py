@@ -1,0 +1,60 @@
+"""Loading a checkpoint to ask it, not to train it: device, precision, adapters merged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from peft import PeftModel
+
+from semcore.checkpoint import Checkpoint, load_checkpoint
+from semcore.errors import UserError
+
+Dtype = Literal["auto", "bfloat16", "float32"]
+
+
+def load_for_inference(name_or_path: str | Path, *, dtype: Dtype = "auto", device: str | None = None) -> Checkpoint:
+    """Load a checkpoint in evaluation mode; an adapter is merged into its base.
+
+    Args:
+        name_or_path: a checkpoint folder, a hub id, or an adapter folder.
+        dtype: "float32", "bfloat16", or "auto" for bfloat16 where the device multiplies it natively.
+        device: "cpu", "cuda", ...; the fastest there is by default.
+
+    Raises:
+        UserError: it cannot be loaded, or there is no such device.
+    """
+    device = device or default_device()
+    _check_device(device)
+    checkpoint = load_checkpoint(name_or_path, dtype=native_dtype(device) if dtype == "auto" else dtype, device=device)
+    if isinstance(checkpoint.model, PeftModel):
+        checkpoint = replace(checkpoint, model=checkpoint.model.merge_and_unload().eval())
+    return checkpoint
+
+
+def default_device() -> str:
+    """Return the fastest device there is."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def native_dtype(device: str) -> Literal["bfloat16", "float32"]:
+    """Return "bfloat16" where the device multiplies it faster than float32, else "float32"."""
+    if torch.device(device).type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bfloat16" if {"avx512_bf16", "amx_bf16"} & _cpu_flags() else "float32"
+
+
+def _cpu_flags() -> set[str]:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return next((set(line.split()) for line in lines if line.startswith("flags")), set())
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"there is no device {device!r} here ({reason}); leave --device out, or give cpu") from None
