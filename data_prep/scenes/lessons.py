@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,20 +66,21 @@ class Classroom:
         return Exchange(prompt, tokenize(self.tokenizer, answer) + ending, tuple(images))
 
 
-def describe_image(room: Classroom, rng: random.Random) -> list[Exchange]:
-    """One image: its description, three sentences, and its keywords."""
+def describe_image(room: Classroom, rng: random.Random, num_sentences: int) -> list[Exchange]:
+    """One image: its description, and some sentences."""
     index = rng.randrange(len(room.pool.scenes))
     scene = room.pool.scenes[index]
     written = [
-        room.exchange("sentence_of_image", text, [index], image=IMAGE) for text, _ in write_sentences(scene, 3, rng)
+        room.exchange("sentence_of_image", text, [index], image=IMAGE)
+        for text, _ in write_sentences(scene, num_sentences, rng)
     ]
     return [room.exchange("caption", describe(scene), [index], image=IMAGE), *written]
 
 
-def read_sentences(room: Classroom, rng: random.Random) -> list[Exchange]:
+def read_sentences(room: Classroom, rng: random.Random, num_sentences: int) -> list[Exchange]:
     """Text alone: what a sentence says in plain words, and what sentences are like."""
     exchanges = []
-    for _ in range(3):
+    for _ in range(num_sentences):
         text, reading = write_sentence(rng.choice(room.pool.scenes), rng)
         exchanges.append(room.exchange("read_sentence", list_facts(reading), query=text))
         exchanges.append(room.exchange("sentence_alone", text))
@@ -143,9 +143,6 @@ def list_facts(reading: Reading) -> str:
     return ", ".join(facts) + "."
 
 
-Lesson = Callable[[Classroom, random.Random], list[Exchange]]
-
-
 @dataclass(frozen=True)
 class Term:
     """A stretch of the training: how many steps, and the lessons with (weight, rows a batch)."""
@@ -154,28 +151,23 @@ class Term:
     lessons: dict[str, tuple[float, int]]
 
 
-def lesson_named(name: str) -> Lesson:
-    """Return the lesson of a name like "describe_image" or "pick_image:4" (four candidates)."""
-    name, _, number = name.partition(":")
-    lessons: dict[str, Callable[..., list[Exchange]]] = {
-        lesson.__name__: lesson
-        for lesson in (describe_image, read_sentences, describe_candidate, pick_image, pick_sentence)
-    }
-    return partial(lessons[name], num_candidates=int(number)) if number else lessons[name]
+LESSONS: dict[str, Callable[[Classroom, random.Random, int], list[Exchange]]] = {
+    lesson.__name__: lesson for lesson in (describe_image, read_sentences, describe_candidate, pick_image, pick_sentence)
+}
 
-
+# A lesson's number is how many sentences, or how many candidates, it has.
 TERMS = (
-    Term(450, {"describe_image": (0.8, 24), "read_sentences": (0.2, 16)}),
+    Term(450, {"describe_image:0": (0.8, 56), "read_sentences:3": (0.2, 12)}),
     Term(450, {
-        "describe_image": (0.3, 24), "read_sentences": (0.1, 16), "describe_candidate:3": (0.15, 16),
+        "describe_image:3": (0.35, 24), "read_sentences:3": (0.05, 12), "describe_candidate:3": (0.15, 16),
         "pick_image:2": (0.3, 12), "pick_sentence:2": (0.15, 16),
     }),
     Term(600, {
-        "describe_image": (0.15, 24), "read_sentences": (0.05, 16), "describe_candidate:4": (0.15, 16),
+        "describe_image:3": (0.15, 24), "read_sentences:3": (0.05, 12), "describe_candidate:4": (0.15, 16),
         "pick_image:4": (0.45, 12), "pick_sentence:4": (0.2, 16),
     }),
     Term(2000, {
-        "describe_image": (0.15, 24), "read_sentences": (0.05, 16), "describe_candidate:10": (0.05, 12),
+        "describe_image:3": (0.15, 24), "read_sentences:3": (0.05, 12), "describe_candidate:10": (0.05, 12),
         "pick_image:10": (0.55, 10), "pick_sentence:10": (0.2, 14),
     }),
 )  # fmt: skip
@@ -199,9 +191,9 @@ class Lessons(IterableDataset):
         """Draw one lesson of the term and fill a batch with it."""
         weights = [weight for weight, _ in term.lessons.values()]
         name = rng.choices(list(term.lessons), weights=weights)[0]
-        lesson = lesson_named(name)
+        kind, _, number = name.partition(":")
         start = self.room.tokenizer.convert_tokens_to_ids(IMAGE_START)
-        rows = [merge(lesson(self.room, rng), start) for _ in range(term.lessons[name][1])]
+        rows = [merge(LESSONS[kind](self.room, rng, int(number)), start) for _ in range(term.lessons[name][1])]
         return as_tensors(self.room, rows)
 
 

@@ -38,8 +38,8 @@ class Row:
 
 def merge(exchanges: Sequence[Exchange], image_start_id: int) -> Row:
     """Merge exchanges into one row; every branch keeps at least the last token of its prompt."""
-    shortest = min(len(exchange.prompt) for exchange in exchanges)
-    shared = len(commonprefix([exchange.prompt[: shortest - 1] for exchange in exchanges]))
+    keys = [_with_images(exchange, image_start_id) for exchange in exchanges]
+    shared = len(commonprefix([key[:-1] for key in keys]))
     prefix = exchanges[0].prompt[:shared]
     num_shared_images = prefix.count(image_start_id)
     row = Row(
@@ -53,6 +53,12 @@ def merge(exchanges: Sequence[Exchange], image_start_id: int) -> Row:
         row.branches.extend([number] * (len(rest) + len(exchange.answer)))
         row.images.extend(exchange.images[num_shared_images:])
     return row
+
+
+def _with_images(exchange: Exchange, image_start_id: int) -> list[tuple[int, Any]]:
+    """The prompt's tokens, each image's first token beside which image it is: others look the same."""
+    images = iter(exchange.images)
+    return [(token, next(images) if token == image_start_id else None) for token in exchange.prompt]
 
 
 def collate(rows: Sequence[Row], pad_token_id: int) -> dict[str, torch.Tensor]:
