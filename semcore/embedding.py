@@ -71,9 +71,11 @@ def embed_tokens(checkpoint: Checkpoint, token_ids: torch.Tensor, images: Sequen
     return embeds
 
 
-def last_hidden(model: Any, **inputs: torch.Tensor) -> torch.Tensor:
-    """Run the model without its output head; return the last layer's states (B, L, H)."""
-    return model.base_model(**inputs, use_cache=False).last_hidden_state
+def last_hidden(model: Any, attention_mask: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
+    """Read left-padded prompts, from `model_inputs`, without the output head; return the last states (B, L, H)."""
+    positions = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
+    decoder = model.get_decoder()
+    return decoder(**inputs, attention_mask=attention_mask, position_ids=positions, use_cache=False).last_hidden_state
 
 
 def batches_by_length(

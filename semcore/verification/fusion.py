@@ -1,0 +1,104 @@
+"""Weighing a verifier against the generator, and turning the sum into a probability: both fitted on val.
+
+Shapes: queries have K candidates each, K may differ; scores are natural log-probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+RIDGE = 1e-3  # keeps the weights finite where every query is ranked rightly
+SMALLEST = 1e-4
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """fused = (weight * generator + (1 - weight) * verifier) / temperature.
+
+    Attributes:
+        weight: the generator's share, 0 to 1.
+        temperature: makes the softmax of the fused scores a probability.
+        coverage: the share of queries, 0 to 1, that have a right item among their candidates.
+    """
+
+    weight: float = 0.5
+    temperature: float = 0.5
+    coverage: float = 1.0
+
+    def fuse(self, generator: Sequence[float], verifier: Sequence[float]) -> Scores:
+        """Return the fused score of each candidate, (K,)."""
+        mixed = self.weight * np.asarray(generator) + (1 - self.weight) * np.asarray(verifier)
+        return mixed / self.temperature
+
+    def confidence(self, fused: Sequence[float] | Scores) -> list[float]:
+        """Return how probable it is that each candidate is the right one, (K,); the rest is "none of them"."""
+        values = np.asarray(fused, dtype=np.float64)
+        shares = np.exp(values - values.max())
+        return (self.coverage * shares / shares.sum()).tolist()
+
+
+def fit_fusion(
+    generator: Sequence[Sequence[float]], verifier: Sequence[Sequence[float]], right: Sequence[Sequence[bool]]
+) -> Fusion:
+    """Fit weight and temperature so that right candidates are as probable as can be.
+
+    A conditional logit with two coefficients: p(candidate) is the softmax of their weighted sum, and the
+    probability of the right candidates together is maximised. With nothing to learn from (every candidate
+    right, or none) the defaults stay.
+
+    Args:
+        generator: the generator's log-probabilities, a row a query.
+        verifier: the verifier's, in the same order; zeros where there is none.
+        right: which candidates are right.
+    """
+    coverage = float(np.mean([any(row) for row in right])) if right else 1.0
+    features, truth, starts = _flatten(generator, verifier, right)
+    if len(starts) == 0:
+        return Fusion(coverage=coverage)
+    start = np.ones(2)
+    fitted = minimize(
+        _loss, start, args=(features, truth, starts), jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * 2
+    ).x
+    total = max(float(fitted.sum()), SMALLEST)
+    return Fusion(float(fitted[0]) / total if total > SMALLEST else 0.5, 1 / total, coverage)
+
+
+def _flatten(
+    generator: Sequence[Sequence[float]], verifier: Sequence[Sequence[float]], right: Sequence[Sequence[bool]]
+) -> tuple[Scores, NDArray[np.bool_], NDArray[np.int64]]:
+    """Return features (candidates, 2), which are right, and where each query begins; only queries that teach."""
+    kept = [number for number, row in enumerate(right) if any(row) and not all(row)]
+    if not kept:
+        return np.empty((0, 2)), np.empty(0, dtype=bool), np.empty(0, dtype=np.int64)
+    features = np.stack(
+        [
+            np.concatenate([np.asarray(scores[number], dtype=np.float64) for number in kept])
+            for scores in (generator, verifier)
+        ],
+        axis=1,
+    )
+    truth = np.concatenate([np.asarray(right[number], dtype=bool) for number in kept])
+    starts = np.concatenate([[0], np.cumsum([len(right[number]) for number in kept])[:-1]]).astype(np.int64)
+    return features, truth, starts
+
+
+def _loss(
+    weights: Scores, features: Scores, truth: NDArray[np.bool_], starts: NDArray[np.int64]
+) -> tuple[float, Scores]:
+    """Return the mean negative log-probability of the right candidates, and its gradient (2,)."""
+    lengths = np.diff(np.append(starts, len(features)))
+    scores = features @ weights
+    scores = scores - np.repeat(np.maximum.reduceat(scores, starts), lengths)
+    shares = np.exp(scores)
+    among_all = shares / np.repeat(np.add.reduceat(shares, starts), lengths)
+    hits = np.maximum(np.add.reduceat(among_all * truth, starts), 1e-300)
+    among_right = among_all * truth / np.repeat(hits, lengths)
+    gradient = features.T @ (among_all - among_right) / len(starts) + 2 * RIDGE * weights
+    return float(-np.log(hits).mean() + RIDGE * weights @ weights), gradient

@@ -1,0 +1,54 @@
+"""Verification by likelihood: log p(sentence | image) - log p(sentence), from a captioner without training.
+
+A sentence that would be written of any image says little about this one; taking its own
+log-probability off leaves what the image adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from semcore.checkpoint import Checkpoint
+from semcore.embedding import make_prompts
+from semcore.inputs import answer_tokens, chat_prompt
+from semcore.prompting import IMAGE, Prompts, make_harmless
+from semcore.verification.answers import Ask, answer_log_probabilities
+
+
+def given_image_log_probabilities(
+    checkpoint: Checkpoint,
+    prompts: Prompts,
+    sentences: Sequence[tuple[str, Sequence[str]]],
+    features: Mapping[str, torch.Tensor],
+) -> list[list[float]]:
+    """Return log p(sentence | image) for some sentences of each image; an image is read once for about a dozen.
+
+    Args:
+        checkpoint: a model that knows the prompt "sentence_of_image".
+        prompts: hold it.
+        sentences: (image id, sentences) of every image.
+        features: the visual features of every image, by its id.
+    """
+    turn = prompts.render("sentence_of_image", image=IMAGE)
+    images = [[features[image_id]] for image_id, _ in sentences]
+    rows = make_prompts(checkpoint, [turn] * len(images), images)
+    answers = _answers(checkpoint, turn, [text for _, texts in sentences for text in texts])
+    asks = [Ask(row, [answers[text] for text in texts]) for row, (_, texts) in zip(rows, sentences, strict=True)]
+    return answer_log_probabilities(checkpoint, asks)
+
+
+def sentence_log_probabilities(checkpoint: Checkpoint, prompts: Prompts, sentences: Sequence[str]) -> list[float]:
+    """Return log p(sentence), without any image."""
+    turn = prompts.render("sentence_alone")
+    answers = _answers(checkpoint, turn, sentences)
+    [row] = make_prompts(checkpoint, [turn])
+    return answer_log_probabilities(checkpoint, [Ask(row, [answers[text] for text in sentences])])[0]
+
+
+def _answers(checkpoint: Checkpoint, turn: str, sentences: Sequence[str]) -> dict[str, list[int]]:
+    """Return the tokens of each sentence as an answer; special tokens in it are broken up."""
+    harmless = make_harmless(checkpoint.special_tokens)
+    prompt = chat_prompt(checkpoint.tokenizer, turn)
+    return {text: answer_tokens(checkpoint.tokenizer, prompt, harmless(text)) for text in dict.fromkeys(sentences)}
