@@ -1,0 +1,80 @@
+"""Scores of a ranking: the field's R@K, rSum and MRR@10, counted on items and never on identifier strings.
+
+R@K is the share of queries with at least one right item among the first K. Information retrieval calls that
+Success@K; TREC's own R@K divides by the number of right items and is another figure (with five sentences an image
+and one of them in the first three, it is 20 % where the field says 100 %).
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import ir_measures
+from ir_measures import RR, Success
+
+CUTOFFS = (1, 5, 10)
+
+Rankings = Mapping[str, Sequence[str]]
+"""query_id -> item ids, best first."""
+
+Judgements = Mapping[str, Collection[str]]
+"""query_id -> the right item ids, at least one a query."""
+
+
+def retrieval_metrics(run: Rankings, qrels: Judgements, num_items: int) -> dict[str, float]:
+    """Score a run against its judgements.
+
+    Args:
+        run: Rankings, best first. A judged query without a ranking counts as a miss.
+        qrels: The right items of every query.
+        num_items: The number of items that were searched, reported beside the scores.
+
+    Returns:
+        "R@1", "R@5" and "R@10" in percent, their sum "rSum", the paper's sum "rSum@5" (R@1 + R@5),
+        "MRR@10" between 0 and 1, "num_queries" and "num_items".
+
+    Raises:
+        ValueError: A query has no right item or no judgement, or a ranking holds an item twice.
+    """
+    _check(run, qrels)
+    measures = [Success @ cutoff for cutoff in CUTOFFS] + [RR @ max(CUTOFFS)]
+    judged = {query: dict.fromkeys(right, 1) for query, right in qrels.items()}
+    scores = ir_measures.calc_aggregate(measures, judged, _descending_scores(run))
+    recall = {f"R@{cutoff}": 100.0 * scores[Success @ cutoff] for cutoff in CUTOFFS}
+    return {
+        **recall,
+        "rSum": sum(recall.values()),
+        "rSum@5": recall["R@1"] + recall["R@5"],
+        "MRR@10": scores[RR @ 10],
+        "num_queries": len(qrels),
+        "num_items": num_items,
+    }
+
+
+def first_right_rank(ranking: Sequence[str], right: Collection[str]) -> int | None:
+    """Return the rank (from 1) of the first right item, None where there is none.
+
+    >>> first_right_rank(["cat", "dog", "owl"], {"dog", "owl"})
+    2
+    """
+    return next((rank for rank, item in enumerate(ranking, start=1) if item in right), None)
+
+
+def first_right_ranks(run: Rankings, qrels: Judgements) -> dict[str, int | None]:
+    """Return the rank of the first right item for every judged query, in the order of the judgements."""
+    return {query: first_right_rank(run.get(query, ()), right) for query, right in qrels.items()}
+
+
+def _descending_scores(run: Rankings) -> dict[str, dict[str, float]]:
+    """Turn ranks into scores, so that no measure meets a tie; what stands below the last cutoff changes nothing."""
+    depth = max(CUTOFFS)
+    return {query: {item: float(depth - i) for i, item in enumerate(items[:depth])} for query, items in run.items()}
+
+
+def _check(run: Rankings, qrels: Judgements) -> None:
+    if not qrels:
+        raise ValueError("no query is judged")
+    if empty := [query for query, right in qrels.items() if not right]:
+        raise ValueError(f"{len(empty)} queries have no right item, the first is {empty[0]!r}")
+    if unjudged := [query for query in run if query not in qrels]:
+        raise ValueError(f"{len(unjudged)} queries of the run are not judged, the first is {unjudged[0]!r}")
+    if doubled := [query for query, items in run.items() if len(set(items)) != len(items)]:
+        raise ValueError(f"{len(doubled)} rankings hold an item twice, the first is that of {doubled[0]!r}")

@@ -1,0 +1,85 @@
+"""The per-query file: what was asked, what is right, what came back, and at which rank the right item stood.
+
+A row of `per_query.jsonl`:
+
+    {"query_id": "12_3", "query": "a red circle above ..." (or the image's file name), "right": ["12"],
+     "generated": [{"item_id": "12", "identifier": "<|cluster_17|>circle", "score": -0.4}, ...],     at most 20
+     "verified": [{"item_id": "12", "score": 3.1}, ...],                                             at most 10
+     "rank_generated": 2, "rank_verified": 1}                                                        null: not found
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from semcore.errors import UserError
+from semcore.evaluation.metrics import first_right_rank
+from semcore.files import read_jsonl, write_jsonl
+
+NUM_GENERATED = 20
+NUM_VERIFIED = 10
+
+_KEYS = {"query_id", "query", "right", "generated", "verified", "rank_generated", "rank_verified"}
+
+
+class GeneratedHit(NamedTuple):
+    """An item as the generator ranked it: its id, the identifier that led to it and the path's log-probability."""
+
+    item_id: str
+    identifier: str
+    score: float
+
+
+def per_query_rows(
+    queries: Mapping[str, str],
+    qrels: Mapping[str, Collection[str]],
+    generated: Mapping[str, Sequence[GeneratedHit]],
+    verified: Mapping[str, Sequence[tuple[str, float]]],
+) -> Iterator[dict[str, Any]]:
+    """Yield one row a judged query, in the order of `qrels`.
+
+    Ranks are counted in the whole rankings; only the lists in the row are cut.
+
+    Args:
+        queries: The text of every query, or the file name of its image.
+        qrels: The right items of every query.
+        generated: The generator's ranking of every query, best first; a query may be absent.
+        verified: (item id, score) after verification, best first; empty where nothing was verified.
+    """
+    for query, right in qrels.items():
+        candidates, judged = generated.get(query, ()), verified.get(query, ())
+        yield {
+            "query_id": query,
+            "query": queries[query],
+            "right": sorted(right),
+            "generated": [hit._asdict() for hit in candidates[:NUM_GENERATED]],
+            "verified": [{"item_id": item, "score": score} for item, score in judged[:NUM_VERIFIED]],
+            "rank_generated": first_right_rank([hit.item_id for hit in candidates], right),
+            "rank_verified": first_right_rank([item for item, _ in judged], right),
+        }
+
+
+def write_per_query(
+    path: Path,
+    queries: Mapping[str, str],
+    qrels: Mapping[str, Collection[str]],
+    generated: Mapping[str, Sequence[GeneratedHit]],
+    verified: Mapping[str, Sequence[tuple[str, float]]],
+) -> None:
+    """Write the rows of `per_query_rows` to `path`, whole or not at all."""
+    write_jsonl(path, per_query_rows(queries, qrels, generated, verified))
+
+
+def read_per_query(path: Path) -> list[dict[str, Any]]:
+    """Read the rows back.
+
+    Raises:
+        UserError: The file is missing, is no JSON, or a row lacks a key.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file; `semcore evaluate` writes it")
+    rows = list(read_jsonl(path))
+    for number, row in enumerate(rows, start=1):
+        if missing := sorted(_KEYS - row.keys()):
+            raise UserError(f"{path}, line {number}: {missing[0]!r} is missing; write it anew with `semcore evaluate`")
+    return rows

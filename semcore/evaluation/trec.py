@@ -1,0 +1,135 @@
+"""TREC run and qrels files, which trec_eval, ir-measures and ranx read.
+
+trec_eval reads scores as 32-bit floats, ignores the rank column and breaks ties by item id. Scores are therefore
+written so that they fall strictly even after that rounding: the file says the same order to everyone.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from semcore.errors import UserError
+from semcore.files import atomic_text
+
+ScoredRun = dict[str, list[tuple[str, float]]]
+"""query_id -> (item id, score), best first."""
+
+
+def write_run(path: Path, run: Mapping[str, Sequence[tuple[str, float]]], tag: str = "semcore") -> None:
+    """Write a run file; a score is lowered by as little as keeps the given order.
+
+    Args:
+        path: Replaced whole, or left as it was.
+        run: (item id, score) of every query, best first.
+        tag: The name of the run, its last column.
+
+    Raises:
+        UserError: An id is empty or has white space in it.
+        ValueError: A score is not finite.
+    """
+    with atomic_text(path) as handle:
+        handle.writelines(_run_lines(run, tag))
+
+
+def read_run(path: Path) -> ScoredRun:
+    """Read a run file in trec_eval's order: by falling score, equal ones by item id from last to first.
+
+    Raises:
+        UserError: The file is missing or a line is no line of a run.
+    """
+    run: ScoredRun = {}
+    for number, (query, _, item, _, score, _) in _columns(path, "query Q0 item rank score tag"):
+        try:
+            run.setdefault(query, []).append((item, float(score)))
+        except ValueError:
+            raise UserError(f"{path}, line {number}: the score {score!r} is no number; {_AGAIN}") from None
+    return {query: sorted(hits, key=lambda hit: (hit[1], hit[0]), reverse=True) for query, hits in run.items()}
+
+
+def rankings(run: Mapping[str, Sequence[tuple[str, float]]]) -> dict[str, list[str]]:
+    """Leave out the scores: query_id -> item ids, best first."""
+    return {query: [item for item, _ in hits] for query, hits in run.items()}
+
+
+def write_qrels(path: Path, qrels: Mapping[str, Collection[str]]) -> None:
+    """Write the right items of every query, sorted within a query.
+
+    Raises:
+        UserError: An id is empty or has white space in it.
+    """
+    lines = (f"{_safe(query)} 0 {_safe(item)} 1\n" for query, right in qrels.items() for item in sorted(right))
+    with atomic_text(path) as handle:
+        handle.writelines(lines)
+
+
+def read_qrels(path: Path) -> dict[str, set[str]]:
+    """Read the right items of every query; items judged 0 or less are left out.
+
+    Raises:
+        UserError: The file is missing or a line is no line of a qrels file.
+    """
+    qrels: dict[str, set[str]] = {}
+    for number, (query, _, item, relevance) in _columns(path, "query 0 item relevance"):
+        try:
+            right = int(relevance) > 0
+        except ValueError:
+            raise UserError(
+                f"{path}, line {number}: the relevance {relevance!r} is no whole number; {_AGAIN}"
+            ) from None
+        if right:
+            qrels.setdefault(query, set()).add(item)
+    return qrels
+
+
+def strictly_decreasing(scores: Iterable[float]) -> list[np.float32]:
+    """Lower scores as little as makes them fall strictly in 32 bits; scores that already do are kept.
+
+    >>> [str(score) for score in strictly_decreasing([-0.5, -0.5, -0.25, -2.0])]
+    ['-0.5', '-0.50000006', '-0.5000001', '-2.0']
+
+    Raises:
+        ValueError: A score is not finite.
+    """
+    result = []
+    bound = np.float32(np.inf)
+    for score in scores:
+        if not abs(score) <= _LARGEST:  # not a number compares as false
+            raise ValueError(f"the score {score} cannot be written to a run file")
+        bound = min(np.float32(score), np.nextafter(bound, np.float32(-np.inf)))
+        result.append(bound)
+    return result
+
+
+_LARGEST = float(np.finfo(np.float32).max)
+_AGAIN = "write it anew with `semcore evaluate`"
+
+
+def _run_lines(run: Mapping[str, Sequence[tuple[str, float]]], tag: str) -> Iterator[str]:
+    for query, hits in run.items():
+        scores = strictly_decreasing(score for _, score in hits)
+        for rank, ((item, _), score) in enumerate(zip(hits, scores, strict=True), start=1):
+            yield f"{_safe(query)} Q0 {_safe(item)} {rank} {score} {_safe(tag)}\n"
+
+
+def _safe(identity: str) -> str:
+    if not identity or any(character.isspace() for character in identity):
+        raise UserError(
+            f"the id {identity!r} is empty or has white space in it, which separates the columns of a TREC file; "
+            "rename it in metadata.jsonl"
+        )
+    return identity
+
+
+def _columns(path: Path, header: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line number and the columns of every line that is not blank."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file; {_AGAIN}") from None
+    for number, line in enumerate(lines, start=1):
+        columns = line.split()
+        if columns and len(columns) != len(header.split()):
+            raise UserError(f"{path}, line {number}: {len(columns)} columns instead of `{header}`; {_AGAIN}")
+        if columns:
+            yield number, columns

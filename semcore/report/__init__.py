@@ -1,0 +1,35 @@
+"""Reads a run folder and writes what people read: report.md, report.html and model cards. Needs no model.
+
+`contents` reads; `tables`, `chart`, `examples` and `pictures` prepare; `view` puts together; `markdown` and `html`
+write.
+"""
+
+from pathlib import Path
+
+from semcore.report.contents import read_run
+from semcore.report.html import write_html
+from semcore.report.markdown import write_markdown
+from semcore.report.view import build_view
+
+__all__ = ["write_report"]
+
+
+def write_report(
+    folder: Path, *, data: Path | None = None, num_per_outcome: int = 2, seed: int = 0
+) -> tuple[Path, Path]:
+    """Write report.md and report.html of an evaluated run into its folder.
+
+    Args:
+        folder: The run folder; only its files are read, and the dataset for sentences and pictures.
+        data: Where the dataset is now; by default where the run's manifest says it was.
+        num_per_outcome: Examples a direction for each way a query can end (found, put right, lost, ...).
+        seed: Seeds the intervals, the tests and the choice of examples.
+
+    Returns:
+        The paths of report.md and report.html.
+
+    Raises:
+        UserError: The run has not been evaluated, its files do not belong together, or there is no space to write.
+    """
+    view = build_view(read_run(folder, data), num_per_outcome=num_per_outcome, seed=seed)
+    return write_markdown(view, folder), write_html(view, folder)

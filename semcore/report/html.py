@@ -1,0 +1,23 @@
+"""report.html: one file that needs nothing else, pictures and style inside."""
+
+from pathlib import Path
+
+from semcore.files import atomic_text
+from semcore.report.chart import HEIGHT, WIDTH, height_of
+from semcore.report.rendering import html_template
+from semcore.report.tables import COLUMNS
+from semcore.report.view import ReportView
+
+
+def write_html(view: ReportView, folder: Path) -> Path:
+    """Write report.html, whose policy forbids scripts and anything from outside the file.
+
+    Returns:
+        The path of report.html.
+    """
+    axis = [(percent, height_of(percent)) for percent in (0, 25, 50, 75, 100)]
+    template = html_template("report.html.jinja")
+    path = folder / "report.html"
+    with atomic_text(path) as handle:
+        handle.write(template.render(view=view, columns=COLUMNS, axis=axis, width=WIDTH, height=HEIGHT))
+    return path

@@ -1,0 +1,47 @@
+"""report.md: what GitHub and editors show, with small pictures in a folder beside it."""
+
+import os
+from pathlib import Path
+
+from semcore.files import atomic_text, writing_to
+from semcore.report.pictures import Picture
+from semcore.report.rendering import markdown_template
+from semcore.report.tables import COLUMNS
+from semcore.report.view import ReportView, shown_items
+
+IMAGE_FOLDER = "report_images"
+
+
+def write_markdown(view: ReportView, folder: Path) -> Path:
+    """Write report.md and the pictures it links to; pictures of an earlier report are removed.
+
+    Returns:
+        The path of report.md.
+    """
+    names = _write_pictures(view, folder / IMAGE_FOLDER)
+    links = {image_id: f"{IMAGE_FOLDER}/{name}" for image_id, name in names.items()}
+    path = folder / "report.md"
+    with atomic_text(path) as handle:
+        handle.write(markdown_template("report.md.jinja").render(view=view, columns=COLUMNS, links=links))
+    for file in (folder / IMAGE_FOLDER).glob("*"):
+        if file.name not in names.values():
+            file.unlink()
+    return path
+
+
+def _write_pictures(view: ReportView, folder: Path) -> dict[str, str]:
+    """Write every picture once and return image_id -> file name."""
+    names = {}
+    for item in shown_items(view):
+        if item.picture and item.item_id not in names:
+            names[item.item_id] = f"{item.item_id}.{item.picture.kind}"
+            _write_picture(item.picture, folder / names[item.item_id])
+    return names
+
+
+def _write_picture(picture: Picture, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with writing_to(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(picture.data)
+        os.replace(temporary, path)

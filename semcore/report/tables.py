@@ -1,0 +1,153 @@
+"""The numbers of a run as rows of tables, with intervals and with sentences that say what they mean."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from semcore.evaluation.metrics import CUTOFFS
+from semcore.evaluation.statistics import Interval, bootstrap_interval, hits, paired_randomisation_test
+
+COLUMNS = ("R@1", "R@5", "R@10", "rSum@5", "rSum", "MRR@10")
+
+_STAGES = {
+    "generated": "the order in which constrained beam search found the items",
+    "verified": "the shortlist put in order by the verifier",
+}
+_ABLATIONS = {
+    "without_trie": "the model writes freely; a text that is nobody's identifier finds nothing",
+    "without_verification": "an arbitrary unique suffix decides between items that share an identifier",
+}
+
+
+class ScoreRow(NamedTuple):
+    """One row of a score table; a column that is not known is left out of `scores` and `intervals`."""
+
+    name: str
+    meaning: str
+    scores: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+
+
+class StageRow(NamedTuple):
+    """What one stage of the run cost; None where the manifest does not say."""
+
+    name: str
+    seconds: float | None
+    peak_memory_bytes: int | None
+    num_processes: int | None
+    engine: str
+    loss: str
+
+
+def score_rows(
+    metrics: Mapping[str, Any], direction: str, rows: Sequence[Mapping[str, Any]], seed: int
+) -> list[ScoreRow]:
+    """Build the table of one direction: generated, verified, ceiling and ablations, as far as they are known.
+
+    Args:
+        metrics: metrics.json.
+        direction: "t2i" or "i2t".
+        rows: The direction's per-query rows, from which the 95 % intervals are drawn.
+        seed: Seeds the bootstrap.
+    """
+    table = [
+        ScoreRow(stage, _STAGES[stage], metrics[direction][stage], _intervals(rows, stage, seed))
+        for stage in _STAGES
+        if stage in metrics[direction]
+    ]
+    if (ceiling := metrics.get("ceiling", {}).get(direction)) is not None:
+        table.append(ScoreRow("ceiling", "a reader that makes no mistake", {"R@1": ceiling}, {}))
+    for name, scores in metrics.get("ablations", {}).items():
+        if direction in scores:
+            table.append(ScoreRow(name.replace("_", " "), _ABLATIONS.get(name, ""), scores[direction], {}))
+    return table
+
+
+def verifier_rows(metrics: Mapping[str, Any], direction: str) -> list[ScoreRow]:
+    """Build the comparison of the verifiers in one direction, empty where metrics.json holds none."""
+    verifiers = metrics.get("verifiers", {})
+    return [ScoreRow(name, "", scores[direction], {}) for name, scores in verifiers.items() if direction in scores]
+
+
+def findings(metrics: Mapping[str, Any], direction: str, rows: Sequence[Mapping[str, Any]], seed: int) -> list[str]:
+    """Say in sentences what verification changed and how far the ceiling is."""
+    scores = metrics[direction]
+    sentences = []
+    if "generated" in scores and "verified" in scores:
+        sentences.append(_gain(scores["generated"], scores["verified"], rows, seed))
+    ceiling = metrics.get("ceiling", {}).get(direction)
+    if ceiling and "verified" in scores:
+        share = 100 * scores["verified"]["R@1"] / ceiling
+        sentences.append(
+            f"A reader that makes no mistake reaches R@1 {ceiling:.1f}; this run stands at {share:.0f} % of it."
+        )
+    return sentences
+
+
+def stage_rows(manifest: Mapping[str, Any]) -> list[StageRow]:
+    """Build the table of what every stage cost, in the order in which they ran, and "all" of them together."""
+    rows = [
+        StageRow(
+            name,
+            stage.get("seconds"),
+            stage.get("peak_memory_bytes"),
+            stage.get("num_processes"),
+            _engine(stage),
+            _loss(stage),
+        )
+        for name, stage in manifest.get("stages", {}).items()
+    ]
+    seconds = [row.seconds for row in rows if row.seconds is not None]
+    memory = [row.peak_memory_bytes for row in rows if row.peak_memory_bytes is not None]
+    return [*rows, StageRow("all", sum(seconds), max(memory, default=None), None, "", "")] if rows else []
+
+
+def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Flatten nested mappings for a two-column table: {"a": {"b": 1}} -> {"a b": "1"}; empty values are left out."""
+    pairs: dict[str, str] = {}
+    for key, value in nested.items():
+        name = f"{prefix} {key}".strip()
+        if isinstance(value, Mapping):
+            pairs.update(flat(value, name))
+        elif value not in (None, "", []):
+            pairs[name] = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return pairs
+
+
+def _intervals(rows: Sequence[Mapping[str, Any]], stage: str, seed: int) -> dict[str, Interval]:
+    ranks = [row[f"rank_{stage}"] for row in rows]
+    return {
+        f"R@{cutoff}": bootstrap_interval(hits(ranks, cutoff), groups=_groups(rows), seed=seed) for cutoff in CUTOFFS
+    }
+
+
+def _groups(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Queries with the same right items belong together: the sentences of one image."""
+    return [tuple(row["right"]) for row in rows]
+
+
+def _gain(
+    generated: Mapping[str, float], verified: Mapping[str, float], rows: Sequence[Mapping[str, Any]], seed: int
+) -> str:
+    before, after = (hits([row[f"rank_{stage}"] for row in rows], 1) for stage in _STAGES)
+    test = paired_randomisation_test(before, after, groups=_groups(rows), seed=seed)
+    chance = "p below 0.001" if test.p_value < 0.001 else f"p = {test.p_value:.3f}"
+    sentence = (
+        f"Verification moves R@1 from {generated['R@1']:.1f} to {verified['R@1']:.1f} "
+        f"({test.difference:+.1f} points; {chance} in a paired randomisation test)"
+    )
+    distance = generated["R@10"] - generated["R@1"]
+    if distance > 0 and test.difference > 0:
+        sentence += f" and closes {100 * test.difference / distance:.0f} % of the distance to the generator's R@10"
+    return sentence + "."
+
+
+def _engine(stage: Mapping[str, Any]) -> str:
+    engine = str(stage.get("engine", ""))
+    return f"{engine}, ZeRO-{stage['zero_stage']}" if stage.get("zero_stage") else engine
+
+
+def _loss(stage: Mapping[str, Any]) -> str:
+    if "loss_first" not in stage or "loss_last" not in stage:
+        return ""
+    steps = f" in {stage['steps']:,} steps" if "steps" in stage else ""
+    return f"{stage['loss_first']:.3f} → {stage['loss_last']:.3f}{steps}"

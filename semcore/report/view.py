@@ -1,0 +1,122 @@
+"""What both reports show, put together once: the templates only lay it out."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from semcore import __version__
+from semcore.report.chart import Group, score_chart
+from semcore.report.contents import DIRECTIONS, RunContents
+from semcore.report.examples import Example, Item, Shown, choose_examples, read_shown, show_example
+from semcore.report.rendering import memory
+from semcore.report.tables import ScoreRow, StageRow, findings, flat, score_rows, stage_rows, verifier_rows
+
+_PROTOCOLS = {
+    "inductive": "inductive: nothing was learnt from the items that are searched",
+    "transductive": "transductive: the clusters were fitted on the searched items too",
+}
+
+
+class DirectionView(NamedTuple):
+    """One direction: its scores, what they mean, and examples."""
+
+    key: str
+    title: str
+    num_queries: int
+    num_items: int
+    table: list[ScoreRow]
+    chart: list[Group]
+    findings: list[str]
+    verifiers: list[ScoreRow]
+    examples: list[Example]
+
+
+class ReportView(NamedTuple):
+    """A whole report; `missing_dataset` says why there are no pictures, empty where there are."""
+
+    title: str
+    version: str
+    facts: dict[str, str]
+    directions: list[DirectionView]
+    stages: list[StageRow]
+    details: dict[str, dict[str, str]]
+    missing_dataset: str
+
+
+def build_view(run: RunContents, *, num_per_outcome: int = 2, seed: int = 0) -> ReportView:
+    """Prepare the tables, intervals, charts and examples of a run.
+
+    Args:
+        run: What the run folder holds.
+        num_per_outcome: Examples a direction for each way a query can end.
+        seed: Seeds the intervals, the test and the choice of examples.
+    """
+    return ReportView(
+        title=run.folder.resolve().name,
+        version=__version__,
+        facts=_facts(run),
+        directions=[_direction(run, direction, num_per_outcome, seed) for direction in run.per_query],
+        stages=stage_rows(run.manifest),
+        details=_details(run),
+        missing_dataset=run.missing_dataset,
+    )
+
+
+def shown_items(view: ReportView) -> Iterator[Item]:
+    """Yield every item that an example of the report shows, in reading order, some of them repeatedly."""
+    for direction in view.directions:
+        for example in direction.examples:
+            yield from (example.query, *(hit.item for hit in example.hits), *example.missed)
+
+
+def _direction(run: RunContents, direction: str, num_per_outcome: int, seed: int) -> DirectionView:
+    rows = run.per_query[direction]
+    table = score_rows(run.metrics, direction, rows, seed)
+    chosen = choose_examples(rows, num_per_outcome=num_per_outcome, seed=seed)
+    shown = read_shown(run.dataset, direction, [row for _, row in chosen]) if run.dataset else Shown({}, {})
+    return DirectionView(
+        key=direction,
+        title=DIRECTIONS[direction],
+        num_queries=int(table[0].scores["num_queries"]),
+        num_items=int(table[0].scores["num_items"]),
+        table=table,
+        chart=score_chart(table),
+        findings=findings(run.metrics, direction, rows, seed),
+        verifiers=verifier_rows(run.metrics, direction),
+        examples=[show_example(outcome, row, direction, shown) for outcome, row in chosen],
+    )
+
+
+def _facts(run: RunContents) -> dict[str, str]:
+    """Say what was measured, in the few words that stand at the top."""
+    protocol = str(run.metrics.get("protocol", ""))
+    data = run.manifest.get("data")
+    facts = {
+        "dataset": run.dataset.name if run.dataset else Path(data).name if data else "",
+        "protocol": _PROTOCOLS.get(protocol, protocol),
+        "beams": str(run.metrics.get("num_beams", "")),
+        "verifier": str(run.metrics.get("verifier", "")),
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _details(run: RunContents) -> dict[str, dict[str, str]]:
+    manifest = run.manifest
+    tables = {
+        "Seconds of the evaluation": flat(run.metrics.get("seconds", {})),
+        "Machine": _machine(manifest.get("hardware", {})),
+        "Versions": flat(
+            {"semcore": manifest.get("semcore"), "git": manifest.get("git"), **manifest.get("versions", {})}
+        ),
+        "Prompts (sha256)": {name: digest[:12] for name, digest in manifest.get("prompts", {}).items()},
+    }
+    return {title: table for title, table in tables.items() if table}
+
+
+def _machine(hardware: Mapping[str, Any]) -> dict[str, str]:
+    """Write the hardware for people: bytes in GiB, lists in one line."""
+    named = {
+        key.removesuffix("_bytes").removeprefix("num_"): memory(value) if key.endswith("_bytes") else value
+        for key, value in hardware.items()
+    }
+    return flat({key: ", ".join(value) if isinstance(value, list) else value for key, value in named.items()})

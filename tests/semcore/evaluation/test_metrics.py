@@ -1,0 +1,87 @@
+"""The scores against a slow obvious reference, and the field's reading of recall."""
+
+import random
+
+import ir_measures
+import pytest
+
+from semcore.evaluation.metrics import first_right_ranks, retrieval_metrics
+
+
+def reference(run: dict[str, list[str]], qrels: dict[str, set[str]]) -> dict[str, float]:
+    """Score query by query and rank by rank, as one would on paper."""
+    found = {1: 0, 5: 0, 10: 0}
+    reciprocal = 0.0
+    for query, right in qrels.items():
+        ranking = run.get(query, [])
+        for cutoff in found:
+            if any(item in right for item in ranking[:cutoff]):
+                found[cutoff] += 1
+        for rank, item in enumerate(ranking[:10], start=1):
+            if item in right:
+                reciprocal += 1 / rank
+                break
+    recall = {f"R@{cutoff}": 100 * count / len(qrels) for cutoff, count in found.items()}
+    return {**recall, "MRR@10": reciprocal / len(qrels)}
+
+
+def random_run(seed: int) -> tuple[dict[str, list[str]], dict[str, set[str]]]:
+    rng = random.Random(seed)
+    items = [f"item{i}" for i in range(40)]
+    queries = [f"query{i}" for i in range(rng.randint(1, 60))]
+    qrels = {query: set(rng.sample(items, rng.randint(1, 5))) for query in queries}
+    run = {query: rng.sample(items, rng.randint(0, 25)) for query in queries if rng.random() < 0.9}
+    return run, qrels
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_scores_equal_the_slow_reference(seed: int) -> None:
+    run, qrels = random_run(seed)
+    scores = retrieval_metrics(run, qrels, num_items=40)
+    for name, value in reference(run, qrels).items():
+        assert scores[name] == pytest.approx(value), name
+    assert scores["rSum"] == pytest.approx(scores["R@1"] + scores["R@5"] + scores["R@10"])
+    assert scores["rSum@5"] == pytest.approx(scores["R@1"] + scores["R@5"])
+    assert (scores["num_queries"], scores["num_items"]) == (len(qrels), 40)
+
+
+def test_the_contract_s_keys_and_no_others() -> None:
+    scores = retrieval_metrics({"q": ["a"]}, {"q": {"a"}}, num_items=1)
+    assert set(scores) == {"R@1", "R@5", "R@10", "rSum", "rSum@5", "MRR@10", "num_queries", "num_items"}
+
+
+def test_recall_is_the_share_of_queries_and_not_of_right_items() -> None:
+    """Five sentences, one of them among the first five: 100 % here, 20 % in TREC's R@5."""
+    run, qrels = {"image": ["x", "s1", "y"]}, {"image": {"s1", "s2", "s3", "s4", "s5"}}
+    assert retrieval_metrics(run, qrels, num_items=9)["R@5"] == 100.0
+    trec = ir_measures.calc_aggregate(
+        [ir_measures.R @ 5], {"image": dict.fromkeys(qrels["image"], 1)}, {"image": {"x": 3.0, "s1": 2.0, "y": 1.0}}
+    )
+    assert trec[ir_measures.R @ 5] == pytest.approx(0.2)
+
+
+def test_a_query_without_an_answer_counts_as_a_miss() -> None:
+    scores = retrieval_metrics({"q1": ["a"]}, {"q1": {"a"}, "q2": {"a"}}, num_items=2)
+    assert scores["R@1"] == scores["R@10"] == 50.0
+    assert scores["MRR@10"] == 0.5
+
+
+def test_the_first_of_several_right_items_counts() -> None:
+    ranks = first_right_ranks({"q1": ["x", "b", "a"], "q2": ["x"]}, {"q1": {"a", "b"}, "q2": {"a"}, "q3": {"a"}})
+    assert ranks == {"q1": 2, "q2": None, "q3": None}
+
+
+@pytest.mark.parametrize(
+    ("run", "qrels", "message"),
+    [
+        ({}, {}, "no query is judged"),
+        ({}, {"q": set()}, "no right item"),
+        ({"other": ["a"]}, {"q": {"a"}}, "not judged"),
+        ({"q": ["a", "b", "a"]}, {"q": {"b"}}, "an item twice"),
+    ],
+)
+def test_what_would_give_a_wrong_score_is_refused(
+    run: dict[str, list[str]], qrels: dict[str, set[str]], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        retrieval_metrics(run, qrels, num_items=3)

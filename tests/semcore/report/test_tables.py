@@ -1,0 +1,67 @@
+"""The numbers of the tables, counted by hand on the small run."""
+
+from pathlib import Path
+
+import pytest
+
+from semcore.report.contents import RunContents, read_run
+from semcore.report.tables import findings, flat, score_rows, stage_rows, verifier_rows
+
+
+@pytest.fixture
+def run(run_folder: Path) -> RunContents:
+    return read_run(run_folder)
+
+
+def test_scores_of_one_direction(run: RunContents) -> None:
+    table = score_rows(run.metrics, "t2i", run.per_query["t2i"], seed=0)
+    assert [row.name for row in table] == ["generated", "verified", "ceiling", "without trie", "without verification"]
+    assert [row.scores["R@1"] for row in table] == [40.0, 40.0, 80.0, 12.5, 40.0]
+    assert [table[0].scores[f"R@{k}"] for k in (5, 10)] == [80.0, 100.0]
+    assert [table[1].scores[f"R@{k}"] for k in (5, 10)] == [80.0, 80.0]
+    assert all(row.meaning for row in table)
+
+
+def test_intervals_belong_to_scores_with_rows_and_hold_them(run: RunContents) -> None:
+    table = score_rows(run.metrics, "t2i", run.per_query["t2i"], seed=0)
+    for row in table[:2]:
+        assert set(row.intervals) == {"R@1", "R@5", "R@10"}
+        assert all(low <= row.scores[column] <= high for column, (low, high) in row.intervals.items())
+        assert row.intervals["R@1"].low < 40.0 < row.intervals["R@1"].high
+    assert not any(row.intervals for row in table[2:])
+
+
+def test_what_metrics_do_not_say_has_no_row(run: RunContents) -> None:
+    table = score_rows(run.metrics, "i2t", run.per_query["i2t"], seed=0)
+    assert [row.name for row in table] == ["generated", "verified"]
+    assert verifier_rows(run.metrics, "i2t") == []
+    assert [row.name for row in verifier_rows(run.metrics, "t2i")] == ["listwise", "likelihood"]
+
+
+def test_findings_say_what_verification_changed(run: RunContents) -> None:
+    gain, ceiling = findings(run.metrics, "t2i", run.per_query["t2i"], seed=0)
+    assert gain == "Verification moves R@1 from 40.0 to 40.0 (+0.0 points; p = 1.000 in a paired randomisation test)."
+    assert ceiling == "A reader that makes no mistake reaches R@1 80.0; this run stands at 50 % of it."
+    (gain,) = findings(run.metrics, "i2t", run.per_query["i2t"], seed=0)
+    assert gain.startswith("Verification moves R@1 from 33.3 to 66.7 (+33.3 points; p = 1.000 in")
+    assert gain.endswith("and closes 100 % of the distance to the generator's R@10.")
+
+
+def test_a_run_without_verification_has_no_finding(run: RunContents) -> None:
+    metrics = {"t2i": {"generated": run.metrics["t2i"]["generated"]}}
+    assert findings(metrics, "t2i", run.per_query["t2i"], seed=0) == []
+    assert [row.name for row in score_rows(metrics, "t2i", run.per_query["t2i"], seed=0)] == ["generated"]
+
+
+def test_stages_and_their_sum(run: RunContents) -> None:
+    rows = stage_rows(run.manifest)
+    assert [row.name for row in rows] == ["caption", "train_identifier", "evaluate", "all"]
+    assert (rows[1].engine, rows[1].loss) == ("deepspeed, ZeRO-2", "3.500 → 0.250 in 1,200 steps")
+    assert rows[2].peak_memory_bytes is None
+    assert (rows[-1].seconds, rows[-1].peak_memory_bytes) == (200.0, 3 * 2**29)
+    assert stage_rows({}) == []
+
+
+def test_flat_names_nested_values() -> None:
+    nested = {"lora": {"r": 8, "alpha": None}, "learning_rate": 2e-5, "empty": [], "off": False}
+    assert flat(nested) == {"lora r": "8", "learning_rate": "2e-05", "off": "False"}
