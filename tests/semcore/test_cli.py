@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from semcore import cli
+
+
+@pytest.fixture
+def semcore(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run `semcore ARGUMENTS` in this process and return its exit code, output and errors."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["semcore", *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as left:
+            code = int(left.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "COMMAND is missing; see --help"),
+        (("serch",), "there is no command 'serch'; did you mean search?"),
+        (("fly",), "there is no command 'fly'; there are quickstart, search, evaluate, init, env"),
+        (("--fly",), "there is no command '--fly'; there are quickstart, search, evaluate, init, env"),
+        (("search", "--run", "r"), "search needs one query: a text such as 'a red circle', or --image FILE"),
+        (
+            ("search", "--run", "r", "a text", "--image", "i.png"),
+            "search needs one query: a text such as 'a red circle', or --image FILE",
+        ),
+        (("search", "a text"), "--run is missing; see --help"),
+        (("search", "--run", "r", "a text", "--top-k", "0"), "--top-k must be 1 or more, found 0"),
+        (("search", "--run", "r", "a text", "--top-k", "ten"), "--top_k takes a whole number, found 'ten'"),
+        (("init",), "FOLDER is missing; see --help"),
+        (("quickstart",), "--out is missing; see --help"),
+        (("quickstart", "--out", "r", "--test", "0"), "--test takes a whole number from 1 on, found 0"),
+        (("env", "--jsn"), "unknown option --jsn; did you mean --json?"),
+    ],
+)
+def test_a_usage_error_is_one_sentence_and_exit_code_2(semcore: Any, arguments: tuple[str, ...], sentence: str) -> None:
+    assert semcore(*arguments) == (2, "", f"error: {sentence}\n")
+
+
+def test_help_names_every_command(semcore: Any) -> None:
+    code, out, _ = semcore("--help")
+    assert code == 0
+    assert all(f"  {command}" in out for command in cli.COMMANDS)
+    assert set(cli.COMMANDS) == set(cli._RUNNERS)
+
+
+@pytest.mark.parametrize("command", ["quickstart", "search", "evaluate", "init", "env"])
+def test_every_command_has_help(semcore: Any, command: str) -> None:
+    code, out, _ = semcore(command, "--help")
+    assert code == 0
+    assert out.startswith(f"usage: semcore {command}")
+
+
+def test_version(semcore: Any) -> None:
+    assert semcore("--version")[1] == "semcore 0.1.0\n"
+
+
+def test_init_copies_and_says_where(semcore: Any, tmp_path: Path) -> None:
+    code, out, _ = semcore("init", str(tmp_path / "mine"))
+    number = len([path for path in (tmp_path / "mine").rglob("*") if path.is_file()])
+    assert (code, out) == (0, f"{number} files written to {tmp_path / 'mine'}; commands started there use them\n")
+
+
+def test_env_for_people_and_for_machines(semcore: Any) -> None:
+    code, out, _ = semcore("env")
+    assert code == 0
+    assert "transformers" in out
+    facts = json.loads(semcore("env", "--json")[1])
+    assert facts["libraries"]["transformers"] in out
+
+
+@dataclass(frozen=True)
+class Hit:
+    item_id: str
+    score: float
+    identifier: str
+    confidence: float | None
+    text: str | None
+    image_path: Path | None
+
+
+class FakeRetriever:
+    """Remembers what it was asked, and finds one picture or one sentence."""
+
+    asked: dict[str, Any]
+
+    @classmethod
+    def from_run(cls, run: Path, **options: Any) -> FakeRetriever:
+        cls.asked = {"run": run, **options}
+        return cls()
+
+    def search(self, *, text: str | None, image: Path | None, top_k: int) -> list[Hit]:
+        type(self).asked |= {"text": text, "image": image, "top_k": top_k}
+        if text:
+            return [Hit("scene-7", -0.25, "<|cluster_17|>red circle", 0.9, None, Path("images/scene-7.png"))]
+        return [Hit("scene-7-0", -0.25, "<|cluster_17|>red circle", None, "a red circle", None)]
+
+
+@pytest.fixture
+def retriever(monkeypatch: pytest.MonkeyPatch) -> type[FakeRetriever]:
+    module = ModuleType("semcore.retriever")
+    module.Retriever = FakeRetriever  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "semcore.retriever", module)
+    return FakeRetriever
+
+
+def test_search_prints_ranked_hits(semcore: Any, retriever: type[FakeRetriever]) -> None:
+    code, out, _ = semcore("search", "--run", "r", "a red circle", "--top-k", "3", "--split", "test")
+    assert code == 0
+    assert "scene-7" in out
+    assert "images/scene-7.png" in out
+    assert retriever.asked["text"] == "a red circle"
+    assert (retriever.asked["top_k"], retriever.asked["split"]) == (3, "test")
+
+
+def test_search_prints_json_a_line(semcore: Any, retriever: type[FakeRetriever]) -> None:
+    _, out, _ = semcore("search", "--run", "r", "--image", "query.png", "--json")
+    (row,) = map(json.loads, out.splitlines())
+    assert (row["item_id"], row["text"], row["image_path"]) == ("scene-7-0", "a red circle", None)
+    assert retriever.asked["image"] == Path("query.png")
