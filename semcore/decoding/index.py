@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from semcore.decoding.listing import end_and_inner_tokens, list_sequences
 from semcore.decoding.sequences import (
     FlatText,
     TokenSequences,
@@ -20,10 +23,12 @@ from semcore.decoding.sequences import (
     offsets_of,
 )
 from semcore.decoding.storage import load_arrays, save_arrays
-from semcore.decoding.trie import ROOT, STOP, Trie, build_trie, end_and_inner_tokens, smallest_ints
+from semcore.decoding.tensors import TrieTensors
+from semcore.decoding.trie import ROOT, STOP, Trie, build_trie, smallest_ints
 from semcore.errors import UserError
 
 TRIE_ARRAYS = tuple(field.name for field in fields(Trie))
+CPU = torch.device("cpu")
 ITEM_ARRAYS = ("item_start", "text_start", "text")
 
 
@@ -49,6 +54,7 @@ class IdentifierIndex:
         text: NDArray[np.uint8],
         max_length: int,
         fingerprint: str,
+        device: torch.device = CPU,
     ) -> None:
         """Take arrays that `from_sequences` or `load` made."""
         self.trie = trie
@@ -57,6 +63,7 @@ class IdentifierIndex:
         self.text = text
         self.max_length = max_length
         self.fingerprint = fingerprint
+        self.device = device
 
     @classmethod
     def from_sequences(
@@ -94,6 +101,17 @@ class IdentifierIndex:
             int(flat.lengths.max()),
             fingerprint_of(flat, text, tokenizer_fingerprint),
         )
+
+    @cached_property
+    def tensors(self) -> TrieTensors:
+        """Return the prefix tree as tensors on the index's device; on a CPU they share its memory."""
+        return TrieTensors.of(self.trie, self.device)
+
+    def to(self, device: str | torch.device) -> IdentifierIndex:
+        """Return the same index for searches on another device."""
+        chosen = torch.empty(0, device=device).device
+        arrays = (getattr(self, name) for name in ITEM_ARRAYS)
+        return IdentifierIndex(self.trie, *arrays, self.max_length, self.fingerprint, chosen)
 
     @property
     def nbytes(self) -> int:
@@ -136,10 +154,22 @@ class IdentifierIndex:
         clash = np.intersect1d(ends, inside)
         if len(clash):
             raise UserError(
-                f"token {self.trie.vocabulary[clash[0]]} ends one identifier and stands inside another: "
+                f"token {clash[0]} ends one identifier and stands inside another: "
                 "end every identifier with the same end token"
             )
-        return self.trie.vocabulary[ends].tolist()
+        return ends.tolist()
+
+    def sequences(self) -> list[tuple[int, ...]]:
+        """Return every distinct token sequence, in the order of their numbers."""
+        flat = list_sequences(self.trie).sequences
+        bounds = flat.offsets.tolist()
+        tokens = flat.tokens.tolist()
+        return [tuple(tokens[begin:end]) for begin, end in zip(bounds[:-1], bounds[1:], strict=True)]
+
+    def sequence(self, leaf: int, path: Sequence[int]) -> tuple[int, ...]:
+        """Return the token sequence of a leaf, given the dense tokens down to it (`STOP` is left out)."""
+        dense = [token for token in path if token != STOP] + self._tail(leaf).tolist()
+        return tuple(self.trie.vocabulary[dense].tolist())
 
     def save(self, path: str | Path) -> None:
         """Write the index as one safetensors file, atomically.

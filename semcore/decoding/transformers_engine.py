@@ -10,6 +10,9 @@ import torch
 from semcore.decoding.index import IdentifierIndex
 from semcore.decoding.result import SearchResult
 
+BEAM_SETTINGS = {"length_penalty": 0.0, "early_stopping": "never"}
+"""Sums of log-probabilities, and no stop while an unfinished path can still win; one beam knows neither setting."""
+
 UNREACHABLE = -1e8
 """`generate` marks beams that lead nowhere with sums near -1e9; no sum of log-probabilities comes near this."""
 
@@ -38,16 +41,17 @@ def generate_with_transformers(
         num_beams=num_beams,
         num_return_sequences=num_beams,
         do_sample=False,
-        length_penalty=0.0,
-        early_stopping="never",
         repetition_penalty=1.0,
+        **(BEAM_SETTINGS if num_beams > 1 else {}),
         prefix_allowed_tokens_fn=prefix_callback(index, prompt_length, ends),
         eos_token_id=ends,
         pad_token_id=ends[0],
         return_dict_in_generate=True,
-        output_scores=True,
+        output_scores=num_beams > 1,
+        output_logits=num_beams == 1,
     )
-    scores = output.sequences_scores.view(-1, num_beams).float().cpu()
+    scores = output.sequences_scores if num_beams > 1 else _greedy_scores(output, ends)
+    scores = scores.view(-1, num_beams).float().cpu()
     answers = output.sequences[:, prompt_length:].view(*scores.shape, -1).tolist()
     return _reachable(answers, scores, set(ends))
 
@@ -64,6 +68,16 @@ def prefix_callback(
         return index.allowed_tokens(tokens[prompt_length:].tolist()) or ends
 
     return allowed
+
+
+def _greedy_scores(output: Any, ends: list[int]) -> torch.Tensor:
+    """Sum the log-probabilities up to the end token; with one beam `generate` keeps no sums (Q,)."""
+    logits = torch.stack(output.logits, dim=1).float()
+    tokens = output.sequences[:, -logits.shape[1] :]
+    log_probs = logits.log_softmax(dim=-1).gather(2, tokens[..., None])[..., 0]
+    is_end = torch.isin(tokens, torch.tensor(ends, device=tokens.device)).long()
+    ended_before = is_end.cumsum(dim=1) > is_end
+    return log_probs.masked_fill(ended_before, 0.0).sum(dim=1)
 
 
 def _reachable(answers: list[list[list[int]]], scores: torch.Tensor, ends: set[int]) -> SearchResult:

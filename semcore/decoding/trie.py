@@ -76,20 +76,6 @@ def build_trie(flat: FlatSequences) -> BuiltTrie:
     return BuiltTrie(trie, order, np.append(first, len(order)))
 
 
-def end_and_inner_tokens(trie: Trie) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the dense tokens that end a sequence, and those that another token follows."""
-    leaves = np.flatnonzero(trie.node_fanout == 0)
-    begins, ends = trie.tail_start[trie.node_link[leaves]], trie.tail_start[trie.node_link[leaves] + 1]
-    tail_ends = ends[begins < ends] - 1
-    bare = leaves[(begins == ends) & (trie.node_token[leaves] != STOP)]
-    parents = np.flatnonzero(trie.node_fanout)
-    stopping = parents[trie.node_token[trie.node_link[parents]] == STOP]
-    inner = np.setdiff1d(np.arange(1, len(trie.node_token)), bare)
-    last = [trie.tail_token[tail_ends], trie.node_token[bare], trie.node_token[stopping]]
-    inside = np.union1d(trie.node_token[inner], np.delete(trie.tail_token, tail_ends))
-    return np.unique(np.concatenate(last)), inside[inside != STOP]
-
-
 def smallest_ints(values: NDArray[Any], largest: int) -> NDArray[Any]:
     """Store whole numbers up to `largest` in two, four or eight signed bytes."""
     kinds: list[type[np.signedinteger[Any]]] = [np.int16, np.int32, np.int64]

@@ -1,0 +1,133 @@
+"""Beam search over identifiers that reads each prompt once and looks at nothing but identifiers (performance.md, 1).
+
+Every score is exact: the sum of the model's log-probabilities of the sequence's tokens given the prompt. The paths
+are those of a step-by-step beam search of the same width.
+
+Shapes: Q queries, B beams, c continuations, n rows read in a pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from semcore.decoding.beams import (
+    Beams,
+    Continuations,
+    Finished,
+    candidates,
+    collect,
+    continuations,
+    follow_tails,
+    prune,
+    start,
+    survivors,
+    with_slots,
+    with_tails,
+)
+from semcore.decoding.checks import check_at_least_one, check_cache, check_search
+from semcore.decoding.index import IdentifierIndex
+from semcore.decoding.language_model import Prompts, read_prompts, read_tree
+from semcore.decoding.result import SearchResult
+from semcore.decoding.scoring import Normalization, Scorer
+from semcore.decoding.tensors import TrieTensors
+from semcore.decoding.tree_rows import TailRows, rows_to_read, tail_rows
+from semcore.decoding.trie import STOP
+
+
+@torch.inference_mode()
+def constrained_beam_search(
+    model: Any,
+    inputs: Mapping[str, Any],
+    index: IdentifierIndex,
+    num_beams: int = 20,
+    normalization: Normalization = "vocabulary",
+    top_k: int | None = None,
+) -> SearchResult:
+    """Find the identifiers a model is most likely to generate for each query.
+
+    Args:
+        model: a decoder-only Hugging Face model, in evaluation mode.
+        inputs: the left-padded keyword arguments of `model(**inputs)` for Q queries, images included.
+        index: the identifiers, on the model's device.
+        num_beams: width of the beam (the paper's tables use 50).
+        normalization: what a token's probability is relative to: the whole `"vocabulary"` (the paper's score), or the
+            tokens that occur in `"identifiers"`.
+        top_k: how many sequences to return a query; all `num_beams` if None. Fewer need less work.
+
+    Raises:
+        UserError: the beam is narrower than one path, the normalisation unknown, the prompt longer than the model's
+            positions, or model and index do not fit each other.
+    """
+    check_at_least_one("num_beams", num_beams)
+    wanted = num_beams if top_k is None else min(top_k, num_beams)
+    check_at_least_one("top_k", wanted)
+    check_search(model, inputs, index, normalization)
+    prompts = read_prompts(model, inputs)
+    check_cache(prompts)
+    finished = _search(prompts, index, num_beams, normalization, wanted)
+    return _result(index, finished, wanted)
+
+
+def _search(
+    prompts: Prompts, index: IdentifierIndex, num_beams: int, normalization: Normalization, top_k: int
+) -> Finished:
+    trie, num_queries = index.tensors, len(prompts.mask)
+    scorer = Scorer(prompts.head, trie.vocabulary, normalization)
+    beams, finished = start(num_queries, num_beams, index.max_length, prompts.mask.device)
+    states, tails = prompts.states, None
+    state_of_beam = torch.arange(num_queries, device=states.device).repeat_interleave(num_beams)
+    for depth in range(index.max_length + 1):
+        steps = continuations(trie, beams)
+        gains, beams = _score(trie, scorer, beams, steps, states, state_of_beam, tails)
+        if not bool(steps.branching.any()):
+            break
+        found = candidates(trie, beams, steps, gains)
+        finished = collect(trie, beams, found, finished, depth)
+        beams = prune(survivors(trie, beams, found, depth), finished, top_k)
+        rows = rows_to_read(trie, beams, prompts.num_cached)
+        tails = None
+        if rows is not None:
+            states = read_tree(prompts, rows.tokens, rows.depths, rows.visible)[rows.queries, rows.columns]
+            state_of_beam, tails = rows.first_row, tail_rows(trie, beams, rows)
+            beams = with_slots(beams, rows.slots)
+    return follow_tails(trie, beams, finished)
+
+
+def _score(
+    trie: TrieTensors,
+    scorer: Scorer,
+    beams: Beams,
+    steps: Continuations,
+    states: torch.Tensor,
+    state_of_beam: torch.Tensor,
+    tails: TailRows | None,
+) -> tuple[torch.Tensor, Beams]:
+    """Return the log-probability of each continuation's token (c,), and the beams with their new tails scored.
+
+    A `STOP` has no token and costs nothing; steps along a tail were scored with the tail.
+    """
+    tokens = trie.node_token[steps.nodes].long()
+    wanted = steps.branching & (tokens != STOP)
+    pairs = [(state_of_beam[steps.owners[wanted]], tokens[wanted])]
+    if tails is not None:
+        pairs.append((tails.rows, tails.tokens))
+    rows, targets = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    scored = scorer.log_probabilities(states, rows, targets)
+    gains = torch.zeros(len(tokens), device=scored.device)
+    num_steps = len(pairs[0][0])
+    gains[wanted] = scored[:num_steps]
+    return gains, beams if tails is None else with_tails(beams, tails.beams, tails.places, scored[num_steps:])
+
+
+def _result(index: IdentifierIndex, finished: Finished, top_k: int) -> SearchResult:
+    scores = finished.scores[:, :top_k].cpu()
+    leaves, tokens = finished.nodes[:, :top_k].tolist(), finished.paths[:, :top_k].tolist()
+    counts = (scores > -torch.inf).sum(dim=1).tolist()
+    sequences = [
+        [index.sequence(leaf, path) for leaf, path in zip(nodes[:count], paths, strict=False)]
+        for nodes, paths, count in zip(leaves, tokens, counts, strict=True)
+    ]
+    return SearchResult(sequences, scores)

@@ -1,0 +1,119 @@
+"""Scoring every identifier: what a beam without limit would find (small corpora).
+
+Shapes: Q queries, N sequences, R tree nodes read in a pass, S tokens cached after the prompt (0 before each pass).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from semcore.decoding.checks import check_cache, check_search
+from semcore.decoding.index import IdentifierIndex
+from semcore.decoding.language_model import Prompts, read_prompts, read_tree
+from semcore.decoding.result import SearchResult
+from semcore.decoding.scoring import Normalization, Scorer
+
+NODES_A_PASS = 512
+
+
+@torch.inference_mode()
+def exhaustive_search(
+    model: Any,
+    inputs: Mapping[str, Any],
+    index: IdentifierIndex,
+    normalization: Normalization = "vocabulary",
+    nodes_a_pass: int = NODES_A_PASS,
+) -> SearchResult:
+    """Score every identifier of a corpus exactly, for each query; it tells what a beam loses.
+
+    The prompt is read once; the identifiers follow as one tree, some nodes a pass, each seeing its ancestors only.
+
+    Args:
+        model: a decoder-only Hugging Face model, in evaluation mode.
+        inputs: the left-padded keyword arguments of `model(**inputs)` for Q queries, images included.
+        index: the identifiers, on the model's device.
+        normalization: as in `constrained_beam_search`.
+        nodes_a_pass: most tree nodes to read at once a query; it bounds the memory.
+
+    Returns:
+        All sequences of the corpus for each query, best first.
+
+    Raises:
+        UserError: as `constrained_beam_search`.
+    """
+    check_search(model, inputs, index, normalization)
+    prompts = read_prompts(model, inputs)
+    check_cache(prompts)
+    scorer = Scorer(prompts.head, index.tensors.vocabulary, normalization)
+    sequences = sorted(index.sequences())
+    scores = torch.cat([_score(prompts, scorer, tree) for tree in _trees(sequences, index, nodes_a_pass)], dim=1).cpu()
+    ordered, order = scores.sort(dim=1, descending=True, stable=True)
+    return SearchResult([[sequences[place] for place in row] for row in order.tolist()], ordered)
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """The prefixes of some sequences, as nodes to read, and the steps that score the sequences."""
+
+    tokens: list[int]
+    """Token id of each node."""
+    ancestors: list[list[int]]
+    """The nodes each sees, itself included."""
+    steps: list[tuple[int, int, int]]
+    """For each token of each sequence: the sequence, the node that predicts it (-1: the prompt), the token's number."""
+    num_sequences: int
+
+
+def _trees(sequences: list[tuple[int, ...]], index: IdentifierIndex, nodes_a_pass: int) -> Iterator[_Tree]:
+    """Cut the sorted sequences into trees of at most `nodes_a_pass` nodes, or one sequence."""
+    nodes: dict[tuple[int, ...], int] = {}
+    ancestors: list[list[int]] = []
+    steps: list[tuple[int, int, int]] = []
+    number = 0
+    for sequence in sequences:
+        if number and len(nodes) + len(sequence) > nodes_a_pass:
+            yield _Tree([prefix[-1] for prefix in nodes], ancestors, steps, number)
+            nodes, ancestors, steps, number = {}, [], [], 0
+        dense = np.searchsorted(index.trie.vocabulary, sequence).tolist()
+        steps.append((number, -1, dense[0]))
+        for length in range(1, len(sequence)):
+            prefix = sequence[:length]
+            if prefix not in nodes:
+                nodes[prefix] = len(nodes)
+                ancestors.append([*(ancestors[nodes[prefix[:-1]]] if length > 1 else []), nodes[prefix]])
+            steps.append((number, nodes[prefix], dense[length]))
+        number += 1
+    yield _Tree([prefix[-1] for prefix in nodes], ancestors, steps, number)
+
+
+def _score(prompts: Prompts, scorer: Scorer, tree: _Tree) -> torch.Tensor:
+    """Return the score of the tree's sequences for every query (Q, sequences of the tree)."""
+    states = torch.cat([prompts.states[:, None], _read(prompts, tree)], dim=1)
+    num_queries, num_states = states.shape[:2]
+    owners, nodes, tokens = torch.tensor(tree.steps, device=states.device).T
+    first = torch.arange(num_queries, device=states.device)[:, None] * num_states
+    rows = (first + nodes + 1).flatten()
+    gains = scorer.log_probabilities(states.flatten(0, 1), rows, tokens.repeat(num_queries)).view(num_queries, -1)
+    scores = torch.zeros((num_queries, tree.num_sequences), device=states.device)
+    return scores.index_add_(1, owners, gains)
+
+
+def _read(prompts: Prompts, tree: _Tree) -> torch.Tensor:
+    """Read the nodes of a tree after the prompts and forget them again (Q, R, ...)."""
+    num_queries, size = len(prompts.mask), len(tree.tokens)
+    device = prompts.mask.device
+    if size == 0:
+        return prompts.states[:, None][:, :0]
+    visible = torch.zeros((size, size), dtype=torch.bool)
+    for node, ancestors in enumerate(tree.ancestors):
+        visible[node, ancestors] = True
+    tokens = torch.tensor(tree.tokens, device=device).expand(num_queries, -1)
+    depths = torch.tensor([len(ancestors) - 1 for ancestors in tree.ancestors], device=device).expand(num_queries, -1)
+    states = read_tree(prompts, tokens, depths, visible.to(device).expand(num_queries, -1, -1))
+    prompts.cache.crop(-size)
+    return states

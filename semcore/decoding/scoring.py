@@ -1,0 +1,77 @@
+"""Log-probabilities of identifier tokens, without a [rows, vocabulary] tensor in float32.
+
+The paper's score divides by the whole vocabulary's softmax (`normalization="vocabulary"`); the alternative divides by
+the tokens that occur in identifiers only (`"identifiers"`), which costs a small part of the output head.
+
+Shapes: n states, V tokens that occur in identifiers, p pairs of a state and a token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+Normalization = Literal["vocabulary", "identifiers"]
+
+CHUNK_ELEMENTS = 2**20
+"""Logits computed at a time: they stay in the cache between the product and the exponentials."""
+ROWS_AT_A_TIME = 1024
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """How the states of a model become log-probabilities."""
+
+    head: nn.Linear | None
+    """The output head; None if states are logits already."""
+    vocabulary: torch.Tensor
+    """Token ids that occur in identifiers, ascending (V,)."""
+    normalization: Normalization
+
+    def log_probabilities(self, states: torch.Tensor, rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Return the log-probability of some tokens in some states, float32 (p,).
+
+        Args:
+            states: hidden states or logits (n, ...).
+            rows: which state (p,).
+            tokens: which token, as its place in `vocabulary` (p,).
+        """
+        if len(states) <= ROWS_AT_A_TIME:
+            return self._table(states)[rows, tokens]
+        scores = torch.empty(len(rows), device=states.device)
+        for first in range(0, len(states), ROWS_AT_A_TIME):
+            inside = (rows >= first) & (rows < first + ROWS_AT_A_TIME)
+            scores[inside] = self._table(states[first : first + ROWS_AT_A_TIME])[rows[inside] - first, tokens[inside]]
+        return scores
+
+    def _table(self, states: torch.Tensor) -> torch.Tensor:
+        """Return the log-probability of every identifier token, float32 (n, V)."""
+        if self.normalization == "identifiers":
+            return self._identifier_logits(states).log_softmax(dim=-1)
+        if self.head is None:
+            return states[:, self.vocabulary].float() - states.float().logsumexp(dim=-1, keepdim=True)
+        return self._over_the_vocabulary(states, self.head)
+
+    def _identifier_logits(self, states: torch.Tensor) -> torch.Tensor:
+        if self.head is None:
+            return states[:, self.vocabulary].float()
+        bias = None if self.head.bias is None else self.head.bias[self.vocabulary]
+        return functional.linear(states, self.head.weight[self.vocabulary], bias).float()
+
+    def _over_the_vocabulary(self, states: torch.Tensor, head: nn.Linear) -> torch.Tensor:
+        """Go through the head a slice of the vocabulary at a time, keeping sums and the identifiers' logits."""
+        width = max(CHUNK_ELEMENTS // max(len(states), 1), 256)
+        firsts = range(0, head.out_features, width)
+        edges = torch.searchsorted(self.vocabulary, torch.tensor([*firsts, head.out_features], device=states.device))
+        sums, kept = [], []
+        for first, begin, end in zip(firsts, edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            chunk = slice(first, first + width)
+            bias = None if head.bias is None else head.bias[chunk]
+            logits = functional.linear(states, head.weight[chunk], bias).float()
+            sums.append(logits.logsumexp(dim=-1))
+            kept.append(logits[:, self.vocabulary[begin:end] - first])
+        return torch.cat(kept, dim=1) - torch.stack(sums, dim=1).logsumexp(dim=1, keepdim=True)

@@ -1,0 +1,78 @@
+"""The prefix tree as tensors on a device, and the one thing a search asks of it: the children of many nodes.
+
+Shapes: n nodes asked about, c children found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from semcore.decoding.trie import Trie
+
+
+@dataclass(frozen=True)
+class TrieTensors:
+    """The arrays of a `Trie`; on a CPU they share its memory."""
+
+    vocabulary: torch.Tensor
+    node_token: torch.Tensor
+    node_link: torch.Tensor
+    node_fanout: torch.Tensor
+    tail_start: torch.Tensor
+    tail_token: torch.Tensor
+
+    @classmethod
+    def of(cls, trie: Trie, device: torch.device) -> TrieTensors:
+        """Put the arrays of a prefix tree on a device."""
+        return cls(
+            torch.from_numpy(trie.vocabulary.astype(np.int64)).to(device),
+            *(
+                torch.from_numpy(array).to(device)
+                for array in (trie.node_token, trie.node_link, trie.node_fanout, trie.tail_start, trie.tail_token)
+            ),
+        )
+
+    def is_leaf(self, nodes: torch.Tensor) -> torch.Tensor:
+        """Tell which nodes have a single sequence below them."""
+        return self.node_fanout[nodes] == 0
+
+    def tails(self, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return where the tails of leaves begin in `tail_token`, and their lengths; 0 for inner nodes, same shape."""
+        numbers = torch.where(self.is_leaf(nodes), self.node_link[nodes].long(), 0)
+        starts = self.tail_start[numbers].long()
+        return starts, torch.where(self.is_leaf(nodes), self.tail_start[numbers + 1].long() - starts, 0)
+
+
+def ragged(counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Enumerate ragged rows: for each entry its row, and its place in the row.
+
+    Args:
+        counts: entries of each row (n,).
+
+    Examples:
+        >>> ragged(torch.tensor([2, 0, 3]))
+        (tensor([0, 0, 2, 2, 2]), tensor([0, 1, 0, 1, 2]))
+    """
+    rows = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+    starts = counts.cumsum(0) - counts
+    return rows, torch.arange(len(rows), device=counts.device) - starts[rows]
+
+
+def expand(trie: TrieTensors, nodes: torch.Tensor, live: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return every way to go on by one token: the children of inner nodes; a leaf goes on along its own tail.
+
+    Args:
+        trie: the prefix tree.
+        nodes: node numbers (n,).
+        live: which of them to expand (n,).
+
+    Returns:
+        For each continuation, which of the nodes it continues and the node it leads to (c,).
+    """
+    fanout = trie.node_fanout[nodes].long()
+    first = torch.where(fanout > 0, trie.node_link[nodes].long(), nodes)
+    owners, places = ragged(fanout.clamp(min=1) * live)
+    return owners, first[owners] + places
