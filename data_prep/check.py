@@ -24,6 +24,8 @@ from semcore.files import read_json, read_jsonl
 
 @dataclass
 class Settings:
+    """Which folder to check."""
+
     data: Path
     """The dataset folder; may be given without its name."""
     limit: int | None = None
@@ -37,7 +39,7 @@ def main(settings: Settings) -> None:
     """Read the folder, open its images, print what was found."""
     dataset = load_dataset(settings.data)
     _print_counts(dataset)
-    opened = spread(dataset.images, settings.limit)
+    opened = spread(dataset.images, settings.limit or len(dataset.images))
     bad = _unreadable(dataset, opened)
     missing = [name for name in bad if not (dataset.folder / name).exists()]
     _print_found("missing images", missing)

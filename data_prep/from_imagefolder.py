@@ -37,6 +37,8 @@ Sentences = tuple[tuple[str | None, str], ...]
 
 @dataclass
 class Settings:
+    """Which images to import, and how to split them."""
+
     images: Path
     """The folder of images."""
     out: Path
@@ -50,7 +52,7 @@ class Settings:
     copy: bool = False
     """Copy the images; the default links them."""
     limit: int | None = None
-    """Import at most so many images, evenly spread over the splits."""
+    """Import at most so many images, shared out over the splits."""
 
     def __post_init__(self) -> None:
         check_limit(self.limit)

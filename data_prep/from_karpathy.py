@@ -28,6 +28,8 @@ SPLIT_OF = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 
 @dataclass
 class Settings:
+    """Which captions and images to import."""
+
     json: Path
     """The captions: a .json or .json.gz file in the Karpathy layout."""
     images: Path
@@ -37,7 +39,7 @@ class Settings:
     copy: bool = False
     """Copy the images; the default links them."""
     limit: int | None = None
-    """Import at most so many images, evenly spread over the splits."""
+    """Import at most so many images, shared out over the splits."""
 
     def __post_init__(self) -> None:
         check_limit(self.limit)

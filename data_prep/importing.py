@@ -11,8 +11,17 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data_prep.writing import building, finished_before, place_image, print_made, print_skipped, spread, write_folder
-from semcore.dataset import make_safe_id, verify_image
+from data_prep.writing import (
+    building,
+    finished_before,
+    place_image,
+    print_made,
+    print_skipped,
+    share_out,
+    spread,
+    write_folder,
+)
+from semcore.dataset import SPLITS, make_safe_id, verify_image
 from semcore.errors import UnreadableImage, UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -59,7 +68,7 @@ def import_images(
         licence: a note on what may be done with them.
         request: what makes the content, as in `data_prep.writing.finished_before`.
         copy: copy the files instead of linking them.
-        limit: import at most so many, evenly spread over the splits.
+        limit: import at most so many, shared out over the splits.
         keep_without_sentences: keep pictures about which nothing is said.
         left_out: what was left out already, entries as in `data_prep.writing.write_folder`.
 
@@ -71,17 +80,22 @@ def import_images(
     if about is not None:
         print_made(out, about, already=True)
         return
-    by_split = sorted(images, key=lambda image: image.split)
-    chosen = set(spread(by_split, limit))
+    wanted = _within_limit(images, limit)
     skipped = list(left_out)
     with building(out) as folder:
         (folder / "images").mkdir()
-        wanted = [image for image in images if image in chosen]
         rows = _rows(folder, wanted, copy, keep_without_sentences, skipped)
         about = write_folder(folder, rows, name=name, source=source, licence=licence, request=request, skipped=skipped)
         _refuse_nothing(about, len(wanted), source, skipped)
     print_skipped(skipped)
     print_made(out, about)
+
+
+def _within_limit(images: Sequence[SourceImage], limit: int | None) -> list[SourceImage]:
+    by_split = {split: [image for image in images if image.split == split] for split in SPLITS}
+    shares = share_out({split: len(members) for split, members in by_split.items()}, limit)
+    chosen = {image for split, members in by_split.items() for image in spread(members, shares[split])}
+    return [image for image in images if image in chosen]
 
 
 def _refuse_nothing(about: dict[str, Any], num_tried: int, source: str, skipped: list[dict[str, str]]) -> None:

@@ -21,7 +21,7 @@ from data_prep.scenes.drawing import draw
 from data_prep.scenes.graph import Scene, draw_scenes
 from data_prep.scenes.reader import ceiling
 from data_prep.scenes.wording import Reading, write_sentences
-from data_prep.writing import building, check_limit, finished_before, print_made, spread, write_folder
+from data_prep.writing import building, check_limit, finished_before, print_made, share_out, write_folder
 from semcore.commandline import run_command
 from semcore.dataset import SPLITS
 from semcore.errors import UserError
@@ -32,6 +32,8 @@ NUM_SENTENCES = 5  # as many as MSCOCO and Flickr30K have
 
 @dataclass
 class Settings:
+    """How many scenes to draw."""
+
     out: Path
     """The dataset folder to make."""
     train: int = 2000
@@ -43,7 +45,7 @@ class Settings:
     seed: int = 0
     """Seed of everything that is drawn."""
     limit: int | None = None
-    """Draw at most so many scenes, evenly spread over the splits."""
+    """Draw at most so many scenes, shared out over the splits."""
 
     def __post_init__(self) -> None:
         check_limit(self.limit)
@@ -100,7 +102,7 @@ def draw_dataset(counts: dict[str, int], seed: int, limit: int | None = None) ->
     Args:
         counts: number of scenes of each split.
         seed: the seed of everything drawn.
-        limit: keep at most so many, evenly spread over the splits.
+        limit: draw at most so many, shared out over the splits.
 
     Returns:
         The scenes in the order of their ids, which says nothing about their splits.
@@ -108,11 +110,10 @@ def draw_dataset(counts: dict[str, int], seed: int, limit: int | None = None) ->
     rng = random.Random(f"scenes {seed}")
     seen: set[Scene] = set()
     placed: list[tuple[str, Scene]] = []
-    for split in SPLITS:
-        scenes = draw_scenes(counts[split], rng, avoid=seen)
+    for split, count in share_out(counts, limit).items():
+        scenes = draw_scenes(count, rng, avoid=seen)
         seen.update(scenes)
         placed += [(split, scene) for scene in scenes]
-    placed = spread(placed, limit)
     rng.shuffle(placed)
     drawn = []
     for number, (split, scene) in enumerate(placed):

@@ -10,7 +10,7 @@ import fcntl
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -185,15 +185,32 @@ def _in_words(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {words.get(kind, kind)}" for kind, count in sorted(counts.items()))
 
 
-def spread(items: Sequence[T], limit: int | None) -> list[T]:
-    """Return at most `limit` of the items, evenly spread, so that every part is represented.
+def share_out(counts: Mapping[str, int], limit: int | None) -> dict[str, int]:
+    """Return how many of each split make up a limit: in proportion, and at least one where there are any.
 
-    >>> spread("aaaaaabbbc", 5)
-    ['a', 'a', 'a', 'b', 'b']
+    >>> share_out({"train": 29000, "val": 1014, "test": 0}, 20)
+    {'train': 19, 'val': 1, 'test': 0}
     """
-    if limit is None or limit >= len(items):
-        return list(items)
-    return [items[position * len(items) // limit] for position in range(limit)]
+    total = sum(counts.values())
+    if limit is None or limit >= total:
+        return dict(counts)
+    exact = {split: limit * count / total for split, count in counts.items()}
+    shares = {split: min(count, max(1, int(exact[split]))) for split, count in counts.items()}
+    while sum(shares.values()) > limit:
+        shares[max(shares, key=lambda split: shares[split])] -= 1
+    while sum(shares.values()) < limit:
+        shares[max(shares, key=lambda split: exact[split] - shares[split])] += 1
+    return shares
+
+
+def spread(items: Sequence[T], num_items: int) -> list[T]:
+    """Return at most `num_items` of the items, evenly spread.
+
+    >>> spread("abcdef", 3)
+    ['a', 'c', 'e']
+    """
+    number = min(num_items, len(items))
+    return [items[position * len(items) // number] for position in range(number)]
 
 
 def check_limit(limit: int | None) -> None:

@@ -43,6 +43,7 @@ __all__ = [
 SPLITS = ("train", "val", "test")
 METADATA = "metadata.jsonl"
 MAX_PIXELS = 89_478_485  # Pillow's own bound; above it a picture is more likely an attack than a photograph
+MAX_ID_LETTERS = 180  # a file name may have 255 bytes
 # `datasets.load_dataset("imagefolder")` takes these words, between delimiters anywhere in a path,
 # for a split's name, and then drops all metadata without a word.
 SPLIT_WORDS = (
@@ -121,9 +122,15 @@ def load_dataset(folder: Path | str) -> Dataset:
     folder = Path(folder)
     metadata = folder / METADATA
     if not folder.is_dir():
-        raise UserError(f"there is no dataset folder {folder}; make one with python -m data_prep.from_imagefolder")
+        raise UserError(
+            f"there is no dataset folder {folder}; make one with python -m data_prep.from_karpathy, "
+            "from_imagefolder or make_scenes"
+        )
     if not metadata.is_file():
-        raise UserError(f"{folder} is not a dataset folder: it has no {METADATA}; see python -m data_prep.check --help")
+        raise UserError(
+            f"{folder} is no dataset folder, it has no {METADATA}; make one with python -m data_prep.from_karpathy, "
+            "from_imagefolder or make_scenes"
+        )
     images = _read_records(metadata)
     if not images:
         raise UserError(f"{metadata} is empty; make the dataset again with one of the data_prep commands")
@@ -204,7 +211,7 @@ def make_safe_id(text: str) -> str:
     >>> make_safe_id("COCO_val2014_000000000042")
     'COCO_xval2014_000000000042'
     """
-    safe = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-") or "x"
+    safe = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")[:MAX_ID_LETTERS] or "x"
     return _SPLIT_WORD.sub(r"x\1", safe)
 
 

@@ -1,0 +1,106 @@
+"""Fixtures for all tests: a few pictures made on the spot, and commands run as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED_DATA = ROOT.parent / "shared" / "data"
+COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
+SPLITS = ("train", "train", "restval", "val", "test", "test")
+
+
+@dataclass(frozen=True)
+class KarpathySource:
+    """A caption file in the Karpathy layout and its folder of images."""
+
+    json: Path
+    images: Path
+
+
+@pytest.fixture
+def karpathy_source(tmp_path: Path) -> KarpathySource:
+    """Six images (3 train with restval, 1 val, 2 test) named as MSCOCO names them, two sentences each."""
+    folder = tmp_path / "karpathy"
+    (folder / "images" / "val2014").mkdir(parents=True)
+    entries = []
+    for number, (colour, split) in enumerate(zip(COLOURS, SPLITS, strict=True)):
+        filename = f"COCO_val2014_{number:012d}.jpg"
+        draw_picture(colour, number).save(folder / "images" / "val2014" / filename)
+        texts = (f"A {colour} circle on white.", f"Circle number {number}, {colour}.")
+        sentences = [
+            {"raw": text, "tokens": text.split(), "imgid": number, "sentid": 100 + 2 * number + place}
+            for place, text in enumerate(texts)
+        ]
+        entries.append(
+            {"filepath": "val2014", "filename": filename, "imgid": number, "split": split, "sentences": sentences}
+        )
+    captions = folder / "dataset_tiny.json"
+    captions.write_text(json.dumps({"dataset": "tiny", "images": entries}))
+    return KarpathySource(captions, folder / "images")
+
+
+@pytest.fixture
+def tiny_dataset(tmp_path: Path) -> Path:
+    """A dataset folder: 6 images (3 train, 1 val, 2 test) of a coloured circle, two sentences each."""
+    folder = tmp_path / "tiny_dataset"
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    for number, (colour, split) in enumerate(zip(COLOURS, SPLITS, strict=True)):
+        image_id = f"tiny-{number}"
+        draw_picture(colour, number).save(folder / "images" / f"{image_id}.png")
+        texts = (f"a {colour} circle on white", f"circle number {number}, {colour}")
+        rows.append(
+            {
+                "file_name": f"images/{image_id}.png",
+                "image_id": image_id,
+                "split": "train" if split == "restval" else split,
+                "sentences": [{"sentence_id": f"{image_id}-{n}", "text": text} for n, text in enumerate(texts)],
+                "source_file": f"{colour}.png",
+            }
+        )
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "dataset.json").write_text(json.dumps({"name": "tiny"}))
+    return folder
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real photographs and captions; tests that need it are skipped without it."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"the real photographs are not at {SHARED_DATA}")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def run_module() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `python -m MODULE ARGUMENTS`, offline and on one thread."""
+
+    def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", module, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+            timeout=300,
+            check=False,
+        )
+
+    return run
+
+
+def draw_picture(colour: str, number: int, size: tuple[int, int] = (48, 40)) -> Image.Image:
+    """Draw a circle on white; `number` moves it, so that no two pictures are equal."""
+    picture = Image.new("RGB", size, "white")
+    ImageDraw.Draw(picture).ellipse((number, number, number + 24, number + 24), fill=colour)
+    return picture

@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+
+from data_prep.from_karpathy import Settings, main, read_captions
+from semcore.dataset import SPLITS, load_dataset, read_json, read_jsonl
+from semcore.errors import UserError
+
+
+def change_captions(source: Any, change: Callable[[list[dict[str, Any]]], Any]) -> None:
+    document = json.loads(source.json.read_text())
+    change(document["images"])
+    source.json.write_text(json.dumps(document))
+
+
+def refusal(source: Any, out: Path, **settings: Any) -> str:
+    with pytest.raises(UserError) as error:
+        main(Settings(source.json, source.images, out, **settings))
+    assert not out.exists()
+    assert not list(out.parent.glob(".*.unfinished"))
+    return str(error.value)
+
+
+def test_the_folder_holds_what_the_captions_say(karpathy_source: Any, tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    main(Settings(karpathy_source.json, karpathy_source.images, out))
+    dataset = load_dataset(out)
+    assert dataset.name == "tiny"
+    assert [len(dataset.split(name)) for name in SPLITS] == [3, 1, 2]  # restval counts as train
+    first = dataset.images[0]
+    assert first.image_id == "COCO_xval2014_000000000000"
+    assert first.source_file == "COCO_val2014_000000000000.jpg"
+    assert [(s.sentence_id, s.text) for s in first.sentences] == [
+        ("100", "A red circle on white."),
+        ("101", "Circle number 0, red."),
+    ]
+    source = karpathy_source.images / "val2014" / first.source_file
+    assert os.path.samefile(source, dataset.image_path(first))  # linked, not copied
+    about = read_json(out / "dataset.json")
+    assert about["counts"] == {"train": 3, "val": 1, "test": 2}
+    assert about["sentence_counts"] == {"train": 6, "val": 2, "test": 4}
+    assert about["metadata_sha256"] == dataset.fingerprint
+    assert not (out / "skipped.jsonl").exists()
+
+
+def test_images_may_lie_without_their_filepath_and_captions_be_compressed(karpathy_source: Any, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    shutil.copytree(karpathy_source.images / "val2014", flat)
+    packed = tmp_path / "captions.json.gz"
+    packed.write_bytes(gzip.compress(karpathy_source.json.read_bytes()))
+    main(Settings(packed, flat, tmp_path / "data", copy=True))
+    dataset = load_dataset(tmp_path / "data")
+    assert len(dataset.images) == 6
+    assert dataset.image_path(dataset.images[0]).stat().st_nlink == 1
+
+
+def test_where_no_link_is_possible_images_are_copied(
+    karpathy_source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", refuse)
+    main(Settings(karpathy_source.json, karpathy_source.images, tmp_path / "linked"))
+    assert next((tmp_path / "linked" / "images").iterdir()).is_symlink()
+    monkeypatch.setattr(os, "symlink", refuse)
+    main(Settings(karpathy_source.json, karpathy_source.images, tmp_path / "copied"))
+    assert not next((tmp_path / "copied" / "images").iterdir()).is_symlink()
+    assert len(load_dataset(tmp_path / "copied").images) == 6
+
+
+def test_single_defects_are_counted_listed_and_skipped(
+    karpathy_source: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = karpathy_source.images / "val2014"
+    files = sorted(folder.iterdir())
+    files[0].write_bytes(b"")
+    files[1].write_bytes(files[1].read_bytes()[:-200])
+    files[2].unlink()
+
+    def empty_some(images: list[dict[str, Any]]) -> None:
+        images[3]["sentences"] = []
+        images[4]["sentences"][0]["raw"] = "  "
+
+    change_captions(karpathy_source, empty_some)
+    out = tmp_path / "data"
+    main(Settings(karpathy_source.json, karpathy_source.images, out))
+    dataset = load_dataset(out)
+    assert [image.source_file for image in dataset.images] == [files[4].name, files[5].name]
+    assert [len(image.sentences) for image in dataset.images] == [1, 2]
+    assert read_json(out / "dataset.json")["skipped"] == {"unreadable": 3, "no_sentences": 1, "empty_sentence": 1}
+    skipped = list(read_jsonl(out / "skipped.jsonl"))
+    assert [row["kind"] for row in skipped] == ["unreadable"] * 3 + ["no_sentences", "empty_sentence"]
+    assert skipped[0]["reason"] == "the file is empty"
+    assert "truncated" in skipped[1]["reason"]
+    assert skipped[2]["reason"] == "there is no such file"
+    printed = capsys.readouterr().out
+    assert f"  {files[0].name}: the file is empty\n" in printed
+    assert "skipped: 1 empty sentences, 1 images without sentences, 3 unreadable images; listed in" in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            lambda images: images[2].update(filename="../../secret.jpg"),
+            "{json}: images[2] has the filename '../../secret.jpg', which leads out of {images}",
+        ),
+        (
+            lambda images: images[2].update(filename="/etc/passwd"),
+            "{json}: images[2] has the filename '/etc/passwd', which leads out of {images}",
+        ),
+        (
+            lambda images: images[2].update(filepath=".."),
+            "{json}: images[2] has the filename '../COCO_val2014_000000000002.jpg', which leads out of {images}",
+        ),
+        (
+            lambda images: images.append({**images[1], "imgid": 77}),
+            "{json}: images[6] repeats the file of images[1], {images}/val2014/COCO_val2014_000000000001.jpg",
+        ),
+        (lambda images: images[3].update(imgid=1), "{json}: images[3] repeats the imgid of images[1], 1"),
+        (
+            lambda images: images[3]["sentences"][0].update(sentid=100),
+            "sentence id '100' stands at COCO_val2014_000000000000.jpg and again at COCO_val2014_000000000003.jpg",
+        ),
+        (
+            lambda images: images[0].update(split="dev"),
+            "{json}: images[0] has the split 'dev'; there are train, restval, val, test",
+        ),
+        (lambda images: images[0].pop("filename"), "{json}: images[0] has no filename"),
+        (lambda images: images[0].update(sentences="x"), "{json}: images[0] has sentences that are no list: 'x'"),
+        (lambda images: images[0].update(sentences=["x"]), "{json}: images[0] has a sentence that is no object: 'x'"),
+        (
+            lambda images: images[0]["sentences"][0].update(raw=3),
+            "{json}: images[0] has a sentence whose raw is no text: 3",
+        ),
+        (lambda images: images.clear(), "{json} holds no images"),
+    ],
+)
+def test_wrong_captions_are_one_sentence(
+    karpathy_source: Any, tmp_path: Path, change: Callable[[Any], Any], sentence: str
+) -> None:
+    change_captions(karpathy_source, change)
+    expected = sentence.format(json=karpathy_source.json, images=karpathy_source.images)
+    assert refusal(karpathy_source, tmp_path / "data") == expected
+
+
+def test_malformed_json_names_its_line(karpathy_source: Any, tmp_path: Path) -> None:
+    karpathy_source.json.write_text('{"images": [\n{"filename": "a.jpg",}\n]}')
+    said = refusal(karpathy_source, tmp_path / "data")
+    assert said.startswith(f"{karpathy_source.json}, line 2: not valid JSON")
+
+
+def test_other_files_are_refused(karpathy_source: Any, tmp_path: Path) -> None:
+    karpathy_source.json.write_text('{"annotations": []}')
+    assert refusal(karpathy_source, tmp_path / "data").endswith(
+        "is not in the Karpathy layout: it has no list 'images'"
+    )
+    broken = tmp_path / "broken.json.gz"
+    broken.write_bytes(gzip.compress(b'{"images": []}' * 99)[:-9])
+    with pytest.raises(UserError, match=r"broken\.json\.gz cannot be read"):
+        read_captions(broken)
+    with pytest.raises(UserError, match=r"^there is no file nowhere\.json; check --json$"):
+        read_captions(Path("nowhere.json"))
+
+
+def test_no_readable_image_at_all_is_an_error(karpathy_source: Any, tmp_path: Path) -> None:
+    for file in (karpathy_source.images / "val2014").iterdir():
+        file.write_bytes(b"")
+    assert refusal(karpathy_source, tmp_path / "data") == (
+        f"none of the 6 images of dataset_tiny.json and the images of {karpathy_source.images} can be used: "
+        "COCO_val2014_000000000000.jpg: the file is empty; check --images"
+    )
+
+
+def test_a_missing_image_folder_and_a_wrong_limit_are_named(karpathy_source: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^there is no folder of images nowhere; check --images$"):
+        main(Settings(karpathy_source.json, Path("nowhere"), tmp_path / "data"))
+    said = refusal(karpathy_source, tmp_path / "data", limit=0)
+    assert said == "--limit takes a whole number of at least 1, found 0"
+
+
+def test_a_limit_is_shared_out_over_the_splits(karpathy_source: Any, tmp_path: Path) -> None:
+    main(Settings(karpathy_source.json, karpathy_source.images, tmp_path / "data", limit=3))
+    dataset = load_dataset(tmp_path / "data")
+    assert [len(dataset.split(name)) for name in SPLITS] == [1, 1, 1]
+
+
+def test_a_full_disk_leaves_nothing(karpathy_source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*_: Any) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(shutil, "copyfile", fill)
+    said = refusal(karpathy_source, tmp_path / "data", copy=True)
+    assert said.startswith("no space left on the disk of ")
+    assert said.endswith(": free some and run the same command again")
+
+
+def test_a_second_run_is_done_and_another_request_is_refused(
+    karpathy_source: Any, tmp_path: Path, run_module: Callable[..., CompletedProcess[str]]
+) -> None:
+    out = tmp_path / "data"
+    arguments = ("--json", karpathy_source.json, "--images", karpathy_source.images, "--out", out)
+    first = run_module("data_prep.from_karpathy", *arguments)
+    assert (first.returncode, first.stdout) == (
+        0,
+        f"{out}: 6 images, 12 sentences\n"
+        "  train       3 images        6 sentences\n"
+        "  val         1 images        2 sentences\n"
+        "  test        2 images        4 sentences\n"
+        f"next: python -m data_prep.check {out}\n",
+    )
+    again = run_module("data_prep.from_karpathy", *arguments)
+    assert again.returncode == 0
+    assert again.stdout.startswith(f"{out} is already made: 6 images, 12 sentences\n")
+    other = run_module("data_prep.from_karpathy", *arguments, "--limit", 2)
+    assert (other.returncode, other.stdout) == (2, "")
+    assert other.stderr == (
+        f"error: {out} already holds another dataset; choose another --out, or delete {out} first\n"
+    )
+
+
+def test_a_folder_with_other_content_is_left_alone(karpathy_source: Any, tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    out.mkdir()
+    (out / "diary.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"is not empty and is no dataset; choose another --out$"):
+        main(Settings(karpathy_source.json, karpathy_source.images, out))
+    assert (out / "diary.txt").read_text() == "mine"
+
+
+def test_the_real_photographs_are_imported(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / "coco_cc_photos"
+    main(Settings(source / "dataset_coco_cc_photos.json", source / "images", tmp_path / "data"))
+    dataset = load_dataset(tmp_path / "data")
+    assert [len(dataset.split(name)) for name in SPLITS] == [21, 5, 25]
+    assert sum(len(image.sentences) for image in dataset.images) == 255
+    assert "Attribution" in read_json(tmp_path / "data" / "dataset.json")["licence"]
+
+
+def test_the_real_captions_are_read_without_their_words(shared_data: Path) -> None:
+    document = read_captions(shared_data / "dataset_coco_val2017_captions.json.gz")
+    assert len(document["images"]) == 5000
+    assert sum(len(entry["sentences"]) for entry in document["images"]) == 25014
+    assert "tokens" not in document["images"][0]["sentences"][0]
