@@ -1,0 +1,164 @@
+"""Give every image and every sentence of a dataset an identifier (paper, section 3.2).
+
+Run as:
+
+    python -m data_prep.identifiers --data DATA --run RUN
+    python -m data_prep.identifiers --data DATA --run RUN --num-clusters 16 --encoder all-mpnet-base-v2
+    python -m data_prep.identifiers --data DATA --run RUN --config recipes/configs/scenes.yaml
+
+Needs RUN/captions.jsonl, from `python -m data_prep.caption` or written by hand: one line an image,
+{"image_id": "...", "caption": "..."}. Writes into RUN/identifiers:
+
+    t2i.jsonl  i2t.jsonl     one identifier an item, all splits
+    clusters.safetensors     the centroids, for items that come later
+    cluster_words.json       the words that characterise each cluster
+    report.json  report.md   collisions, keywords, clusters, what was left out
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from semcore.commandline import resolved, run_command
+from semcore.dataset import Dataset, load_dataset
+from semcore.errors import UserError
+from semcore.files import sha256_of
+from semcore.identifiers.encoder import DEFAULT_ENCODER, load_encoder, needs_download
+from semcore.identifiers.folder import write_identifiers
+from semcore.identifiers.structured import StructuredIdentifiers, build_structured_identifiers, fitted_on
+from semcore.identifiers.texts import Captions, read_captions, sentence_items
+from semcore.processes import is_main_process
+from semcore.runfolder import RunFolder
+from semcore.settings import at_least
+
+
+@dataclass
+class Settings:
+    """Which identifiers to make."""
+
+    run: Path
+    """The run folder; it holds captions.jsonl."""
+    data: Path | None = None
+    """The dataset folder; by default the one earlier stages of the run worked on."""
+    config: Path | None = None
+    """A YAML file whose section `identifiers` is read before the flags."""
+    num_clusters: int = 128  # paper, section 4.4.1
+    """How many clusters; each is one new token, the global id."""
+    num_keywords: int = 4  # paper, section 4.4.1
+    """How many keywords an item, at most; the lexical id."""
+    num_cluster_words: int = 5  # paper, A.1
+    """How many words by TF-IDF characterise a cluster, and are left out of its items' keywords."""
+    deduplicate: bool = True  # paper, section 3.2.2; false is Table 3's "w/o deduplication"
+    """Leave a cluster's words out of its items' keywords."""
+    protocol: Literal["inductive", "transductive"] = "inductive"  # ours: nothing may be learnt about a test item
+    """Fit clusters on the captions of the training split, or of all splits."""
+    encoder: str = DEFAULT_ENCODER  # ours: KeyBERT's default; the paper says "BERT", section 3.2.2
+    """The sentence encoder: a sentence-transformers name, or a folder."""
+    ngram_range: tuple[int, int] = (1, 1)  # ours: KeyBERT's default; section 3.2.2 says "n-gram" without a length
+    """Fewest and most words a keyword."""
+    stop_words: Literal["english", "none"] = "english"  # ours: KeyBERT's default
+    """Words that are never keywords."""
+    seed: int = 0  # ours
+    """Of k-means."""
+    num_inits: int = 1  # ours: scikit-learn's default for k-means++
+    """How often k-means begins anew; the best fit counts."""
+    max_iterations: int = 300  # ours: scikit-learn's default
+    """Iterations of one k-means fit, at most."""
+    max_fit_items: int = 100_000  # ours: some 800 captions for each of 128 clusters; more change little
+    """Above so many captions k-means is fitted on a random sample of so many."""
+    batch_size: int = 64  # ours: the fastest on a CPU
+    """Texts the encoder embeds at once."""
+    device: str | None = None  # ours
+    """Where the encoder runs ("cpu", "cuda"); by default the fastest device there is."""
+    limit: int | None = None
+    """Use the first so many images of each split only, for a quick trial."""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "num_clusters", "num_keywords", "num_cluster_words", "num_inits", "max_iterations")
+        at_least(1, self, "batch_size", "limit")
+        if self.max_fit_items < self.num_clusters:
+            raise UserError(f"--max-fit-items must be --num-clusters or more, found {self.max_fit_items}")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed must be from 0 to {2**32 - 1}, found {self.seed}")
+        fewest, most = self.ngram_range
+        if not 1 <= fewest <= most:
+            raise UserError(f"--ngram-range needs two numbers such as [1,2], the smaller first, found {[fewest, most]}")
+
+
+def main(settings: Settings) -> None:
+    """Make the identifiers of a run, or say that they are made."""
+    run = RunFolder(settings.run)
+    dataset = load_dataset(settings.data or run.data_folder())
+    path = run / "captions.jsonl"
+    if not path.is_file():
+        raise UserError(
+            f"there is no {path}; make it with "
+            f"python -m data_prep.caption --data {dataset.folder} --run {run.path} --model CHECKPOINT"
+        )
+    with run.lock():
+        captions = read_captions(path, dataset, settings.limit)
+        fitted_on(captions.items, settings.protocol, settings.num_clusters)
+        inputs = {"captions.jsonl": sha256_of(path), "metadata.jsonl": dataset.fingerprint}
+        stage = run.open_stage("identifiers", resolved(settings), inputs, dataset.folder)
+        if stage.finished:
+            print(f"identifiers: already made, see {run / 'identifiers' / 'report.md'}")
+            return
+        run.set_config("identifiers", resolved(settings))
+        identifiers = make_identifiers(settings, dataset, captions)
+        report = write_identifiers(run / "identifiers", identifiers, captions, about(settings))
+        stage.finish(num_items=report["t2i"]["all"]["num_items"] + len(identifiers.i2t))
+    print_summary(report)
+    print(f"identifiers: see {run / 'identifiers' / 'report.md'}")
+    print(f"next: accelerate launch recipes/train_identifier.py --data {dataset.folder} --run {run.path}")
+
+
+def make_identifiers(settings: Settings, dataset: Dataset, captions: Captions) -> StructuredIdentifiers:
+    """Load the encoder and give every captioned image and every sentence an identifier."""
+    if needs_download(settings.encoder):
+        print(f"identifiers: downloading the sentence encoder {settings.encoder} from the Hugging Face hub")
+    return build_structured_identifiers(
+        captions.items,
+        sentence_items(dataset, settings.limit),
+        load_encoder(settings.encoder, settings.device),
+        num_clusters=settings.num_clusters,
+        num_keywords=settings.num_keywords,
+        num_cluster_words=settings.num_cluster_words,
+        deduplicate=settings.deduplicate,
+        ngram_range=settings.ngram_range,
+        stop_words=None if settings.stop_words == "none" else settings.stop_words,
+        protocol=settings.protocol,
+        seed=settings.seed,
+        num_inits=settings.num_inits,
+        max_iterations=settings.max_iterations,
+        max_fit_items=settings.max_fit_items,
+        batch_size=settings.batch_size,
+        progress=is_main_process(),
+    )
+
+
+def about(settings: Settings) -> dict[str, Any]:
+    """Return what the report says about how the identifiers were made."""
+    names = ("protocol", "encoder", "seed", "num_keywords", "deduplicate")
+    return {name: getattr(settings, name) for name in names}
+
+
+def print_summary(report: dict[str, Any]) -> None:
+    """Print one line a direction, and what was left out."""
+    captions = report["captions"]
+    if captions["missing"]:
+        print(f"identifiers: {len(captions['missing'])} of {captions['num_images']} images have no caption and so none")
+    if captions["num_unknown"]:
+        print(f"identifiers: {captions['num_unknown']} captions belong to no image of the dataset")
+    for direction, items in (("t2i", "images"), ("i2t", "sentences")):
+        if figures := report[direction].get("all"):
+            print(
+                f"identifiers: {figures['num_items']} {items}, {figures['num_identifiers']} identifiers, "
+                f"{figures['num_shared_items']} {items} share theirs with another, "
+                f"{figures['num_without_keyword']} have no keyword"
+            )
+
+
+if __name__ == "__main__":
+    run_command(main, Settings, "identifiers")

@@ -1,0 +1,97 @@
+"""The global id: k-means over caption embeddings, and the nearest centroid for everything else.
+
+Shapes: embeddings (items, dimensions) float32, centroids (clusters, dimensions) float32.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
+
+from semcore.errors import UserError
+from semcore.files import writing_to
+
+CENTROIDS = "clusters.safetensors"
+_ROWS_AT_ONCE = 65_536
+
+
+def fit_centroids(
+    embeddings: np.ndarray,
+    num_clusters: int,
+    *,
+    seed: int,
+    num_inits: int,
+    max_iterations: int,
+    max_fit_items: int,
+) -> np.ndarray:
+    """Fit k-means and return the centroids (paper, section 3.2.1).
+
+    One thread does it: the order of the sums, and with it the result, then depends on the seed
+    alone. With fewer distinct embeddings than clusters some centroids repeat and their clusters
+    stay empty.
+
+    Args:
+        embeddings: (items, dimensions), at least `num_clusters` rows.
+        num_clusters: how many clusters.
+        seed: of the starting points and of the sample.
+        num_inits: runs from different starting points, of which the best counts.
+        max_iterations: of one run.
+        max_fit_items: above so many items a random sample of so many is fitted.
+
+    Returns:
+        (clusters, dimensions), float32.
+    """
+    if len(embeddings) > max_fit_items:
+        chosen = np.random.default_rng(seed).choice(len(embeddings), max_fit_items, replace=False)
+        embeddings = embeddings[np.sort(chosen)]
+    kmeans = KMeans(num_clusters, n_init=num_inits, max_iter=max_iterations, random_state=seed, algorithm="lloyd")
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return np.asarray(kmeans.fit(embeddings).cluster_centers_, dtype=np.float32)
+
+
+def nearest_centroids(embeddings: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """Return the index of the nearest centroid (Euclidean) of each item, (items,); the lowest of equals."""
+    nearest = np.empty(len(embeddings), dtype=np.int64)
+    squares = (centroids.astype(np.float64) ** 2).sum(axis=1).astype(np.float32)
+    with threadpool_limits(1):
+        for start in range(0, len(embeddings), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            nearest[rows] = (squares - 2 * embeddings[rows] @ centroids.T).argmin(axis=1)
+    return nearest
+
+
+def save_centroids(folder: Path, centroids: np.ndarray) -> None:
+    """Write clusters.safetensors, atomically."""
+    path = folder / CENTROIDS
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing_to(path):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(save({"centroids": np.ascontiguousarray(centroids)}))
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def load_centroids(folder: Path | str) -> np.ndarray:
+    """Read the centroids of RUN/identifiers, (clusters, dimensions).
+
+    Raises:
+        UserError: the file is missing or broken.
+    """
+    path = Path(folder) / CENTROIDS
+    if not path.is_file():
+        raise UserError(f"there is no {path}; make it with python -m data_prep.identifiers --run {path.parent.parent}")
+    try:
+        return load_file(path)["centroids"]
+    except (SafetensorError, KeyError):
+        raise UserError(f"{path} holds no centroids; delete {path.parent} and make the identifiers again") from None

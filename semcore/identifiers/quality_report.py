@@ -1,0 +1,113 @@
+"""report.md: the figures of report.json for a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from semcore.identifiers.rows import IdentifierRow, cluster_token
+
+_TITLES = {"t2i": "Text to image: the items are images", "i2t": "Image to text: the items are sentences"}
+_COLUMNS = (
+    "items", "identifiers", "share one", "largest group", "no keyword", "distinct keywords",
+    "cluster smallest / median / largest", "empty clusters",
+)  # fmt: skip
+_NUM_EXAMPLES = 5
+_NUM_LISTED = 20
+
+
+def render_report(report: Mapping[str, Any], rows: Mapping[str, Sequence[IdentifierRow]]) -> str:
+    """Return the report as markdown.
+
+    Args:
+        report: what report.json holds.
+        rows: direction -> its identifiers, from which a few examples are shown.
+    """
+    blocks = ["# Identifiers", _introduction(report), _captions(report["captions"])]
+    for direction, title in _TITLES.items():
+        if report[direction]:
+            blocks += [f"## {title}", _figures(report[direction]), _alone(report[direction])]
+            blocks += [_without_keyword(report["without_keyword"][direction]), _examples(rows[direction])]
+    blocks += ["## Clusters", _clusters(report["clusters"])]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _introduction(report: Mapping[str, Any]) -> str:
+    which = "the training split's captions" if report["protocol"] == "inductive" else "the captions of **all** splits"
+    return (
+        f"{report['num_clusters']} clusters fitted on {which} ({report['num_fitted']}), protocol "
+        f"**{report['protocol']}**; every other item has the cluster of the nearest centroid. "
+        f"Up to {report['num_keywords']} keywords an item; sentence encoder {report['encoder']}, seed {report['seed']}."
+    )
+
+
+def _captions(captions: Mapping[str, Any]) -> str:
+    text = f"{captions['num_captioned']} of {captions['num_images']} images have a caption."
+    if captions["missing"]:
+        text += f" Without one, and so without an identifier: {_listed(captions['missing'])}."
+    if captions["num_unknown"]:
+        text += f" {captions['num_unknown']} captions belong to no image of the dataset and were left out."
+    return text
+
+
+def _figures(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    return _table(("split", *_COLUMNS), [(split, *_cells(values)) for split, values in figures.items()])
+
+
+def _cells(figures: Mapping[str, Any]) -> tuple[str, ...]:
+    size = figures["cluster_size"]
+    return (
+        str(figures["num_items"]),
+        str(figures["num_identifiers"]),
+        f"{figures['num_shared_items']} ({figures['shared_percent']} %)",
+        str(figures["largest_group"]),
+        str(figures["num_without_keyword"]),
+        str(figures["num_keywords"]),
+        f"{size['smallest']} / {size['median']:g} / {size['largest']}",
+        str(size["num_empty"]),
+    )
+
+
+def _alone(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    depths = max((list(values["alone_percent"]) for values in figures.values()), key=len)
+    header = ("alone under its cluster and ... (%)", *(f"{depth} keyword{'s' * (depth != '1')}" for depth in depths))
+    return _table(
+        header,
+        [
+            (split, *(str(values["alone_percent"].get(depth, "")) for depth in depths))
+            for split, values in figures.items()
+        ],
+    )
+
+
+def _without_keyword(item_ids: Sequence[str]) -> str:
+    return f"No keyword left, so the cluster token alone: {_listed(item_ids)}." if item_ids else ""
+
+
+def _examples(rows: Sequence[IdentifierRow]) -> str:
+    step = max(1, len(rows) // _NUM_EXAMPLES)
+    return _table(
+        ("item", "split", "identifier"),
+        [(f"`{row['item_id']}`", row["split"], f"`{row['identifier']}`") for row in rows[::step][:_NUM_EXAMPLES]],
+    )
+
+
+def _clusters(clusters: Sequence[Mapping[str, Any]]) -> str:
+    return _table(
+        ("cluster", "fitted captions", "words"),
+        [
+            (f"`{cluster_token(index)}`", str(cluster["num_fitted"]), ", ".join(cluster["words"]))
+            for index, cluster in enumerate(clusters)
+        ],
+    )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    # The bars inside a cluster token would end the cell.
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _listed(item_ids: Sequence[str]) -> str:
+    more = f" and {len(item_ids) - _NUM_LISTED} more" if len(item_ids) > _NUM_LISTED else ""
+    return f"{len(item_ids)} ({', '.join(item_ids[:_NUM_LISTED])}{more})"

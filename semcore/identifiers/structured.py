@@ -1,0 +1,140 @@
+"""The paper's structured identifiers (section 3.2): from captions and sentences to rows.
+
+Both directions share one set of clusters, so a cluster token means one thing: k-means is fitted on
+captions, and sentences get the nearest centroid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from semcore.errors import UserError
+from semcore.identifiers.clusters import fit_centroids, nearest_centroids
+from semcore.identifiers.encoder import Encode, embed
+from semcore.identifiers.keywords import count_words, remove_cluster_words, top_keywords
+from semcore.identifiers.rows import IdentifierRow, make_row
+from semcore.identifiers.texts import TextItem
+from semcore.identifiers.tfidf import sum_by_cluster, top_words, weigh_words
+
+PROTOCOLS = ("inductive", "transductive")
+
+
+@dataclass(frozen=True)
+class StructuredIdentifiers:
+    """What `build_structured_identifiers` makes.
+
+    Attributes:
+        t2i: the rows of the images, in the order of the captions.
+        i2t: the rows of the sentences, in their order.
+        centroids: (clusters, dimensions).
+        cluster_words: each cluster's words of greatest TF-IDF weight with the weight, best first.
+        num_fitted: captions each cluster was fitted on.
+    """
+
+    t2i: list[IdentifierRow]
+    i2t: list[IdentifierRow]
+    centroids: np.ndarray
+    cluster_words: list[list[tuple[str, float]]]
+    num_fitted: list[int]
+
+
+def fitted_on(captions: Sequence[TextItem], protocol: str, num_clusters: int) -> list[int]:
+    """Return the positions of the captions that clusters and cluster words are fitted on.
+
+    Args:
+        captions: of all splits.
+        protocol: "inductive", the training split's captions, so that nothing is learnt about a test
+            item; "transductive", the captions of all splits.
+        num_clusters: how many clusters.
+
+    Raises:
+        UserError: fewer captions than clusters.
+    """
+    chosen = [index for index, item in enumerate(captions) if protocol == "transductive" or item.split == "train"]
+    if len(chosen) < num_clusters:
+        which = "captions of the split train" if protocol == "inductive" else "captions"
+        way_out = f"choose --num-clusters {len(chosen)} or less" if chosen else "caption images of that split first"
+        raise UserError(f"{num_clusters} clusters need at least as many {which}, found {len(chosen)}; {way_out}")
+    return chosen
+
+
+def build_structured_identifiers(
+    captions: Sequence[TextItem],
+    sentences: Sequence[TextItem],
+    encode: Encode,
+    *,
+    num_clusters: int,
+    num_keywords: int,
+    num_cluster_words: int,
+    deduplicate: bool,
+    ngram_range: tuple[int, int],
+    stop_words: str | None,
+    protocol: str,
+    seed: int,
+    num_inits: int,
+    max_iterations: int,
+    max_fit_items: int,
+    batch_size: int,
+    progress: bool = False,
+) -> StructuredIdentifiers:
+    """Give every image (by its caption) and every sentence an identifier.
+
+    The defaults, and where each comes from, stand in `data_prep.identifiers`.
+
+    Args:
+        captions: the items of text -> image, all splits.
+        sentences: the items of image -> text, all splits.
+        encode: embeds a batch of texts, from `load_encoder`.
+        num_clusters: k of k-means.
+        num_keywords: keywords an item, at most.
+        num_cluster_words: words by TF-IDF that characterise a cluster.
+        deduplicate: leave a cluster's words out of its items' keywords.
+        ngram_range: fewest and most words a keyword.
+        stop_words: "english" or None.
+        protocol: see `fitted_on`.
+        seed: of k-means.
+        num_inits: see `fit_centroids`.
+        max_iterations: likewise.
+        max_fit_items: likewise.
+        batch_size: texts embedded at once.
+        progress: show progress bars.
+
+    Raises:
+        UserError: fewer captions than clusters, or no word in any text.
+    """
+    chosen = fitted_on(captions, protocol, num_clusters)
+    items = [*captions, *sentences]
+    counts, vocabulary = count_words([item.text for item in items], ngram_range=ngram_range, stop_words=stop_words)
+
+    def embed_all(texts: Sequence[str], description: str) -> np.ndarray:
+        return embed(texts, encode, batch_size=batch_size, progress=progress, description=description)
+
+    embeddings = embed_all([item.text for item in items], "captions and sentences")
+    centroids = fit_centroids(
+        embeddings[chosen],
+        num_clusters,
+        seed=seed,
+        num_inits=num_inits,
+        max_iterations=max_iterations,
+        max_fit_items=max_fit_items,
+    )
+    labels = nearest_centroids(embeddings, centroids)
+    weights = weigh_words(sum_by_cluster(counts[chosen], labels[chosen], num_clusters))
+    words = top_words(weights, num_cluster_words)
+    if deduplicate:
+        counts = remove_cluster_words(counts, labels, [[word for word, _ in cluster] for cluster in words])
+    keywords = top_keywords(counts, embeddings, embed_all(vocabulary, "words"), num_keywords)
+    rows = [
+        make_row(item.item_id, item.split, int(label), [vocabulary[word] for word in chosen_words])
+        for item, label, chosen_words in zip(items, labels, keywords, strict=True)
+    ]
+    return StructuredIdentifiers(
+        t2i=rows[: len(captions)],
+        i2t=rows[len(captions) :],
+        centroids=centroids,
+        cluster_words=[[(vocabulary[word], weight) for word, weight in cluster] for cluster in words],
+        num_fitted=np.bincount(labels[chosen], minlength=num_clusters).tolist(),
+    )

@@ -1,0 +1,188 @@
+"""The command `python -m data_prep.identifiers`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_prep import identifiers
+from data_prep.identifiers import Settings, main
+from semcore.commandline import run_command
+from semcore.files import write_json, write_jsonl
+from semcore.identifiers import read_cluster_words, read_identifiers
+from semcore.identifiers.clusters import load_centroids
+from semcore.runfolder import RunFolder
+
+COLOURS = ("red", "green", "blue", "yellow")
+SHAPES = ("circle", "square", "star", "ring", "cross")
+OUTPUTS = ("t2i.jsonl", "i2t.jsonl", "clusters.safetensors", "cluster_words.json", "report.json", "report.md")
+
+
+@pytest.fixture(autouse=True)
+def small_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count letters instead of loading weights."""
+
+    def encode(texts: list[str]) -> np.ndarray:
+        return np.array([[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts], np.float32)
+
+    monkeypatch.setattr(identifiers, "load_encoder", lambda name, device: encode)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Return DATA and RUN: twenty scenes of which the last has no caption, one caption without a word left."""
+    scenes = [(f"{colour}-{shape}", f"a {colour} {shape}") for colour in COLOURS for shape in SHAPES]
+    splits = ["train", "train", "train", "val", "test"]
+    rows = [
+        {
+            "file_name": f"images/{name}.png",
+            "image_id": name,
+            "split": splits[n % 5],
+            "sentences": [{"sentence_id": f"{name}-s", "text": f"{text} on grass"}],
+        }
+        for n, (name, text) in enumerate(scenes)
+    ]
+    write_jsonl(tmp_path / "DATA" / "metadata.jsonl", rows)
+    write_json(tmp_path / "DATA" / "dataset.json", {"name": "scenes"})
+    captions = [{"image_id": name, "caption": text} for name, text in scenes[:-1]]
+    captions[3]["caption"] = "<|cluster_1|> of <|im_end|>"
+    captions[4]["caption"] = "this and that"
+    write_jsonl(tmp_path / "RUN" / "captions.jsonl", captions)
+    return tmp_path / "DATA", tmp_path / "RUN"
+
+
+@pytest.fixture
+def error_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    def run(*arguments: str | Path) -> str:
+        with pytest.raises(SystemExit) as exit_of:
+            run_command(main, Settings, "identifiers", arguments=[str(argument) for argument in arguments])
+        assert exit_of.value.code == 2
+        return capsys.readouterr().err
+
+    return run
+
+
+def test_every_captioned_image_and_every_sentence_gets_an_identifier(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = folders
+    main(Settings(run=run, data=data, num_clusters=3, num_cluster_words=1))
+    assert sorted(path.name for path in (run / "identifiers").iterdir()) == sorted(OUTPUTS)
+    t2i, i2t = (read_identifiers(run / "identifiers", direction) for direction in ("t2i", "i2t"))
+    assert len(t2i) == 19
+    assert [row["item_id"] for row in i2t][-1] == "yellow-cross-s"
+    assert len(i2t) == 20
+    assert all(re.fullmatch(r"<\|cluster_[012]\|>(\w+( \w+)*)?", row["identifier"]) for row in t2i + i2t)
+    assert load_centroids(run / "identifiers").shape == (3, 26)
+    assert len(read_cluster_words(run / "identifiers")) == 3
+
+    report = json.loads((run / "identifiers" / "report.json").read_text())
+    assert report["captions"] == {"num_images": 20, "num_captioned": 19, "missing": ["yellow-cross"], "num_unknown": 0}
+    assert "red-cross" in report["without_keyword"]["t2i"]
+    assert report["protocol"] == "inductive"
+    stage = RunFolder(run).manifest()["stages"]["identifiers"]
+    assert stage["finished"]
+    assert stage["settings"]["num_clusters"] == 3
+    printed = capsys.readouterr().out
+    assert "1 of 20 images have no caption and so none" in printed
+    assert "next: accelerate launch" in printed
+
+
+def test_a_second_run_skips_and_other_settings_are_noticed(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str], error_of: Callable[..., str]
+) -> None:
+    data, run = folders
+    main(Settings(run=run, data=data, num_clusters=3))
+    before = {name: (run / "identifiers" / name).stat().st_mtime_ns for name in OUTPUTS}
+    main(Settings(run=run, num_clusters=3))
+    assert "already made" in capsys.readouterr().out
+    assert {name: (run / "identifiers" / name).stat().st_mtime_ns for name in OUTPUTS} == before
+    assert "was begun with num_clusters 3, not 4; choose another --run" in error_of("--run", run, "--num-clusters", "4")
+    with (run / "captions.jsonl").open("a") as handle:
+        handle.write('{"image_id": "yellow-cross", "caption": "a yellow cross"}\n')
+    assert "captions.jsonl has changed" in error_of("--run", run, "--num-clusters", "3")
+
+
+def test_the_same_seed_writes_the_same_bytes_also_after_a_kill(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, run = folders
+    settings: dict[str, Any] = {"data": data, "num_clusters": 4, "seed": 3}
+    main(Settings(run=run, **settings))
+    other = run.with_name("OTHER")
+    write_jsonl(other / "captions.jsonl", [json.loads(line) for line in (run / "captions.jsonl").open()])
+    with monkeypatch.context() as patch:
+        patch.setattr("semcore.identifiers.folder.save_centroids", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            main(Settings(run=other, **settings))
+    main(Settings(run=other, **settings))
+    for name in OUTPUTS:
+        assert (run / "identifiers" / name).read_bytes() == (other / "identifiers" / name).read_bytes()
+
+
+def test_the_protocol_is_recorded_and_the_config_file_is_read(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    data, run = folders
+    config = tmp_path / "small.yaml"
+    config.write_text("identifiers:\n  num_clusters: 3\n  protocol: transductive\n  ngram_range: [1, 2]\n")
+    arguments = ["--data", str(data), "--run", str(run), "--config", str(config), "--num-keywords", "2"]
+    run_command(main, Settings, "identifiers", arguments=arguments)
+    report = json.loads((run / "identifiers" / "report.json").read_text())
+    assert (report["protocol"], report["num_fitted"], report["num_keywords"]) == ("transductive", 19, 2)
+    assert any(" " in word for row in read_identifiers(run / "identifiers", "t2i") for word in row["lexical_id"])
+
+
+def test_an_encoder_to_download_is_announced(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, run = folders
+    monkeypatch.setattr(identifiers, "needs_download", lambda name: name == "someone/encoder")
+    main(Settings(run=run, data=data, num_clusters=3, encoder="someone/encoder"))
+    assert "downloading the sentence encoder someone/encoder" in capsys.readouterr().out
+
+
+def test_missing_captions_name_the_command_that_makes_them(
+    folders: tuple[Path, Path], error_of: Callable[..., str]
+) -> None:
+    data, run = folders
+    nowhere = run.with_name("NOWHERE")
+    sentence = f"there is no {nowhere}/captions.jsonl; make it with python -m data_prep.caption --data {data} --run"
+    assert sentence in error_of("--data", data, "--run", nowhere)
+    assert not nowhere.exists()
+
+
+def test_too_many_clusters_leave_nothing_behind(folders: tuple[Path, Path], error_of: Callable[..., str]) -> None:
+    data, run = folders
+    assert (
+        "128 clusters need at least as many captions of the split train, found 12; choose --num-clusters 12 or less"
+        in error_of("--data", data, "--run", run)
+    )
+    assert not (run / "identifiers").exists()
+    assert not (run / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("--num-clusters", "0", "--num-clusters must be 1 or more, found 0"),
+        ("--num-keywords", "-1", "--num-keywords must be 1 or more, found -1"),
+        ("--num-keywords", "four", "takes a whole number, found 'four'"),
+        ("--ngram-range", "[2,1]", "--ngram-range needs two numbers such as [1,2], the smaller first, found [2, 1]"),
+        ("--protocol", "semi", "takes one of inductive, transductive, found 'semi'"),
+        ("--seed", "-1", "--seed must be from 0 to 4294967295, found -1"),
+        ("--max-fit-items", "5", "--max-fit-items must be --num-clusters or more, found 5"),
+        ("--num-cluster", "5", "unknown option --num-cluster; did you mean"),
+        ("--encoder", "./nowhere", "there is no sentence encoder ./nowhere"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(
+    folders: tuple[Path, Path], error_of: Callable[..., str], option: str, value: str, sentence: str
+) -> None:
+    data, run = folders
+    clusters = [] if option == "--num-clusters" else ["--num-clusters", "6"]
+    assert sentence in error_of("--data", data, "--run", run, *clusters, option, value)

@@ -1,0 +1,93 @@
+"""From captions and sentences to rows: what is fitted on what, and what depends on what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from semcore.errors import UserError
+from semcore.identifiers.encoder import Encode
+from semcore.identifiers.structured import StructuredIdentifiers, build_structured_identifiers, fitted_on
+from semcore.identifiers.texts import TextItem
+
+ANIMALS = ("dog", "cat", "horse", "cow")
+PLACES = ("park", "kitchen", "beach", "street", "meadow")
+
+
+def _captions() -> list[TextItem]:
+    texts = [f"a {animal} in a {place}" for animal in ANIMALS for place in PLACES]
+    return [TextItem(f"i{n}", "test" if n % 5 == 4 else "train", text) for n, text in enumerate(texts)]
+
+
+def _build(
+    captions: list[TextItem], sentences: list[TextItem], encode: Encode, **changes: Any
+) -> StructuredIdentifiers:
+    settings: dict[str, Any] = {
+        "num_clusters": 4, "num_keywords": 4, "num_cluster_words": 1, "deduplicate": True, "ngram_range": (1, 1),
+        "stop_words": "english", "protocol": "inductive", "seed": 0, "num_inits": 4, "max_iterations": 300,
+        "max_fit_items": 1000, "batch_size": 8,
+    }  # fmt: skip
+    return build_structured_identifiers(captions, sentences, encode, **{**settings, **changes})
+
+
+def test_items_keep_their_order_split_and_text_form(encode: Encode) -> None:
+    captions = _captions()
+    sentences = [TextItem("s0", "val", "two dogs on a sofa"), TextItem("s1", "test", "the of")]
+    built = _build(captions, sentences, encode)
+    assert [(row["item_id"], row["split"]) for row in built.t2i] == [(item.item_id, item.split) for item in captions]
+    assert [row["item_id"] for row in built.i2t] == ["s0", "s1"]
+    assert sum(built.num_fitted) == 16
+    assert built.i2t[1]["lexical_id"] == []
+    assert built.i2t[1]["identifier"] == f"<|cluster_{built.i2t[1]['global_id']}|>"
+
+
+def test_the_words_of_a_cluster_never_stand_in_its_identifiers(encode: Encode) -> None:
+    built = _build(_captions(), [], encode)
+    words = [{word for word, _ in cluster} for cluster in built.cluster_words]
+    assert all(len(cluster) == 1 for cluster in words)
+    assert not any(words[row["global_id"]] & set(row["lexical_id"]) for row in built.t2i)
+    kept = _build(_captions(), [], encode, deduplicate=False)
+    assert kept.cluster_words == built.cluster_words
+    assert all(len(row["lexical_id"]) == 2 for row in kept.t2i)
+
+
+def test_a_sentence_equal_to_a_caption_gets_the_same_identifier(encode: Encode) -> None:
+    captions = _captions()
+    built = _build(captions, [TextItem(f"s{n}", "test", item.text) for n, item in enumerate(captions)], encode)
+    assert [row["identifier"] for row in built.i2t] == [row["identifier"] for row in built.t2i]
+
+
+def test_nothing_is_learnt_about_items_of_other_splits(encode: Encode) -> None:
+    captions = _captions()
+    others = [item._replace(text=f"{item.text} with a zebra") if item.split == "test" else item for item in captions]
+    before = _build(captions, [], encode)
+    after = _build([*others, TextItem("new", "val", "an unheard of thing")], [TextItem("s", "test", "zebra")], encode)
+    assert after.centroids == pytest.approx(before.centroids, abs=1e-6)
+    assert after.cluster_words == before.cluster_words
+    train = [row for row in before.t2i if row["split"] == "train"]
+    assert [row for row in after.t2i if row["split"] == "train"] == train
+    assert after.t2i != before.t2i
+
+
+def test_transductive_fits_on_the_captions_of_all_splits(encode: Encode) -> None:
+    assert sum(_build(_captions(), [], encode, protocol="transductive").num_fitted) == 20
+
+
+def test_the_same_seed_gives_the_same(encode: Encode) -> None:
+    first, second = (_build(_captions(), [], encode, seed=5) for _ in range(2))
+    assert first.t2i == second.t2i
+    assert first.cluster_words == second.cluster_words
+    assert np.array_equal(first.centroids, second.centroids)
+
+
+def test_fewer_captions_than_clusters_are_refused_before_anything_is_embedded() -> None:
+    captions = _captions()
+    with pytest.raises(UserError, match="17 clusters need at least as many captions of the split train, found 16; cho"):
+        fitted_on(captions, "inductive", 17)
+    assert len(fitted_on(captions, "transductive", 20)) == 20
+    with pytest.raises(UserError, match="21 clusters need at least as many captions, found 20"):
+        fitted_on(captions, "transductive", 21)
+    with pytest.raises(UserError, match="found 0; caption images of that split first"):
+        fitted_on([item for item in captions if item.split == "test"], "inductive", 2)
