@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import fields
-from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +13,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from semcore.decoding.changes import added, build, removed
+from semcore.decoding.items import Items
 from semcore.decoding.listing import end_and_inner_tokens, list_sequences
 from semcore.decoding.sequences import (
+    FlatSequences,
     FlatText,
     TokenSequences,
     fingerprint_of,
     flatten_sequences,
     flatten_text,
-    gather_ragged,
-    offsets_of,
 )
 from semcore.decoding.storage import load_arrays, save_arrays
 from semcore.decoding.tensors import TrieTensors
-from semcore.decoding.trie import ROOT, STOP, Trie, build_trie, smallest_ints
+from semcore.decoding.trie import ROOT, STOP, Trie
 from semcore.errors import UserError
 
 TRIE_ARRAYS = tuple(field.name for field in fields(Trie))
+ITEM_ARRAYS = tuple(field.name for field in fields(Items))
 CPU = torch.device("cpu")
-ITEM_ARRAYS = ("item_start", "text_start", "text")
 
 
 class IdentifierIndex:
@@ -46,24 +48,18 @@ class IdentifierIndex:
         ['b', 'c']
     """
 
-    def __init__(
-        self,
-        trie: Trie,
-        item_start: NDArray[Any],
-        text_start: NDArray[Any],
-        text: NDArray[np.uint8],
-        max_length: int,
-        fingerprint: str,
-        device: torch.device = CPU,
-    ) -> None:
-        """Take arrays that `from_sequences` or `load` made."""
+    def __init__(self, trie: Trie, items: Items, max_length: int, fingerprint: str, device: torch.device = CPU) -> None:
+        """Take parts that `from_sequences` or `load` made."""
         self.trie = trie
-        self.item_start = item_start
-        self.text_start = text_start
-        self.text = text
+        """The prefix tree, in the memory of the CPU."""
         self.max_length = max_length
+        """Tokens of the longest sequence; after `remove` perhaps more."""
         self.fingerprint = fingerprint
+        """SHA-256 of sequences, ids and tokenizer, and of the changes since."""
         self.device = device
+        """Where searches run."""
+        self._items = items
+        self._tensors: TrieTensors | None = None
 
     @classmethod
     def from_sequences(
@@ -85,38 +81,52 @@ class IdentifierIndex:
         Raises:
             UserError: no item, an empty identifier, a token no vocabulary can hold, or not one id a sequence.
         """
-        flat = flatten_sequences(token_sequences, offsets)
-        if len(item_ids) != len(flat.offsets) - 1:
-            raise UserError(
-                f"{len(flat.offsets) - 1} token sequences but {len(item_ids)} item ids: give one id a sequence"
-            )
-        text = flatten_text(item_ids)
-        built = build_trie(flat)
-        sorted_text = _reorder(text, built.order)
-        return cls(
-            built.trie,
-            smallest_ints(built.item_start, max(len(item_ids), 2**16)),
-            smallest_ints(sorted_text.offsets, max(len(sorted_text.data), 2**16)),
-            sorted_text.data,
-            int(flat.lengths.max()),
-            fingerprint_of(flat, text, tokenizer_fingerprint),
-        )
+        flat, text = _flatten(token_sequences, offsets, item_ids)
+        trie, items = build(flat, text)
+        return cls(trie, items, int(flat.lengths.max()), fingerprint_of(flat, text, tokenizer_fingerprint))
 
-    @cached_property
+    def add(
+        self, token_sequences: TokenSequences, item_ids: Sequence[str], offsets: NDArray[Any] | None = None
+    ) -> None:
+        """Add items; arguments as for `from_sequences`. The work is small when the items are few.
+
+        Raises:
+            UserError: as `from_sequences`; the index then stays as it was.
+        """
+        flat, text = _flatten(token_sequences, offsets, item_ids)
+        trie, items = added(self.trie, self._items, flat, text, item_ids)
+        self.max_length = max(self.max_length, int(flat.lengths.max()))
+        self._change(trie, items, "add", fingerprint_of(flat, text, ""))
+
+    def remove(self, item_ids: Sequence[str]) -> None:
+        """Remove items, and the sequences that no item has any more.
+
+        Raises:
+            UserError: an item is not in the index, or none would stay; the index then stays as it was.
+        """
+        trie, items = removed(self.trie, self._items, item_ids)
+        self._change(trie, items, "remove", "\0".join(sorted(item_ids)))
+
+    def _change(self, trie: Trie, items: Items, *change: str) -> None:
+        self.trie, self._items, self._tensors = trie, items, None
+        self.fingerprint = hashlib.sha256("\n".join((self.fingerprint, *change)).encode()).hexdigest()
+
+    @property
     def tensors(self) -> TrieTensors:
         """Return the prefix tree as tensors on the index's device; on a CPU they share its memory."""
-        return TrieTensors.of(self.trie, self.device)
+        if self._tensors is None:
+            self._tensors = TrieTensors.of(self.trie, self.device)
+        return self._tensors
 
     def to(self, device: str | torch.device) -> IdentifierIndex:
         """Return the same index for searches on another device."""
         chosen = torch.empty(0, device=device).device
-        arrays = (getattr(self, name) for name in ITEM_ARRAYS)
-        return IdentifierIndex(self.trie, *arrays, self.max_length, self.fingerprint, chosen)
+        return IdentifierIndex(self.trie, self._items, self.max_length, self.fingerprint, chosen)
 
     @property
     def nbytes(self) -> int:
         """Return the bytes of the index, the items' ids included."""
-        return self.trie.nbytes + self.item_start.nbytes + self.text_start.nbytes + self.text.nbytes
+        return self.trie.nbytes + self._items.nbytes
 
     def allowed_tokens(self, prefix: Sequence[int]) -> list[int]:
         """Return the tokens that may follow a prefix, ascending; none after a whole identifier or a foreign prefix."""
@@ -141,8 +151,7 @@ class IdentifierIndex:
                 return []
         if len(self._tail(node)) != consumed:
             return []
-        leaf = int(self.trie.node_link[node])
-        return [self._item(row) for row in range(int(self.item_start[leaf]), int(self.item_start[leaf + 1]))]
+        return self._items.ids(int(self.trie.node_link[node]))
 
     def end_tokens(self) -> list[int]:
         """Return the tokens that identifiers end with, ascending.
@@ -164,7 +173,7 @@ class IdentifierIndex:
         flat = list_sequences(self.trie).sequences
         bounds = flat.offsets.tolist()
         tokens = flat.tokens.tolist()
-        return [tuple(tokens[begin:end]) for begin, end in zip(bounds[:-1], bounds[1:], strict=True)]
+        return [tuple(tokens[begin:end]) for begin, end in pairwise(bounds)]
 
     def sequence(self, leaf: int, path: Sequence[int]) -> tuple[int, ...]:
         """Return the token sequence of a leaf, given the dense tokens down to it (`STOP` is left out)."""
@@ -178,7 +187,7 @@ class IdentifierIndex:
             UserError: the place cannot be written to.
         """
         arrays = {name: getattr(self.trie, name) for name in TRIE_ARRAYS}
-        arrays.update({name: getattr(self, name) for name in ITEM_ARRAYS})
+        arrays.update({name: getattr(self._items, name) for name in ITEM_ARRAYS})
         save_arrays(Path(path), arrays, {"fingerprint": self.fingerprint, "max_length": str(self.max_length)})
 
     @classmethod
@@ -196,7 +205,8 @@ class IdentifierIndex:
                 f"expected {str(expected_fingerprint)[:12]}): build the index again"
             )
         trie = Trie(**{name: arrays[name] for name in TRIE_ARRAYS})
-        return cls(trie, *(arrays[name] for name in ITEM_ARRAYS), int(metadata["max_length"]), fingerprint)
+        items = Items(**{name: arrays[name] for name in ITEM_ARRAYS})
+        return cls(trie, items, int(metadata["max_length"]), fingerprint)
 
     def _walk(self, prefix: Sequence[int]) -> tuple[int, int]:
         """Return the node a prefix leads to and how many tail tokens it takes there; -1 tokens if it leads nowhere."""
@@ -223,10 +233,12 @@ class IdentifierIndex:
         leaf = int(self.trie.node_link[node])
         return self.trie.tail_token[int(self.trie.tail_start[leaf]) : int(self.trie.tail_start[leaf + 1])]
 
-    def _item(self, row: int) -> str:
-        return self.text[int(self.text_start[row]) : int(self.text_start[row + 1])].tobytes().decode()
 
-
-def _reorder(text: FlatText, order: NDArray[Any]) -> FlatText:
-    lengths = np.diff(text.offsets)[order]
-    return FlatText(gather_ragged(text.data, text.offsets[:-1][order], lengths), offsets_of(lengths))
+def _flatten(
+    token_sequences: TokenSequences, offsets: NDArray[Any] | None, item_ids: Sequence[str]
+) -> tuple[FlatSequences, FlatText]:
+    flat = flatten_sequences(token_sequences, offsets)
+    num_sequences = len(flat.offsets) - 1
+    if len(item_ids) != num_sequences:
+        raise UserError(f"{num_sequences} token sequences but {len(item_ids)} item ids: give one id a sequence")
+    return flat, flatten_text(item_ids)

@@ -41,8 +41,8 @@ def list_sequences(trie: Trie) -> Listing:
         done += len(nodes)
         kept = paths != STOP
         tokens[(begins[rows, None] + np.arange(paths.shape[1]))[kept]] = trie.vocabulary[paths[kept]]
-        places = _ragged_places(begins[rows] + heads[rows], tail_lengths[rows])
-        tails = _ragged_places(trie.tail_start[numbers[rows]].astype(np.int64), tail_lengths[rows])
+        places = ragged_places(begins[rows] + heads[rows], tail_lengths[rows])
+        tails = ragged_places(trie.tail_start[numbers[rows]].astype(np.int64), tail_lengths[rows])
         tokens[places] = trie.vocabulary[trie.tail_token[tails]]
     return Listing(FlatSequences(tokens, offsets), numbers[order])
 
@@ -63,12 +63,12 @@ def _leaves_by_level(trie: Trie) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         leaf = fanout == 0
         if leaf.any():
             yield nodes[leaf], paths[leaf]
-        children = _ragged_places(trie.node_link[nodes[~leaf]].astype(np.int64), fanout[~leaf])
+        children = ragged_places(trie.node_link[nodes[~leaf]].astype(np.int64), fanout[~leaf])
         parents = np.repeat(paths[~leaf], fanout[~leaf], axis=0)
         nodes, paths = children, np.column_stack([parents, trie.node_token[children]])
 
 
-def _ragged_places(starts: NDArray[Any], lengths: NDArray[Any]) -> NDArray[np.int64]:
+def ragged_places(starts: NDArray[Any], lengths: NDArray[Any]) -> NDArray[np.int64]:
     """Enumerate `start, start + 1, ...` for each of some ragged rows."""
     ends = offsets_of(lengths)
     return np.repeat(starts - ends[:-1], lengths) + np.arange(ends[-1])

@@ -58,7 +58,7 @@ def flatten_sequences(token_sequences: TokenSequences, offsets: NDArray[Any] | N
     if offsets is not None:
         flat = _flat_arrays(np.asarray(token_sequences), np.asarray(offsets))
     elif _is_pair_of_arrays(token_sequences):
-        flat = _flat_arrays(*token_sequences)  # type: ignore[misc]
+        flat = _flat_arrays(*token_sequences)
     else:
         flat = _flat_lists(token_sequences)  # type: ignore[arg-type]
     _check(flat)
@@ -102,7 +102,7 @@ def fingerprint_of(flat: FlatSequences, text: FlatText, tokenizer_fingerprint: s
         digest.update(len(array).to_bytes(8, "little"))
         for first in range(0, len(array), BLOCK):
             block = array[first : first + BLOCK]
-            digest.update(block if block.dtype == np.uint8 else block.astype("<i8"))
+            digest.update((block if block.dtype == np.uint8 else block.astype("<i8")).tobytes())
     return digest.hexdigest()
 
 

@@ -23,6 +23,9 @@ STOP = -1
 
 ROOT = 0
 
+DEAD = -1
+"""Link of a node that changes have left unused."""
+
 
 @dataclass
 class Trie:
