@@ -1,0 +1,140 @@
+r"""Fine-tune a model to write the identifier of what matches a query (paper, section 3.4, equation 3).
+
+Run as (full fine-tuning, two processes on a CPU):
+
+    accelerate launch --config_file ds_configs/cpu_zero2.yaml recipes/train_identifier.py \
+        --config recipes/configs/scenes.yaml --data DATA --run RUN
+
+or on GPUs, with LoRA:
+
+    accelerate launch --config_file ds_configs/zero1.yaml recipes/train_identifier.py \
+        --model.base OpenGVLab/InternVL3-1B-hf --lora.rank 16 --data DATA --run RUN
+
+Both directions are mixed in one model: each training sentence asks for the identifier of its image,
+each training image for the identifier of each of its sentences. The loss counts the identifier's
+tokens and the end token only. Needs RUN/identifiers, from `python -m data_prep.identifiers`. Writes
+
+    RUN/identifier_model            the checkpoint, or the adapter
+    RUN/candidates/held_out.json    queries that were not trained on, to mine candidates with
+
+A killed training goes on from its last checkpoint. `--check` reads everything and trains nothing,
+`--training.max_steps 5` stops early.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from semcore.checkpoint import add_cluster_tokens
+from semcore.commandline import resolved, run_command
+from semcore.dataset import load_dataset
+from semcore.errors import UserError
+from semcore.identifiers.rows import DIRECTIONS, read_cluster_words, read_identifiers
+from semcore.processes import is_main_process
+from semcore.prompting import load_prompts
+from semcore.runfolder import RunFolder
+from semcore.training.engine import own_device
+from semcore.training.examples import identifier_examples
+from semcore.training.fine_tuning import fine_tune, image_start_id, load_start, make_trainable, stage_inputs
+from semcore.training.held_out import choose_held_out, write_held_out
+from semcore.training.schedule import plan_identifier_rows
+from semcore.training.settings import HeldOutSettings, LoraSettings, TrainingSettings
+from semcore.training.visuals import load_visuals
+
+STAGE = "train_identifier"
+FILES = ("identifiers/t2i.jsonl", "identifiers/i2t.jsonl", "identifiers/cluster_words.json")
+PROMPTS = ("identify_t2i.jinja", "identify_i2t.jinja")
+
+
+@dataclass
+class ModelSettings:
+    base: str
+    """The checkpoint to start from: a folder or a hub id of a native InternVL."""
+    freeze_vision: bool = True  # InternVL
+    """Leave the vision tower as it is."""
+    freeze_projector: bool = True  # ours: InternVL trains it, but frozen every image is encoded only once
+    """Leave the projector between vision tower and text model as it is."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the checkpoint."""
+
+
+@dataclass
+class Settings:
+    model: ModelSettings
+    run: Path
+    """The run folder; it holds the identifiers."""
+    data: Path | None = None
+    """The dataset folder; by default the one earlier stages of the run worked on."""
+    config: Path | None = None
+    """A YAML file whose section `train_identifier` is read before the flags."""
+    check: bool = False
+    """Read and check everything, train nothing."""
+    row_tokens: int = 512  # ours: an image of 256 tokens with the identifiers of its five sentences
+    """Tokens of a row, at most; examples that begin alike share a row, and what they share is read once."""
+    held_out: HeldOutSettings = field(default_factory=HeldOutSettings)
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+
+    def __post_init__(self) -> None:
+        if self.row_tokens < 1:
+            raise UserError(f"--row_tokens must be 1 or more, found {self.row_tokens}")
+        if self.lora.rank and not (self.model.freeze_vision and self.model.freeze_projector):
+            raise UserError("--lora.rank trains the text model only: leave --model.freeze_vision and _projector true")
+
+
+def main(settings: Settings) -> None:
+    run = RunFolder(settings.run)
+    dataset = load_dataset(settings.data or run.data_folder())
+    images = dataset.split("train")
+    words = read_cluster_words(run / "identifiers")
+    identifiers = {direction: read_identifiers(run / "identifiers", direction, "train") for direction in DIRECTIONS}
+    model, lora, training = settings.model, settings.lora, settings.training
+    with run.lock():
+        inputs = stage_inputs(run, dataset, model.base, FILES, PROMPTS)
+        stage = None if settings.check else run.open_stage(STAGE, resolved(settings), inputs, dataset.folder)
+        if stage and stage.finished:
+            return say(f"already trained, see {run / 'identifier_model'}")
+
+        say("the model, with a new token for every cluster")
+        checkpoint = load_start(model.base, lora.rank, training.bf16, trust_remote_code=model.trust_remote_code)
+        new_tokens = add_cluster_tokens(checkpoint, len(words), words)
+        prompts = load_prompts(special_tokens=checkpoint.special_tokens)
+
+        say("the training images")
+        paths = {record.image_id: dataset.image_path(record) for record in images}
+        frozen = model.freeze_vision and model.freeze_projector
+        visuals = load_visuals(checkpoint, paths, frozen=frozen, device=own_device(), progress=is_main_process())
+
+        held_out = choose_held_out(images, **asdict(settings.held_out))
+        t2i, i2t = identifier_examples(checkpoint.tokenizer, prompts, images, identifiers, held_out, visuals)
+        start = image_start_id(checkpoint)
+        rows = plan_identifier_rows(
+            t2i, i2t, image_start_id=start, max_tokens=settings.row_tokens, **training.schedule()
+        )
+        say(f"{len(t2i)} pairs t2i, {sum(map(len, i2t))} pairs i2t, {len(rows) // training.batch_size} steps")
+        if stage is None:
+            return say("everything is in order")
+
+        run.set_config(STAGE, resolved(settings))
+        used = {name: prompts.sha256[name] for name in PROMPTS}
+        run.set_prompts(used)
+        trained = make_trainable(
+            checkpoint.model, model.freeze_vision, model.freeze_projector, new_token_ids=new_tokens, **asdict(lora)
+        )
+        measured = fine_tune(
+            checkpoint, trained, rows, visuals, run / "identifier_model",
+            prompts=used, description=STAGE, **training.optimization(),
+        )  # fmt: skip
+        write_held_out(run, held_out)
+        stage.finish(**measured)
+    return say(f"next: python -m data_prep.candidates --data {dataset.folder} --run {run.path}")
+
+
+def say(sentence: str) -> None:
+    if is_main_process():
+        print(f"{STAGE}: {sentence}", flush=True)
+
+
+if __name__ == "__main__":
+    run_command(main, Settings, section=STAGE)

@@ -1,0 +1,141 @@
+r"""Fine-tune a model to choose, among candidates, the one that matches a query (paper, section 3.3).
+
+Run as (full fine-tuning, two processes on a CPU):
+
+    accelerate launch --config_file ds_configs/cpu_zero2.yaml recipes/train_verifier.py \
+        --config recipes/configs/scenes.yaml --data DATA --run RUN
+
+or on GPUs, with LoRA:
+
+    accelerate launch --config_file ds_configs/zero1.yaml recipes/train_verifier.py \
+        --lora.rank 16 --data DATA --run RUN
+
+The candidates have letters, the answer is the right one's letter. Both directions are mixed in one
+model; the order of the candidates is drawn anew for every question. Needs RUN/candidates, from
+`python -m data_prep.candidates`, mined with queries that the identifier model was not trained on.
+Writes RUN/verifier_model, the checkpoint or the adapter.
+
+A killed training goes on from its last checkpoint. `--check` reads everything and trains nothing,
+`--training.max_steps 5` stops early.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from semcore.commandline import resolved, run_command
+from semcore.dataset import load_dataset
+from semcore.errors import UserError
+from semcore.items import DIRECTIONS, read_items
+from semcore.processes import is_main_process
+from semcore.prompting import load_prompts
+from semcore.runfolder import RunFolder
+from semcore.training.engine import own_device
+from semcore.training.fine_tuning import fine_tune, image_start_id, load_start, make_trainable, stage_inputs
+from semcore.training.questions import QuestionMaker, read_candidates
+from semcore.training.schedule import plan_question_rows
+from semcore.training.settings import LoraSettings, TrainingSettings
+from semcore.training.visuals import load_visuals
+
+STAGE = "train_verifier"
+PROMPTS = ("verify_t2i.jinja", "verify_i2t.jinja")
+
+
+@dataclass
+class ModelSettings:
+    start: Literal["base", "identifier"] = "base"
+    """Start from the checkpoint that the identifier model started from, or from the identifier model."""
+    base: str | None = None
+    """Another checkpoint to start from: a folder or a hub id of a native InternVL."""
+    freeze_vision: bool = True  # InternVL
+    """Leave the vision tower as it is."""
+    freeze_projector: bool = True  # ours: InternVL trains it, but frozen every image is encoded only once
+    """Leave the projector between vision tower and text model as it is."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the checkpoint."""
+
+
+@dataclass
+class Settings:
+    run: Path
+    """The run folder; it holds the candidates."""
+    data: Path | None = None
+    """The dataset folder; by default the one earlier stages of the run worked on."""
+    config: Path | None = None
+    """A YAML file whose section `train_verifier` is read before the flags."""
+    check: bool = False
+    """Read and check everything, train nothing."""
+    extra_questions: int = 4  # ours: reading the candidates is what costs
+    """Further questions about the same candidates in a row, at most."""
+    model: ModelSettings = field(default_factory=ModelSettings)
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+
+    def __post_init__(self) -> None:
+        if self.extra_questions < 0:
+            raise UserError(f"--extra_questions must be 0 or more, found {self.extra_questions}")
+        if self.lora.rank and not (self.model.freeze_vision and self.model.freeze_projector):
+            raise UserError("--lora.rank trains the text model only: leave --model.freeze_vision and _projector true")
+
+
+def main(settings: Settings) -> None:
+    run = RunFolder(settings.run)
+    dataset = load_dataset(settings.data or run.data_folder())
+    images = dataset.split("train")
+    items = {d: {item.item_id: item for item in read_items(run, dataset, d)} for d in DIRECTIONS}
+    candidates = read_candidates(run / "candidates", items)
+    model, lora, training = settings.model, settings.lora, settings.training
+    base = start_of(run, model)
+    with run.lock():
+        files = [f"candidates/{path.name}" for path in sorted((run / "candidates").glob("*.jsonl"))]
+        inputs = stage_inputs(run, dataset, base, files, PROMPTS)
+        stage = None if settings.check else run.open_stage(STAGE, resolved(settings), inputs, dataset.folder)
+        if stage and stage.finished:
+            return say(f"already trained, see {run / 'verifier_model'}")
+
+        say(f"the model, from {base}")
+        checkpoint = load_start(base, lora.rank, training.bf16, trust_remote_code=model.trust_remote_code)
+        prompts = load_prompts(special_tokens=checkpoint.special_tokens)
+
+        say("the training images")
+        paths = {record.image_id: dataset.image_path(record) for record in images}
+        frozen = model.freeze_vision and model.freeze_projector
+        visuals = load_visuals(checkpoint, paths, frozen=frozen, device=own_device(), progress=is_main_process())
+
+        questions = QuestionMaker(checkpoint.tokenizer, prompts, images, visuals, settings.extra_questions)
+        start = image_start_id(checkpoint)
+        rows = plan_question_rows(candidates, questions, image_start_id=start, **training.schedule())
+        say(f"{len(candidates)} sets of candidates, {len(rows) // training.batch_size} steps")
+        if stage is None:
+            return say("everything is in order")
+
+        run.set_config(STAGE, resolved(settings))
+        used = {name: prompts.sha256[name] for name in PROMPTS}
+        run.set_prompts(used)
+        trained = make_trainable(
+            checkpoint.model, model.freeze_vision, model.freeze_projector, new_token_ids=(), **asdict(lora)
+        )
+        measured = fine_tune(
+            checkpoint, trained, rows, visuals, run / "verifier_model",
+            prompts=used, description=STAGE, **training.optimization(),
+        )  # fmt: skip
+        stage.finish(**measured)
+    return say(f"next: semcore evaluate --data {dataset.folder} --run {run.path}")
+
+
+def start_of(run: RunFolder, model: ModelSettings) -> str:
+    """Return the folder or hub id to start from."""
+    if model.start == "identifier":
+        return str(run / "identifier_model")
+    return model.base or run.manifest()["stages"]["train_identifier"]["settings"]["model"]["base"]
+
+
+def say(sentence: str) -> None:
+    if is_main_process():
+        print(f"{STAGE}: {sentence}", flush=True)
+
+
+if __name__ == "__main__":
+    run_command(main, Settings, section=STAGE)

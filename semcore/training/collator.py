@@ -1,0 +1,39 @@
+"""Rows -> the batch a model takes, images included."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from semcore.training.rows import Row, collate
+from semcore.training.visuals import Visuals
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Make a batch of rows.
+
+    Attributes:
+        visuals: where the images come from.
+        pad_token_id: fills the rows up.
+        image_token_id: stands for one visual token.
+    """
+
+    visuals: Visuals
+    pad_token_id: int
+    image_token_id: int
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Return what `model(**batch)` takes."""
+        rows = list(rows)
+        filler = self.visuals.filler
+        if filler is not None and not any(row.images for row in rows):
+            rows.append(self._ignored_row(filler))
+        batch = collate(rows, self.pad_token_id)
+        return {**batch, **self.visuals.model_inputs([image_id for row in rows for image_id in row.images])}
+
+    def _ignored_row(self, image_id: str) -> Row:
+        """Return a row with an image and nothing to predict: ZeRO-3 needs all processes in the vision tower."""
+        count = self.visuals.num_tokens(image_id)
+        return Row([self.image_token_id] * count, list(range(count)), [0] * count, [], [image_id])

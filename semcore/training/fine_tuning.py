@@ -1,0 +1,158 @@
+"""From a checkpoint and rows to a trained checkpoint: what both recipes do in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from semcore.checkpoint import Checkpoint, apply_lora, fingerprint, load_checkpoint
+from semcore.dataset import Dataset
+from semcore.files import sha256_of
+from semcore.inputs import IMAGE_START
+from semcore.processes import is_main_process, num_processes
+from semcore.prompting import load_prompts
+from semcore.runfolder import RunFolder
+from semcore.training.collator import Collator
+from semcore.training.engine import computes_bf16, quiet_libraries, recompute_activations, training_arguments
+from semcore.training.saving import restore_folder, save_model, whole_state
+from semcore.training.schedule import PlannedRows
+from semcore.training.schedule import rows_a_device as share_rows
+from semcore.training.trainer import run_training
+from semcore.training.visuals import Visuals
+from semcore.training.weights import check_moved, freeze, trainable_weights, weight_hashes
+
+
+def stage_inputs(
+    run: RunFolder, dataset: Dataset, base: str, files: Sequence[str], prompt_files: Sequence[str]
+) -> dict[str, str]:
+    """Return what a training reads, name -> hash, so that a change is noticed.
+
+    Args:
+        run: the run folder.
+        dataset: what is trained on.
+        base: the checkpoint to start from.
+        files: files of the run folder.
+        prompt_files: the prompts in use.
+    """
+    prompts = load_prompts().sha256
+    return {
+        "metadata.jsonl": dataset.fingerprint,
+        f"the checkpoint {base}": fingerprint(base),
+        **{name: sha256_of(run / name) for name in files},
+        **{name: prompts[name] for name in prompt_files},
+    }
+
+
+def load_start(base: str, lora_rank: int, bf16: str, *, trust_remote_code: bool) -> Checkpoint:
+    """Load the checkpoint a training starts from; the base under an adapter is kept in bfloat16 where it computes so.
+
+    Args:
+        base: a folder or a hub id.
+        lora_rank: 0 where the whole text model will be trained.
+        bf16: "yes", "no" or "auto".
+        trust_remote_code: run Python code that comes with the checkpoint.
+    """
+    quiet_libraries()
+    short = lora_rank > 0 and computes_bf16(bf16)
+    place = str(Path(base).resolve()) if Path(base).is_dir() else base  # an adapter notes it for good
+    return load_checkpoint(place, dtype="bfloat16" if short else "float32", trust_remote_code=trust_remote_code)
+
+
+def make_trainable(
+    model: Any,
+    freeze_vision: bool,
+    freeze_projector: bool,
+    *,
+    rank: int,
+    alpha: int | None,
+    dropout: float,
+    target_modules: Sequence[str],
+    new_token_ids: Sequence[int],
+) -> Any:
+    """Freeze what is not trained and put LoRA on if it is asked for; return the model to train.
+
+    A model that comes with an adapter goes on training that adapter.
+
+    Args:
+        model: from a checkpoint.
+        freeze_vision: leave the vision tower as it is.
+        freeze_projector: leave the projector as it is.
+        rank: LoRA's; 0 for none.
+        alpha: LoRA's; twice the rank by default.
+        dropout: LoRA's.
+        target_modules: linear layers that get LoRA.
+        new_token_ids: rows of the embeddings that train under LoRA.
+    """
+    if getattr(model, "peft_config", None):
+        model.base_model.set_requires_grad("default", requires_grad=True)
+        model.enable_input_require_grads()
+        return model
+    freeze(model, vision=freeze_vision, projector=freeze_projector)
+    if rank == 0:
+        return model
+    model = apply_lora(
+        model, rank=rank, alpha=alpha or 2 * rank, dropout=dropout, target_modules=target_modules,
+        new_token_ids=new_token_ids,
+    )  # fmt: skip
+    model.enable_input_require_grads()  # gradient checkpointing loses the gradients of frozen embeddings otherwise
+    return model
+
+
+def fine_tune(
+    checkpoint: Checkpoint,
+    model: Any,
+    rows: PlannedRows,
+    visuals: Visuals,
+    folder: Path,
+    *,
+    prompts: dict[str, str],
+    description: str,
+    batch_size: int,
+    rows_a_device: int,
+    gradient_checkpointing: bool,
+    **training: Any,
+) -> dict[str, Any]:
+    """Train and save; return what the manifest says of it.
+
+    Args:
+        checkpoint: what the model belongs to.
+        model: from `make_trainable`.
+        rows: planned in steps of `batch_size`.
+        visuals: where the images come from.
+        folder: RUN/identifier_model or RUN/verifier_model.
+        prompts: prompt file -> sha256, saved with the model.
+        description: in front of the progress bar.
+        batch_size: rows a step, over all processes.
+        rows_a_device: rows one process takes at once, at most.
+        gradient_checkpointing: recompute activations to save memory.
+        training: the other arguments of `training_arguments`.
+
+    Raises:
+        RuntimeError: weights moved that are frozen, or did not move that are not.
+    """
+    own_rows, batches = share_rows(batch_size, num_processes(), rows_a_device)
+    trainable = trainable_weights(model)
+    before = weight_hashes(dict(model.named_parameters())) if is_main_process() else {}
+    num_steps = len(rows) // batch_size
+    arguments = training_arguments(
+        restore_folder(folder), num_steps=num_steps, rows_a_device=own_rows, batches_a_step=batches, **training
+    )
+    if gradient_checkpointing:
+        recompute_activations(model)
+    tokenizer = checkpoint.tokenizer
+    collator = Collator(visuals, tokenizer.pad_token_id, checkpoint.model.config.image_token_id)
+    done = run_training(model, arguments, rows, collator, description=description, progress=is_main_process())
+    state = whole_state(done.trainer)
+    if is_main_process():
+        check_moved(
+            before, weight_hashes({name: state[name] for name in before if name in state}), trainable, num_steps
+        )
+        save_model(done.trainer, checkpoint, folder, state, prompts)
+    done.trainer.accelerator.wait_for_everyone()
+    return done.measured()
+
+
+def image_start_id(checkpoint: Checkpoint) -> int:
+    """Return the token before each image's tokens."""
+    return checkpoint.tokenizer.convert_tokens_to_ids(IMAGE_START)

@@ -1,0 +1,70 @@
+"""Queries kept out of the identifier model's training, so that candidates can be mined with them.
+
+A model asked for what it was trained on finds the right item at rank 1 far too often; a verifier
+trained on such candidates would learn that the first is the right one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from semcore.dataset import Dataset, ImageRecord
+from semcore.errors import UserError
+from semcore.files import write_json
+from semcore.runfolder import RunFolder
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What is not trained on: sentences as queries of t2i, images as queries of i2t."""
+
+    sentence_ids: frozenset[str]
+    image_ids: frozenset[str]
+
+
+def choose_held_out(
+    images: Sequence[ImageRecord], *, sentences_per_image: int, image_share: float, seed: int
+) -> HeldOut:
+    """Choose the queries that the identifier model is not trained on; the same arguments give the same ones.
+
+    Every image keeps at least one sentence to be found by, so an image with a single sentence gives
+    none, except where the image itself is held out.
+
+    Args:
+        images: the training split.
+        sentences_per_image: how many sentences of each image are held out from t2i.
+        image_share: share of the images that are held out from i2t, 0 to 1.
+        seed: of the choice.
+    """
+    rng = random.Random(seed)
+    described = [record for record in images if record.sentences]
+    image_ids = frozenset(record.image_id for record in rng.sample(described, round(image_share * len(described))))
+    sentence_ids: list[str] = []
+    for record in described:
+        spare = len(record.sentences) - (0 if record.image_id in image_ids else 1)
+        chosen = rng.sample(record.sentences, min(sentences_per_image, spare))
+        sentence_ids.extend(sentence.sentence_id for sentence in chosen)
+    return HeldOut(frozenset(sentence_ids), image_ids)
+
+
+def held_out_of_run(run: RunFolder, dataset: Dataset) -> HeldOut:
+    """Return what the run's identifier model was not trained on, from the settings it was trained with.
+
+    Raises:
+        UserError: the run has no identifier model yet.
+    """
+    stage = run.manifest().get("stages", {}).get("train_identifier")
+    if stage is None:
+        raise UserError(
+            f"{run.path} has no identifier model yet; train it with accelerate launch recipes/train_identifier.py "
+            f"--run {run.path}"
+        )
+    return choose_held_out(dataset.split("train"), **stage["settings"]["held_out"])
+
+
+def write_held_out(run: RunFolder, held_out: HeldOut) -> None:
+    """Write RUN/candidates/held_out.json: the query ids of each direction, for people to look at."""
+    queries = {"t2i": sorted(held_out.sentence_ids), "i2t": sorted(held_out.image_ids)}
+    write_json(run / "candidates" / "held_out.json", queries)

@@ -1,0 +1,143 @@
+"""Verification questions to train on (paper, section 3.3): mined candidates, one letter each, one is right.
+
+The candidates' order is drawn anew for every question and epoch, so that no letter is a better guess
+than another. Reading ten candidates is what costs, so a row asks about them more than once: beside
+the query they were mined with, queries whose right answer is another of them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semcore.dataset import ImageRecord
+from semcore.errors import UserError
+from semcore.files import read_numbered_jsonl
+from semcore.inputs import chat_prompt, expand_images, tokenize
+from semcore.items import Item
+from semcore.prompting import Prompts
+from semcore.training.examples import Example
+from semcore.training.visuals import Visuals
+from semcore.verification.listwise import LETTERS, Choice, Question, option_tokens, question_turn
+
+KEYS = ("direction", "query", "candidates", "right")
+
+
+@dataclass(frozen=True)
+class CandidateSet:
+    """Candidates that were mined together.
+
+    Attributes:
+        direction: "t2i" (candidates are images) or "i2t" (candidates are sentences).
+        query: what they were mined with: a sentence, or an image's id.
+        image_id: the image that the query is, or was written about.
+        items: the candidates.
+    """
+
+    direction: str
+    query: str
+    image_id: str
+    items: tuple[Item, ...]
+
+    def right(self, image_id: str) -> list[int]:
+        """Return the places of the candidates that answer a query about an image."""
+        return [place for place, item in enumerate(self.items) if item.image_id == image_id]
+
+
+def read_candidates(folder: Path, items: Mapping[str, Mapping[str, Item]]) -> list[CandidateSet]:
+    """Read RUN/candidates/*.jsonl.
+
+    Args:
+        folder: RUN/candidates.
+        items: direction -> item id -> item, as `read_items` gives them.
+
+    Raises:
+        UserError: there are none, or a line lacks something or names an unknown item.
+    """
+    sets = []
+    for path in sorted(folder.glob("*.jsonl")):
+        for number, row in read_numbered_jsonl(path):
+            try:
+                sets.append(_to_set(row, items))
+            except (KeyError, ValueError) as error:
+                raise UserError(f"{path}, line {number}: {error.args[0]!r} is missing or unknown") from None
+    if not sets:
+        raise UserError(
+            f"there are no candidates in {folder}; mine them with python -m data_prep.candidates --run {folder.parent}"
+        )
+    return sets
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One row to be: a candidate set, and the seed of its order and of its further questions."""
+
+    candidates: CandidateSet
+    seed: str
+
+
+class QuestionMaker:
+    """Make the examples of a row: questions about the same candidates in the same order.
+
+    Args:
+        tokenizer: the checkpoint's.
+        prompts: `verify_t2i` and `verify_i2t` are used.
+        images: whose sentences, or which themselves, are further queries.
+        visuals: where the images come from.
+        num_extra: further questions a row, at most.
+    """
+
+    def __init__(
+        self, tokenizer: Any, prompts: Prompts, images: Sequence[ImageRecord], visuals: Visuals, num_extra: int
+    ):
+        self._tokenizer, self._prompts, self._visuals, self._num_extra = tokenizer, prompts, visuals, num_extra
+        self._letters = option_tokens(tokenizer)
+        self._sentences = {record.image_id: [sentence.text for sentence in record.sentences] for record in images}
+
+    def __call__(self, ask: Ask) -> list[Example]:
+        """Return one example a question; the answer is a letter's token."""
+        rng, candidates = random.Random(ask.seed), ask.candidates
+        items = tuple(rng.sample(candidates.items, len(candidates.items)))
+        shuffled = CandidateSet(candidates.direction, candidates.query, candidates.image_id, items)
+        queries = [(candidates.query, candidates.image_id), *self._further_queries(candidates, rng)]
+        return [self._example(shuffled, query, rng.choice(shuffled.right(image_id))) for query, image_id in queries]
+
+    def _further_queries(self, candidates: CandidateSet, rng: random.Random) -> list[tuple[str, str]]:
+        """Return (query, image id) of other images among the candidates."""
+        others = sorted({item.image_id for item in candidates.items} - {candidates.image_id})
+        known = [i for i in others if (self._sentences.get(i) if candidates.direction == "t2i" else i in self._visuals)]
+        chosen = rng.sample(known, min(self._num_extra, len(known)))
+        if candidates.direction == "i2t":
+            return [(image_id, image_id) for image_id in chosen]
+        return [(rng.choice(self._sentences[image_id]), image_id) for image_id in chosen]
+
+    def _example(self, candidates: CandidateSet, query: str, right: int) -> Example:
+        choices = tuple(Choice(item.item_id, item.keywords, item.text) for item in candidates.items)
+        turn = question_turn(self._prompts, candidates.direction, Question(query, choices))
+        images = [item.item_id for item in candidates.items] if candidates.direction == "t2i" else [query]
+        text = expand_images(chat_prompt(self._tokenizer, turn), [self._visuals.num_tokens(i) for i in images])
+        return Example(tokenize(self._tokenizer, text), [self._letters[right]], tuple(images))
+
+    def length(self, ask: Ask) -> int:
+        """Return about how many tokens a row has, without making it."""
+        words = sum(len(item.text.split()) + len(item.keywords.split()) for item in ask.candidates.items)
+        if ask.candidates.direction == "i2t":
+            return words
+        return words + sum(self._visuals.num_tokens(item.item_id) for item in ask.candidates.items)
+
+    def can_ask(self, candidates: CandidateSet) -> bool:
+        """Tell whether all images are there to be shown."""
+        shown = [i.item_id for i in candidates.items] if candidates.direction == "t2i" else [candidates.query]
+        return all(image_id in self._visuals for image_id in shown)
+
+
+def _to_set(row: Mapping[str, Any], items: Mapping[str, Mapping[str, Item]]) -> CandidateSet:
+    direction, query, candidates, right = (row[key] for key in KEYS)
+    known = items[direction]
+    chosen = tuple(known[item_id] for item_id in candidates)
+    if right not in candidates or len(chosen) > len(LETTERS):
+        raise ValueError("right" if right not in candidates else "candidates")
+    return CandidateSet(direction, query, known[right].image_id, chosen)

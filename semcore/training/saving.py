@@ -1,0 +1,60 @@
+"""The trained model as a checkpoint folder that appears all at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import Trainer
+
+from semcore.checkpoint import Checkpoint
+from semcore.files import write_json, writing_to
+
+CHECKPOINTS = "checkpoints"
+
+
+def whole_state(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """Return all weights of the trained model, gathered from the processes; call it in all of them.
+
+    Processes other than the main one may get an empty dict.
+    """
+    model = trainer.model_wrapped
+    state = trainer.accelerator.get_state_dict(model)
+    return state or {}
+
+
+def save_model(
+    trainer: Trainer, checkpoint: Checkpoint, folder: Path, state: dict[str, torch.Tensor], prompts: dict[str, str]
+) -> None:
+    """Write model (or adapter), tokenizer, image processor and the hashes of the prompts; replace the folder.
+
+    Args:
+        trainer: whose model is saved.
+        checkpoint: gives tokenizer and image processor.
+        folder: the checkpoint folder; what it held, the trainer's own checkpoints too, is removed.
+        state: from `whole_state`.
+        prompts: prompt file -> sha256.
+    """
+    new, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("new", "old"))
+    with writing_to(folder):
+        shutil.rmtree(new, ignore_errors=True)
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        model.save_pretrained(new, state_dict=state)
+        checkpoint.tokenizer.save_pretrained(new)
+        checkpoint.image_processor.save_pretrained(new)
+        write_json(new / "prompts.json", prompts)
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(new, folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_folder(folder: Path) -> Path:
+    """Bring a checkpoint folder back that a kill left aside while it was being replaced; return its checkpoints."""
+    old = folder.with_name(f".{folder.name}.old")
+    if old.exists() and not folder.exists():
+        os.replace(old, folder)
+    return folder / CHECKPOINTS

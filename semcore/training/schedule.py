@@ -1,0 +1,165 @@
+"""Which examples meet in which step, for the whole training at once.
+
+The order depends on the seed alone, not on the number of processes or on how a step's rows are cut
+into batches; so one process and two, or an interrupted training and a whole one, learn the same.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from torch.utils.data import Dataset
+
+from semcore.errors import UserError
+from semcore.training.examples import Example
+from semcore.training.questions import Ask, CandidateSet, QuestionMaker
+from semcore.training.rows import Row, merge, pack, row_length
+
+T = TypeVar("T")
+
+
+def plan_identifier_rows(
+    t2i: Sequence[Example],
+    i2t: Sequence[Sequence[Example]],
+    *,
+    image_start_id: int,
+    max_tokens: int,
+    num_epochs: int,
+    batch_size: int,
+    max_steps: int | None,
+    seed: int,
+) -> PlannedRows:
+    """Return the rows of an identifier model's training; arguments as in `identifier_rows` and `plan`."""
+
+    def one_epoch(rng: random.Random) -> list[list[Example]]:
+        return identifier_rows(t2i, i2t, rng, max_tokens=max_tokens, image_start_id=image_start_id)
+
+    planned = plan(
+        one_epoch, num_epochs=num_epochs, batch_size=batch_size, max_steps=max_steps, seed=seed,
+        length=lambda row: row_length(row, image_start_id),
+    )  # fmt: skip
+    return PlannedRows(planned, lambda row: merge(row, image_start_id))
+
+
+def plan_question_rows(
+    candidates: Sequence[CandidateSet],
+    make_questions: QuestionMaker,
+    *,
+    image_start_id: int,
+    num_epochs: int,
+    batch_size: int,
+    max_steps: int | None,
+    seed: int,
+) -> PlannedRows:
+    """Return the rows of a verifier's training: each set once an epoch, in a new order; see `plan`.
+
+    Raises:
+        UserError: no set's images can be read.
+    """
+    usable = [number for number, own in enumerate(candidates) if make_questions.can_ask(own)]
+    if not usable:
+        raise UserError("no image among the candidates can be read; see python -m data_prep.check DATA")
+
+    def one_epoch(rng: random.Random) -> list[Ask]:
+        return [Ask(candidates[number], f"{rng.random()}") for number in rng.sample(usable, len(usable))]
+
+    planned = plan(
+        one_epoch, num_epochs=num_epochs, batch_size=batch_size, max_steps=max_steps, seed=seed,
+        length=make_questions.length,
+    )  # fmt: skip
+    return PlannedRows(planned, lambda ask: merge(make_questions(ask), image_start_id))
+
+
+def identifier_rows(
+    t2i: Sequence[Example],
+    i2t: Sequence[Sequence[Example]],
+    rng: random.Random,
+    *,
+    max_tokens: int,
+    image_start_id: int,
+) -> list[list[Example]]:
+    """Return one epoch's rows, shuffled: sentences at random together, an image's identifiers together.
+
+    Args:
+        t2i: the examples of t2i.
+        i2t: the examples of i2t, image by image.
+        rng: the source of chance.
+        max_tokens: of a row.
+        image_start_id: the token before each image's tokens.
+    """
+    rows = list(pack(rng.sample(t2i, len(t2i)), max_tokens, image_start_id))
+    for group in i2t:
+        rows.extend(pack(group, max_tokens, image_start_id))
+    rng.shuffle(rows)
+    return rows
+
+
+def plan(
+    epoch: Callable[[random.Random], Sequence[T]],
+    *,
+    num_epochs: int,
+    batch_size: int,
+    max_steps: int | None,
+    seed: int,
+    length: Callable[[T], int],
+) -> list[T]:
+    """Return the rows of all steps, `batch_size` of them a step, within a step the longest first.
+
+    Rows of about one length then meet in a batch of one process, and in the batches that the
+    processes work on at the same time. What does not fill a last step is left out, unless there is
+    no other step.
+
+    Args:
+        epoch: makes the rows of one epoch, in a random order.
+        num_epochs: how often.
+        batch_size: rows a step, over all processes.
+        max_steps: stop after so many steps.
+        seed: of the order.
+        length: of a row.
+    """
+    rows: list[T] = []
+    for number in range(num_epochs):
+        rows.extend(epoch(random.Random(f"{seed} {number}")))
+        if max_steps is not None and len(rows) >= max_steps * batch_size:
+            break
+    while len(rows) < batch_size:
+        rows.extend(rows[: batch_size - len(rows)])
+    num_steps = min(len(rows) // batch_size, max_steps or len(rows))
+    steps = (rows[step * batch_size : (step + 1) * batch_size] for step in range(num_steps))
+    return [row for step in steps for row in sorted(step, key=length, reverse=True)]
+
+
+class PlannedRows(Dataset[Row]):
+    """The rows of a training in the order they are trained on, made when they are asked for."""
+
+    def __init__(self, planned: Sequence[T], make_row: Callable[[T], Row]):
+        self._planned, self._make_row = planned, make_row
+
+    def __len__(self) -> int:
+        return len(self._planned)
+
+    def __getitem__(self, index: int) -> Row:
+        return self._make_row(self._planned[index])
+
+
+def rows_a_device(batch_size: int, num_processes: int, most: int) -> tuple[int, int]:
+    """Cut a step's rows into equal batches: rows a batch of one process, and batches a step.
+
+    Args:
+        batch_size: rows a step, over all processes.
+        num_processes: how many processes share them.
+        most: rows that one process takes at once.
+
+    Raises:
+        UserError: the processes cannot share the rows equally.
+    """
+    if batch_size % num_processes:
+        raise UserError(
+            f"--training.batch_size {batch_size} cannot be shared by {num_processes} processes; "
+            f"give a multiple of {num_processes}"
+        )
+    own = batch_size // num_processes
+    rows = next(size for size in range(min(most, own), 0, -1) if own % size == 0)
+    return rows, own // rows

@@ -1,0 +1,116 @@
+"""The settings both training recipes take. Only recipes see them; library functions take plain arguments.
+
+"InternVL" below is the official fine-tuning of InternVL2.5-1B to 4B, OpenGVLab/InternVL
+`internvl_chat/shell/internvl2.5/2nd_finetune`; the paper leaves its settings to a supplement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from semcore.errors import UserError
+
+SCHEDULE = ("num_epochs", "max_steps", "batch_size", "seed")
+
+
+@dataclass
+class LoraSettings:
+    """Train small matrices beside the text model's layers instead of the layers themselves."""
+
+    rank: int = 0  # InternVL: 16
+    """LoRA's rank; 0 trains the whole text model."""
+    alpha: int | None = None  # InternVL: twice the rank
+    """LoRA's alpha; by default twice the rank."""
+    dropout: float = 0.05  # InternVL
+    """LoRA's dropout."""
+    target_modules: list[str] = field(
+        default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    )  # InternVL, for Qwen2
+    """Names of the linear layers of the text model that get LoRA."""
+
+    def __post_init__(self) -> None:
+        _at_least("lora.rank", self.rank, 0)
+        _share("lora.dropout", self.dropout)
+
+
+@dataclass
+class TrainingSettings:
+    """How the model is trained."""
+
+    learning_rate: float = 4e-5  # InternVL
+    """Peak learning rate; it falls to 0 along a cosine."""
+    weight_decay: float = 0.01  # InternVL
+    """Of AdamW."""
+    warmup_share: float = 0.03  # InternVL
+    """Share of the steps in which the learning rate rises."""
+    max_grad_norm: float = 1.0  # InternVL
+    """Gradients are clipped to this norm."""
+    adam_beta2: float = 0.999  # InternVL
+    """AdamW's second beta."""
+    num_epochs: int = 1  # InternVL
+    """Passes over the training data."""
+    max_steps: int | None = None
+    """Stop after so many steps; the learning rate then falls to 0 within them."""
+    batch_size: int = 32  # ours: about InternVL's 128 pairs, as a row holds several
+    """Rows a step, over all processes."""
+    rows_a_device: int = 4  # InternVL
+    """Rows one process takes at once, at most."""
+    bf16: Literal["auto", "yes", "no"] = "auto"  # InternVL: yes
+    """Compute in bfloat16; "auto" where the machine does that natively."""
+    gradient_checkpointing: bool = True  # InternVL
+    """Recompute activations in the backward pass to save memory."""
+    save_steps: int = 200  # InternVL
+    """Steps between two checkpoints that an interrupted training goes on from."""
+    seed: int = 0
+    """Seed of the order of the examples and of dropout."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_epochs", "batch_size", "rows_a_device", "save_steps"):
+            _at_least(f"training.{name}", getattr(self, name), 1)
+        if self.max_steps is not None:
+            _at_least("training.max_steps", self.max_steps, 1)
+        for name in ("learning_rate", "max_grad_norm"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"--training.{name} must be above 0, found {getattr(self, name)}")
+        for name in ("warmup_share", "adam_beta2"):
+            _share(f"training.{name}", getattr(self, name))
+        _at_least("training.weight_decay", self.weight_decay, 0)
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--training.seed must be from 0 to {2**32 - 1}, found {self.seed}")
+
+    def schedule(self) -> dict[str, Any]:
+        """Return what decides which rows meet in which step."""
+        return {name: value for name, value in asdict(self).items() if name in SCHEDULE}
+
+    def optimization(self) -> dict[str, Any]:
+        """Return the rest, and what both need."""
+        return {name: value for name, value in asdict(self).items() if name not in ("num_epochs", "max_steps")}
+
+
+@dataclass
+class HeldOutSettings:
+    """Which queries the identifier model is not trained on; the verifier's candidates are mined with them."""
+
+    sentences_per_image: int = 1  # ours
+    """Sentences of each training image that are not trained on."""
+    image_share: float = 0.1  # ours
+    """Share of the training images that are not trained on as queries."""
+    seed: int = 0
+    """Of the choice."""
+
+    def __post_init__(self) -> None:
+        if self.sentences_per_image < 0:
+            raise UserError(f"--held_out.sentences_per_image must be 0 or more, found {self.sentences_per_image}")
+        if not 0 <= self.image_share < 1:
+            raise UserError(f"--held_out.image_share must be from 0 to below 1, found {self.image_share}")
+
+
+def _at_least(name: str, value: float, least: float) -> None:
+    if value < least:
+        raise UserError(f"--{name} must be {least} or more, found {value}")
+
+
+def _share(name: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise UserError(f"--{name} must be from 0 to below 1, found {value}")

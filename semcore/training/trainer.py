@@ -1,0 +1,151 @@
+"""One training on `transformers.Trainer`: progress, checkpoints to go on from, what was measured."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+from tqdm import tqdm
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from semcore.errors import UserError
+from semcore.files import write_json
+from semcore.machine import peak_memory_bytes
+from semcore.processes import is_main_process
+from semcore.training.engine import engine_facts
+
+COMPLETE = "complete.json"
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that is done.
+
+    Attributes:
+        trainer: with the model.
+        losses: of every step, those before an interruption included.
+        peak_memory_bytes: of the process that held most.
+    """
+
+    trainer: Trainer
+    losses: list[float]
+    peak_memory_bytes: int
+
+    def measured(self) -> dict[str, Any]:
+        """Return what the manifest says of it: the losses are means of the first and last quarter of the steps."""
+        quarter = max(1, len(self.losses) // 4)
+        return {
+            "steps": len(self.losses),
+            "loss_first": round(fmean(self.losses[:quarter]), 4),
+            "loss_last": round(fmean(self.losses[-quarter:]), 4),
+            "peak_memory_bytes": self.peak_memory_bytes,
+            **engine_facts(),
+        }
+
+
+def run_training(
+    model: Any,
+    arguments: TrainingArguments,
+    rows: Dataset[Any],
+    collator: Callable[[Sequence[Any]], dict[str, Any]],
+    *,
+    description: str,
+    progress: bool,
+) -> Training:
+    """Train, from the last complete checkpoint in the arguments' folder if there is one.
+
+    Args:
+        model: what is trained, in place.
+        arguments: from `semcore.training.engine.training_arguments`.
+        rows: in the order they are trained on.
+        collator: makes a batch of rows.
+        description: in front of the progress bar.
+        progress: show it.
+
+    Raises:
+        UserError: the checkpoints belong to another number of processes or another engine.
+    """
+    folder = Path(str(arguments.output_dir))
+    last = last_checkpoint(folder)
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=rows,
+        data_collator=collator,
+        callbacks=[_Progress(description, progress)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(_MarkComplete(trainer))
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    peak = trainer.accelerator.gather(torch.tensor([peak_memory_bytes()], device=arguments.device))
+    return Training(trainer, losses, int(peak.max()))
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint that was written to the end; those that were not are removed.
+
+    Raises:
+        UserError: it belongs to another number of processes or another engine.
+    """
+    steps = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    whole = [path for path in steps if (path / COMPLETE).exists()]
+    if is_main_process():
+        for path in set(steps) - set(whole):
+            shutil.rmtree(path)
+    if not whole:
+        return None
+    before, now = json.loads((whole[-1] / COMPLETE).read_text(encoding="utf-8")), engine_facts()
+    if before != now:
+        raise UserError(
+            f"the interrupted training in {folder} ran with {_in_words(before)}, not {_in_words(now)}; "
+            f"launch it as before, or delete {folder} to begin anew"
+        )
+    return whole[-1]
+
+
+def _in_words(facts: dict[str, Any]) -> str:
+    stage = f" ZeRO-{facts['zero_stage']}" if "zero_stage" in facts else ""
+    return f"engine {facts['engine']}{stage} and {facts['num_processes']} process(es)"
+
+
+class _MarkComplete(TrainerCallback):
+    """Mark a checkpoint once every process has written its part."""
+
+    def __init__(self, trainer: Trainer):
+        self._trainer = trainer
+
+    def on_save(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
+        self._trainer.accelerator.wait_for_everyone()
+        if state.is_world_process_zero:
+            write_json(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / COMPLETE, engine_facts())
+
+
+class _Progress(TrainerCallback):
+    """Show steps and the loss of the last one."""
+
+    def __init__(self, description: str, progress: bool):
+        self._description, self._progress = description, progress
+        self._bar: tqdm[Any] | None = None
+
+    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
+        self._bar = tqdm(
+            total=state.max_steps, initial=state.global_step, desc=self._description, unit="step",
+            disable=not self._progress,
+        )  # fmt: skip
+
+    def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if self._bar is not None and logs and "loss" in logs:
+            self._bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
+            self._bar.update(state.global_step - self._bar.n)
+
+    def on_train_end(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
+        if self._bar is not None:
+            self._bar.close()

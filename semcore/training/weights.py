@@ -1,0 +1,68 @@
+"""Which weights a training changed, compared with which it was to change.
+
+Adapters saved unchanged and new rows of an untied head that never train are failures that no library
+reports (design paper, internvl, section 5.4): so the weights are compared after every training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+FEW_STEPS = 10  # in fewer, a small learning rate may not move a digit of bfloat16
+
+
+def trainable_weights(model: Any) -> dict[str, int]:
+    """Return name -> number of dimensions of the parameters that are trained."""
+    return {name: parameter.ndim for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def freeze(model: Any, *, vision: bool, projector: bool) -> None:
+    """Train the text model, and the vision tower and the projector where they are not frozen.
+
+    Args:
+        model: a native InternVL model.
+        vision: freeze the vision tower.
+        projector: freeze the multi-modal projector.
+    """
+    model.requires_grad_(True)
+    model.model.vision_tower.requires_grad_(not vision)
+    model.model.multi_modal_projector.requires_grad_(not projector)
+
+
+def weight_hashes(state: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """Return name -> hash of each weight at bfloat16's precision, in which frozen weights stay what they were."""
+    return {name: _hash(tensor) for name, tensor in state.items()}
+
+
+def check_moved(
+    before: Mapping[str, str], after: Mapping[str, str], trainable: Mapping[str, int], num_steps: int
+) -> None:
+    """Check that every weight matrix that trains has moved, and nothing that is frozen.
+
+    Args:
+        before: name -> hash, of all parameters.
+        after: the same after the training; what is missing is not checked.
+        trainable: the parameters that were to move, from `trainable_weights`.
+        num_steps: of the training; after a few steps only the frozen weights are checked.
+
+    Raises:
+        RuntimeError: with the first of the weights that did what they should not.
+    """
+    moved = {name for name in before if name in after and before[name] != after[name]}
+    wrongly = sorted(moved - trainable.keys())
+    if wrongly:
+        raise RuntimeError(f"{len(wrongly)} frozen weights have changed in training, {wrongly[0]} the first")
+    still = sorted(name for name, ndim in trainable.items() if ndim > 1 and name in after and name not in moved)
+    if still and num_steps >= FEW_STEPS:
+        raise RuntimeError(
+            f"{len(still)} weights have not changed in {num_steps} steps of training, {still[0]} the first"
+        )
+
+
+def _hash(tensor: torch.Tensor) -> str:
+    digits = tensor.detach().to("cpu", torch.bfloat16).contiguous().view(torch.int16)
+    return hashlib.sha256(digits.numpy().data).hexdigest()

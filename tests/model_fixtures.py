@@ -1,0 +1,56 @@
+"""A tiny native InternVL with random weights, for every test that needs a model."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+
+from data_prep.scenes.base_model import build_image_processor, build_model, build_tokenizer
+from data_prep.scenes.graph import draw_scene
+from data_prep.scenes.wording import describe, write_sentences
+from semcore.checkpoint import Checkpoint
+
+PROMPTS = Path(__file__).resolve().parent.parent / "prompts"
+
+
+@pytest.fixture(scope="session")
+def pristine_checkpoint() -> Checkpoint:
+    """The checkpoint that `tiny_checkpoint` is copied from; not to be changed."""
+    with patch("data_prep.scenes.base_model._texts", few_texts):
+        tokenizer = build_tokenizer(PROMPTS, ["dog", "park", "street"])
+    torch.manual_seed(0)
+    model = build_model(tokenizer, text_layers=1, hidden_size=32)
+    return Checkpoint(model.eval(), tokenizer, build_image_processor(), "tiny")
+
+
+@pytest.fixture
+def tiny_checkpoint(pristine_checkpoint: Checkpoint) -> Checkpoint:
+    """A text model of one layer of width 32 and a vision tower of four layers; a test may change it."""
+    return copy.deepcopy(pristine_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint_folder(pristine_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same checkpoint as a folder."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    for part in (pristine_checkpoint.model, pristine_checkpoint.tokenizer, pristine_checkpoint.image_processor):
+        part.save_pretrained(folder)
+    return folder
+
+
+def few_texts(prompts: Path, english_words: list[str]) -> Iterator[str]:
+    """What the tokenizer is trained on, in a second instead of a minute."""
+    rng = random.Random(0)
+    for _ in range(150):
+        scene = draw_scene(rng, "pretraining")
+        yield describe(scene)
+        yield from (text for text, _ in write_sentences(scene, 3, rng))
+    for path in sorted(prompts.glob("*.jinja")):
+        yield from [path.read_text(encoding="utf-8")] * 20
+    yield from ["user\n", "assistant\n", *"ABCDEFGHIJ", *english_words, *(f" {word}" for word in english_words)] * 20
