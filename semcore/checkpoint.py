@@ -47,6 +47,7 @@ class Checkpoint:
 
     @property
     def device(self) -> torch.device:
+        """Where the model is."""
         return self.model.device
 
 
@@ -91,9 +92,7 @@ def load_tokenizer(name_or_path: str | Path, *, trust_remote_code: bool = False)
 def load_image_processor(name_or_path: str | Path, *, trust_remote_code: bool = False) -> Any:
     """Load a checkpoint's image processor, in the form that needs no torchvision."""
     with _readable(str(name_or_path), "image processor"):
-        return AutoImageProcessor.from_pretrained(
-            str(name_or_path), backend="pil", trust_remote_code=trust_remote_code
-        )
+        return AutoImageProcessor.from_pretrained(str(name_or_path), backend="pil", trust_remote_code=trust_remote_code)
 
 
 def fingerprint(name_or_path: str | Path) -> str:
@@ -203,13 +202,14 @@ def _adapter_config(folder: Path) -> dict[str, Any] | None:
 def _load_model(name_or_path: str, dtype: str, trust_remote_code: bool) -> Any:
     _announce_download(name_or_path)
     with _readable(name_or_path, "model"):
-        model, loading = AutoModelForImageTextToText.from_pretrained(
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
             name_or_path,
             dtype=DTYPES.get(dtype, "auto"),
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
         )
+    model, loading = loaded
     missing = sorted(loading["missing_keys"])
     if missing:
         raise UserError(
@@ -250,4 +250,6 @@ class _readable:
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"cannot load the {self.part} of {self.name_or_path}: {reason}") from error
         if error is not None and type(error).__name__ == "SafetensorError":
-            raise UserError(f"cannot load the {self.part} of {self.name_or_path}: a weight file is damaged ({error})") from error
+            raise UserError(
+                f"cannot load the {self.part} of {self.name_or_path}: a weight file is damaged ({error})"
+            ) from error

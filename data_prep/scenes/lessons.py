@@ -18,7 +18,7 @@ from torch.utils.data import IterableDataset
 from data_prep.scenes.drawing import draw
 from data_prep.scenes.graph import Scene, draw_look_alike, draw_scene
 from data_prep.scenes.shared_prefix import Exchange, Row, collate, merge
-from data_prep.scenes.wording import Reading, describe, word_reading, write_sentence, write_sentences
+from data_prep.scenes.wording import Reading, describe, write_sentence, write_sentences
 from semcore.inputs import IMAGE_START, chat_prompt, expand_images, tokenize
 from semcore.prompting import IMAGE, Prompts
 
@@ -38,10 +38,10 @@ class ScenePool:
             self.scenes.extend(draw_look_alike(scene, rng, "pretraining") for _ in range(LOOK_ALIKES_A_SCENE))
         self.pixels = np.stack([np.asarray(draw(scene, rng)) for scene in self.scenes])
 
-    def draw_candidates(self, num_candidates: int, rng: random.Random) -> list[int]:
-        """Draw different scenes: half of the time all at random, else some of one family among them."""
+    def draw_candidates(self, num_candidates: int, rng: random.Random, look_alikes: float = 0.5) -> list[int]:
+        """Draw different scenes, with the chance `look_alikes` some of one family among them."""
         chosen = rng.sample(range(len(self.scenes)), num_candidates)
-        if rng.random() < 0.5:
+        if rng.random() < look_alikes:
             size = LOOK_ALIKES_A_SCENE + 1
             first = chosen[0] - chosen[0] % size
             family = [first + offset for offset in range(size)]
@@ -59,7 +59,9 @@ class Classroom:
     pool: ScenePool
     num_visual_tokens: int
 
-    def exchange(self, name: str, answer: str, images: Sequence[int] = (), *, end: bool = True, **variables: Any) -> Exchange:
+    def exchange(
+        self, name: str, answer: str, images: Sequence[int] = (), *, end: bool = True, **variables: Any
+    ) -> Exchange:
         text = chat_prompt(self.tokenizer, self.prompts.render(name, **variables))
         prompt = tokenize(self.tokenizer, expand_images(text, [self.num_visual_tokens] * len(images)))
         ending = [self.tokenizer.eos_token_id] if end else []
@@ -87,6 +89,28 @@ def read_sentences(room: Classroom, rng: random.Random, num_sentences: int) -> l
     return exchanges
 
 
+def locate(room: Classroom, rng: random.Random, num_questions: int) -> list[Exchange]:
+    """One image: where is a thing of this colour and shape? Looking for what is named begins here."""
+    index = rng.randrange(len(room.pool.scenes))
+    objects = room.pool.scenes[index].objects
+    asked = rng.sample(objects, min(num_questions, len(objects)))
+    return [
+        room.exchange("locate", item.place, [index], image=IMAGE, query=f"a {item.colour} {item.shape}")
+        for item in asked
+    ]
+
+
+def point(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
+    """Several images, one thing of this colour and shape: which letter?"""
+    chosen = room.pool.draw_candidates(num_candidates, rng, look_alikes=0.0)
+
+    def name_a_thing(scene: Scene) -> str:
+        item = rng.choice(scene.objects)
+        return f"a {item.colour} {item.shape}."
+
+    return _ask_which_image(room, rng, chosen, name_a_thing)
+
+
 def describe_candidate(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
     """Several images: describe the one with this letter."""
     chosen = room.pool.draw_candidates(num_candidates, rng)
@@ -100,22 +124,26 @@ def describe_candidate(room: Classroom, rng: random.Random, num_candidates: int)
     return exchanges
 
 
-def pick_image(room: Classroom, rng: random.Random, num_candidates: int, num_questions: int = 10) -> list[Exchange]:
-    """Several images, a sentence: which letter? (the verification of text -> image)"""
+def match_description(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
+    """Images that are quite different and the whole description of one: which letter? Judging begins here."""
+    chosen = room.pool.draw_candidates(num_candidates, rng, look_alikes=0.0)
+    return _ask_which_image(room, rng, chosen, lambda scene: describe(scene), num_questions=6)
+
+
+def pick_random_image(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
+    """Images that are quite different, a sentence: which letter?"""
+    chosen = room.pool.draw_candidates(num_candidates, rng, look_alikes=0.0)
+    return _ask_which_image(room, rng, chosen, lambda scene: write_sentence(scene, rng)[0])
+
+
+def pick_image(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
+    """Images, some nearly alike, a sentence: which letter? This is text -> image verification."""
     chosen = room.pool.draw_candidates(num_candidates, rng)
-    candidates = _image_candidates(room, chosen, rng)
-    exchanges = []
-    for _ in range(num_questions):
-        position = rng.randrange(num_candidates)
-        text, _ = write_sentence(room.pool.scenes[chosen[position]], rng)
-        exchanges.append(
-            room.exchange("verify_t2i", LETTERS[position], chosen, end=False, candidates=candidates, query=text)
-        )
-    return exchanges
+    return _ask_which_image(room, rng, chosen, lambda scene: write_sentence(scene, rng)[0])
 
 
 def pick_sentence(room: Classroom, rng: random.Random, num_candidates: int, num_questions: int = 6) -> list[Exchange]:
-    """Several sentences, an image: which letter? (the verification of image -> text)"""
+    """Several sentences, an image: which letter? This is image -> text verification."""
     chosen = room.pool.draw_candidates(num_candidates, rng)
     texts = [write_sentence(room.pool.scenes[index], rng) for index in chosen]
     shown = rng.random() < 0.5
@@ -151,25 +179,61 @@ class Term:
     lessons: dict[str, tuple[float, int]]
 
 
-LESSONS: dict[str, Callable[[Classroom, random.Random, int], list[Exchange]]] = {
-    lesson.__name__: lesson for lesson in (describe_image, read_sentences, describe_candidate, pick_image, pick_sentence)
-}
+@dataclass(frozen=True)
+class Course:
+    """Terms under one learning-rate schedule: warm up, stay at the peak, go down to nothing."""
 
-# A lesson's number is how many sentences, or how many candidates, it has.
-TERMS = (
-    Term(450, {"describe_image:0": (0.8, 56), "read_sentences:3": (0.2, 12)}),
-    Term(450, {
-        "describe_image:3": (0.35, 24), "read_sentences:3": (0.05, 12), "describe_candidate:3": (0.15, 16),
-        "pick_image:2": (0.3, 12), "pick_sentence:2": (0.15, 16),
-    }),
-    Term(600, {
-        "describe_image:3": (0.15, 24), "read_sentences:3": (0.05, 12), "describe_candidate:4": (0.15, 16),
-        "pick_image:4": (0.45, 12), "pick_sentence:4": (0.2, 16),
-    }),
-    Term(2000, {
-        "describe_image:3": (0.15, 24), "read_sentences:3": (0.05, 12), "describe_candidate:10": (0.05, 12),
-        "pick_image:10": (0.55, 10), "pick_sentence:10": (0.2, 14),
-    }),
+    learning_rate: float
+    num_decay_steps: int
+    terms: tuple[Term, ...]
+
+
+LESSONS: dict[str, Callable[[Classroom, random.Random, int], list[Exchange]]] = {
+    lesson.__name__: lesson
+    for lesson in (
+        describe_image, read_sentences, locate, point, describe_candidate,
+        match_description, pick_random_image, pick_image, pick_sentence,
+    )
+}  # fmt: skip
+
+# Every course has its own learning-rate schedule. A lesson's number is how many sentences, or how
+# many candidates, it has.
+COURSES = (
+    Course(2e-3, 0, (
+        Term(450, {"describe_image:0": (0.8, 56), "read_sentences:3": (0.2, 12)}),
+        Term(50, {
+            "describe_image:3": (0.35, 24), "read_sentences:3": (0.05, 12), "describe_candidate:3": (0.15, 16),
+            "pick_image:2": (0.3, 12), "pick_sentence:2": (0.15, 16),
+        }),
+    )),
+    Course(1.5e-3, 0, (
+        Term(350, {"describe_image:0": (0.55, 56), "describe_image:3": (0.25, 24), "describe_candidate:2": (0.2, 24)}),
+        Term(150, {
+            "describe_image:3": (0.2, 24), "describe_candidate:4": (0.15, 12), "match_description:4": (0.35, 8),
+            "pick_random_image:4": (0.2, 8), "pick_sentence:4": (0.1, 12),
+        }),
+    )),
+    Course(1.5e-3, 0, (
+        Term(250, {"describe_image:0": (0.85, 56), "describe_image:3": (0.15, 24)}),
+    )),
+    Course(1e-3, 500, (
+        Term(150, {"describe_image:0": (0.6, 56), "describe_image:3": (0.4, 24)}),
+        Term(750, {
+            "describe_image:3": (0.7, 24), "read_sentences:3": (0.1, 12),
+            "describe_candidate:2": (0.1, 16), "match_description:4": (0.1, 8),
+        }),
+    )),
+    Course(1e-3, 400, (
+        Term(200, {"locate:4": (0.5, 40), "describe_image:3": (0.3, 24), "point:2": (0.2, 16)}),
+        Term(300, {
+            "locate:4": (0.15, 40), "describe_image:3": (0.25, 24),
+            "point:4": (0.45, 10), "describe_candidate:4": (0.15, 12),
+        }),
+        Term(450, {
+            "describe_image:3": (0.25, 24), "point:10": (0.3, 8),
+            "pick_random_image:10": (0.3, 8), "pick_sentence:10": (0.15, 12),
+        }),
+    )),
 )  # fmt: skip
 
 
@@ -207,10 +271,32 @@ def as_tensors(room: Classroom, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
     return batch
 
 
+def _ask_which_image(
+    room: Classroom,
+    rng: random.Random,
+    chosen: Sequence[int],
+    say: Callable[[Scene], str],
+    num_questions: int = 8,
+) -> list[Exchange]:
+    candidates = _image_candidates(room, chosen, rng)
+    exchanges = []
+    for _ in range(num_questions):
+        position = rng.randrange(len(chosen))
+        text = say(room.pool.scenes[chosen[position]])
+        exchanges.append(
+            room.exchange("verify_t2i", LETTERS[position], chosen, end=False, candidates=candidates, query=text)
+        )
+    return exchanges
+
+
 def _image_candidates(room: Classroom, chosen: Sequence[int], rng: random.Random) -> list[dict[str, Any]]:
     shown = rng.random() < 0.5
     return [
-        {"label": letter, "image": IMAGE, "keywords": _some_words(_scene_words(room.pool.scenes[index]), rng) if shown else ""}
+        {
+            "label": letter,
+            "image": IMAGE,
+            "keywords": _some_words(_scene_words(room.pool.scenes[index]), rng) if shown else "",
+        }
         for letter, index in zip(LETTERS, chosen, strict=False)
     ]
 

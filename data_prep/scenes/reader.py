@@ -33,7 +33,7 @@ def expected_recall(scores: np.ndarray, right: np.ndarray, ks: Sequence[int] = (
         right: (queries, items) booleans.
         ks: the cut-offs.
     """
-    hits = {k: 0.0 for k in ks}
+    hits = dict.fromkeys(ks, 0.0)
     for row, truth in zip(scores, right, strict=True):
         best = row[truth].max()
         above = int((row > best).sum())
@@ -75,8 +75,7 @@ class _SceneFacts:
 
     def __init__(self, scenes: Sequence[Scene]):
         self.details = {
-            name: np.full((len(scenes), len(PLACES)), "", dtype="<U16")
-            for name in ("size", "colour", "shape", "place")
+            name: np.full((len(scenes), len(PLACES)), "", dtype="<U16") for name in ("size", "colour", "shape", "place")
         }
         for row, scene in enumerate(scenes):
             for item in scene.objects:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 from typing import Any
 
 import torch
@@ -39,11 +38,16 @@ class Row:
 def merge(exchanges: Sequence[Exchange], image_start_id: int) -> Row:
     """Merge exchanges into one row; every branch keeps at least the last token of its prompt."""
     keys = [_with_images(exchange, image_start_id) for exchange in exchanges]
-    shared = len(commonprefix([key[:-1] for key in keys]))
+    shortest = min(len(key) for key in keys) - 1
+    shared = next((place for place in range(shortest) if len({key[place] for key in keys}) > 1), shortest)
     prefix = exchanges[0].prompt[:shared]
     num_shared_images = prefix.count(image_start_id)
     row = Row(
-        list(prefix), [IGNORED] * shared, list(range(shared)), [0] * shared, list(exchanges[0].images[:num_shared_images])
+        input_ids=list(prefix),
+        labels=[IGNORED] * shared,
+        position_ids=list(range(shared)),
+        branches=[0] * shared,
+        images=list(exchanges[0].images[:num_shared_images]),
     )
     for number, exchange in enumerate(exchanges, start=1):
         rest = exchange.prompt[shared:]

@@ -7,9 +7,13 @@ compares with every scene.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 from data_prep.scenes.graph import PLACES, Scene, SceneObject
+
+T = TypeVar("T")
 
 SIZE_WORDS = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}
 SHAPE_WORDS = {
@@ -167,5 +171,5 @@ def _word_mention(mention: dict[str, str], rng: random.Random) -> str:
     return " ".join([article, *words])
 
 
-def _choose(rng: random.Random, weights: dict):
+def _choose(rng: random.Random, weights: Mapping[T, float]) -> T:
     return rng.choices(list(weights), weights=list(weights.values()))[0]

@@ -61,7 +61,9 @@ def test_lora_trains_its_layers_and_the_new_rows_only_and_reloads(tiny_checkpoin
     base = tiny_checkpoint if tied else untied(tiny_checkpoint)
     base = load_checkpoint(save(base, tmp_path / "base"))
     new_ids = add_cluster_tokens(base, 2, [["red"], ["star"]])
-    model = apply_lora(base.model, rank=2, alpha=4, dropout=0.0, target_modules=["q_proj", "up_proj"], new_token_ids=new_ids)
+    model = apply_lora(
+        base.model, rank=2, alpha=4, dropout=0.0, target_modules=["q_proj", "up_proj"], new_token_ids=new_ids
+    )
     trained = Checkpoint(model, base.tokenizer, base.image_processor, "trained")
     assert not any("vision" in name for name, weight in model.named_parameters() if weight.requires_grad)
     optimizer = torch.optim.SGD([weight for weight in model.parameters() if weight.requires_grad], lr=0.5)

@@ -3,7 +3,15 @@ import torch
 from PIL import Image
 
 from semcore.checkpoint import add_cluster_tokens
-from semcore.inputs import answer_tokens, batch_inputs, expand_images, left_padded, prepare_images, prompt_text, tokenize
+from semcore.inputs import (
+    answer_tokens,
+    batch_inputs,
+    expand_images,
+    left_padded,
+    prepare_images,
+    prompt_text,
+    tokenize,
+)
 from semcore.prompting import IMAGE, load_prompts
 
 

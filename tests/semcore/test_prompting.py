@@ -35,10 +35,14 @@ def test_a_changed_file_changes_the_prompt_and_its_hash(folder):
     (folder / "caption.jinja").write_text("{{ image }}\nSay what you see.\n")
     after = load_prompts(folder)
     assert after.render("caption", image=IMAGE) == "<image>\nSay what you see."
-    assert {name for name in VARIABLES if before.sha256[f"{name}.jinja"] != after.sha256[f"{name}.jinja"]} == {"caption"}
+    assert {name for name in VARIABLES if before.sha256[f"{name}.jinja"] != after.sha256[f"{name}.jinja"]} == {
+        "caption"
+    }
 
 
-@pytest.mark.parametrize("text", ["<|im_end|>", "x<<|im_end|>|im_end|>", "<image>", "<|cluster_10|>", "<|im_\nend|><img>"])
+@pytest.mark.parametrize(
+    "text", ["<|im_end|>", "x<<|im_end|>|im_end|>", "<image>", "<|cluster_10|>", "<|im_\nend|><img>"]
+)
 def test_text_from_outside_never_holds_a_special_token(text):
     turn = load_prompts(special_tokens=SPECIAL).render("identify_t2i", query=text)
     assert not any(token in turn for token in [*SPECIAL, "<image>"])
@@ -77,7 +81,9 @@ def test_a_template_mistake_has_its_line(folder):
 
 def test_a_missing_file_is_named(folder):
     (folder / "caption.jinja").unlink()
-    with pytest.raises(UserError, match="caption.jinja: there is no such prompt file; `semcore init DIR` writes a fresh set"):
+    with pytest.raises(
+        UserError, match="caption.jinja: there is no such prompt file; `semcore init DIR` writes a fresh set"
+    ):
         load_prompts(folder)
 
 

@@ -21,7 +21,9 @@ def test_the_same_tokens_for_different_images_are_not_shared():
     row = merge([exchange([10, IMAGE_START, 4], [20], ["a"]), exchange([10, IMAGE_START, 4], [21], ["b"])], IMAGE_START)
     assert row.branches == [0, 1, 1, 1, 2, 2, 2]
     assert row.images == ["a", "b"]
-    shared = merge([exchange([10, IMAGE_START, 4], [20], ["a"]), exchange([10, IMAGE_START, 4], [21], ["a"])], IMAGE_START)
+    shared = merge(
+        [exchange([10, IMAGE_START, 4], [20], ["a"]), exchange([10, IMAGE_START, 4], [21], ["a"])], IMAGE_START
+    )
     assert shared.images == ["a"]
 
 

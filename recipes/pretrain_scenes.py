@@ -1,0 +1,79 @@
+"""Train the small base checkpoint of the scenes from nothing.
+
+Run as:
+
+    python recipes/pretrain_scenes.py --out BASE
+
+It learns to describe, to read sentences and to tell several images apart (`data_prep/scenes/lessons.py`
+has the lessons and their order), on scenes of the pretraining pool only: no dataset that `make_scenes`
+draws, whatever its seed, holds one of them. About an hour on two CPU cores that compute in bfloat16;
+a killed run goes on from its last checkpoint. The result is examined on scenes it has not seen, and
+its card says how it was made and how good it is.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from data_prep.scenes.base_model import VISUAL_TOKENS, build_image_processor, build_model, build_tokenizer, common_words
+from data_prep.scenes.card import write_card
+from data_prep.scenes.examination import examine
+from data_prep.scenes.lessons import COURSES, Classroom, ScenePool
+from data_prep.scenes.schooling import take_course
+from semcore.checkpoint import load_checkpoint
+from semcore.commandline import run_command
+from semcore.prompting import load_prompts
+from semcore.resources import resource_folder
+
+
+@dataclass
+class Settings:
+    """What `recipes/pretrain_scenes.py` takes."""
+
+    out: Path
+    """Where the checkpoint goes."""
+    work: Path = Path("pretraining")
+    """Where the training keeps its own checkpoints."""
+    seed: int = 20_000
+    """Seed of the scenes and of the weights."""
+    num_families: int = 12_000
+    """How many families of four look-alike scenes to draw."""
+
+
+def main(settings: Settings) -> None:
+    """Train, save, examine."""
+    # 1. The tokenizer, the prompts, the model
+    torch.manual_seed(settings.seed)
+    prompt_folder = resource_folder("prompts")
+    tokenizer = build_tokenizer(prompt_folder, common_words())
+    prompts = load_prompts(prompt_folder, tokenizer.get_added_vocab())
+    model = build_model(tokenizer)
+
+    # 2. The scenes to learn from
+    pool = ScenePool(settings.num_families, settings.seed)
+    room = Classroom(tokenizer, prompts, pool, VISUAL_TOKENS)
+    print(f"pretrain_scenes: {len(pool.scenes)} scenes, {model.num_parameters():,} parameters")
+
+    # 3. The courses, one after the other
+    for number, course in enumerate(COURSES, start=1):
+        model = take_course(model, room, course, settings.work / f"course-{number}", settings.seed + number)
+
+    # 4. Save and examine
+    new = settings.out.with_name(f".{settings.out.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    for part in (model.bfloat16(), tokenizer, build_image_processor()):
+        part.save_pretrained(new)
+    results = examine(load_checkpoint(new), prompts)
+    write_card(new, COURSES, results)
+    shutil.rmtree(settings.out, ignore_errors=True)
+    new.rename(settings.out)
+    for name, percent in results.items():
+        print(f"pretrain_scenes: {name} {percent:.1f} %")
+    print(f"pretrain_scenes: {settings.out} holds the checkpoint")
+    print(f"next: python -m data_prep.caption --data DATA --run RUN --model {settings.out}")
+
+
+if __name__ == "__main__":
+    run_command(main, Settings)
