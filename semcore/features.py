@@ -5,7 +5,7 @@ Shapes: V visual tokens an image (tiles x tokens a tile), H the text model's hid
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from semcore.checkpoint import Checkpoint
 from semcore.dataset import open_image
+from semcore.errors import UnreadableImage, UserError
 from semcore.inputs import prepare_images
 
 
@@ -51,3 +52,33 @@ def encode_images(
             features.update(zip(chosen, encoded, strict=True))
             bar.update(len(chosen))
     return features
+
+
+class ImageFeatures:
+    """Visual features that are encoded when they are first asked for, and kept.
+
+    Args:
+        checkpoint: whose vision tower looks at the images.
+        paths: image id -> file.
+        batch_size: images encoded at once.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, paths: Mapping[str, Path], batch_size: int = 32):
+        self._checkpoint, self._paths, self._batch_size = checkpoint, paths, batch_size
+        self._kept: dict[str, torch.Tensor] = {}
+
+    def of(self, image_ids: Iterable[str]) -> dict[str, torch.Tensor]:
+        """Return image id -> features (V, H).
+
+        Raises:
+            UserError: an image cannot be read.
+        """
+        wanted = list(dict.fromkeys(image_ids))
+        missing = {image_id: self._paths[image_id] for image_id in wanted if image_id not in self._kept}
+        try:
+            self._kept.update(encode_images(self._checkpoint, missing, batch_size=self._batch_size))
+        except UnreadableImage as error:
+            raise UserError(
+                f"an image that has a caption cannot be read now ({error}); is the dataset whole?"
+            ) from None
+        return {image_id: self._kept[image_id] for image_id in wanted}

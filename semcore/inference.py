@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -35,8 +36,8 @@ def load_for_inference(name_or_path: str | Path, *, dtype: Dtype = "auto", devic
 
 
 def default_device() -> str:
-    """Return the fastest device there is."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """Return the fastest device there is; each process of a launcher has its own GPU."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
 
 
 def native_dtype(device: str) -> Literal["bfloat16", "float32"]:

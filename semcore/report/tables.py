@@ -54,8 +54,8 @@ def score_rows(
         for stage in _STAGES
         if stage in metrics[direction]
     ]
-    if (ceiling := metrics.get("ceiling", {}).get(direction)) is not None:
-        table.append(ScoreRow("ceiling", "a reader that makes no mistake", {"R@1": ceiling}, {}))
+    if ceiling := metrics.get("ceiling", {}).get(direction):
+        table.append(ScoreRow("ceiling", "a reader that makes no mistake", ceiling, {}))
     for name, scores in metrics.get("ablations", {}).items():
         if direction in scores:
             table.append(ScoreRow(name.replace("_", " "), _ABLATIONS.get(name, ""), scores[direction], {}))
@@ -74,7 +74,7 @@ def findings(metrics: Mapping[str, Any], direction: str, rows: Sequence[Mapping[
     sentences = []
     if "generated" in scores and "verified" in scores:
         sentences.append(_gain(scores["generated"], scores["verified"], rows, seed))
-    ceiling = metrics.get("ceiling", {}).get(direction)
+    ceiling = metrics.get("ceiling", {}).get(direction, {}).get("R@1")
     if ceiling and "verified" in scores:
         share = 100 * scores["verified"]["R@1"] / ceiling
         sentences.append(

@@ -35,7 +35,7 @@ def write_run_folder(folder: Path) -> Path:
         {
             "t2i": t2i,
             "i2t": i2t,
-            "ceiling": {"t2i": 80.0},
+            "ceiling": {"t2i": {"R@1": 80.0}},
             "protocol": "inductive",
             "num_beams": 8,
             "seconds": {"t2i": {"generate": 1.5}},

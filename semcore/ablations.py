@@ -1,0 +1,79 @@
+"""What the parts of the system are worth, without training anything (paper, section 4.3)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+
+import torch
+from transformers import GenerationConfig
+
+from semcore.checkpoint import Checkpoint
+from semcore.evaluation.per_query import GeneratedHit
+from semcore.items import Item
+
+
+def without_verification(hits: Sequence[GeneratedHit]) -> list[GeneratedHit]:
+    """Let an arbitrary unique suffix decide between items of one identifier, as an identifier table does.
+
+    The suffix comes from a hash of the item's id: it knows nothing of queries, contents or files.
+    """
+    shuffled: list[GeneratedHit] = []
+    for _, equals in groupby(hits, key=lambda hit: hit.identifier):
+        shuffled += sorted(equals, key=lambda hit: hashlib.sha256(hit.item_id.encode()).hexdigest())
+    return shuffled
+
+
+@torch.inference_mode()
+def generate_without_trie(
+    checkpoint: Checkpoint,
+    inputs: Mapping[str, torch.Tensor],
+    items: Mapping[str, Item],
+    *,
+    num_beams: int,
+    max_new_tokens: int,
+) -> list[list[GeneratedHit]]:
+    """Search over the whole vocabulary; a text counts only where it is exactly an item's identifier.
+
+    Args:
+        checkpoint: the identifier model.
+        inputs: one batch of queries.
+        items: what can be found, by id.
+        num_beams: width of the beam.
+        max_new_tokens: as many as the longest identifier has.
+    """
+    owners: dict[str, list[str]] = {}
+    for item in items.values():
+        owners.setdefault(item.identifier, []).append(item.item_id)
+    settings = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        num_beams=num_beams,
+        num_return_sequences=num_beams,
+        do_sample=False,
+        length_penalty=0.0,  # scores are sums of log-probabilities, as with the trie
+        early_stopping="never",
+        eos_token_id=checkpoint.end_token_id,
+        pad_token_id=checkpoint.tokenizer.pad_token_id,
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
+    output = checkpoint.model.generate(**inputs, generation_config=settings)
+    num_queries = len(inputs["attention_mask"])
+    length = inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
+    answers = output.sequences[:, length:].view(num_queries, num_beams, -1).tolist()
+    scores = output.sequences_scores.view(num_queries, num_beams).tolist()
+    return [_found(checkpoint, *query, owners) for query in zip(answers, scores, strict=True)]
+
+
+def _found(
+    checkpoint: Checkpoint, answers: list[list[int]], scores: list[float], owners: Mapping[str, list[str]]
+) -> list[GeneratedHit]:
+    hits: dict[str, GeneratedHit] = {}
+    for tokens, score in zip(answers, scores, strict=True):
+        if checkpoint.end_token_id not in tokens:
+            continue
+        text = checkpoint.tokenizer.decode(tokens[: tokens.index(checkpoint.end_token_id)])
+        for item_id in owners.get(text, ()):
+            hits.setdefault(item_id, GeneratedHit(item_id, text, score))
+    return list(hits.values())

@@ -1,0 +1,225 @@
+"""Measure a run in both directions and write its report.
+
+    semcore evaluate --run RUN
+    semcore evaluate --run RUN --verifier both --num-beams 50
+    accelerate launch recipes/evaluate.py --config recipes/configs/scenes.yaml --data DATA --run RUN
+
+Searches the items of one split with its own queries: beams, then verification of the best ten.
+Writes into RUN
+
+    t2i/  i2t/                 run.generated.trec, run.verified.trec, qrels.trec, per_query.jsonl
+    metrics.json               scores, both verifiers where both were asked for, ablations, the ceiling
+    verification.json          how each verifier is weighed against the generator, fitted on val
+    report.md  report.html     the same to read, with examples
+
+A killed evaluation goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from semcore.checkpoint import fingerprint
+from semcore.chunks import remove_work_folder, work_folder
+from semcore.commandline import resolved
+from semcore.dataset import Dataset, load_dataset
+from semcore.errors import UserError
+from semcore.files import read_json, sha256_of
+from semcore.generator import Engine
+from semcore.inference import Dtype
+from semcore.items import DIRECTIONS
+from semcore.measuring import Key, Part, Workplace, read_parts
+from semcore.outcome import measure, write_outcome
+from semcore.processes import is_main_process
+from semcore.prompting import load_prompts
+from semcore.report import write_report
+from semcore.runfolder import RunFolder
+from semcore.settings import at_least, hash_of
+from semcore.shortlists import VerifierName
+from semcore.verification import LETTERS
+
+PROMPTS = {
+    "generator": ("identify_t2i.jinja", "identify_i2t.jinja"),
+    "listwise": ("verify_t2i.jinja", "verify_i2t.jinja"),
+    "likelihood": ("sentence_of_image.jinja", "sentence_alone.jinja"),
+}
+
+
+@dataclass
+class EvaluateSettings:
+    """How a run is measured."""
+
+    run: Path
+    """The run folder; it holds the identifiers and the trained models."""
+    data: Path | None = None
+    """The dataset folder; by default the one earlier stages of the run worked on."""
+    config: Path | None = None
+    """A YAML file whose section `evaluate` is read before the flags."""
+    check: bool = False
+    """Look whether everything is there, and measure nothing."""
+    split: Literal["train", "val", "test"] = "test"
+    """The split whose items are searched with its queries."""
+    num_beams: int = 20  # ours: the paper's tables use 50, which cost twice as much
+    """Width of the beam, and the most items a query finds."""
+    num_candidates: int = 10  # ours: as many as there are single-token letters; the paper does not say
+    """How many of the best are verified."""
+    verifier: Literal["listwise", "likelihood", "both", "none"] = "listwise"  # paper, section 3.3
+    """Who verifies; "both" measures both, and the better one on val counts."""
+    shifts: int = 1  # ours: training shuffles the candidates already
+    """Ask the listwise verifier so many times, its candidates shifted cyclically, and average."""
+    likelihood_model: str | None = None
+    """The model of the likelihood verifier; by default the one that wrote the captions."""
+    ablations: bool = True
+    """Measure what remains without verification and without the trie too."""
+    num_ablation_queries: int = 200  # ours: a free search is slow, and the effect is large
+    """Queries a direction, drawn at random, for the search without the trie."""
+    num_val_queries: int = 500  # ours: two numbers are fitted
+    """Queries a direction, drawn at random from val, to weigh the verifiers with."""
+    limit: int | None = None
+    """Ask so many queries a direction only, drawn at random; all items are searched."""
+    engine: Engine = "semcore"
+    """Who searches: "semcore", or "transformers" for Hugging Face `generate`."""
+    batch_size: int = 32  # ours: as many queries as fit a beam each
+    """Queries searched at once."""
+    dtype: Dtype = "auto"
+    """Precision: "auto" is bfloat16 where the device multiplies it natively, else float32."""
+    device: str | None = None
+    """Where the models run ("cpu", "cuda"); by default the fastest device there is."""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "num_beams", "num_candidates", "shifts", "num_ablation_queries", "num_val_queries")
+        at_least(1, self, "limit", "batch_size")
+        if self.num_candidates > len(LETTERS):
+            raise UserError(f"--num-candidates must be {len(LETTERS)} or less, found {self.num_candidates}")
+        if self.shifts > self.num_candidates:
+            raise UserError(f"--shifts must be --num-candidates or less, found {self.shifts}")
+
+    @property
+    def verifiers(self) -> tuple[VerifierName, ...]:
+        """Return the verifiers to measure."""
+        if self.verifier == "none":
+            return ()
+        return ("listwise", "likelihood") if self.verifier == "both" else (self.verifier,)
+
+
+def main(settings: EvaluateSettings) -> None:
+    """Measure a run, or say that it is done."""
+    run = RunFolder(settings.run)
+    dataset = load_dataset(settings.data or run.data_folder())
+    models = find_models(settings, run)
+    parts = parts_to_measure(settings, run, dataset)
+    inputs = stage_inputs(settings, run, dataset, models)
+    if settings.check:
+        counts = [f"{len(part.queries.contents)} queries {key.direction} {key.split}" for key, part in parts.items()]
+        return _say(f"everything is in order: {', '.join(counts)}")
+    with run.lock():
+        stage = run.open_stage("evaluate", resolved(settings), inputs, dataset.folder)
+        if stage.finished:
+            _write_missing_report(run, dataset)
+            return _say(f"already measured, see {run / 'report.md'}")
+        run.set_config("evaluate", resolved(settings))
+        run.set_prompts({name: digest for name, digest in inputs.items() if name.endswith(".jinja")})
+        place = Workplace(work_folder(run / ".evaluate", hash_of(resolved(settings), inputs)), is_main_process())
+        outcome = measure(settings, dataset, models, parts, place)
+        if is_main_process():
+            write_outcome(run, outcome, protocol_of(run), ceiling_of(settings, dataset))
+            stage.finish(num_queries=sum(len(part.queries.contents) for part in parts.values()))
+            remove_work_folder(place.folder)
+            write_report(run.path, data=dataset.folder)
+    return _say(f"see {run / 'metrics.json'}, {run / 'report.md'} and {run / 'report.html'}")
+
+
+def find_models(settings: EvaluateSettings, run: RunFolder) -> dict[str, str]:
+    """Return the checkpoints that are needed: "generator", "listwise", "likelihood".
+
+    Raises:
+        UserError: one of them does not exist.
+    """
+    models = {"generator": _trained(run, "identifier_model", "train_identifier.py")}
+    if "listwise" in settings.verifiers:
+        models["listwise"] = _trained(run, "verifier_model", "train_verifier.py", " or use --verifier likelihood")
+    if "likelihood" in settings.verifiers:
+        models["likelihood"] = settings.likelihood_model or captioner_of(run)
+    return models
+
+
+def captioner_of(run: RunFolder) -> str:
+    """Return the checkpoint that wrote the run's captions.
+
+    Raises:
+        UserError: the run's captions came from elsewhere.
+    """
+    stage = run.manifest().get("stages", {}).get("caption")
+    if stage is None:
+        raise UserError(
+            f"{run.path} does not say which model wrote its captions, and verification by likelihood asks that one; "
+            "name a model with --likelihood-model, or use --verifier listwise"
+        )
+    return stage["settings"]["model"]
+
+
+def parts_to_measure(settings: EvaluateSettings, run: RunFolder, dataset: Dataset) -> dict[Key, Part]:
+    """Return the parts of the measured split, and of val where verifiers have to be weighed.
+
+    Raises:
+        UserError: the split has no item or no query.
+    """
+    measured = read_parts(run, dataset, settings.split, settings.limit)
+    if not measured:
+        raise UserError(
+            f"split {settings.split} of {dataset.folder} has no image with an identifier and a sentence; "
+            "choose another --split"
+        )
+    if settings.split == "val" or not settings.verifiers:
+        return measured
+    return {**measured, **read_parts(run, dataset, "val", settings.num_val_queries)}
+
+
+def stage_inputs(
+    settings: EvaluateSettings, run: RunFolder, dataset: Dataset, models: dict[str, str]
+) -> dict[str, str]:
+    """Return the hash of everything the scores depend on."""
+    prompts = load_prompts()
+    used = [name for part in ("generator", *settings.verifiers) for name in PROMPTS[part]]
+    files = [f"identifiers/{direction}.jsonl" for direction in DIRECTIONS]
+    return {
+        "metadata.jsonl": dataset.fingerprint,
+        **{name: sha256_of(run / name) for name in files},
+        **{f"the {name} model": fingerprint(path) for name, path in models.items()},
+        **{name: prompts.sha256[name] for name in used},
+    }
+
+
+def protocol_of(run: RunFolder) -> str:
+    """Return "inductive" or "transductive", as the identifiers were made."""
+    return str(read_json(run / "identifiers" / "report.json")["protocol"])
+
+
+def ceiling_of(settings: EvaluateSettings, dataset: Dataset) -> dict[str, Any]:
+    """Return the best possible scores of the split, where the dataset knows them and all of it is asked."""
+    path = dataset.folder / "ceiling.json"
+    if settings.limit is not None or not path.exists():
+        return {}
+    return read_json(path).get(settings.split, {})
+
+
+def _trained(run: RunFolder, name: str, recipe: str, way_out: str = "") -> str:
+    folder = run / name
+    if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
+        raise UserError(
+            f"there is no model in {folder}; train it with accelerate launch recipes/{recipe} --run {run.path}{way_out}"
+        )
+    return str(folder)
+
+
+def _write_missing_report(run: RunFolder, dataset: Dataset) -> None:
+    if is_main_process() and not ((run / "report.md").exists() and (run / "report.html").exists()):
+        write_report(run.path, data=dataset.folder)
+
+
+def _say(sentence: str) -> None:
+    if is_main_process():
+        sys.stdout.write(f"evaluate: {sentence}\n")

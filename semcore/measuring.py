@@ -1,0 +1,205 @@
+"""The steps of an evaluation that ask a model: each in chunks that outlive a kill.
+
+A part is one direction of one split. Equal sentences are asked once; queries of about equal length
+share a batch, so that little is padding.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from semcore.checkpoint import Checkpoint
+from semcore.chunks import in_chunks
+from semcore.dataset import Dataset
+from semcore.evaluation.per_query import GeneratedHit
+from semcore.features import ImageFeatures
+from semcore.generator import Corpus, Engine, build_corpus, generate
+from semcore.items import Item, Queries, read_items, read_queries
+from semcore.prompting import Prompts, load_prompts
+from semcore.runfolder import RunFolder
+from semcore.shortlists import (
+    Shortlist,
+    combine_likelihoods,
+    listwise_scores,
+    make_shortlist,
+    pairs_to_score,
+)
+from semcore.verification import given_image_log_probabilities, sentence_log_probabilities
+
+T = TypeVar("T")
+QUERIES_A_CHUNK = 256
+IMAGES_A_CHUNK = 64
+SENTENCES_A_CHUNK = 2_048
+
+
+class Key(NamedTuple):
+    """Names a part."""
+
+    split: str
+    direction: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One direction of one split: what is searched and what is asked."""
+
+    items: dict[str, Item]
+    queries: Queries
+
+    @property
+    def contents(self) -> list[str]:
+        """Return what is asked, each once, the shortest first."""
+        return sorted(set(self.queries.contents.values()), key=lambda content: (len(content), content))
+
+
+@dataclass
+class Workplace:
+    """Where the chunks of an evaluation lie, and the seconds of each step."""
+
+    folder: Path
+    progress: bool
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(
+        self, name: str, tasks: Sequence[T], size: int, work: Callable[[list[T]], list[Any]], unit: str
+    ) -> list[Any]:
+        """Do a step's work in chunks and note its seconds."""
+        result = in_chunks(self.folder, name, tasks, size, work, progress=self.progress, unit=unit)
+        self.seconds[name] = round(result.seconds, 3)
+        return result.rows
+
+
+class Asked(NamedTuple):
+    """A model that is asked: with its prompts, and the images as it sees them."""
+
+    checkpoint: Checkpoint
+    prompts: Prompts
+    features: ImageFeatures
+
+
+def ask(checkpoint: Checkpoint, dataset: Dataset) -> Asked:
+    """Put a checkpoint together with the prompts and the images of a dataset."""
+    paths = {record.image_id: dataset.image_path(record) for record in dataset.images}
+    return Asked(checkpoint, load_prompts(special_tokens=checkpoint.special_tokens), ImageFeatures(checkpoint, paths))
+
+
+def read_parts(run: RunFolder, dataset: Dataset, split: str, most_queries: int | None = None) -> dict[Key, Part]:
+    """Return the parts of a split that have items and queries.
+
+    Args:
+        run: holds the identifiers.
+        dataset: holds the queries.
+        split: "train", "val" or "test".
+        most_queries: draw so many queries at random where a direction has more; all by default.
+    """
+    images, sentences = (read_items(run, dataset, direction, split) for direction in ("t2i", "i2t"))
+    parts = {}
+    for direction, items in (("t2i", images), ("i2t", sentences)):
+        queries = read_queries(dataset.split(split), direction, images, sentences)
+        if items and queries.contents:
+            part = Part({item.item_id: item for item in items}, draw_queries(queries, most_queries))
+            parts[Key(split, direction)] = part
+    return parts
+
+
+def draw_queries(queries: Queries, most: int | None, seed: int = 0) -> Queries:
+    """Return the queries, or so many of them drawn at random, in their order."""
+    if most is None or most >= len(queries.contents):
+        return queries
+    chosen = set(random.Random(seed).sample(sorted(queries.contents), most))
+    kept = [query for query in queries.contents if query in chosen]
+    return Queries(
+        {query: queries.contents[query] for query in kept},
+        {query: queries.shown[query] for query in kept},
+        {query: queries.right[query] for query in kept},
+        queries.num_skipped,
+    )
+
+
+def generate_hits(
+    asked: Asked, key: Key, part: Part, place: Workplace, *, num_beams: int, batch_size: int, engine: Engine
+) -> dict[str, list[GeneratedHit]]:
+    """Return what is asked -> the items the generator finds, best first."""
+    corpus = build_corpus(asked.checkpoint, asked.prompts, key.direction, list(part.items.values()))
+
+    def work(queries: list[str]) -> list[Any]:
+        return generate_chunk(asked, key.direction, queries, corpus, num_beams, batch_size, engine)
+
+    contents = part.contents
+    rows = place.run(f"generate {key.direction} {key.split}", contents, QUERIES_A_CHUNK, work, "query")
+    return {content: [GeneratedHit(*hit) for hit in hits] for content, hits in zip(contents, rows, strict=True)}
+
+
+def generate_chunk(
+    asked: Asked, direction: str, queries: list[str], corpus: Corpus, num_beams: int, batch_size: int, engine: Engine
+) -> list[list[GeneratedHit]]:
+    """Search for one chunk of queries."""
+    features = asked.features.of(queries) if direction == "i2t" else {}
+    return generate(
+        asked.checkpoint,
+        asked.prompts,
+        direction,
+        queries,
+        features,
+        corpus,
+        num_beams=num_beams,
+        batch_size=batch_size,
+        engine=engine,
+    )
+
+
+def make_shortlists(part: Part, hits: Mapping[str, Sequence[GeneratedHit]], num_candidates: int) -> list[Shortlist]:
+    """Return the shortlist of everything that is asked, in the order of `part.contents`."""
+    return [make_shortlist(content, hits[content], part.items, num_candidates) for content in part.contents]
+
+
+def verify_listwise(
+    asked: Asked, key: Key, shortlists: Sequence[Shortlist], place: Workplace, num_shifts: int
+) -> list[list[float]]:
+    """Return the listwise verifier's score of every candidate."""
+
+    def work(chunk: list[Shortlist]) -> list[Any]:
+        images = [
+            image for own in chunk for image in (map(_item_id, own.items) if key.direction == "t2i" else [own.query])
+        ]
+        features = asked.features.of(images)
+        return listwise_scores(asked.checkpoint, asked.prompts, key.direction, chunk, features, num_shifts)
+
+    return place.run(f"listwise {key.direction} {key.split}", shortlists, QUERIES_A_CHUNK, work, "query")
+
+
+def verify_by_likelihood(
+    asked: Asked, shortlists: Mapping[Key, Sequence[Shortlist]], place: Workplace
+) -> dict[Key, list[list[float]]]:
+    """Return the likelihood verifier's score of every candidate of all parts; no pair is scored twice."""
+    pairs: dict[str, dict[str, None]] = {}
+    for key, own in shortlists.items():
+        for image_id, texts in pairs_to_score(key.direction, own).items():
+            pairs.setdefault(image_id, {}).update(texts)
+    tasks = [(image_id, sorted(texts)) for image_id, texts in sorted(pairs.items())]
+    sentences = sorted({text for _, texts in tasks for text in texts})
+
+    def given_image(chunk: list[tuple[str, list[str]]]) -> list[Any]:
+        features = asked.features.of(image_id for image_id, _ in chunk)
+        return given_image_log_probabilities(asked.checkpoint, asked.prompts, chunk, features)
+
+    def without_image(chunk: list[str]) -> list[Any]:
+        return sentence_log_probabilities(asked.checkpoint, asked.prompts, chunk)
+
+    given = place.run("likelihood with the image", tasks, IMAGES_A_CHUNK, given_image, "image")
+    alone = place.run("likelihood without", sentences, SENTENCES_A_CHUNK, without_image, "sentence")
+    conditional = {
+        (image_id, text): score
+        for (image_id, texts), scores in zip(tasks, given, strict=True)
+        for text, score in zip(texts, scores, strict=True)
+    }
+    marginal = dict(zip(sentences, alone, strict=True))
+    return {key: combine_likelihoods(key.direction, own, conditional, marginal) for key, own in shortlists.items()}
+
+
+def _item_id(item: Item) -> str:
+    return item.item_id

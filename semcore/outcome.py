@@ -1,0 +1,246 @@
+"""From the parts of an evaluation to its scores and files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from semcore.ablations import generate_without_trie, without_verification
+from semcore.dataset import Dataset
+from semcore.evaluation.metrics import retrieval_metrics
+from semcore.evaluation.per_query import GeneratedHit, write_per_query
+from semcore.evaluation.trec import write_qrels, write_run
+from semcore.files import write_json
+from semcore.generator import build_corpus, query_inputs
+from semcore.inference import load_for_inference
+from semcore.measuring import (
+    Asked,
+    Key,
+    Part,
+    Workplace,
+    ask,
+    draw_queries,
+    generate_hits,
+    make_shortlists,
+    verify_by_likelihood,
+    verify_listwise,
+)
+from semcore.runfolder import RunFolder
+from semcore.shortlists import Shortlist, VerifierName, rank
+from semcore.verification import Fusion, fit_fusion
+
+if TYPE_CHECKING:
+    from semcore.evaluate import EvaluateSettings
+
+Scores = dict[str, float]
+Ranking = list[tuple[str, float]]
+VERIFICATION = "verification.json"
+
+
+@dataclass
+class Outcome:
+    """What was found, and how good it is.
+
+    Attributes:
+        num_beams: width of the beam.
+        seconds: of each step.
+        hits: direction -> what was asked -> the generator's ranking.
+        rankings: verifier -> direction -> what was asked -> its ranking.
+        fusions: verifier -> direction -> how it is weighed.
+        parts: direction -> items and queries of the measured split.
+        on_val: verifier -> direction -> scores on val.
+        ablations: name -> direction -> scores.
+        verifier: the one that counts, "none" without any.
+    """
+
+    num_beams: int
+    seconds: dict[str, float]
+    parts: dict[str, Part]
+    hits: dict[str, dict[str, list[GeneratedHit]]]
+    rankings: dict[VerifierName, dict[str, dict[str, Ranking]]] = field(default_factory=dict)
+    fusions: dict[str, dict[str, Fusion]] = field(default_factory=dict)
+    on_val: dict[VerifierName, dict[str, Scores]] = field(default_factory=dict)
+    ablations: dict[str, dict[str, Scores]] = field(default_factory=dict)
+    verifier: str = "none"
+
+
+def measure(
+    settings: EvaluateSettings,
+    dataset: Dataset,
+    models: Mapping[str, str],
+    parts: Mapping[Key, Part],
+    place: Workplace,
+) -> Outcome:
+    """Generate, verify and score; one model is in memory at a time.
+
+    Args:
+        settings: as the command was given.
+        dataset: holds the images.
+        models: "generator", and the verifiers asked for.
+        parts: what is searched and asked.
+        place: where results are kept from a kill.
+    """
+    hits, ablations = _generate(settings, dataset, models["generator"], parts, place)
+    shortlists = {key: make_shortlists(part, hits[key], settings.num_candidates) for key, part in parts.items()}
+    measured = [key for key in parts if key.split == settings.split]
+    outcome = Outcome(
+        num_beams=settings.num_beams,
+        seconds=place.seconds,
+        parts={key.direction: parts[key] for key in measured},
+        hits={key.direction: hits[key] for key in measured},
+        ablations=ablations,
+    )
+    fitted = [key for key in parts if key.split == "val"]
+    for name in settings.verifiers:
+        scores = _verify(name, settings, dataset, models[name], shortlists, place)
+        fusions = {key.direction: fit(parts[key], shortlists[key], scores[key]) for key in fitted}
+        rankings = {key: rank_all(shortlists[key], scores[key], fusions.get(key.direction, Fusion())) for key in parts}
+        outcome.fusions[name] = fusions
+        outcome.rankings[name] = {key.direction: rankings[key] for key in measured}
+        outcome.on_val[name] = {key.direction: score(parts[key], rankings[key]) for key in fitted}
+    without = {key: [[0.0] * len(own.items) for own in shortlists[key]] for key in fitted}
+    outcome.fusions["none"] = {key.direction: fit(parts[key], shortlists[key], without[key]) for key in fitted}
+    outcome.verifier = better_on_val(settings.verifiers, outcome.on_val)
+    return outcome
+
+
+def fit(part: Part, shortlists: Sequence[Shortlist], scores: Sequence[Sequence[float]]) -> Fusion:
+    """Weigh a verifier on the queries of a part; a query asked twice counts twice."""
+    places = {shortlist.query: number for number, shortlist in enumerate(shortlists)}
+    asked = [(places[content], part.queries.right[query]) for query, content in part.queries.contents.items()]
+    right = [[item.item_id in answers for item in shortlists[number].items] for number, answers in asked]
+    generator = [shortlists[number].generator for number, _ in asked]
+    return fit_fusion(generator, [scores[number] for number, _ in asked], right)
+
+
+def rank_all(shortlists: Sequence[Shortlist], scores: Sequence[Sequence[float]], fusion: Fusion) -> dict[str, Ranking]:
+    """Return what was asked -> (item id, fused score), best first."""
+    return {
+        shortlist.query: [(item.item_id, fused) for item, fused, _ in rank(shortlist, own, fusion)]
+        for shortlist, own in zip(shortlists, scores, strict=True)
+    }
+
+
+def score(part: Part, rankings: Mapping[str, Sequence[tuple[str, Any]] | Sequence[GeneratedHit]]) -> Scores:
+    """Score rankings of what was asked, query by query; the first entry of a hit is its item's id."""
+    run = {query: [hit[0] for hit in rankings[content]] for query, content in part.queries.contents.items()}
+    return retrieval_metrics(run, part.queries.right, len(part.items))
+
+
+def better_on_val(verifiers: Sequence[VerifierName], on_val: Mapping[VerifierName, Mapping[str, Scores]]) -> str:
+    """Return the verifier with the greater sum of R@1 over the directions of val; the first of equals."""
+    if not verifiers:
+        return "none"
+    return max(verifiers, key=lambda name: sum(scores["R@1"] for scores in on_val[name].values()))
+
+
+def write_outcome(run: RunFolder, outcome: Outcome, protocol: str, ceiling: Mapping[str, Any]) -> None:
+    """Write t2i/, i2t/, verification.json and, last, metrics.json."""
+    chosen = outcome.rankings.get(outcome.verifier, {})  # type: ignore[call-overload]
+    for direction, part in outcome.parts.items():
+        _write_direction(run, direction, part, outcome.hits[direction], chosen.get(direction, {}))
+    fusions = {name: {d: asdict(fusion) for d, fusion in own.items()} for name, own in outcome.fusions.items()}
+    write_json(run / VERIFICATION, {"verifier": outcome.verifier, "fitted_on": "val", "fusion": fusions})
+    write_json(run / "metrics.json", metrics_of(outcome, protocol, ceiling))
+
+
+def metrics_of(outcome: Outcome, protocol: str, ceiling: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what metrics.json holds."""
+    verifiers = {
+        name: {direction: score(outcome.parts[direction], rankings) for direction, rankings in own.items()}
+        for name, own in outcome.rankings.items()
+    }
+    metrics: dict[str, Any] = {}
+    for direction, part in outcome.parts.items():
+        metrics[direction] = {"generated": score(part, outcome.hits[direction])}
+        if outcome.verifier in verifiers:
+            metrics[direction]["verified"] = verifiers[outcome.verifier][direction]
+    if ceiling:
+        metrics["ceiling"] = dict(ceiling)
+    return {
+        **metrics,
+        "protocol": protocol,
+        "num_beams": outcome.num_beams,
+        "verifier": outcome.verifier,
+        "verifiers": verifiers,
+        "validation": outcome.on_val,
+        "ablations": outcome.ablations,
+        "num_skipped": {direction: part.queries.num_skipped for direction, part in outcome.parts.items()},
+        "seconds": {**outcome.seconds, "all": round(sum(outcome.seconds.values()), 3)},
+    }
+
+
+def _generate(
+    settings: EvaluateSettings, dataset: Dataset, model: str, parts: Mapping[Key, Part], place: Workplace
+) -> tuple[dict[Key, dict[str, list[GeneratedHit]]], dict[str, dict[str, Scores]]]:
+    """Return the generator's rankings of all parts, and the ablations of the measured ones."""
+    asked = ask(load_for_inference(model, dtype=settings.dtype, device=settings.device), dataset)
+    hits = {
+        key: generate_hits(
+            asked,
+            key,
+            part,
+            place,
+            num_beams=settings.num_beams,
+            batch_size=settings.batch_size,
+            engine=settings.engine,
+        )
+        for key, part in parts.items()
+    }
+    ablations: dict[str, dict[str, Scores]] = {}
+    if settings.ablations:
+        for key, part in parts.items():
+            if key.split == settings.split:
+                suffixed = {content: without_verification(own) for content, own in hits[key].items()}
+                ablations.setdefault("without_verification", {})[key.direction] = score(part, suffixed)
+                freely = _score_without_trie(asked, key, part, place, settings)
+                ablations.setdefault("without_trie", {})[key.direction] = freely
+    return hits, ablations
+
+
+def _score_without_trie(asked: Asked, key: Key, part: Part, place: Workplace, settings: EvaluateSettings) -> Scores:
+    part = Part(part.items, draw_queries(part.queries, settings.num_ablation_queries))
+    longest = build_corpus(asked.checkpoint, asked.prompts, key.direction, list(part.items.values())).index.max_length
+
+    def work(queries: list[str]) -> list[Any]:
+        features = asked.features.of(queries) if key.direction == "i2t" else {}
+        inputs = query_inputs(asked.checkpoint, asked.prompts, key.direction, queries, features)
+        beams = settings.num_beams
+        return generate_without_trie(asked.checkpoint, inputs, part.items, num_beams=beams, max_new_tokens=longest)
+
+    rows = place.run(f"without trie {key.direction} {key.split}", part.contents, settings.batch_size, work, "query")
+    return score(part, dict(zip(part.contents, rows, strict=True)))
+
+
+def _verify(
+    name: VerifierName,
+    settings: EvaluateSettings,
+    dataset: Dataset,
+    model: str,
+    shortlists: Mapping[Key, Sequence[Shortlist]],
+    place: Workplace,
+) -> dict[Key, list[list[float]]]:
+    asked = ask(load_for_inference(model, dtype=settings.dtype, device=settings.device), dataset)
+    if name == "likelihood":
+        return verify_by_likelihood(asked, shortlists, place)
+    return {key: verify_listwise(asked, key, own, place, settings.shifts) for key, own in shortlists.items()}
+
+
+def _write_direction(
+    run: RunFolder,
+    direction: str,
+    part: Part,
+    hits: Mapping[str, Sequence[GeneratedHit]],
+    verified: Mapping[str, Ranking],
+) -> None:
+    contents, folder = part.queries.contents, run / direction
+    generated = {query: hits[content] for query, content in contents.items()}
+    ranked = {query: verified[content] for query, content in contents.items() if content in verified}
+    write_run(
+        folder / "run.generated.trec", {q: [(hit.item_id, hit.score) for hit in own] for q, own in generated.items()}
+    )
+    if ranked:
+        write_run(folder / "run.verified.trec", ranked)
+    write_qrels(folder / "qrels.trec", part.queries.right)
+    write_per_query(folder / "per_query.jsonl", part.queries.shown, part.queries.right, generated, ranked)

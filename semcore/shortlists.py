@@ -1,0 +1,114 @@
+"""The best candidates of each query, and how the verifiers are asked about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+
+from semcore.checkpoint import Checkpoint
+from semcore.evaluation.per_query import GeneratedHit
+from semcore.items import Item
+from semcore.prompting import Prompts
+from semcore.verification import (
+    Choice,
+    Fusion,
+    Question,
+    choose,
+    given_image_log_probabilities,
+    sentence_log_probabilities,
+)
+
+VerifierName = Literal["listwise", "likelihood"]
+
+
+class Shortlist(NamedTuple):
+    """A query (a sentence, or an image's id) and its candidates, as the generator ranked them."""
+
+    query: str
+    items: tuple[Item, ...]
+    generator: tuple[float, ...]
+    """The log-probability of each candidate's identifier."""
+
+
+def make_shortlist(
+    query: str, hits: Sequence[GeneratedHit], items: Mapping[str, Item], num_candidates: int
+) -> Shortlist:
+    """Take the generator's best hits."""
+    best = hits[:num_candidates]
+    return Shortlist(query, tuple(items[hit.item_id] for hit in best), tuple(hit.score for hit in best))
+
+
+def rank(shortlist: Shortlist, verifier: Sequence[float], fusion: Fusion) -> list[tuple[Item, float, float]]:
+    """Return (item, fused score, confidence), best first; of equal ones the generator's order is kept."""
+    fused = fusion.fuse(shortlist.generator, verifier)
+    rows = zip(shortlist.items, fused.tolist(), fusion.confidence(fused), strict=True)
+    return sorted(rows, key=lambda row: -row[1])
+
+
+def listwise_scores(
+    checkpoint: Checkpoint,
+    prompts: Prompts,
+    direction: str,
+    shortlists: Sequence[Shortlist],
+    features: Mapping[str, torch.Tensor],
+    num_shifts: int = 1,
+) -> list[list[float]]:
+    """Return the log-probability of each candidate as the verifier's choice, one forward pass a query and shift."""
+    questions = [
+        Question(shortlist.query, tuple(Choice(item.item_id, item.keywords, item.text) for item in shortlist.items))
+        for shortlist in shortlists
+    ]
+    return choose(checkpoint, prompts, direction, questions, features, num_shifts=num_shifts)
+
+
+def pair_of(direction: str, query: str, item: Item) -> tuple[str, str]:
+    """Return the (image id, sentence) that a query and an item make."""
+    return (item.image_id, query) if direction == "t2i" else (query, item.text)
+
+
+def pairs_to_score(direction: str, shortlists: Iterable[Shortlist]) -> dict[str, dict[str, None]]:
+    """Return image id -> its sentences, each pair once, in order of first appearance."""
+    pairs: dict[str, dict[str, None]] = {}
+    for shortlist in shortlists:
+        for item in shortlist.items:
+            image_id, sentence = pair_of(direction, shortlist.query, item)
+            pairs.setdefault(image_id, {}).setdefault(sentence)
+    return pairs
+
+
+def likelihood_scores(
+    checkpoint: Checkpoint,
+    prompts: Prompts,
+    direction: str,
+    shortlists: Sequence[Shortlist],
+    features: Mapping[str, torch.Tensor],
+) -> list[list[float]]:
+    """Return log p(sentence | image) - log p(sentence) of each query with each of its candidates."""
+    pairs = [(image_id, list(texts)) for image_id, texts in pairs_to_score(direction, shortlists).items()]
+    given = given_image_log_probabilities(checkpoint, prompts, pairs, features)
+    conditional = {
+        (image_id, text): score
+        for (image_id, texts), scores in zip(pairs, given, strict=True)
+        for text, score in zip(texts, scores, strict=True)
+    }
+    sentences = list(dict.fromkeys(text for _, texts in pairs for text in texts))
+    alone = dict(zip(sentences, sentence_log_probabilities(checkpoint, prompts, sentences), strict=True))
+    return combine_likelihoods(direction, shortlists, conditional, alone)
+
+
+def combine_likelihoods(
+    direction: str,
+    shortlists: Sequence[Shortlist],
+    conditional: Mapping[tuple[str, str], float],
+    alone: Mapping[str, float],
+) -> list[list[float]]:
+    """Return each candidate's score from log p(sentence | image) and log p(sentence)."""
+    return [
+        [
+            conditional[pair] - alone[pair[1]]
+            for pair in (pair_of(direction, shortlist.query, item) for item in shortlist.items)
+        ]
+        for shortlist in shortlists
+    ]
