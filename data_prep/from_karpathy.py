@@ -80,7 +80,7 @@ def read_captions(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"there is no file {path}; check --json") from None
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
+        raise UserError(f"{path}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg})") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8 text; is it a caption file?") from None
     except (OSError, EOFError, zlib.error) as error:

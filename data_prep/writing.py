@@ -55,7 +55,8 @@ def building(out: Path) -> Iterator[Path]:
     Raises:
         UserError: another process makes the same folder, or it cannot be written.
     """
-    temporary = out.with_name(f".{out.name}.unfinished")
+    target = Path(os.path.abspath(out))  # "." has no name
+    temporary = target.with_name(f".{target.name}.unfinished")
     with writing_to(out):
         temporary.mkdir(parents=True, exist_ok=True)
         handle = os.open(temporary, os.O_RDONLY)
@@ -66,7 +67,7 @@ def building(out: Path) -> Iterator[Path]:
         try:
             yield temporary
             with writing_to(out):
-                os.rename(temporary, out)
+                os.rename(temporary, target)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise

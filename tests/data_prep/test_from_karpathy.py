@@ -157,7 +157,8 @@ def test_wrong_captions_are_one_sentence(
 def test_malformed_json_names_its_line(karpathy_source: Any, tmp_path: Path) -> None:
     karpathy_source.json.write_text('{"images": [\n{"filename": "a.jpg",}\n]}')
     said = refusal(karpathy_source, tmp_path / "data")
-    assert said.startswith(f"{karpathy_source.json}, line 2: not valid JSON")
+    assert said.startswith(f"{karpathy_source.json}, line 2, column 2")
+    assert ": not valid JSON (" in said
 
 
 def test_other_files_are_refused(karpathy_source: Any, tmp_path: Path) -> None:

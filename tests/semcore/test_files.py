@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Pat
 
 
 def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
-    rows = [{"text": "a tab\t, a line\u2028break, \u00e9"}, {"n": 1.5, "l": [1, None]}]
+    rows: list[dict[str, Any]] = [{"text": "a tab\t, a line\u2028break, \u00e9"}, {"n": 1.5, "l": [1, None]}]
     write_jsonl(tmp_path / "deep" / "rows.jsonl", rows)
     assert list(read_jsonl(tmp_path / "deep" / "rows.jsonl")) == rows
     write_json(tmp_path / "one.json", rows[1])
