@@ -96,7 +96,7 @@ def plan(settings: QuickstartSettings) -> list[Step]:
             "Teach the model to verify candidates",
             [*launch, _typed(recipes / "train_verifier.py"), *where, "--training.seed", seed],
         ),
-        Step("Search, verify, measure, report", ["semcore", "evaluate", *where]),
+        Step("Search, verify, measure, report", [*launch, _typed(recipes / "evaluate.py"), *where]),
     ]
 
 
@@ -136,15 +136,18 @@ def show_summary(settings: QuickstartSettings, console: Console) -> None:
 
 
 def _score_table(metrics: dict[str, Any]) -> Table:
-    """Return what metrics.json holds, with the best score possible where it is known."""
-    table = Table("", "", *METRICS, title=f"test scenes, percent; {metrics['num_beams']} beams", title_justify="left")
+    """Return what metrics.json holds, both verifiers where both were measured, and the best score possible."""
+    title = f"test scenes, percent; {metrics['num_beams']} beams; * the verifier that was better on val"
+    table = Table("", *METRICS, title=title, title_justify="left")
     for direction, name in DIRECTIONS.items():
-        rows = {stage: metrics[direction][stage] for stage in ("generated", "verified") if stage in metrics[direction]}
+        rows = {f"{name}, generated": metrics[direction]["generated"]}
+        for verifier, scores in metrics["verifiers"].items():
+            mark = " *" if verifier == metrics["verifier"] else ""
+            rows[f"{name}, verified ({verifier}){mark}"] = scores[direction]
         if direction in metrics.get("ceiling", {}):
-            rows["ceiling"] = metrics["ceiling"][direction]
-        for stage, scores in rows.items():
-            cells = [f"{scores[metric]:.1f}" if metric in scores else "" for metric in METRICS]
-            table.add_row(name if stage == "generated" else "", stage, *cells)
+            rows[f"{name}, ceiling"] = metrics["ceiling"][direction]
+        for label, scores in rows.items():
+            table.add_row(label, *(f"{scores[metric]:.1f}" if metric in scores else "" for metric in METRICS))
         table.add_section()
     return table
 

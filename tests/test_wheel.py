@@ -45,16 +45,15 @@ def test_the_wheel_holds_what_users_edit_and_the_base_checkpoint(installed: Path
     package = Path(run(installed / "python", "-c", "import semcore; print(semcore.__path__[0])", cwd=tmp_path).strip())
     assert package.is_relative_to(installed.parent)
     for name in ("prompts", "recipes", "ds_configs", "assets/scenes_base"):
-        expected = {path.relative_to(ROOT / name) for path in source_files(name)}
-        found = {path.relative_to(package / name) for path in (package / name).rglob("*") if path.is_file()}
+        expected = files_of(ROOT / name if (ROOT / name).is_dir() else ROOT / "semcore" / name)
         assert expected
-        assert found == expected
+        assert files_of(package / name) == expected
 
 
-def source_files(name: str) -> list[Path]:
-    """Return the files of a folder of the source tree, wherever in it the folder is."""
-    folder = ROOT / name if (ROOT / name).is_dir() else ROOT / "semcore" / name
-    return [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+def files_of(folder: Path) -> set[Path]:
+    """Return every file below a folder, relative to it, without what Python compiled."""
+    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {path for path in files if "__pycache__" not in path.parts}
 
 
 def test_semcore_env_runs(installed: Path, tmp_path: Path) -> None:
@@ -66,8 +65,7 @@ def test_semcore_env_runs(installed: Path, tmp_path: Path) -> None:
 def test_semcore_init_copies_what_users_edit(installed: Path, tmp_path: Path) -> None:
     run(installed / "semcore", "init", "mine", cwd=tmp_path)
     for name in ("prompts", "recipes", "ds_configs"):
-        copied = {path.relative_to(tmp_path / "mine") for path in (tmp_path / "mine" / name).rglob("*")}
-        assert {path.relative_to(ROOT) for path in source_files(name)} <= copied
+        assert files_of(tmp_path / "mine" / name) == files_of(ROOT / name)
 
 
 def test_data_prep_runs(installed: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+from email.message import Message
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,8 @@ from semcore.environment import (
 from semcore.errors import UserError
 
 
-def metadata_with(*requirements: str) -> importlib.metadata.PackageMetadata:
-    message = importlib.metadata.metadata("pytest")
-    del message["Requires-Dist"]
+def metadata_with(*requirements: str) -> Message:
+    message = Message()
     for requirement in requirements:
         message["Requires-Dist"] = requirement
     return message

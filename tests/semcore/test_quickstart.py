@@ -33,9 +33,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "recipes" / "configs").mkdir(parents=True)
     (tmp_path / "recipes" / "configs" / "scenes.yaml").write_text("caption:\n")
     (tmp_path / "ds_configs").mkdir()
-    launcher = {"num_processes": 2, "deepspeed_config": {"deepspeed_config_file": "ds_configs/zero2.json"}}
+    launcher = {"num_processes": 2, "deepspeed_config": {"deepspeed_config_file": "ds_configs/cpu_zero2.json"}}
     (tmp_path / "ds_configs" / "cpu_zero2.yaml").write_text(yaml.safe_dump(launcher))
-    (tmp_path / "ds_configs" / "zero2.json").write_text("{}")
+    (tmp_path / "ds_configs" / "cpu_zero2.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(quickstart, "missing_for_quickstart", list)
     return tmp_path
@@ -48,8 +48,16 @@ def write_results(tiny_dataset: Path) -> Any:
     def write(run: Path) -> None:
         run.mkdir(exist_ok=True)
         (run / "data").symlink_to(tiny_dataset)
-        both = {"generated": SCORES, "verified": {**SCORES, "R@1": 64.9}}
-        metrics = {"t2i": both, "i2t": both, "ceiling": {"t2i": {"R@1": 85.1}}, "num_beams": 20}
+        better, worse = {**SCORES, "R@1": 64.9}, {**SCORES, "R@1": 60.1}
+        metrics = {
+            **{direction: {"generated": SCORES, "verified": better} for direction in ("t2i", "i2t")},
+            "ceiling": {"t2i": {"R@1": 85.1}},
+            "num_beams": 20,
+            "verifier": "likelihood",
+            "verifiers": {
+                name: {"t2i": own, "i2t": own} for name, own in (("listwise", worse), ("likelihood", better))
+            },
+        }
         (run / "metrics.json").write_text(json.dumps(metrics))
         stage = {"seconds": 61.4, "peak_memory_bytes": 1_900_000_000, "num_processes": 2, "engine": "deepspeed"}
         training = {**stage, "zero_stage": 2, "steps": 300, "loss_first": 2.5, "loss_last": 0.75}
@@ -80,7 +88,7 @@ def test_the_commands_are_those_a_user_types(workplace: Path) -> None:
         f"{launch} recipes/train_identifier.py {where} --model.base {base} --training.seed 3",
         f"python -m data_prep.candidates {where} --seed 3",
         f"{launch} recipes/train_verifier.py {where} --training.seed 3",
-        f"semcore evaluate {where}",
+        f"{launch} recipes/evaluate.py {where}",
     ]
 
 
@@ -89,7 +97,7 @@ def test_elsewhere_the_package_gives_the_files(tmp_path: Path, monkeypatch: pyte
     settings = QuickstartSettings(Path("out"))
     command = plan(settings)[3].command
     paths = [Path(word) for word in command if word.endswith((".yaml", ".json", ".py"))]
-    assert [path.name for path in paths] == ["cpu_zero2.yaml", "zero2.json", "train_identifier.py", "scenes.yaml"]
+    assert [path.name for path in paths] == ["cpu_zero2.yaml", "cpu_zero2.json", "train_identifier.py", "scenes.yaml"]
     assert all(path.is_absolute() and path.is_file() for path in paths)
 
 
@@ -110,7 +118,7 @@ def test_steps_run_in_order_and_are_shown(
     monkeypatch.setattr(quickstart, "plan", lambda settings: [python("print('one')"), python("print('two')")])
     main(QuickstartSettings(Path("out")))
     out = capfd.readouterr().out
-    order = ["1/2 a step", "$ python -c 'print('\"'\"'one", "\none\n", "2/2 a step", "\ntwo\n", "done in 0.0 minutes"]
+    order = ["1/2 a step", "$ python -c 'print('\"'\"'one", "\none\n", "2/2 a step", "\ntwo\n", "done in"]
     assert [text for text in order if text not in out] == []
     assert [out.index(text) for text in order] == sorted(out.index(text) for text in order)
 
@@ -181,9 +189,10 @@ def test_the_summary_shows_scores_costs_and_three_next_commands(workplace: Path,
     show_summary(QuickstartSettings(Path("out")), console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     for row in (
-        ("text → image", "generated", "51.2", "70.3", "81.4", "202.9", "60.5"),
-        ("verified", "64.9", "70.3"),
-        ("ceiling", "85.1"),
+        ("text → image, generated", "51.2", "70.3", "81.4", "202.9", "60.5"),
+        ("text → image, verified (listwise) ", "60.1", "70.3"),
+        ("image → text, verified (likelihood) *", "64.9", "70.3"),
+        ("text → image, ceiling", "85.1"),
         ("train_identifier", "61", "1.9 GB", "2", "deepspeed, ZeRO-2", "2.500 → 0.750 in 300 steps"),
     ):
         assert any(all(cell in line for cell in row) for line in text.splitlines()), row
