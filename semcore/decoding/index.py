@@ -130,7 +130,7 @@ class IdentifierIndex:
 
     def allowed_tokens(self, prefix: Sequence[int]) -> list[int]:
         """Return the tokens that may follow a prefix, ascending; none after a whole identifier or a foreign prefix."""
-        node, consumed = self._walk(prefix)
+        node, consumed = self.find(prefix)
         if consumed < 0:
             return []
         if self.trie.node_fanout[node] == 0:
@@ -142,7 +142,7 @@ class IdentifierIndex:
 
     def items(self, sequence: Sequence[int]) -> list[str]:
         """Return the ids of the items with this identifier, in the order they were given; none if it is foreign."""
-        node, consumed = self._walk(sequence)
+        node, consumed = self.find(sequence)
         if consumed < 0:
             return []
         if self.trie.node_fanout[node]:
@@ -152,6 +152,23 @@ class IdentifierIndex:
         if len(self._tail(node)) != consumed:
             return []
         return self._items.ids(int(self.trie.node_link[node]))
+
+    def find(self, prefix: Sequence[int]) -> tuple[int, int]:
+        """Return the node a prefix leads to, and how many tokens of its tail; -1 tokens if it leads nowhere."""
+        node = ROOT
+        for place, token in enumerate(prefix):
+            dense = int(np.searchsorted(self.trie.vocabulary, token))
+            if dense == len(self.trie.vocabulary) or self.trie.vocabulary[dense] != token:
+                return ROOT, -1
+            if self.trie.node_fanout[node] == 0:
+                return self._walk_tail(node, prefix[place:])
+            first = int(self.trie.node_link[node])
+            siblings = self.trie.node_token[first : first + int(self.trie.node_fanout[node])]
+            child = int(np.searchsorted(siblings, dense))
+            if child == len(siblings) or siblings[child] != dense:
+                return ROOT, -1
+            node = first + child
+        return node, 0
 
     def end_tokens(self) -> list[int]:
         """Return the tokens that identifiers end with, ascending.
@@ -207,23 +224,6 @@ class IdentifierIndex:
         trie = Trie(**{name: arrays[name] for name in TRIE_ARRAYS})
         items = Items(**{name: arrays[name] for name in ITEM_ARRAYS})
         return cls(trie, items, int(metadata["max_length"]), fingerprint)
-
-    def _walk(self, prefix: Sequence[int]) -> tuple[int, int]:
-        """Return the node a prefix leads to and how many tail tokens it takes there; -1 tokens if it leads nowhere."""
-        node = ROOT
-        for place, token in enumerate(prefix):
-            dense = int(np.searchsorted(self.trie.vocabulary, token))
-            if dense == len(self.trie.vocabulary) or self.trie.vocabulary[dense] != token:
-                return ROOT, -1
-            if self.trie.node_fanout[node] == 0:
-                return self._walk_tail(node, prefix[place:])
-            first = int(self.trie.node_link[node])
-            siblings = self.trie.node_token[first : first + int(self.trie.node_fanout[node])]
-            child = int(np.searchsorted(siblings, dense))
-            if child == len(siblings) or siblings[child] != dense:
-                return ROOT, -1
-            node = first + child
-        return node, 0
 
     def _walk_tail(self, node: int, rest: Sequence[int]) -> tuple[int, int]:
         tail = self.trie.vocabulary[self._tail(node)][: len(rest)].tolist()

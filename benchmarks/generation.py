@@ -1,0 +1,145 @@
+"""Constrained generation: our beam search against Hugging Face `generate` with nested dictionaries.
+
+    python -m benchmarks.generation --json benchmarks/results/generation-cpu.json
+    python -m benchmarks.generation --device cuda --json benchmarks/results/generation-cuda.json
+    python -m benchmarks.generation --quick
+
+Same process, same weights, same identifiers; the runs alternate and the median counts. Before anything is timed, our
+list is checked: at no rank a lower score than the peer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from benchmarks import models
+from benchmarks.corpora import END_TOKEN, VOCABULARY, synthetic_corpus
+from benchmarks.peers import DictTrie
+from benchmarks.report import Row, lower_is_better, not_run, publish
+from benchmarks.timing import interleaved_medians
+from semcore.commandline import run_command
+from semcore.decoding import IdentifierIndex, constrained_beam_search, generate_with_transformers
+from semcore.errors import UserError
+
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
+"""How far below the peer's a score may be at any rank, for rounding."""
+
+
+@dataclass
+class Settings:
+    """What to measure."""
+
+    json: Path | None = None
+    """File to save the rows in."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the models run; cuda takes bfloat16."""
+    only: Literal["all", "tiny-text", "1b-text", "tiny-image"] = "all"
+    """Measure one model only."""
+    num_identifiers: int = 100_000
+    """Size of the corpus."""
+    num_beams: int = 20
+    """Width of the beam."""
+    repeats: int = 5
+    """Runs of each side that count."""
+    quick: bool = False
+    """A few thousand identifiers, one run: to see that it works."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_identifiers", "num_beams", "repeats"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name.replace('_', '-')} takes a whole number of at least 1")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row's model and queries."""
+
+    name: str
+    model: Any
+    inputs: dict[str, torch.Tensor]
+
+
+def main(settings: Settings) -> None:
+    """Measure, print and save."""
+    if settings.quick:
+        settings.num_identifiers, settings.repeats = 3_000, 1
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        rows = [not_run(name, "no GPU") for name in ("tiny-text", "1b-text", "tiny-image")]
+    else:
+        corpus = synthetic_corpus(settings.num_identifiers)
+        index = IdentifierIndex.from_sequences((corpus.tokens, corpus.offsets), corpus.item_ids).to(settings.device)
+        trie = DictTrie(corpus.sequences(), corpus.item_ids)
+        rows = [row for setting in _settings(settings) for row in compare(setting, index, trie, settings)]
+    publish(rows, settings.json)
+
+
+def _settings(settings: Settings) -> Iterator[Setting]:
+    """Yield what to measure, one model in memory at a time."""
+    device, dtype = settings.device, torch.bfloat16 if settings.device == "cuda" else torch.float32
+    text_batches, image_batches = ([1, 64], [32]) if device == "cuda" else ([2], [2])
+    one_b = models.TINY if settings.quick else models.ONE_B
+    if settings.only in ("all", "tiny-text"):
+        model = models.text_model(models.TINY, VOCABULARY, device, dtype)
+        for size in text_batches:
+            yield Setting(f"tiny-text x{size}", model, models.text_prompts(size, device))
+    if settings.only in ("all", "1b-text"):
+        model = models.text_model(one_b, VOCABULARY, device, dtype)
+        for size in text_batches:
+            yield Setting(f"1b-text x{size}", model, models.text_prompts(size, device))
+    if settings.only in ("all", "tiny-image"):
+        model = models.image_model(models.TINY, VOCABULARY, device, dtype)
+        for size in image_batches:
+            yield Setting(f"tiny-image x{size}", model, models.image_prompts(size, device, dtype))
+
+
+def compare(setting: Setting, index: IdentifierIndex, trie: DictTrie, settings: Settings) -> list[Row]:
+    """Check the lists, then time both normalisations against `generate`."""
+    model, inputs, num_beams = setting.model, setting.inputs, settings.num_beams
+    note = f"{settings.num_identifiers} identifiers, {check_parity(setting, index, num_beams)}"
+    prompt_length = inputs["input_ids"].shape[1]
+
+    def peer() -> None:
+        model.generate(
+            **inputs,
+            max_new_tokens=index.max_length,
+            num_beams=num_beams,
+            num_return_sequences=num_beams,
+            do_sample=False,
+            length_penalty=0.0,
+            early_stopping="never",
+            prefix_allowed_tokens_fn=trie.callback(prompt_length, END_TOKEN),
+            eos_token_id=END_TOKEN,
+            pad_token_id=END_TOKEN,
+        )
+
+    sides = {
+        "vocabulary": lambda: constrained_beam_search(model, inputs, index, num_beams, "vocabulary"),
+        "identifiers": lambda: constrained_beam_search(model, inputs, index, num_beams, "identifiers"),
+        "peer": peer,
+    }
+    seconds = interleaved_medians(sides, settings.repeats)
+    return [
+        lower_is_better(f"{setting.name}, {normalization}", seconds[normalization], seconds["peer"], "s", note)
+        for normalization in ("vocabulary", "identifiers")
+    ]
+
+
+def check_parity(setting: Setting, index: IdentifierIndex, num_beams: int) -> str:
+    """Refuse to time a search that finds worse; say how alike the lists are."""
+    ours = constrained_beam_search(setting.model, setting.inputs, index, num_beams)
+    theirs = generate_with_transformers(setting.model, setting.inputs, index, num_beams)
+    behind = float((theirs.scores - ours.scores).nan_to_num(neginf=0.0).max())
+    if behind > TOLERANCE[setting.model.dtype]:
+        raise RuntimeError(f"{setting.name}: our list is worse by {behind:.4f} at some rank")
+    pairs = list(zip(ours.sequences, theirs.sequences, strict=True))
+    alike = sum(len(set(mine) & set(other)) for mine, other in pairs) / sum(len(other) for _, other in pairs)
+    return f"beam {num_beams}; lists {100 * alike:.0f} % alike, none worse"
+
+
+if __name__ == "__main__":
+    run_command(main, Settings)
