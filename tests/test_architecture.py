@@ -15,11 +15,11 @@ PACKAGE = ROOT / "semcore"
 
 # Floor by room; a room is a module or a folder of semcore. A new one is given its floor here.
 FLOORS = {
-    6: ("cli", "quickstart", "serving", "evaluate"),
+    6: ("cli", "quickstart", "serving", "evaluate", "outcome"),
     5: ("candidates", "report"),
-    4: ("retriever", "evaluation", "environment", "scaffold"),
+    4: ("retriever", "evaluation", "generator", "shortlists", "measuring", "ablations", "environment", "scaffold"),
     3: ("training", "verification", "captioning"),
-    2: ("decoding", "identifiers", "features", "embedding", "inference"),
+    2: ("decoding", "identifiers", "items", "features", "embedding", "inference"),
     1: ("checkpoint", "inputs", "prompting"),
     0: (
         "dataset", "runfolder", "errors", "commandline", "configfile", "files", "machine", "processes", "resources",

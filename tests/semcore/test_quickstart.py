@@ -205,9 +205,9 @@ def test_the_summary_shows_scores_costs_and_three_next_commands(workplace: Path,
 def test_the_whole_quickstart_survives_a_kill(tmp_path: Path) -> None:
     """Sixty scenes and a few steps: killed in the middle it goes on, and a third time nothing is left to do."""
     config = yaml.safe_load((ROOT / "recipes" / "configs" / "scenes.yaml").read_text())
-    config["identifiers"]["num_clusters"] = 4
+    config["identifiers"] = {"num_clusters": 4}
     for stage in ("train_identifier", "train_verifier"):
-        config[stage].setdefault("training", {})["max_steps"] = 4
+        config[stage]["training"]["max_steps"] = 4
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
     run = tmp_path / "run"
     command = [sys.executable, "-m", "semcore.cli", "quickstart", "--out", str(run), "--seed", "1"]
