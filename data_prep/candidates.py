@@ -1,0 +1,219 @@
+"""Mine the candidates that the verifier trains on, with the trained identifier model (paper, section 3.3).
+
+Run as:
+
+    python -m data_prep.candidates --data DATA --run RUN
+    python -m data_prep.candidates --data DATA --run RUN --num-candidates 5 --num-beams 50
+    python -m data_prep.candidates --data DATA --run RUN --config recipes/configs/scenes.yaml
+
+Asks with the sentences and images that the identifier model was not trained on, and searches as many
+training images at once as the evaluation does. Needs RUN/identifier_model. Writes into RUN/candidates:
+
+    t2i.jsonl  i2t.jsonl    {"direction", "query_id", "query", "candidates", "right"}, ids in the generator's order
+    held_out.json           the queries
+    stats.json              how often the right item was first, among the candidates, or put in
+
+A killed job goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semcore.candidates import Mined, deal_blocks, held_out_queries, items_of, mine, mining_stats
+from semcore.checkpoint import fingerprint
+from semcore.chunks import remove_work_folder, work_folder
+from semcore.commandline import resolved, run_command
+from semcore.dataset import Dataset, load_dataset
+from semcore.errors import UserError
+from semcore.files import sha256_of, write_json, write_jsonl
+from semcore.generator import Engine
+from semcore.inference import Dtype, load_for_inference
+from semcore.items import DIRECTIONS, read_items, read_queries
+from semcore.measuring import Asked, Key, Part, Workplace, ask, generate_hits
+from semcore.processes import is_main_process
+from semcore.prompting import load_prompts
+from semcore.runfolder import RunFolder
+from semcore.settings import at_least, hash_of
+from semcore.training.held_out import held_out_of_run, write_held_out
+from semcore.verification import LETTERS
+
+PROMPTS = ("identify_t2i.jinja", "identify_i2t.jinja")
+
+
+@dataclass
+class Settings:
+    """How candidates are mined."""
+
+    run: Path
+    """The run folder; it holds the identifiers and the identifier model."""
+    data: Path | None = None
+    """The dataset folder; by default the one earlier stages of the run worked on."""
+    config: Path | None = None
+    """A YAML file whose section `candidates` is read before the flags."""
+    num_candidates: int = 10  # ours: as many as are verified later; the paper does not say
+    """Candidates a query."""
+    num_beams: int = 20  # ours: as in evaluation
+    """Width of the beam."""
+    num_images: int | None = None
+    """Search about so many training images at once; by default as many as the test split has."""
+    seed: int = 0
+    """Of the dealing of images into blocks."""
+    limit: int | None = None
+    """Ask with so many queries a direction only, for a quick trial."""
+    engine: Engine = "semcore"
+    """Who searches: "semcore", or "transformers" for Hugging Face `generate`."""
+    batch_size: int = 32
+    """Queries searched at once."""
+    dtype: Dtype = "auto"
+    """Precision: "auto" is bfloat16 where the device multiplies it natively, else float32."""
+    device: str | None = None
+    """Where the model runs ("cpu", "cuda"); by default the fastest device there is."""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "num_beams", "num_images", "limit", "batch_size")
+        at_least(0, self, "seed")
+        if not 2 <= self.num_candidates <= len(LETTERS):
+            raise UserError(f"--num-candidates must be from 2 to {len(LETTERS)}, found {self.num_candidates}")
+
+
+def main(settings: Settings) -> None:
+    """Mine candidates, or say that it is done."""
+    run = RunFolder(settings.run)
+    dataset = load_dataset(settings.data or run.data_folder())
+    held_out = held_out_of_run(run, dataset)
+    folder, inputs = run / "candidates", stage_inputs(run, dataset)
+    with run.lock():
+        stage = run.open_stage("candidates", resolved(settings), inputs, dataset.folder)
+        if stage.finished:
+            return _say(f"already mined, see {folder}")
+        parts = parts_to_mine(
+            run,
+            dataset,
+            {"t2i": sorted(held_out.sentence_ids), "i2t": sorted(held_out.image_ids)},
+            num_images=settings.num_images or _images_searched(dataset),
+            seed=settings.seed,
+            limit=settings.limit,
+        )
+        run.set_config("candidates", resolved(settings))
+        run.set_prompts({name: inputs[name] for name in PROMPTS})
+        place = Workplace(work_folder(run / ".candidates", hash_of(resolved(settings), inputs)), is_main_process())
+        mined = mine_parts(settings, dataset, run, parts, place)
+        if is_main_process():
+            stats = write_candidates(folder, settings, parts, mined)
+            write_held_out(run, held_out)
+            stage.finish(num_queries=sum(map(len, mined.values())))
+            remove_work_folder(place.folder)
+            _print_summary(folder, stats)
+    return _say(f"next: accelerate launch recipes/train_verifier.py --data {dataset.folder} --run {run.path}")
+
+
+def stage_inputs(run: RunFolder, dataset: Dataset) -> dict[str, str]:
+    """Return the hash of everything the candidates depend on."""
+    prompts = load_prompts()
+    return {
+        "metadata.jsonl": dataset.fingerprint,
+        **{f"identifiers/{d}.jsonl": sha256_of(run / "identifiers" / f"{d}.jsonl") for d in DIRECTIONS},
+        "the identifier model": fingerprint(run / "identifier_model"),
+        **{name: prompts.sha256[name] for name in PROMPTS},
+    }
+
+
+def parts_to_mine(
+    run: RunFolder,
+    dataset: Dataset,
+    held_out: dict[str, list[str]],
+    *,
+    num_images: int,
+    seed: int,
+    limit: int | None,
+) -> dict[Key, Part]:
+    """Return block and direction -> what is searched there and what is asked.
+
+    Args:
+        run: holds the identifiers.
+        dataset: whose training split is dealt out.
+        held_out: direction -> ids of the queries that the generator has not trained on.
+        num_images: of a block, about.
+        seed: of the dealing.
+        limit: queries a direction, at most.
+
+    Raises:
+        UserError: nothing was held out.
+    """
+    images, sentences = (read_items(run, dataset, direction, "train") for direction in DIRECTIONS)
+    known = {item.image_id for item in images}
+    blocks = deal_blocks([record for record in dataset.split("train") if record.image_id in known], num_images, seed)
+    parts = {}
+    for direction, items in zip(DIRECTIONS, (images, sentences), strict=True):
+        for number, block in enumerate(blocks):
+            own = items_of(items, block)
+            queries = held_out_queries(read_queries(block, direction, images, sentences), held_out[direction][:limit])
+            if own and queries.contents:
+                parts[Key(f"block-{number}", direction)] = Part({item.item_id: item for item in own}, queries)
+    if not parts:
+        raise UserError(
+            f"nothing was held out from the training of {run / 'identifier_model'}, so there is nothing to mine with; "
+            "train it with --held_out.sentences_per_image 1"
+        )
+    return parts
+
+
+def mine_parts(
+    settings: Settings, dataset: Dataset, run: RunFolder, parts: dict[Key, Part], place: Workplace
+) -> dict[Key, list[Mined]]:
+    """Load the identifier model and search each block."""
+    checkpoint = load_for_inference(run / "identifier_model", dtype=settings.dtype, device=settings.device)
+    asked: Asked = ask(checkpoint, dataset)
+    mined = {}
+    for key, part in parts.items():
+        hits = generate_hits(
+            asked,
+            key,
+            part,
+            place,
+            num_beams=settings.num_beams,
+            batch_size=settings.batch_size,
+            engine=settings.engine,
+        )
+        mined[key] = mine(key.direction, part, hits, settings.num_candidates)
+    return mined
+
+
+def write_candidates(
+    folder: Path, settings: Settings, parts: dict[Key, Part], mined: dict[Key, list[Mined]]
+) -> dict[str, Any]:
+    """Write the rows of both directions and stats.json, and return what that holds."""
+    stats = {}
+    for direction in DIRECTIONS:
+        own = {key: rows for key, rows in mined.items() if key.direction == direction}
+        everything = [each for rows in own.values() for each in rows]
+        stats[direction] = mining_stats(everything, settings.num_candidates, [len(parts[key].items) for key in own])
+        write_jsonl(folder / f"{direction}.jsonl", (each.row for each in everything))
+    write_json(folder / "stats.json", stats)
+    return stats
+
+
+def _images_searched(dataset: Dataset) -> int:
+    """Return how many images an evaluation searches: those of test, else of val, else all there are."""
+    return len(dataset.split("test")) or len(dataset.split("val")) or len(dataset.split("train"))
+
+
+def _print_summary(folder: Path, stats: dict[str, Any]) -> None:
+    for direction, own in stats.items():
+        _say(
+            f"{own['num_queries']} queries {direction} in {folder / direction}.jsonl; the right item is first in "
+            f"{own['percent_right_at_1']} %, among the candidates in {own['percent_right_among_candidates']} %, "
+            f"put in its place in {own['percent_replaced']} %"
+        )
+
+
+def _say(sentence: str) -> None:
+    if is_main_process():
+        print(f"candidates: {sentence}")
+
+
+if __name__ == "__main__":
+    run_command(main, Settings, "candidates")
