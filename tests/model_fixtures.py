@@ -1,4 +1,7 @@
-"""A tiny native InternVL with random weights, for every test that needs a model."""
+"""A tiny native InternVL with random weights, for every test that needs a model.
+
+The libraries are imported when a test first asks for it: most tests need none of them.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,13 @@ import copy
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import pytest
-import torch
 
-from data_prep.scenes.base_model import build_image_processor, build_model, build_tokenizer
-from data_prep.scenes.graph import draw_scene
-from data_prep.scenes.wording import describe, write_sentences
-from semcore.checkpoint import Checkpoint
+if TYPE_CHECKING:
+    from semcore.checkpoint import Checkpoint
 
 PROMPTS = Path(__file__).resolve().parent.parent / "prompts"
 
@@ -22,6 +23,11 @@ PROMPTS = Path(__file__).resolve().parent.parent / "prompts"
 @pytest.fixture(scope="session")
 def pristine_checkpoint() -> Checkpoint:
     """The checkpoint that `tiny_checkpoint` is copied from; not to be changed."""
+    import torch
+
+    from data_prep.scenes.base_model import build_image_processor, build_model, build_tokenizer
+    from semcore.checkpoint import Checkpoint
+
     with patch("data_prep.scenes.base_model._texts", few_texts):
         tokenizer = build_tokenizer(PROMPTS, ["dog", "park", "street"])
     torch.manual_seed(0)
@@ -46,6 +52,9 @@ def tiny_checkpoint_folder(pristine_checkpoint: Checkpoint, tmp_path_factory: py
 
 def few_texts(prompts: Path, english_words: list[str]) -> Iterator[str]:
     """What the tokenizer is trained on, in a second instead of a minute."""
+    from data_prep.scenes.graph import draw_scene
+    from data_prep.scenes.wording import describe, write_sentences
+
     rng = random.Random(0)
     for _ in range(150):
         scene = draw_scene(rng, "pretraining")
