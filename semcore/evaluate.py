@@ -32,6 +32,7 @@ from semcore.generator import Engine
 from semcore.inference import Dtype
 from semcore.items import DIRECTIONS
 from semcore.measuring import Key, Part, Workplace, read_parts
+from semcore.models import captioner_of, generator_of, verifier_of
 from semcore.outcome import measure, write_outcome
 from semcore.processes import is_main_process
 from semcore.prompting import load_prompts
@@ -138,27 +139,12 @@ def find_models(settings: EvaluateSettings, run: RunFolder) -> dict[str, str]:
     Raises:
         UserError: one of them does not exist.
     """
-    models = {"generator": _trained(run, "identifier_model", "train_identifier.py")}
+    models = {"generator": generator_of(run)}
     if "listwise" in settings.verifiers:
-        models["listwise"] = _trained(run, "verifier_model", "train_verifier.py", " or use --verifier likelihood")
+        models["listwise"] = verifier_of(run)
     if "likelihood" in settings.verifiers:
         models["likelihood"] = settings.likelihood_model or captioner_of(run)
     return models
-
-
-def captioner_of(run: RunFolder) -> str:
-    """Return the checkpoint that wrote the run's captions.
-
-    Raises:
-        UserError: the run's captions came from elsewhere.
-    """
-    stage = run.manifest().get("stages", {}).get("caption")
-    if stage is None:
-        raise UserError(
-            f"{run.path} does not say which model wrote its captions, and verification by likelihood asks that one; "
-            "name a model with --likelihood-model, or use --verifier listwise"
-        )
-    return stage["settings"]["model"]
 
 
 def parts_to_measure(settings: EvaluateSettings, run: RunFolder, dataset: Dataset) -> dict[Key, Part]:
@@ -204,15 +190,6 @@ def ceiling_of(settings: EvaluateSettings, dataset: Dataset) -> dict[str, Any]:
     if settings.limit is not None or not path.exists():
         return {}
     return read_json(path).get(settings.split, {})
-
-
-def _trained(run: RunFolder, name: str, recipe: str, way_out: str = "") -> str:
-    folder = run / name
-    if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
-        raise UserError(
-            f"there is no model in {folder}; train it with accelerate launch recipes/{recipe} --run {run.path}{way_out}"
-        )
-    return str(folder)
 
 
 def _write_missing_report(run: RunFolder, dataset: Dataset) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from semcore.ablations import generate_without_trie, without_verification
@@ -29,13 +29,13 @@ from semcore.measuring import (
 from semcore.runfolder import RunFolder
 from semcore.shortlists import Shortlist, VerifierName, rank
 from semcore.verification import Fusion, fit_fusion
+from semcore.verification.fusion import WEIGHTS, write_fusions
 
 if TYPE_CHECKING:
     from semcore.evaluate import EvaluateSettings
 
 Scores = dict[str, float]
 Ranking = list[tuple[str, float]]
-VERIFICATION = "verification.json"
 
 
 @dataclass
@@ -140,8 +140,7 @@ def write_outcome(run: RunFolder, outcome: Outcome, protocol: str, ceiling: Mapp
     chosen = outcome.rankings.get(outcome.verifier, {})  # type: ignore[call-overload]
     for direction, part in outcome.parts.items():
         _write_direction(run, direction, part, outcome.hits[direction], chosen.get(direction, {}))
-    fusions = {name: {d: asdict(fusion) for d, fusion in own.items()} for name, own in outcome.fusions.items()}
-    write_json(run / VERIFICATION, {"verifier": outcome.verifier, "fitted_on": "val", "fusion": fusions})
+    write_fusions(run / WEIGHTS, outcome.verifier, outcome.fusions)
     write_json(run / "metrics.json", metrics_of(outcome, protocol, ceiling))
 
 

@@ -5,13 +5,18 @@ Shapes: queries have K candidates each, K may differ; scores are natural log-pro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from semcore.errors import UserError
+from semcore.files import read_json, write_json
+
+WEIGHTS = "verification.json"
 RIDGE = 1e-3  # keeps the weights finite where every query is ranked rightly
 SMALLEST = 1e-4
 
@@ -68,6 +73,29 @@ def fit_fusion(
     ).x
     total = max(float(fitted.sum()), SMALLEST)
     return Fusion(float(fitted[0]) / total if total > SMALLEST else 0.5, 1 / total, coverage)
+
+
+def write_fusions(path: Path, verifier: str, fusions: Mapping[str, Mapping[str, Fusion]]) -> None:
+    """Write which verifier counts, and verifier -> direction -> how it is weighed ("none": the generator alone)."""
+    plain = {name: {direction: asdict(fusion) for direction, fusion in own.items()} for name, own in fusions.items()}
+    write_json(path, {"verifier": verifier, "fitted_on": "val", "fusion": plain})
+
+
+def read_fusions(path: Path) -> tuple[str, dict[str, dict[str, Fusion]]]:
+    """Read back what `write_fusions` wrote.
+
+    Raises:
+        UserError: the file is missing or broken.
+    """
+    content = read_json(path)
+    try:
+        fusions = {
+            name: {direction: Fusion(**fusion) for direction, fusion in own.items()}
+            for name, own in content["fusion"].items()
+        }
+        return str(content["verifier"]), fusions
+    except (AttributeError, KeyError, TypeError):
+        raise UserError(f"{path} does not hold verifiers' weights; write it anew with `semcore evaluate`") from None
 
 
 def _flatten(

@@ -1,0 +1,57 @@
+"""Which checkpoints a run uses: what it has trained, and what wrote its captions."""
+
+from __future__ import annotations
+
+from semcore.errors import UserError
+from semcore.runfolder import RunFolder
+
+
+def generator_of(run: RunFolder) -> str:
+    """Return the identifier model's folder.
+
+    Raises:
+        UserError: it is not trained yet.
+    """
+    return _trained(run, "identifier_model", "train_identifier.py")
+
+
+def verifier_of(run: RunFolder) -> str:
+    """Return the listwise verifier's folder.
+
+    Raises:
+        UserError: it is not trained yet.
+    """
+    return _trained(run, "verifier_model", "train_verifier.py", ", or use --verifier likelihood")
+
+
+def captioner_of(run: RunFolder) -> str:
+    """Return the checkpoint that wrote the run's captions: the likelihood verifier asks it.
+
+    Raises:
+        UserError: the run's captions came from elsewhere.
+    """
+    stage = run.manifest().get("stages", {}).get("caption")
+    if stage is None:
+        raise UserError(
+            f"{run.path} does not say which model wrote its captions, and verification by likelihood asks that one; "
+            "name a model with --likelihood-model, or use --verifier listwise"
+        )
+    return stage["settings"]["model"]
+
+
+def has_verifier(run: RunFolder) -> bool:
+    """Tell whether the listwise verifier is trained."""
+    return _is_model(run, "verifier_model")
+
+
+def _trained(run: RunFolder, name: str, recipe: str, way_out: str = "") -> str:
+    if not _is_model(run, name):
+        raise UserError(
+            f"there is no model in {run / name}; "
+            f"train it with accelerate launch recipes/{recipe} --run {run.path}{way_out}"
+        )
+    return str(run / name)
+
+
+def _is_model(run: RunFolder, name: str) -> bool:
+    return any((run / name / config).is_file() for config in ("config.json", "adapter_config.json"))

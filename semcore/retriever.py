@@ -1,0 +1,264 @@
+"""Search a trained run from Python: a query -> beams -> candidates -> verification -> ranked hits.
+
+from semcore import Retriever
+
+retriever = Retriever.from_run("RUN")
+hits = retriever.search(text="a red circle", top_k=10)
+hits[0].item_id, hits[0].score, hits[0].confidence, hits[0].image_path
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, overload
+
+import torch
+from PIL import Image
+
+from semcore.checkpoint import Checkpoint
+from semcore.dataset import SPLITS, Dataset, load_dataset, open_image
+from semcore.errors import UnreadableImage, UserError
+from semcore.evaluation.per_query import GeneratedHit
+from semcore.features import encode_pictures
+from semcore.generator import Corpus, Engine, build_corpus, generate
+from semcore.inference import Dtype, load_for_inference
+from semcore.items import Item, read_items
+from semcore.measuring import Asked, ask
+from semcore.models import captioner_of, generator_of, has_verifier, verifier_of
+from semcore.runfolder import RunFolder
+from semcore.shortlists import Shortlist, VerifierName, likelihood_scores, listwise_scores, make_shortlist, rank
+from semcore.verification import LETTERS, Fusion
+from semcore.verification.fusion import WEIGHTS, read_fusions
+
+Picture = str | Path | Image.Image
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A ranked item.
+
+    Attributes:
+        item_id: an image's or a sentence's id.
+        score: higher is better; comparable within one query only.
+        identifier: what the model generated to find it.
+        confidence: how probable it is that this is the right item, 0 to 1; None where nothing was
+            fitted on val, or the item was not verified.
+        text: the sentence; None for an image.
+        image_path: the image; None for a sentence.
+    """
+
+    item_id: str
+    score: float
+    identifier: str
+    confidence: float | None = None
+    text: str | None = None
+    image_path: Path | None = None
+
+
+@dataclass
+class Retriever:
+    """A run that can be searched; `Retriever.from_run` makes it.
+
+    Models, the index of a direction and image features are loaded when they are first needed.
+
+    Attributes:
+        run: the run folder.
+        dataset: what the run is about.
+        generator: the identifier model.
+        verifier: who verifies, "none" for nobody.
+        fusions: direction -> how the verifier is weighed; empty where nothing was fitted.
+        split: whose items are searched, None for all.
+        num_beams: width of the beam.
+        num_candidates: how many of the best are verified.
+        dtype: precision of the verifier's model.
+        device: where it runs.
+        engine: who searches.
+    """
+
+    run: RunFolder
+    dataset: Dataset
+    generator: Asked
+    verifier: VerifierName | Literal["none"]
+    fusions: dict[str, Fusion]
+    split: str | None = None
+    num_beams: int = 20
+    num_candidates: int = len(LETTERS)
+    dtype: Dtype = "auto"
+    device: str | None = None
+    engine: Engine = "semcore"
+    _corpora: dict[str, Corpus] = field(default_factory=dict, repr=False)
+    _judge: Asked | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_run(
+        cls,
+        run: str | Path,
+        *,
+        data: str | Path | None = None,
+        split: str = "all",
+        verifier: VerifierName | Literal["auto", "none"] = "auto",
+        num_beams: int = 20,
+        num_candidates: int = len(LETTERS),
+        dtype: Dtype = "auto",
+        device: str | None = None,
+        engine: Engine = "semcore",
+    ) -> Retriever:
+        """Open a trained run.
+
+        Args:
+            run: the run folder.
+            data: where the dataset is now; by default where the run's manifest says it was.
+            split: search the items of "train", "val" or "test", or of "all".
+            verifier: "auto" is the one the evaluation found better, else a trained listwise one, else
+                the captioner's likelihood.
+            num_beams: width of the beam.
+            num_candidates: how many of the best are verified, at most ten.
+            dtype: "float32", "bfloat16", or "auto" for bfloat16 where the device multiplies it natively.
+            device: where the models run; the fastest there is by default.
+            engine: "semcore", or "transformers" for Hugging Face `generate`.
+
+        Raises:
+            UserError: the run is not trained, or its dataset is gone.
+        """
+        if split not in (*SPLITS, "all"):
+            raise UserError(f"there is no split {split!r}; choose one of {', '.join(SPLITS)} or all")
+        folder = RunFolder(run)
+        dataset = load_dataset(data or folder.data_folder())
+        chosen, fusions = _choose_verifier(folder, verifier)
+        generator = ask(load_for_inference(generator_of(folder), dtype=dtype, device=device), dataset)
+        only = None if split == "all" else split
+        return cls(folder, dataset, generator, chosen, fusions, only, num_beams, num_candidates, dtype, device, engine)
+
+    @overload
+    def search(self, *, text: str, image: None = None, top_k: int = 10) -> list[Hit]: ...
+    @overload
+    def search(self, *, text: list[str], image: None = None, top_k: int = 10) -> list[list[Hit]]: ...
+    @overload
+    def search(self, *, text: None = None, image: Picture, top_k: int = 10) -> list[Hit]: ...
+    @overload
+    def search(self, *, text: None = None, image: list[Picture], top_k: int = 10) -> list[list[Hit]]: ...
+    def search(
+        self,
+        *,
+        text: str | list[str] | None = None,
+        image: Picture | list[Picture] | None = None,
+        top_k: int = 10,
+    ) -> list[Hit] | list[list[Hit]]:
+        """Return the best items, best first: images for a text, sentences for an image.
+
+        Args:
+            text: a sentence, or a list of them.
+            image: a picture or its file, or a list of them.
+            top_k: how many hits, at most.
+
+        Returns:
+            A list of hits; for a list of queries a list of lists.
+
+        Raises:
+            UserError: not exactly one of `text` and `image` is given, or an image cannot be read.
+        """
+        if (text is None) == (image is None):
+            raise UserError("search needs either a text or an image")
+        if top_k < 1:
+            raise UserError(f"top_k must be at least 1, found {top_k}")
+        if text is not None:
+            hits = self._search("t2i", text if isinstance(text, list) else [text], [], top_k)
+            return hits if isinstance(text, list) else hits[0]
+        pictures = [
+            _open(picture) for picture in (image if isinstance(image, list) else [image]) if picture is not None
+        ]
+        hits = self._search("i2t", [f"query {number}" for number in range(len(pictures))], pictures, top_k)
+        return hits if isinstance(image, list) else hits[0]
+
+    def _search(self, direction: str, queries: list[str], pictures: list[Image.Image], top_k: int) -> list[list[Hit]]:
+        asked, corpus = self.generator, self._corpus(direction)
+        generated = generate(
+            asked.checkpoint,
+            asked.prompts,
+            direction,
+            queries,
+            _features(asked.checkpoint, queries, pictures),
+            corpus,
+            num_beams=max(self.num_beams, top_k),
+            engine=self.engine,
+        )
+        shortlists = [
+            make_shortlist(query, own, corpus.items, self.num_candidates)
+            for query, own in zip(queries, generated, strict=True)
+        ]
+        scores = self._verify(direction, shortlists, pictures)
+        return [self._hits(direction, *row, corpus)[:top_k] for row in zip(shortlists, scores, generated, strict=True)]
+
+    def _corpus(self, direction: str) -> Corpus:
+        if direction not in self._corpora:
+            items = read_items(self.run, self.dataset, direction, self.split)
+            asked = self.generator
+            self._corpora[direction] = build_corpus(asked.checkpoint, asked.prompts, direction, items)
+        return self._corpora[direction]
+
+    def _verify(self, direction: str, shortlists: list[Shortlist], pictures: list[Image.Image]) -> list[list[float]]:
+        """Return the verifier's score of each candidate; zeros without a verifier."""
+        if self.verifier == "none":
+            return [[0.0] * len(shortlist.items) for shortlist in shortlists]
+        if self._judge is None:
+            path = verifier_of(self.run) if self.verifier == "listwise" else captioner_of(self.run)
+            self._judge = ask(load_for_inference(path, dtype=self.dtype, device=self.device), self.dataset)
+        judge = self._judge
+        if direction == "t2i":
+            features = judge.features.of(item.item_id for own in shortlists for item in own.items)
+        else:
+            features = _features(judge.checkpoint, [own.query for own in shortlists], pictures)
+        score = listwise_scores if self.verifier == "listwise" else likelihood_scores
+        return score(judge.checkpoint, judge.prompts, direction, shortlists, features)
+
+    def _hits(
+        self,
+        direction: str,
+        shortlist: Shortlist,
+        scores: Sequence[float],
+        generated: Sequence[GeneratedHit],
+        corpus: Corpus,
+    ) -> list[Hit]:
+        """Return the verified items, and behind them the others as the generator ranked them."""
+        fusion = self.fusions.get(direction)
+        ranked = rank(shortlist, scores, fusion or Fusion())
+        hits = [_hit(item, score, confidence if fusion else None) for item, score, confidence in ranked]
+        step = hits[-1].score - shortlist.generator[-1]
+        rest = generated[len(shortlist.items) :]
+        return hits + [_hit(corpus.items[hit.item_id], hit.score + step, None) for hit in rest]
+
+
+def _choose_verifier(
+    run: RunFolder, wish: VerifierName | Literal["auto", "none"]
+) -> tuple[VerifierName | Literal["none"], dict[str, Fusion]]:
+    """Return who verifies, and direction -> how it is weighed, where an evaluation has fitted that."""
+    path = run / WEIGHTS
+    better, fusions = read_fusions(path) if path.exists() else ("", {})
+    if wish == "auto":
+        if better in ("listwise", "likelihood", "none"):
+            wish = better  # type: ignore[assignment]
+        else:
+            wish = "listwise" if has_verifier(run) else "likelihood"
+    chosen: VerifierName | Literal["none"] = wish  # type: ignore[assignment]
+    return chosen, fusions.get(chosen, {})
+
+
+def _features(
+    checkpoint: Checkpoint, queries: Sequence[str], pictures: Sequence[Image.Image]
+) -> dict[str, torch.Tensor]:
+    return dict(zip(queries, encode_pictures(checkpoint, pictures), strict=True)) if pictures else {}
+
+
+def _hit(item: Item, score: float, confidence: float | None) -> Hit:
+    return Hit(item.item_id, score, item.identifier, confidence, item.text or None, item.image_path)
+
+
+def _open(picture: Picture) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return picture.convert("RGB")
+    try:
+        return open_image(picture)
+    except UnreadableImage as error:
+        raise UserError(f"{picture} cannot be read: {error}; give a picture such as a PNG or a JPEG") from None
