@@ -1,10 +1,9 @@
 """What identifiers of real captions look like as a prefix tree, beside the synthetic ones the benchmarks use.
 
-    python -m benchmarks.identifier_statistics --captions ../shared/data/dataset_coco_val2017_captions.json.gz \\
-        --json benchmarks/results/identifier-statistics.json
+    python -m benchmarks.identifier_statistics --captions captions.json.gz --json benchmarks/results/identifiers.json
 
 Every sentence of a Karpathy-layout file counts as a caption; 128 clusters, four keywords, words cut into tokens by the
-sentence encoder's own tokenizer. In the table "ours" are the real identifiers, "peer" synthetic ones of the same number.
+sentence encoder's own tokenizer. In the table "ours" are the real identifiers, "peer" as many synthetic ones.
 """
 
 from __future__ import annotations
@@ -52,9 +51,8 @@ def main(settings: Settings) -> None:
 
 def read_sentences(path: Path) -> list[str]:
     """Return all sentences of a caption file."""
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-    with opened as handle:
-        images = json.load(handle)["images"]
+    content = path.read_bytes()
+    images = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)["images"]
     return [sentence["raw"] for image in images for sentence in image["sentences"]]
 
 

@@ -186,12 +186,12 @@ class Step:
 
 
 def prefixes_of(index: IdentifierIndex, corpus: Corpus, num_rows: int, depth: int) -> list[list[int]]:
-    """Return prefixes of identifiers that more than one identifier has, repeated where there are few."""
+    """Return prefixes that several tokens may follow, repeated where there are few."""
     inner: list[list[int]] = []
     stride = max(len(corpus.item_ids) // (8 * num_rows), 1)
     for start in corpus.offsets[:-1:stride].tolist():
         prefix = corpus.tokens[start : start + depth].tolist()
-        if len(index.allowed_tokens(prefix)) > 1 or depth == 1:
+        if len(index.allowed_tokens(prefix)) > 1:
             inner.append(prefix)
     return (inner * num_rows)[:num_rows]
 
