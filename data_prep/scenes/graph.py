@@ -17,8 +17,8 @@ NUM_OBJECTS_WEIGHTS = {2: 0.2, 3: 0.5, 4: 0.3}
 
 # How often the look-alike of a scene differs from it in this way. Sizes and backgrounds are the
 # details people leave out most, so these pairs are the ones a sentence cannot always tell apart.
-LOOK_ALIKE_WEIGHTS = {"size": 0.55, "background": 0.25, "colour": 0.06, "shape": 0.04, "swap": 0.10}
-LOOK_ALIKE_SHARE = 0.38
+LOOK_ALIKE_WEIGHTS = {"size": 0.62, "background": 0.22, "colour": 0.04, "shape": 0.03, "swap": 0.09}
+LOOK_ALIKE_SHARE = 0.42
 
 T = TypeVar("T")
 Pool = Literal["datasets", "pretraining"]
@@ -87,7 +87,7 @@ def draw_scenes(
     pool: Pool = "datasets",
     avoid: Collection[Scene] = (),
 ) -> list[Scene]:
-    """Draw different scenes, about `look_alike_share` of them in pairs that are nearly alike.
+    """Draw different scenes, `look_alike_share` of them in pairs that are nearly alike.
 
     Args:
         num_scenes: how many scenes to draw.
@@ -96,17 +96,14 @@ def draw_scenes(
         pool: which half of all scenes to draw from.
         avoid: scenes that may not be drawn, say those of another split.
     """
+    num_with_look_alikes = round(look_alike_share * num_scenes)
     scenes: dict[Scene, None] = {}
     while len(scenes) < num_scenes:
-        scene = draw_scene(rng, pool)
-        if scene in avoid:
-            continue
-        scenes.setdefault(scene)
-        # A pair counts twice, so a share s of scenes in pairs takes s / (2 - s) of the draws.
-        if rng.random() < look_alike_share / (2 - look_alike_share):
-            alike = draw_look_alike(scene, rng, pool)
-            if alike not in avoid:
-                scenes.setdefault(alike)
+        pair = [draw_scene(rng, pool)]
+        if len(scenes) < num_with_look_alikes:
+            pair.append(draw_look_alike(pair[0], rng, pool))
+        if not any(scene in avoid or scene in scenes for scene in pair):
+            scenes.update(dict.fromkeys(pair))
     drawn = list(scenes)[:num_scenes]
     rng.shuffle(drawn)
     return drawn

@@ -51,7 +51,7 @@ MENTION_WEIGHTS = {
 }
 # A sentence about one object alone says all of it; else it would fit a tenth of all scenes.
 LONE_MENTION = ("size", "colour", "shape", "place")
-NUM_MENTIONS_WEIGHTS = {1: 0.06, 2: 0.50, 3: 0.44}
+NUM_MENTIONS_WEIGHTS = {1: 0.03, 2: 0.50, 3: 0.47}
 RELATION_SHARE = 0.40
 BACKGROUND_SHARE = 0.12
 COUNT_SHARE = 0.08
