@@ -99,13 +99,14 @@ def main(settings: Settings) -> None:
         )
         run.set_config("candidates", resolved(settings))
         run.set_prompts({name: inputs[name] for name in PROMPTS})
-        place = Workplace(work_folder(run / ".candidates", hash_of(resolved(settings), inputs)), is_main_process())
+        key = hash_of(resolved(settings), inputs)
+        place = Workplace(work_folder(run.path, "candidates", key), is_main_process())
         mined = mine_parts(settings, dataset, run, parts, place)
         if is_main_process():
             stats = write_candidates(folder, settings, parts, mined)
             write_held_out(run, held_out)
             stage.finish(num_queries=sum(map(len, mined.values())))
-            remove_work_folder(place.folder)
+            remove_work_folder(run.path, "candidates")
             _print_summary(folder, stats)
     return _say(f"next: accelerate launch recipes/train_verifier.py --data {dataset.folder} --run {run.path}")
 

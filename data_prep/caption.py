@@ -87,7 +87,7 @@ def main(settings: Settings) -> None:
         if is_main_process():
             write_results(run, dataset, captions, stats)
             stage.finish(num_images=stats["num_images"])
-            remove_work_folder(run / ".caption")
+            remove_work_folder(run.path, "caption")
             print_summary(run, dataset, stats)
 
 
@@ -104,7 +104,7 @@ def caption_dataset(settings: Settings, run: RunFolder, dataset: Dataset, key: s
         )
 
     result = in_chunks(
-        work_folder(run / ".caption", key),
+        work_folder(run.path, "caption", key),
         "captions",
         records,
         settings.batch_size,

@@ -32,13 +32,15 @@ class ChunkedResult(NamedTuple):
     seconds: float
 
 
-def work_folder(parent: Path, key: str) -> Path:
-    """Return the folder of the chunks of one job, and remove those of jobs with another key.
+def work_folder(run: Path, stage: str, key: str) -> Path:
+    """Return RUN/.<stage>/<key>, where the chunks of one job lie; those of jobs with another key are removed.
 
     Args:
-        parent: a hidden folder of the run, say `RUN/.evaluate`.
+        run: the run folder.
+        stage: the job's name.
         key: a hash of everything the results depend on.
     """
+    parent = run / f".{stage}"
     if _rank() == 0 and parent.is_dir():
         for other in parent.iterdir():
             if other.name != key:
@@ -46,10 +48,10 @@ def work_folder(parent: Path, key: str) -> Path:
     return parent / key
 
 
-def remove_work_folder(folder: Path) -> None:
-    """Remove the chunks of a finished job; other processes of a launcher may still read them, then they stay."""
+def remove_work_folder(run: Path, stage: str) -> None:
+    """Remove RUN/.<stage> when the job is done; other processes of a launcher may still read it, then it stays."""
     if num_processes() == 1:
-        shutil.rmtree(folder.parent, ignore_errors=True)
+        shutil.rmtree(run / f".{stage}", ignore_errors=True)
 
 
 def in_chunks(

@@ -123,12 +123,13 @@ def main(settings: EvaluateSettings) -> None:
             return _say(f"already measured, see {run / 'report.md'}")
         run.set_config("evaluate", resolved(settings))
         run.set_prompts({name: digest for name, digest in inputs.items() if name.endswith(".jinja")})
-        place = Workplace(work_folder(run / ".evaluate", hash_of(resolved(settings), inputs)), is_main_process())
+        key = hash_of(resolved(settings), inputs)
+        place = Workplace(work_folder(run.path, "evaluate", key), is_main_process())
         outcome = measure(settings, dataset, models, parts, place)
         if is_main_process():
             write_outcome(run, outcome, protocol_of(run), ceiling_of(settings, dataset))
             stage.finish(num_queries=sum(len(part.queries.contents) for part in parts.values()))
-            remove_work_folder(place.folder)
+            remove_work_folder(run.path, "evaluate")
             write_report(run.path, data=dataset.folder)
     return _say(f"see {run / 'metrics.json'}, {run / 'report.md'} and {run / 'report.html'}")
 
