@@ -6,12 +6,15 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from transformers import PreTrainedModel
+
 from semcore.decoding.index import IdentifierIndex
 from semcore.decoding.language_model import Prompts, prompt_mask
 from semcore.decoding.scoring import Normalization
 from semcore.errors import UserError
 
 ATTENTION_THAT_TAKES_MASKS = ("eager", "sdpa")
+WAY_OUT = "use a decoder-only attention model, or the transformers engine"
 CACHED_LAYERS = {"full_attention", "sliding_attention"}
 
 
@@ -19,12 +22,12 @@ def check_search(model: Any, inputs: Mapping[str, Any], index: IdentifierIndex, 
     """Refuse what a search could only get wrong.
 
     Raises:
-        UserError: unknown normalisation, prompts padded on the right or too long, a model without a key-value cache
-            or with an attention that takes no mask, an index on another device, or a token the model does not have.
+        UserError: unknown normalisation, prompts padded on the right or too long, a model without a key-value cache,
+            free positions or attention masks, an index on another device, or a token the model does not have.
     """
     if normalization not in get_args(Normalization):
         raise UserError(f'normalization must be "vocabulary" or "identifiers", found {normalization!r}')
-    _check_model(model)
+    _check_model(model, inputs)
     if index.device != model.device:
         raise UserError(
             f"the index is on {index.device} but the model on {model.device}: use index.to({str(model.device)!r})"
@@ -53,13 +56,18 @@ def check_cache(prompts: Prompts) -> None:
         raise UserError(_no_cache(prompts.model))
 
 
-def _check_model(model: Any) -> None:
-    parameters = inspect.signature(model.forward).parameters
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    layers = set(getattr(_text_config(model), "layer_types", None) or CACHED_LAYERS)
-    if not (takes_any or "past_key_values" in parameters) or not layers <= CACHED_LAYERS:
-        raise UserError(_no_cache(model))
-    attention = _text_config(model)._attn_implementation
+def _check_model(model: Any, inputs: Mapping[str, Any]) -> None:
+    plain = model if isinstance(model, PreTrainedModel) else model.get_base_model()
+    parameters, config = inspect.signature(plain.forward).parameters, _text_config(model)
+    layers = set(getattr(config, "layer_types", None) or CACHED_LAYERS)
+    if "past_key_values" not in parameters or not layers <= CACHED_LAYERS:
+        raise UserError(_no_cache(plain))
+    if "position_ids" not in parameters:
+        raise UserError(f"{type(plain).__name__} takes no position_ids, so beams cannot share a prompt; {WAY_OUT}")
+    rotation = getattr(config, "rope_parameters", None) or {}
+    if "pixel_values" in inputs and "mrope_section" in rotation:
+        raise UserError(f"{type(plain).__name__} gives image tokens positions of its own kind; {WAY_OUT}")
+    attention = config._attn_implementation
     if attention not in ATTENTION_THAT_TAKES_MASKS:
         raise UserError(
             f"beams share a prompt through attention masks, which {attention} has none of: "
@@ -104,7 +112,4 @@ def _text_config(model: Any) -> Any:
 
 
 def _no_cache(model: Any) -> str:
-    return (
-        f"{type(model).__name__} keeps no key-value cache of the standard kind: "
-        "use a decoder-only attention model, or the transformers engine"
-    )
+    return f"{type(model).__name__} keeps no key-value cache of the standard kind; {WAY_OUT}"

@@ -17,8 +17,10 @@ from torch.nn import functional
 
 Normalization = Literal["vocabulary", "identifiers"]
 
-CHUNK_ELEMENTS = 2**20
-"""Logits computed at a time: they stay in the cache between the product and the exponentials."""
+CHUNK_ELEMENTS = {"cpu": 2**18}
+"""Logits computed at a time: on a CPU they stay in its cache between the product and the exponentials."""
+LARGE_CHUNK_ELEMENTS = 2**27
+"""The same on any other device: few launches, at most half a gigabyte."""
 ROWS_AT_A_TIME = 1024
 
 
@@ -64,7 +66,8 @@ class Scorer:
 
     def _over_the_vocabulary(self, states: torch.Tensor, head: nn.Linear) -> torch.Tensor:
         """Go through the head a slice of the vocabulary at a time, keeping sums and the identifiers' logits."""
-        width = max(CHUNK_ELEMENTS // max(len(states), 1), 256)
+        elements = CHUNK_ELEMENTS.get(states.device.type, LARGE_CHUNK_ELEMENTS)
+        width = max(elements // max(len(states), 1), 256)
         firsts = range(0, head.out_features, width)
         edges = torch.searchsorted(self.vocabulary, torch.tensor([*firsts, head.out_features], device=states.device))
         sums, kept = [], []

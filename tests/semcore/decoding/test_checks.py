@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, MambaConfig, MambaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, MambaConfig, MambaForCausalLM, MptConfig, MptForCausalLM
 
 from semcore.decoding import IdentifierIndex, constrained_beam_search, exhaustive_search
 from semcore.errors import UserError
@@ -58,9 +58,21 @@ def test_a_model_without_a_key_value_cache(index: IdentifierIndex) -> None:
         exhaustive_search(model, {"input_ids": torch.tensor([[3, 4]])}, index)
 
 
+def test_a_model_whose_positions_cannot_be_chosen(index: IdentifierIndex) -> None:
+    """ALiBi counts places in the cache, where beams stand side by side."""
+    model = MptForCausalLM(MptConfig(vocab_size=60, d_model=16, n_layers=1, n_heads=2)).eval()
+    assert sentence_of(model, tiny.text_prompts([4]), index).startswith("MptForCausalLM takes no position_ids")
+
+
+def test_a_model_with_positions_of_its_own_for_images(index: IdentifierIndex) -> None:
+    model, inputs = tiny.internvl(), tiny.image_prompts(1, [4])
+    model.config.text_config.rope_parameters["mrope_section"] = [2, 1, 1]
+    assert "gives image tokens positions of its own kind" in sentence_of(model, inputs, index)
+
+
 def test_an_attention_that_takes_no_mask(index: IdentifierIndex) -> None:
     model = tiny.qwen2()
-    model.config._attn_implementation = "flash_attention_2"
+    model.config._attn_implementation_internal = "flash_attention_2"
     assert 'load the model with attn_implementation="sdpa"' in sentence_of(model, tiny.text_prompts([4]), index)
 
 
@@ -72,8 +84,9 @@ def test_an_index_on_another_device(index: IdentifierIndex) -> None:
 def test_learnt_positions_and_eager_attention_are_fine(index: IdentifierIndex) -> None:
     """GPT-2 counts positions from the first real token, so left padding must not shift them."""
     torch.manual_seed(0)
-    config = GPT2Config(vocab_size=60, n_positions=32, n_embd=16, n_layer=2, n_head=2, attn_implementation="eager")
-    model, inputs = GPT2LMHeadModel(config).eval(), tiny.text_prompts([3, 7])
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=60, n_positions=32, n_embd=16, n_layer=2, n_head=2)).eval()
+    model.set_attn_implementation("eager")
+    inputs = tiny.text_prompts([3, 7])
     result = constrained_beam_search(model, inputs, index)
     for query, found in enumerate(result.sequences):
         expected = [tiny.teacher_forced(model, inputs, query, sequence) for sequence in found]

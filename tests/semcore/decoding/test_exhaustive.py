@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -25,7 +27,7 @@ def test_every_identifier_has_its_exact_score(nodes_a_pass: int) -> None:
 
 
 @pytest.mark.parametrize("normalization", ["vocabulary", "identifiers"])
-def test_a_beam_as_wide_as_the_corpus_finds_the_same(normalization: str) -> None:
+def test_a_beam_as_wide_as_the_corpus_finds_the_same(normalization: Any) -> None:
     index = IdentifierIndex.from_sequences(tiny.corpus(50), [str(row) for row in range(50)])
     model, inputs = tiny.internvl(), tiny.image_prompts(1, [3, 5])
     everything = exhaustive_search(model, inputs, index, normalization)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -27,7 +29,7 @@ def test_the_output_head_is_used_directly_where_that_is_right() -> None:
 
 
 @pytest.mark.parametrize("normalization", ["vocabulary", "identifiers"])
-def test_scaled_logits(index: IdentifierIndex, normalization: str) -> None:
+def test_scaled_logits(index: IdentifierIndex, normalization: Any) -> None:
     torch.manual_seed(0)
     model = GraniteForCausalLM(GraniteConfig(**tiny.TEXT, logits_scaling=8.0)).eval()
     inputs = tiny.text_prompts([4, 6])
@@ -41,9 +43,8 @@ def test_scaled_logits(index: IdentifierIndex, normalization: str) -> None:
 
 def test_an_adapter_with_new_rows_in_the_head(index: IdentifierIndex) -> None:
     """LoRA as the recipes train it: the head's own weight is not what the model multiplies with."""
-    model = tiny.qwen2()
     lora = LoraConfig(target_modules=["q_proj", "down_proj"], trainable_token_indices={"lm_head": [5, 6, 7]})
-    model = get_peft_model(model, lora).eval()
+    model = get_peft_model(tiny.qwen2(), lora).eval()
     for name, parameter in model.named_parameters():
         if "trainable_tokens_delta" in name or "lora_B" in name:
             torch.nn.init.normal_(parameter, std=1.0)
