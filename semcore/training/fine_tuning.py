@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from peft import PeftModel
+
 from semcore.checkpoint import Checkpoint, apply_lora, fingerprint, load_checkpoint
 from semcore.dataset import Dataset
 from semcore.files import sha256_of
@@ -84,7 +86,7 @@ def make_trainable(
         target_modules: linear layers that get LoRA.
         new_token_ids: rows of the embeddings that train under LoRA.
     """
-    if getattr(model, "peft_config", None):
+    if isinstance(model, PeftModel):
         model.base_model.set_requires_grad("default", requires_grad=True)
         model.enable_input_require_grads()
         return model

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from semcore.errors import UserError
 from semcore.files import write_json
@@ -81,6 +81,8 @@ def run_training(
         data_collator=collator,
         callbacks=[_Progress(description, progress)],
     )
+    if last is not None and isinstance(model, PreTrainedModel) and not trainer.is_deepspeed_enabled:
+        load_weights(model, last)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_MarkComplete(trainer))
     trainer.train(resume_from_checkpoint=str(last) if last else None)
@@ -109,6 +111,17 @@ def last_checkpoint(folder: Path) -> Path | None:
             f"launch it as before, or delete {folder} to begin anew"
         )
     return whole[-1]
+
+
+def load_weights(model: PreTrainedModel, checkpoint: Path) -> None:
+    """Load the weights of a checkpoint that the trainer wrote.
+
+    The trainer itself looks for the names of this model's parameters and finds those of InternVL's
+    hub format, in which `save_pretrained` wrote them: it would go on with the weights of step 0,
+    without an error (transformers 5.23).
+    """
+    saved = type(model).from_pretrained(checkpoint, dtype=model.dtype)
+    model.load_state_dict(saved.state_dict())
 
 
 def _in_words(facts: dict[str, Any]) -> str:

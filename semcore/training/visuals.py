@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from peft import PeftModel
 from PIL import Image
 from tqdm import tqdm
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -129,8 +130,9 @@ def encode_once(
     Raises:
         UserError: no image can be read.
     """
-    checkpoint.model.model.vision_tower.to(device)
-    checkpoint.model.model.multi_modal_projector.to(device)
+    model = checkpoint.model.get_base_model() if isinstance(checkpoint.model, PeftModel) else checkpoint.model
+    model.model.vision_tower.to(device)
+    model.model.multi_modal_projector.to(device)
     features: dict[str, torch.Tensor] = {}
     pending: dict[str, Image.Image] = {}
     for number, (image_id, path) in enumerate(tqdm(paths.items(), "encoding images", disable=not progress), start=1):

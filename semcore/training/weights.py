@@ -58,9 +58,7 @@ def check_moved(
         raise RuntimeError(f"{len(wrongly)} frozen weights have changed in training, {wrongly[0]} the first")
     still = sorted(name for name, ndim in trainable.items() if ndim > 1 and name in after and name not in moved)
     if still and num_steps >= FEW_STEPS:
-        raise RuntimeError(
-            f"{len(still)} weights have not changed in {num_steps} steps of training, {still[0]} the first"
-        )
+        raise RuntimeError(f"{len(still)} weights have not changed in {num_steps} steps, {still[0]} the first")
 
 
 def _hash(tensor: torch.Tensor) -> str:

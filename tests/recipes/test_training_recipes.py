@@ -1,0 +1,148 @@
+"""The two training recipes, in this process: a whole small training, `--check`, and what users get wrong."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from semcore.checkpoint import load_checkpoint
+from semcore.commandline import parse
+from semcore.dataset import load_dataset
+from semcore.errors import UserError
+from semcore.files import read_json, write_json, write_jsonl
+from semcore.identifiers.rows import make_row
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+QUICK = (
+    "--training.max_steps", "3", "--training.num_epochs", "5", "--training.batch_size", "4",
+    "--training.gradient_checkpointing", "false",
+)  # fmt: skip
+
+
+def load_recipe(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, RECIPES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def run_recipe(name: str, *arguments: object) -> None:
+    recipe = load_recipe(name)
+    recipe.main(parse(recipe.Settings, [str(argument) for argument in arguments], name))
+
+
+@pytest.fixture
+def run(tiny_dataset, tmp_path) -> Path:
+    """A run folder with identifiers."""
+    folder, images = tmp_path / "run", load_dataset(tiny_dataset).images
+    t2i = [make_row(r.image_id, r.split, n % 2, ["circle", f"number{n}"]) for n, r in enumerate(images)]
+    i2t = [make_row(s.sentence_id, r.split, 0, s.text.split()[-2:]) for r in images for s in r.sentences]
+    write_jsonl(folder / "identifiers" / "t2i.jsonl", t2i)
+    write_jsonl(folder / "identifiers" / "i2t.jsonl", i2t)
+    write_json(folder / "identifiers" / "cluster_words.json", {"clusters": [{"words": ["red"]}, {"words": []}]})
+    return folder
+
+
+@pytest.fixture
+def train(run, tiny_dataset, tiny_checkpoint_folder):
+    def call(name: str, *options: object) -> None:
+        base = ("--model.base", tiny_checkpoint_folder) if name == "train_identifier" else ()
+        run_recipe(name, "--data", tiny_dataset, "--run", run, *base, *QUICK, *options)
+
+    return call
+
+
+def write_candidates(run: Path) -> None:
+    row = {"direction": "t2i", "query_id": "tiny-0-0", "query": "a red circle", "candidates": ["tiny-0", "tiny-1"]}
+    other = {"direction": "i2t", "query_id": "tiny-1", "query": "tiny-1", "candidates": ["tiny-0-1", "tiny-1-0"]}
+    write_jsonl(run / "candidates" / "t2i.jsonl", [{**row, "right": "tiny-0"}])
+    write_jsonl(run / "candidates" / "i2t.jsonl", [{**other, "right": "tiny-1-0"}])
+
+
+def stage(run: Path, name: str) -> dict:
+    return read_json(run / "manifest.json")["stages"][name]
+
+
+def test_both_trainings_one_after_the_other(train, run, capsys):
+    train("train_identifier")
+    output = capsys.readouterr().out
+    assert "train_identifier: 3 pairs t2i, 6 pairs i2t, 3 steps" in output
+    assert output.endswith(f"next: python -m data_prep.candidates --data {run.parent / 'tiny_dataset'} --run {run}\n")
+    entry = stage(run, "train_identifier")
+    assert entry["finished"]
+    assert entry["steps"] == 3
+    assert entry["loss_first"] > 0
+    assert set(read_json(run / "identifier_model" / "prompts.json")) == {"identify_t2i.jinja", "identify_i2t.jinja"}
+    assert len(read_json(run / "candidates" / "held_out.json")["t2i"]) == 3
+    assert "<|cluster_1|>" in load_checkpoint(run / "identifier_model").tokenizer.get_vocab()
+
+    write_candidates(run)
+    train("train_verifier")
+    assert capsys.readouterr().out.endswith(f"--run {run}\n")
+    assert stage(run, "train_verifier")["steps"] == 3
+    assert load_checkpoint(run / "verifier_model").model is not None
+
+    train("train_verifier")
+    assert capsys.readouterr().out == f"train_verifier: already trained, see {run / 'verifier_model'}\n"
+
+
+def test_the_verifier_may_start_from_the_identifier_model(train, run, capsys):
+    train("train_identifier")
+    write_candidates(run)
+    train("train_verifier", "--model.start", "identifier")
+    assert f"the model, from {run / 'identifier_model'}" in capsys.readouterr().out
+    assert "<|cluster_1|>" in load_checkpoint(run / "verifier_model").tokenizer.get_vocab()
+
+
+def test_check_reads_everything_and_writes_nothing(train, run, capsys):
+    before = sorted(path.name for path in run.rglob("*"))
+    train("train_identifier", "--check")
+    assert capsys.readouterr().out.endswith("train_identifier: everything is in order\n")
+    assert sorted(path.name for path in run.rglob("*") if path.name != ".lock") == before
+
+
+def test_a_projector_can_be_trained_on_pixels(train, run):
+    train("train_identifier", "--model.freeze_projector", "false")
+    assert stage(run, "train_identifier")["finished"]
+
+
+def test_settings_that_exclude_each_other(train):
+    with pytest.raises(UserError, match="--lora.rank trains the text model only"):
+        train("train_identifier", "--lora.rank", 4, "--model.freeze_vision", "false")
+
+
+def test_other_settings_are_noticed(train, run):
+    train("train_identifier")
+    with pytest.raises(
+        UserError, match=r"was begun with training.learning_rate 4e-05, not 0.001; choose another --run"
+    ):
+        train("train_identifier", "--training.learning_rate", 1e-3)
+
+
+def test_a_verifier_without_what_it_needs(train, run):
+    train("train_identifier")
+    with pytest.raises(
+        UserError, match=r"there are no candidates in .*; mine them with python -m data_prep.candidates"
+    ):
+        train("train_verifier")
+
+
+def test_identifiers_that_are_not_there(train, run):
+    (run / "identifiers" / "i2t.jsonl").unlink()
+    with pytest.raises(UserError, match=r"there is no .*i2t.jsonl; make it with python -m data_prep.identifiers"):
+        train("train_identifier")
+
+
+def test_a_base_that_is_not_there(run, tiny_dataset):
+    with pytest.raises(UserError, match="there is no checkpoint folder ./nowhere"):
+        run_recipe("train_identifier", "--data", tiny_dataset, "--run", run, "--model.base", "./nowhere")
+
+
+def test_the_scenes_configuration_is_read(train, run, capsys):
+    train("train_identifier", "--config", RECIPES / "configs" / "scenes.yaml")
+    settings = stage(run, "train_identifier")["settings"]
+    assert settings["training"]["learning_rate"] > 1e-4
+    assert settings["training"]["max_steps"] == 3
