@@ -223,16 +223,8 @@ COURSES = (
             "describe_candidate:2": (0.1, 16), "match_description:4": (0.1, 8),
         }),
     )),
-    Course(1e-3, 400, (
-        Term(200, {"locate:4": (0.5, 40), "describe_image:3": (0.3, 24), "point:2": (0.2, 16)}),
-        Term(300, {
-            "locate:4": (0.15, 40), "describe_image:3": (0.25, 24),
-            "point:4": (0.45, 10), "describe_candidate:4": (0.15, 12),
-        }),
-        Term(450, {
-            "describe_image:3": (0.25, 24), "point:10": (0.3, 8),
-            "pick_random_image:10": (0.3, 8), "pick_sentence:10": (0.15, 12),
-        }),
+    Course(5e-4, 250, (
+        Term(300, {"describe_image:0": (0.4, 56), "describe_image:3": (0.5, 24), "read_sentences:3": (0.1, 12)}),
     )),
 )  # fmt: skip
 
