@@ -34,6 +34,7 @@ install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "semcore needs Python 3.11 or newer: make PYTHON=python3.12")'
+	@echo 'Installing into $(VENV), once; this takes some minutes.'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[quickstart,dev]'
 	@mkdir -p $(TORCH_EXTENSIONS_DIR)

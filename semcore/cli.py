@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -49,7 +49,7 @@ class SearchSettings:
     """A picture; sentences are searched."""
     top_k: int = 10
     """How many hits to show."""
-    split: str = "all"
+    split: Literal["all", "train", "val", "test"] = "all"
     """Search the items of one split, or of all."""
     data: Path | None = None
     """Where the dataset is now, should it have moved."""
@@ -57,7 +57,7 @@ class SearchSettings:
     """Print one JSON object a hit, for machines."""
 
     def __post_init__(self) -> None:
-        if (self.text is None) == (self.image is None):
+        if bool(self.text and self.text.strip()) == (self.image is not None):
             raise UserError("search needs one query: a text such as 'a red circle', or --image FILE")
         if self.top_k < 1:
             raise UserError(f"--top-k must be 1 or more, found {self.top_k}")
@@ -139,7 +139,10 @@ def search(settings: SearchSettings) -> None:
     from semcore.retriever import Retriever
 
     retriever = Retriever.from_run(settings.run, data=settings.data, split=settings.split)
-    hits = retriever.search(text=settings.text, image=settings.image, top_k=settings.top_k)
+    if settings.image is not None:
+        hits = retriever.search(image=settings.image, top_k=settings.top_k)
+    else:
+        hits = retriever.search(text=settings.text or "", top_k=settings.top_k)
     if settings.json:
         for hit in hits:
             sys.stdout.write(json.dumps(asdict(hit), default=str, ensure_ascii=False) + "\n")

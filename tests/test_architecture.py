@@ -20,7 +20,7 @@ FLOORS = {
     4: ("retriever", "evaluation", "generator", "shortlists", "measuring", "ablations", "environment", "scaffold"),
     3: ("training", "verification", "captioning"),
     2: ("decoding", "identifiers", "items", "features", "embedding", "inference"),
-    1: ("checkpoint", "inputs", "prompting"),
+    1: ("checkpoint", "inputs", "models", "prompting"),
     0: (
         "dataset", "runfolder", "errors", "commandline", "configfile", "files", "machine", "processes", "resources",
         "settings", "stopwatch", "chunks", "steps",

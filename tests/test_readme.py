@@ -18,7 +18,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from semcore import cli
-from semcore.quickstart import QuickstartSettings
+from semcore.quickstart import QuickstartSettings, plan
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,6 +36,7 @@ def commands_in(text: str) -> list[str]:
 
 
 COMMANDS = sorted({command for document in DOCUMENTS for command in commands_in(document)})
+QUICKSTART = [shlex.join(step.command) for step in plan(QuickstartSettings(Path("RUN")))]
 
 
 def test_the_readme_leads_with_the_two_commands() -> None:
@@ -43,7 +44,7 @@ def test_the_readme_leads_with_the_two_commands() -> None:
     assert len(COMMANDS) >= 15
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *QUICKSTART])
 def test_a_command_and_its_options_exist(command: str) -> None:
     words = shlex.split(command)
     if words[0] == "make":
@@ -55,7 +56,7 @@ def test_a_command_and_its_options_exist(command: str) -> None:
         if launcher:
             assert (ROOT / words[launcher + 1]).is_file()
         settings, arguments = settings_of(words)
-        options = {word[2:].replace("-", "_") for word in arguments if word.startswith("--")}
+        options = {word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--")}
         assert options <= set(names_of(settings))
 
 

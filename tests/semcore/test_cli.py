@@ -40,6 +40,11 @@ def semcore(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
             ("search", "--run", "r", "a text", "--image", "i.png"),
             "search needs one query: a text such as 'a red circle', or --image FILE",
         ),
+        (("search", "--run", "r", " "), "search needs one query: a text such as 'a red circle', or --image FILE"),
+        (
+            ("search", "--run", "r", "a text", "--split", "dev"),
+            "--split takes one of all, train, val, test, found 'dev'",
+        ),
         (("search", "a text"), "--run is missing; see --help"),
         (("search", "--run", "r", "a text", "--top-k", "0"), "--top-k must be 1 or more, found 0"),
         (("search", "--run", "r", "a text", "--top-k", "ten"), "--top_k takes a whole number, found 'ten'"),
@@ -105,7 +110,7 @@ class FakeRetriever:
         cls.asked = {"run": run, **options}
         return cls()
 
-    def search(self, *, text: str | None, image: Path | None, top_k: int) -> list[Hit]:
+    def search(self, *, text: str | None = None, image: Path | None = None, top_k: int) -> list[Hit]:
         type(self).asked |= {"text": text, "image": image, "top_k": top_k}
         if text:
             return [Hit("scene-7", -0.25, "<|cluster_17|>red circle", 0.9, None, Path("images/scene-7.png"))]
