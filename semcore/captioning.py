@@ -76,7 +76,6 @@ def write_captions(
     turn = prompts.render("caption", image=IMAGE)
     features = encode_pictures(checkpoint, pictures)
     inputs = model_inputs(checkpoint, make_prompts(checkpoint, [turn] * len(features), [[own] for own in features]))
-    # A fresh configuration: a checkpoint's own may ask for sampling or penalties.
     settings = GenerationConfig(
         max_new_tokens=max_new_tokens,
         num_beams=num_beams,

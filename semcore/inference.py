@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from peft import PeftModel
+from transformers import GenerationConfig
 
 from semcore.checkpoint import Checkpoint, load_checkpoint
 from semcore.errors import UserError
@@ -32,6 +33,8 @@ def load_for_inference(name_or_path: str | Path, *, dtype: Dtype = "auto", devic
     checkpoint = load_checkpoint(name_or_path, dtype=native_dtype(device) if dtype == "auto" else dtype, device=device)
     if isinstance(checkpoint.model, PeftModel):
         checkpoint = replace(checkpoint, model=checkpoint.model.merge_and_unload().eval())
+    # A checkpoint's own may ask for sampling or penalties, and fills in whatever a search leaves open.
+    checkpoint.model.generation_config = GenerationConfig()
     return checkpoint
 
 

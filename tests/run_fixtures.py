@@ -1,0 +1,89 @@
+"""A run folder as far as training leaves it, with a tiny random model in every role, to search and to measure."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from data_prep.make_scenes import Settings as ScenesSettings
+from data_prep.make_scenes import main as make_scenes
+from semcore.checkpoint import Checkpoint, add_cluster_tokens
+from semcore.dataset import load_dataset
+from semcore.files import write_json, write_jsonl
+from semcore.identifiers import make_row
+from semcore.runfolder import RunFolder
+
+NUM_CLUSTERS = 3
+HELD_OUT = {"sentences_per_image": 1, "image_share": 0.5, "seed": 0}
+
+
+@dataclass(frozen=True)
+class SearchableRun:
+    """The dataset (12 train, 4 val, 6 test scenes), the run folder, and the checkpoint that "wrote" its captions."""
+
+    data: Path
+    run: Path
+    base: Path
+
+
+@pytest.fixture(scope="session")
+def lively_checkpoint(pristine_checkpoint: Checkpoint) -> Checkpoint:
+    """The tiny checkpoint with larger random weights: what it says depends on what it is shown."""
+    checkpoint = copy.deepcopy(pristine_checkpoint)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in checkpoint.model.parameters():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return checkpoint
+
+
+@pytest.fixture(scope="session")
+def finished_training(lively_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> SearchableRun:
+    """The run that `searchable_run` is copied from; not to be changed."""
+    folder = tmp_path_factory.mktemp("searchable")
+    make_scenes(ScenesSettings(folder / "data", train=12, val=4, test=6, seed=3))
+    save(lively_checkpoint, folder / "base")
+    run = RunFolder(folder / "run")
+    write_identifiers(run, folder / "data")
+    save(lively_checkpoint, run / "verifier_model")
+    generator = copy.deepcopy(lively_checkpoint)
+    add_cluster_tokens(generator, NUM_CLUSTERS, [["red"], ["blue"], ["star"]])
+    save(generator, run / "identifier_model")
+    settings = {"caption": {"model": str(folder / "base")}, "train_identifier": {"held_out": HELD_OUT}}
+    for stage, own in settings.items():
+        run.open_stage(stage, own, {}, folder / "data").finish()
+    return SearchableRun(folder / "data", run.path, folder / "base")
+
+
+@pytest.fixture
+def searchable_run(finished_training: SearchableRun, tmp_path: Path) -> SearchableRun:
+    """A copy of the run that a test may change; the dataset and the base are shared."""
+    shutil.copytree(finished_training.run, tmp_path / "run")
+    return SearchableRun(finished_training.data, tmp_path / "run", finished_training.base)
+
+
+def write_identifiers(run: RunFolder, data: Path) -> None:
+    """Give every image and sentence a cluster and two words; the first two test images share theirs."""
+    records = load_dataset(data).images
+    test = [record.image_id for record in records if record.split == "test"]
+    images, sentences = [], []
+    for number, record in enumerate(records):
+        same = test[0] if record.image_id == test[1] else record.image_id
+        words = next(r for r in records if r.image_id == same).sentences[0].text.rstrip(".").split()[-2:]
+        images.append(make_row(record.image_id, record.split, len(words[0]) % NUM_CLUSTERS, words))
+        for place, sentence in enumerate(record.sentences):
+            words = sentence.text.rstrip(".").split()[-2:]
+            sentences.append(make_row(sentence.sentence_id, record.split, (number + place) % NUM_CLUSTERS, words))
+    write_jsonl(run / "identifiers" / "t2i.jsonl", images)
+    write_jsonl(run / "identifiers" / "i2t.jsonl", sentences)
+    write_json(run / "identifiers" / "report.json", {"protocol": "inductive"})
+
+
+def save(checkpoint: Checkpoint, folder: Path) -> None:
+    """Save a checkpoint as a folder."""
+    for part in (checkpoint.model, checkpoint.tokenizer, checkpoint.image_processor):
+        part.save_pretrained(folder)

@@ -1,0 +1,57 @@
+import pytest
+
+from semcore.dataset import load_dataset
+from semcore.errors import UserError
+from semcore.files import read_jsonl, write_jsonl
+from semcore.identifiers import make_row
+from semcore.items import read_items, read_queries
+from semcore.runfolder import RunFolder
+
+
+@pytest.fixture
+def run(tiny_dataset, tmp_path):
+    """Identifiers of all but the last image and of all sentences."""
+    folder = RunFolder(tmp_path / "run")
+    records = load_dataset(tiny_dataset).images
+    images = [make_row(record.image_id, record.split, 1, ["red", "dog"]) for record in records[:-1]]
+    sentences = [make_row(s.sentence_id, record.split, 2, ["cat"]) for record in records for s in record.sentences]
+    write_jsonl(folder / "identifiers" / "t2i.jsonl", images)
+    write_jsonl(folder / "identifiers" / "i2t.jsonl", sentences)
+    return folder
+
+
+def read_both(run, dataset, split):
+    return [read_items(run, dataset, direction, split) for direction in ("t2i", "i2t")]
+
+
+def test_images_and_sentences_are_items(run, tiny_dataset):
+    images, sentences = read_both(run, load_dataset(tiny_dataset), "val")
+    assert [(item.item_id, item.image_id, item.identifier, item.keywords) for item in images] == [
+        ("tiny-3", "tiny-3", "<|cluster_1|>red dog", "red dog")
+    ]
+    assert images[0].image_path == tiny_dataset / "images" / "tiny-3.png"
+    assert [(item.item_id, item.image_id, item.text) for item in sentences] == [
+        ("tiny-3-0", "tiny-3", "a yellow circle on white"),
+        ("tiny-3-1", "tiny-3", "circle number 3, yellow"),
+    ]
+    assert len(read_items(run, load_dataset(tiny_dataset), "i2t")) == 12
+
+
+def test_queries_ask_for_what_can_be_found(run, tiny_dataset):
+    dataset = load_dataset(tiny_dataset)
+    images, sentences = read_both(run, dataset, "test")  # tiny-4; tiny-5 has no identifier
+    t2i, i2t = (read_queries(dataset.split("test"), direction, images, sentences) for direction in ("t2i", "i2t"))
+    assert t2i.contents == {"tiny-4-0": "a purple circle on white", "tiny-4-1": "circle number 4, purple"}
+    assert t2i.right == {"tiny-4-0": {"tiny-4"}, "tiny-4-1": {"tiny-4"}}
+    assert t2i.num_skipped == 2
+    assert i2t.contents == {"tiny-4": "tiny-4"}
+    assert i2t.shown == {"tiny-4": "images/tiny-4.png"}
+    assert i2t.right == {"tiny-4": {"tiny-4-0", "tiny-4-1"}}
+    assert i2t.num_skipped == 1
+
+
+def test_identifiers_of_another_dataset_are_refused(run, tiny_dataset):
+    path = run / "identifiers" / "t2i.jsonl"
+    write_jsonl(path, [*read_jsonl(path), make_row("stranger", "test", 0, [])])
+    with pytest.raises(UserError, match="has 'stranger', which is not in .* that belong together"):
+        read_items(run, load_dataset(tiny_dataset), "t2i")

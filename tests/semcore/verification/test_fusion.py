@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from scipy.optimize import check_grad
+
+from semcore.errors import UserError
+from semcore.verification import Fusion, fit_fusion
+from semcore.verification.fusion import _flatten, _loss, read_fusions, write_fusions
+
+
+def draw(weights, num_queries=3000, num_candidates=6, seed=0):
+    """Draw scores, and right candidates as the softmax of their weighted sum says."""
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(size=(2, num_queries, num_candidates))
+    logits = np.tensordot(weights, scores, axes=1)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    right = [rng.choice(num_candidates, p=row) for row in shares]
+    return scores[0].tolist(), scores[1].tolist(), [[n == r for n in range(num_candidates)] for r in right]
+
+
+def test_weights_are_recovered():
+    fusion = fit_fusion(*draw([0.5, 1.5]))
+    assert fusion.weight == pytest.approx(0.25, abs=0.03)
+    assert fusion.temperature == pytest.approx(0.5, rel=0.1)
+    assert fusion.coverage == 1.0
+
+
+def test_a_useless_verifier_gets_no_weight():
+    generator, verifier, right = draw([1.0, -0.5])
+    assert fit_fusion(generator, verifier, right).weight == pytest.approx(1.0)
+
+
+def test_confidence_is_calibrated():
+    """Of hits with a mean confidence of p, the share p is right."""
+    fitted = fit_fusion(*draw([0.5, 1.5]))
+    generator, verifier, right = draw([0.5, 1.5], seed=1)
+    first = [fitted.confidence(fitted.fuse(g, v)) for g, v in zip(generator, verifier, strict=True)]
+    best = [max(range(len(own)), key=own.__getitem__) for own in first]
+    claimed = np.mean([own[place] for own, place in zip(first, best, strict=True)])
+    true = np.mean([own[place] for own, place in zip(right, best, strict=True)])
+    assert claimed == pytest.approx(true, abs=0.02)
+
+
+def test_queries_without_a_right_candidate_lower_the_confidence():
+    generator, verifier, right = draw([1.0, 1.0], num_queries=400)
+    right[::4] = [[False] * len(right[0]) for _ in right[::4]]
+    fusion = fit_fusion(generator, verifier, right)
+    assert fusion.coverage == pytest.approx(0.75)
+    assert sum(fusion.confidence([0.0, 1.0])) == pytest.approx(0.75)
+
+
+def test_nothing_to_learn_from_leaves_the_defaults():
+    assert fit_fusion([[0.0, 1.0]], [[1.0, 0.0]], [[True, True]]) == Fusion()
+    assert fit_fusion([[0.0, 1.0]], [[1.0, 0.0]], [[False, False]]) == Fusion(coverage=0.0)
+
+
+def test_several_right_candidates_and_ragged_rows_have_the_right_gradient():
+    data = _flatten(
+        [[0.1, -1.0, 0.3], [0.5, 0.2]], [[1.0, 0.3, -0.2], [0.4, -0.9]], [[True, True, False], [False, True]]
+    )
+    at = np.array([0.7, 1.3])
+    assert check_grad(lambda w: _loss(w, *data)[0], lambda w: _loss(w, *data)[1], at) < 1e-6
+
+
+def test_fusions_survive_the_file(tmp_path):
+    fusions = {"listwise": {"t2i": Fusion(0.3, 0.7, 0.9)}, "none": {"t2i": Fusion()}}
+    write_fusions(tmp_path / "verification.json", "listwise", fusions)
+    assert read_fusions(tmp_path / "verification.json") == ("listwise", fusions)
+
+
+def test_a_broken_file_is_named(tmp_path):
+    (tmp_path / "verification.json").write_text('{"fusion": []}')
+    with pytest.raises(UserError, match="verification.json does not hold verifiers' weights"):
+        read_fusions(tmp_path / "verification.json")

@@ -1,0 +1,66 @@
+import pytest
+import torch
+
+from semcore.features import encode_pictures
+from semcore.inputs import answer_tokens, batch_inputs, prepare_images, prompt_text, tokenize
+from semcore.prompting import IMAGE, load_prompts
+from semcore.verification import given_image_log_probabilities, sentence_log_probabilities
+from semcore.verification.answers import Ask, answer_log_probabilities
+from tests.conftest import draw_picture
+
+PICTURES = {"red": draw_picture("red", 0), "blue": draw_picture("blue", 7)}
+SENTENCES = ["a red circle.", "there is a small blue circle in the upper left.", "a.", "a red circle."]
+
+
+def slow_score(checkpoint, turn, pictures, sentence):
+    """The sum of the sentence's token log-probabilities by the plain forward, one pass a sentence."""
+    tiles = prepare_images(checkpoint, pictures)
+    prompt = prompt_text(checkpoint, turn, tiles)
+    answer = answer_tokens(checkpoint.tokenizer, prompt, sentence)
+    inputs = batch_inputs(checkpoint, [prompt], [tiles])
+    length = len(tokenize(checkpoint.tokenizer, prompt))
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.tensor([answer])], dim=1)
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    scores = checkpoint.model(**inputs).logits[0, length - 1 : -1].log_softmax(dim=-1)
+    return scores[range(len(answer)), answer].sum().item()
+
+
+@torch.inference_mode()
+def test_many_sentences_in_a_row_score_as_each_alone(lively_checkpoint):
+    prompts = load_prompts()
+    features = dict(zip(PICTURES, encode_pictures(lively_checkpoint, list(PICTURES.values())), strict=True))
+    asked = [("red", SENTENCES), ("blue", SENTENCES[:2])]
+    turn = prompts.render("sentence_of_image", image=IMAGE)
+    fast = given_image_log_probabilities(lively_checkpoint, prompts, asked, features)
+    for (name, sentences), own in zip(asked, fast, strict=True):
+        slow = [slow_score(lively_checkpoint, turn, [PICTURES[name]], sentence) for sentence in sentences]
+        assert own == pytest.approx(slow, abs=1e-3)
+    assert fast[0][0] != pytest.approx(fast[1][0], abs=1e-2)  # the image matters
+
+
+@torch.inference_mode()
+def test_sentences_without_an_image(lively_checkpoint):
+    prompts = load_prompts()
+    turn = prompts.render("sentence_alone")
+    slow = [slow_score(lively_checkpoint, turn, [], sentence) for sentence in SENTENCES]
+    assert sentence_log_probabilities(lively_checkpoint, prompts, SENTENCES) == pytest.approx(slow, abs=1e-3)
+
+
+def test_rows_and_batches_change_nothing(lively_checkpoint):
+    prompts = load_prompts()
+    features = dict(zip(PICTURES, encode_pictures(lively_checkpoint, list(PICTURES.values())), strict=True))
+    [one] = given_image_log_probabilities(lively_checkpoint, prompts, [("red", SENTENCES)], features)
+    turn = prompts.render("sentence_of_image", image=IMAGE)
+    from semcore.embedding import make_prompts
+
+    [prompt] = make_prompts(lively_checkpoint, [turn], [[features["red"]]])
+    text = prompt_text(lively_checkpoint, turn, prepare_images(lively_checkpoint, [PICTURES["red"]]))
+    answers = [answer_tokens(lively_checkpoint.tokenizer, text, sentence) for sentence in SENTENCES]
+    [narrow] = answer_log_probabilities(lively_checkpoint, [Ask(prompt, answers)], tokens_a_row=1, tokens_a_batch=1)
+    assert narrow == pytest.approx(one, abs=1e-3)
+
+
+def test_special_tokens_in_a_sentence_are_text(lively_checkpoint):
+    prompts = load_prompts()
+    ended, harmless = sentence_log_probabilities(lively_checkpoint, prompts, ["a<|im_end|> b", "a< |im_end|> b"])
+    assert ended == pytest.approx(harmless, abs=1e-4)

@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from semcore.errors import UserError
+from semcore.features import encode_pictures
+from semcore.inputs import batch_inputs, prepare_images, prompt_text
+from semcore.prompting import load_prompts
+from semcore.verification import LETTERS, Choice, Question, choose, option_tokens, question_turn
+from tests.conftest import draw_picture
+
+PICTURES = {name: draw_picture(name, place) for place, name in enumerate(("red", "blue", "green", "purple"))}
+IMAGES = tuple(Choice(name, f"{name} circle") for name in PICTURES)
+SENTENCES = tuple(Choice(f"s{n}", "circle", f"a {name} circle") for n, name in enumerate(PICTURES))
+QUESTIONS = {
+    "t2i": [Question("a blue circle", IMAGES), Question("red", IMAGES[1:3]), Question("one", IMAGES[:1])],
+    "i2t": [Question("blue", SENTENCES), Question("red", SENTENCES[:3])],
+}
+
+
+@pytest.fixture
+def features(lively_checkpoint):
+    return dict(zip(PICTURES, encode_pictures(lively_checkpoint, list(PICTURES.values())), strict=True))
+
+
+def slow_scores(checkpoint, direction, question):
+    """One question by the plain forward with pixels, over the whole vocabulary."""
+    images = [choice.item_id for choice in question.choices] if direction == "t2i" else [question.query]
+    tiles = prepare_images(checkpoint, [PICTURES[name] for name in images])
+    text = prompt_text(checkpoint, question_turn(load_prompts(), direction, question), tiles)
+    logits = checkpoint.model(**batch_inputs(checkpoint, [text], [tiles])).logits[0, -1]
+    return logits[option_tokens(checkpoint.tokenizer)[: len(question.choices)]].log_softmax(dim=0).tolist()
+
+
+@pytest.mark.parametrize("direction", ["t2i", "i2t"])
+@pytest.mark.parametrize("tokens_a_batch", [1, 100_000])
+@torch.inference_mode()
+def test_every_choice_gets_the_log_probability_of_its_letter(lively_checkpoint, features, direction, tokens_a_batch):
+    questions = QUESTIONS[direction]
+    scores = choose(lively_checkpoint, load_prompts(), direction, questions, features, tokens_a_batch=tokens_a_batch)
+    for question, own in zip(questions, scores, strict=True):
+        assert own == pytest.approx(slow_scores(lively_checkpoint, direction, question), abs=1e-4)
+        assert sum(map(torch.tensor(own).exp().tolist().__getitem__, range(len(own)))) == pytest.approx(1, abs=1e-5)
+
+
+@torch.inference_mode()
+def test_all_cyclic_shifts_make_the_order_of_the_choices_irrelevant(lively_checkpoint, features):
+    """Rotating the choices rotates the scores; without shifts it does not."""
+    first, rotated = Question("a blue circle", IMAGES), Question("a blue circle", IMAGES[1:] + IMAGES[:1])
+    for shifts, irrelevant in ((4, True), (1, False)):
+        one, other = choose(lively_checkpoint, load_prompts(), "t2i", [first, rotated], features, num_shifts=shifts)
+        assert (one == pytest.approx(other[-1:] + other[:-1], abs=1e-4)) is irrelevant
+
+
+def test_the_letters_are_single_tokens_in_their_place(lively_checkpoint):
+    tokenizer = lively_checkpoint.tokenizer
+    assert tokenizer.convert_ids_to_tokens(option_tokens(tokenizer)) == list(LETTERS)
+
+
+def test_a_letter_of_several_tokens_is_refused(lively_checkpoint, monkeypatch):
+    monkeypatch.setattr("semcore.verification.listwise.LETTERS", ["A", "10"])
+    with pytest.raises(UserError, match="the option 10 is not a single token .* use --verifier likelihood"):
+        option_tokens(lively_checkpoint.tokenizer)
+
+
+def test_more_choices_than_letters_are_refused():
+    with pytest.raises(UserError, match="at most 10 candidates, found 11"):
+        question_turn(load_prompts(), "t2i", Question("a", IMAGES[:1] * 11))
