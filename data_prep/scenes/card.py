@@ -30,14 +30,18 @@ pool a scene belongs to follows from a hash of what it holds, so no dataset of a
 
 ## How good it is
 
-On {num_scenes} scenes of the datasets' pool, none of them seen in training:
+On {num_scenes} random scenes of the datasets' pool, none of them seen in training:
 
 | | percent |
 |---|---|
 | slots of the captions right (each object's place, size, colour, shape) | {slots_right:.2f} |
 | captions right to the letter | {captions_right:.1f} |
-| the right one of ten random scenes for a sentence (verification prompt, no keywords) | {right_image_of_ten:.1f} |
-| the right one of ten random sentences for a scene (likewise) | {right_sentence_of_ten:.1f} |
+| the right one of ten random scenes for a sentence, by likelihood | {right_image_of_ten:.1f} |
+| the right one of ten random sentences for a scene, by likelihood | {right_sentence_of_ten:.1f} |
+
+By likelihood means: by log p(sentence given scene), less log p(sentence) where sentences are chosen. Choosing by a
+letter, with ten pictures in one prompt, it has not learnt: 950 steps of locating, pointing and picking at a peak
+learning rate of 1e-3 left it at chance (2026-11-21).
 
 ## Load it
 

@@ -14,7 +14,7 @@ from semcore.captioning import write_captions
 from semcore.checkpoint import Checkpoint
 from semcore.features import encode_pictures
 from semcore.prompting import Prompts
-from semcore.verification import Choice, Question, choose
+from semcore.verification import given_image_log_probabilities, sentence_log_probabilities
 
 NUM_CANDIDATES = 10
 
@@ -22,18 +22,19 @@ NUM_CANDIDATES = 10
 def examine(checkpoint: Checkpoint, prompts: Prompts, num_scenes: int = 500, seed: int = 1) -> dict[str, float]:
     """Return in percent: slots of the captions right, captions wholly right, right picks among ten.
 
-    The picks are those of the verification prompt: one sentence and ten random scenes, and one scene
-    and ten random sentences; no keywords are shown.
+    The picks are by likelihood: the scene among ten random ones that makes the sentence most likely,
+    and the sentence among ten that the scene makes more likely than it is by itself.
     """
     rng = random.Random(seed)
     scenes = draw_scenes(num_scenes, rng, look_alike_share=0.0)
     pictures = [draw(scene, rng) for scene in scenes]
     captions = _caption(checkpoint, prompts, pictures)
+    image_picks, sentence_picks = _pick_by_likelihood(checkpoint, prompts, scenes, pictures, rng)
     return {
         "slots_right": 100 * slot_accuracy(captions, scenes),
         "captions_right": 100 * sum(map(_is_right, captions, scenes)) / num_scenes,
-        "right_image_of_ten": 100 * _pick(checkpoint, prompts, "t2i", scenes, pictures, rng),
-        "right_sentence_of_ten": 100 * _pick(checkpoint, prompts, "i2t", scenes, pictures, rng),
+        "right_image_of_ten": 100 * image_picks,
+        "right_sentence_of_ten": 100 * sentence_picks,
     }
 
 
@@ -62,25 +63,27 @@ def _caption(checkpoint: Checkpoint, prompts: Prompts, pictures: Sequence[Image.
     return texts
 
 
-def _pick(
+def _pick_by_likelihood(
     checkpoint: Checkpoint,
     prompts: Prompts,
-    direction: str,
     scenes: Sequence[Scene],
     pictures: Sequence[Image.Image],
     rng: random.Random,
-) -> float:
-    """Return the share of questions whose right choice has the highest probability."""
+) -> tuple[float, float]:
+    """Return the shares of right picks: the image of ten for a sentence, the sentence of ten for an image."""
+    everyone = range(len(scenes))
     features = {str(index): vectors for index, vectors in enumerate(encode_pictures(checkpoint, pictures))}
     sentences = [write_sentence(scene, rng)[0] for scene in scenes]
-    questions, truth = [], []
-    for index in range(len(scenes)):
-        others = rng.sample([other for other in range(len(scenes)) if other != index], NUM_CANDIDATES - 1)
-        chosen = [*others, index]
-        rng.shuffle(chosen)
-        choices = tuple(Choice(str(one), "", sentences[one]) for one in chosen)
-        questions.append(Question(sentences[index] if direction == "t2i" else str(index), choices))
-        truth.append(chosen.index(index))
-    answers = choose(checkpoint, prompts, direction, questions, features)
-    picks = [row.index(max(row)) for row in answers]
-    return sum(map(int.__eq__, picks, truth)) / len(truth)
+    alone = sentence_log_probabilities(checkpoint, prompts, sentences)
+    chosen = [[one, *rng.sample([o for o in everyone if o != one], NUM_CANDIDATES - 1)] for one in everyone]
+    asked = [sorted({*chosen[image], *(one for one in everyone if image in chosen[one])}) for image in everyone]
+    texts = [(str(image), [sentences[one] for one in own]) for image, own in enumerate(asked)]
+    rows = given_image_log_probabilities(checkpoint, prompts, texts, features)
+    given = [dict(zip(own, row, strict=True)) for own, row in zip(asked, rows, strict=True)]
+    right_images = right_sentences = 0
+    for one, others in enumerate(chosen):
+        by_image = [given[image][one] for image in others]
+        by_sentence = [given[one][other] - alone[other] for other in others]
+        right_images += by_image.index(max(by_image)) == 0
+        right_sentences += by_sentence.index(max(by_sentence)) == 0
+    return right_images / len(scenes), right_sentences / len(scenes)
