@@ -33,6 +33,7 @@ from semcore.generator import Engine
 from semcore.inference import Dtype, load_for_inference
 from semcore.items import DIRECTIONS, read_items, read_queries
 from semcore.measuring import Asked, Key, Part, Workplace, ask, generate_hits
+from semcore.models import generator_of
 from semcore.processes import is_main_process
 from semcore.prompting import load_prompts
 from semcore.runfolder import RunFolder
@@ -84,7 +85,8 @@ def main(settings: Settings) -> None:
     run = RunFolder(settings.run)
     dataset = load_dataset(settings.data or run.data_folder())
     held_out = held_out_of_run(run, dataset)
-    folder, inputs = run / "candidates", stage_inputs(run, dataset)
+    model = generator_of(run)
+    folder, inputs = run / "candidates", stage_inputs(run, dataset, model)
     with run.lock():
         stage = run.open_stage("candidates", resolved(settings), inputs, dataset.folder)
         if stage.finished:
@@ -111,13 +113,13 @@ def main(settings: Settings) -> None:
     return _say(f"next: accelerate launch recipes/train_verifier.py --data {dataset.folder} --run {run.path}")
 
 
-def stage_inputs(run: RunFolder, dataset: Dataset) -> dict[str, str]:
+def stage_inputs(run: RunFolder, dataset: Dataset, model: str) -> dict[str, str]:
     """Return the hash of everything the candidates depend on."""
     prompts = load_prompts()
     return {
         "metadata.jsonl": dataset.fingerprint,
         **{f"identifiers/{d}.jsonl": sha256_of(run / "identifiers" / f"{d}.jsonl") for d in DIRECTIONS},
-        "the identifier model": fingerprint(run / "identifier_model"),
+        "the identifier model": fingerprint(model),
         **{name: prompts.sha256[name] for name in PROMPTS},
     }
 
@@ -166,7 +168,7 @@ def mine_parts(
     settings: Settings, dataset: Dataset, run: RunFolder, parts: dict[Key, Part], place: Workplace
 ) -> dict[Key, list[Mined]]:
     """Load the identifier model and search each block."""
-    checkpoint = load_for_inference(run / "identifier_model", dtype=settings.dtype, device=settings.device)
+    checkpoint = load_for_inference(generator_of(run), dtype=settings.dtype, device=settings.device)
     asked: Asked = ask(checkpoint, dataset)
     mined = {}
     for key, part in parts.items():

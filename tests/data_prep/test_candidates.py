@@ -1,0 +1,115 @@
+import json
+import shutil
+
+import pytest
+
+import semcore.measuring
+from data_prep.candidates import Settings, main
+from semcore.dataset import load_dataset
+from semcore.errors import UserError
+from semcore.items import read_items
+from semcore.runfolder import RunFolder
+from semcore.training.questions import read_candidates
+from tests.run_fixtures import HELD_OUT
+
+
+def settings(run, **others):
+    return Settings(run.run, dtype="float32", device="cpu", **{"num_beams": 4, "num_candidates": 3, **others})
+
+
+def read_rows(run, direction):
+    return [json.loads(line) for line in (run.run / "candidates" / f"{direction}.jsonl").read_text().splitlines()]
+
+
+def test_candidates_are_mined_in_blocks_of_the_evaluations_size(searchable_run, capsys):
+    main(settings(searchable_run))
+    dataset = load_dataset(searchable_run.data)
+    train = {record.image_id: record for record in dataset.split("train")}
+    held_out = json.loads((searchable_run.run / "candidates" / "held_out.json").read_text())
+    owner = {s.sentence_id: image_id for image_id, record in train.items() for s in record.sentences}
+    t2i, i2t = (read_rows(searchable_run, direction) for direction in ("t2i", "i2t"))
+    assert {row["query_id"] for row in t2i} == set(held_out["t2i"])
+    assert len(t2i) == 12 * HELD_OUT["sentences_per_image"]
+    assert {row["query_id"] for row in i2t} == set(held_out["i2t"])
+    assert len(i2t) == 12 * HELD_OUT["image_share"]
+    for row in t2i:
+        assert row["right"] == owner[row["query_id"]]
+        assert set(row["candidates"]) <= train.keys()
+    for row in i2t:
+        assert owner[row["right"]] == row["query_id"] == row["query"]
+    for row in t2i + i2t:
+        assert row["right"] in row["candidates"]
+        assert len(set(row["candidates"])) == len(row["candidates"]) == 3
+    stats = json.loads((searchable_run.run / "candidates" / "stats.json").read_text())
+    assert stats["t2i"]["num_items"] == [6, 6]  # 12 training images, 6 test images
+    assert stats["i2t"]["num_items"] == [30, 30]
+    assert f"put in its place in {stats['t2i']['percent_replaced']} %" in capsys.readouterr().out
+
+
+def test_the_verifiers_training_can_read_them(searchable_run):
+    main(settings(searchable_run))
+    run, dataset = RunFolder(searchable_run.run), load_dataset(searchable_run.data)
+    items = {d: {item.item_id: item for item in read_items(run, dataset, d)} for d in ("t2i", "i2t")}
+    assert len(read_candidates(run / "candidates", items)) == 18
+
+
+def test_a_killed_job_goes_on_and_ends_the_same(searchable_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(semcore.measuring, "QUERIES_A_CHUNK", 4)
+    other = tmp_path / "whole"
+    shutil.copytree(searchable_run.run, other)
+    main(Settings(other, dtype="float32", device="cpu", num_beams=4, num_candidates=3))
+    generate, calls = semcore.measuring.generate, []
+
+    def dies_at_the_third(*arguments, **keywords):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return generate(*arguments, **keywords)
+
+    monkeypatch.setattr(semcore.measuring, "generate", dies_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        main(settings(searchable_run))
+    assert not (searchable_run.run / "candidates" / "t2i.jsonl").exists()
+    main(settings(searchable_run))
+    for name in ("t2i.jsonl", "i2t.jsonl", "stats.json", "held_out.json"):
+        whole = (other / "candidates" / name).read_bytes()
+        assert (searchable_run.run / "candidates" / name).read_bytes() == whole
+
+
+def test_a_second_run_does_nothing(searchable_run, capsys):
+    main(settings(searchable_run, limit=2))
+    main(settings(searchable_run, limit=2))
+    assert "candidates: already mined" in capsys.readouterr().out
+    assert len(read_rows(searchable_run, "t2i")) == 2
+
+
+def test_nothing_was_held_out(searchable_run):
+    manifest = json.loads((searchable_run.run / "manifest.json").read_text())
+    manifest["stages"]["train_identifier"]["settings"]["held_out"] = {
+        "sentences_per_image": 0, "image_share": 0.0, "seed": 0,
+    }  # fmt: skip
+    (searchable_run.run / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(
+        UserError, match="nothing was held out from the training of .* --held_out.sentences_per_image 1"
+    ):
+        main(settings(searchable_run))
+
+
+def test_no_model_yet(searchable_run):
+    manifest = json.loads((searchable_run.run / "manifest.json").read_text())
+    del manifest["stages"]["train_identifier"]
+    (searchable_run.run / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="has no identifier model yet; train it with accelerate launch"):
+        main(settings(searchable_run))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"num_candidates": 1}, "--num-candidates must be from 2 to 10, found 1"),
+        ({"num_images": 0}, "--num-images must be 1 or more, found 0"),
+    ],
+)
+def test_wrong_settings(finished_training, wrong, sentence):
+    with pytest.raises(UserError, match=f"^{sentence}$"):
+        settings(finished_training, **wrong)

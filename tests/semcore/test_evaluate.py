@@ -1,0 +1,199 @@
+import json
+import shutil
+
+import ir_measures
+import pytest
+
+import semcore.measuring
+from semcore.errors import UserError
+from semcore.evaluate import EvaluateSettings, main
+from semcore.evaluation.per_query import read_per_query
+from semcore.evaluation.trec import rankings, read_qrels, read_run
+from semcore.files import read_json
+from semcore.runfolder import RunFolder
+from tests.run_fixtures import SearchableRun
+
+FILES = ["metrics.json", "verification.json"] + [
+    f"{direction}/{name}"
+    for direction in ("t2i", "i2t")
+    for name in ("run.generated.trec", "run.verified.trec", "qrels.trec", "per_query.jsonl")
+]
+
+
+def settings(run, **others):
+    small = {"verifier": "both", "num_beams": 8, "num_candidates": 5, "num_ablation_queries": 4, "num_val_queries": 8}
+    return EvaluateSettings(run.run, dtype="float32", device="cpu", **{**small, **others})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_chunks():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(semcore.measuring, "QUERIES_A_CHUNK", 4)
+        yield
+
+
+@pytest.fixture(scope="module")
+def measured(finished_training, tmp_path_factory):
+    """A measured run, not to be changed."""
+    folder = tmp_path_factory.mktemp("measured") / "run"
+    shutil.copytree(finished_training.run, folder)
+    run = SearchableRun(finished_training.data, folder, finished_training.base)
+    main(settings(run))
+    return run
+
+
+def without_seconds(path):
+    content = read_json(path)
+    content.pop("seconds", None)
+    return content
+
+
+def test_metrics_say_everything(measured):
+    metrics = read_json(measured.run / "metrics.json")
+    assert metrics["verifier"] in ("listwise", "likelihood")
+    assert (metrics["protocol"], metrics["num_beams"]) == ("inductive", 8)
+    assert set(metrics["ablations"]) == {"without_verification", "without_trie"}
+    for direction, num_queries, num_items in (("t2i", 30, 6), ("i2t", 6, 30)):
+        generated, verified = metrics[direction]["generated"], metrics[direction]["verified"]
+        assert (generated["num_queries"], generated["num_items"]) == (num_queries, num_items)
+        assert verified == metrics["verifiers"][metrics["verifier"]][direction]
+        assert metrics["ceiling"][direction] == read_json(measured.data / "ceiling.json")["test"][direction]
+        assert metrics["ablations"]["without_trie"][direction]["num_queries"] == 4
+        assert metrics["ablations"]["without_verification"][direction]["num_queries"] == num_queries
+    assert metrics["seconds"]["all"] == pytest.approx(sum(metrics["seconds"].values()) / 2, abs=0.1)
+
+
+@pytest.mark.parametrize("direction", ["t2i", "i2t"])
+@pytest.mark.parametrize("stage", ["generated", "verified"])
+def test_files_and_metrics_agree(measured, direction, stage):
+    """The scores can be had again from the TREC files, by another program's reading of them."""
+    scores = read_json(measured.run / "metrics.json")[direction][stage]
+    folder = measured.run / direction
+    qrels, run = (list(read(str(folder / name))) for read, name in (
+        (ir_measures.read_trec_qrels, "qrels.trec"), (ir_measures.read_trec_run, f"run.{stage}.trec")))  # fmt: skip
+    again = ir_measures.calc_aggregate([ir_measures.Success @ 1, ir_measures.Success @ 5], qrels, run)
+    assert scores["R@1"] == pytest.approx(100 * again[ir_measures.Success @ 1])
+    assert scores["R@5"] == pytest.approx(100 * again[ir_measures.Success @ 5])
+    found = [row[f"rank_{stage}"] == 1 for row in read_per_query(folder / "per_query.jsonl")]
+    assert scores["R@1"] == pytest.approx(100 * sum(found) / len(found))
+
+
+def test_every_query_has_exactly_one_ranking_of_its_candidates(measured):
+    for direction in ("t2i", "i2t"):
+        folder = measured.run / direction
+        generated, verified = (rankings(read_run(folder / f"run.{stage}.trec")) for stage in ("generated", "verified"))
+        assert generated.keys() == verified.keys() == read_qrels(folder / "qrels.trec").keys()
+        assert all(sorted(verified[query]) == sorted(generated[query][:5]) for query in generated)
+
+
+def test_the_better_verifier_on_val_counts(measured):
+    metrics = read_json(measured.run / "metrics.json")
+    sums = {name: sum(own[d]["R@1"] for d in ("t2i", "i2t")) for name, own in metrics["validation"].items()}
+    assert sums[metrics["verifier"]] == max(sums.values())
+    assert metrics["validation"]["listwise"]["t2i"]["num_queries"] == 8  # drawn from 20
+
+
+def test_a_report_is_written(measured):
+    assert "R@1" in (measured.run / "report.md").read_text()
+    assert (measured.run / "report.html").stat().st_size > 10_000
+
+
+def test_a_killed_evaluation_goes_on_and_ends_the_same(searchable_run, measured, monkeypatch):
+    """Dies in the middle of every step in turn; what was done before is not done again."""
+    in_chunks, deaths = semcore.measuring.in_chunks, []
+
+    def mortal(folder, name, tasks, size, work, **options):
+        def work_and_die(chunk):
+            done = work(chunk)
+            if name not in deaths and len(list(folder.glob(f"{name}-*"))) * size + len(chunk) >= len(tasks) / 2:
+                deaths.append(name)
+                raise KeyboardInterrupt
+            return done
+
+        return in_chunks(folder, name, tasks, size, work_and_die, **options)
+
+    monkeypatch.setattr(semcore.measuring, "in_chunks", mortal)
+    finished = False
+    while not finished:
+        try:
+            main(settings(searchable_run))
+            finished = True
+        except KeyboardInterrupt:
+            assert not (searchable_run.run / "metrics.json").exists()
+    assert len(deaths) == 12
+    for name in FILES:
+        if name == "metrics.json":
+            assert without_seconds(searchable_run.run / name) == without_seconds(measured.run / name)
+        else:
+            assert (searchable_run.run / name).read_bytes() == (measured.run / name).read_bytes(), name
+    assert not (searchable_run.run / ".evaluate").exists()
+
+
+def test_a_second_run_only_writes_a_missing_report(measured, capsys):
+    (measured.run / "report.md").unlink()
+    before = (measured.run / "metrics.json").stat().st_mtime_ns
+    main(settings(measured))
+    assert (measured.run / "report.md").exists()
+    assert (measured.run / "metrics.json").stat().st_mtime_ns == before
+    assert "evaluate: already measured, see" in capsys.readouterr().out
+
+
+def test_other_settings_are_noticed(measured):
+    with pytest.raises(UserError, match="was begun with num_beams 8, not 4; choose another --run, or delete"):
+        main(settings(measured, num_beams=4))
+
+
+def test_a_changed_model_is_noticed(searchable_run):
+    main(settings(searchable_run, verifier="none", ablations=False))
+    with (searchable_run.run / "identifier_model" / "config.json").open("a") as handle:
+        handle.write("\n")
+    with pytest.raises(UserError, match="^the generator model has changed since stage evaluate of"):
+        main(settings(searchable_run, verifier="none", ablations=False))
+
+
+def test_without_a_verifier(searchable_run):
+    main(settings(searchable_run, verifier="none", ablations=False, limit=3))
+    metrics = read_json(searchable_run.run / "metrics.json")
+    assert metrics["verifier"] == "none"
+    assert set(metrics["t2i"]) == {"generated"}
+    assert metrics["t2i"]["generated"]["num_queries"] == 3
+    assert metrics["t2i"]["generated"]["num_items"] == 6
+    assert "ceiling" not in metrics  # only some queries were asked
+    assert not (searchable_run.run / "t2i" / "run.verified.trec").exists()
+
+
+def test_one_verifier_needs_no_other_model(searchable_run):
+    (searchable_run.run / "verifier_model" / "config.json").unlink()
+    main(settings(searchable_run, verifier="likelihood", ablations=False))
+    assert set(read_json(searchable_run.run / "metrics.json")["verifiers"]) == {"likelihood"}
+
+
+def test_check_measures_nothing(searchable_run, capsys):
+    main(settings(searchable_run, check=True))
+    assert "evaluate: everything is in order: 30 queries t2i test, 6 queries i2t test" in capsys.readouterr().out
+    assert "evaluate" not in RunFolder(searchable_run.run).manifest()["stages"]
+
+
+def test_missing_models_are_named(searchable_run):
+    (searchable_run.run / "verifier_model" / "config.json").unlink()
+    with pytest.raises(UserError, match=r"no model in .*verifier_model; .* or use --verifier likelihood$"):
+        main(settings(searchable_run))
+    manifest = json.loads((searchable_run.run / "manifest.json").read_text())
+    del manifest["stages"]["caption"]
+    (searchable_run.run / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="does not say which model wrote its captions"):
+        main(settings(searchable_run, verifier="likelihood"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"num_beams": 0}, "--num-beams must be 1 or more, found 0"),
+        ({"num_candidates": 11}, "--num-candidates must be 10 or less, found 11"),
+        ({"shifts": 6}, "--shifts must be --num-candidates or less, found 6"),
+        ({"limit": 0}, "--limit must be 1 or more, found 0"),
+    ],
+)
+def test_wrong_settings(finished_training, wrong, sentence):
+    with pytest.raises(UserError, match=f"^{sentence}$"):
+        settings(finished_training, **wrong)

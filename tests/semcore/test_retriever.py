@@ -1,0 +1,114 @@
+import math
+
+import pytest
+
+from semcore import Retriever
+from semcore.dataset import load_dataset, open_image
+from semcore.errors import UserError
+from semcore.verification import Fusion
+from semcore.verification.fusion import write_fusions
+
+CPU = {"dtype": "float32", "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def retriever(finished_training):
+    return Retriever.from_run(finished_training.run, split="test", **CPU)
+
+
+@pytest.fixture(scope="module")
+def test_images(finished_training):
+    return load_dataset(finished_training.data).split("test")
+
+
+def ids(hits):
+    return [hit.item_id for hit in hits]
+
+
+def test_a_text_finds_images(retriever, test_images):
+    hits = retriever.search(text="a red circle", top_k=4)
+    assert len(hits) == 4
+    assert set(ids(hits)) <= {record.image_id for record in test_images}
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert all(hit.image_path.is_file() and hit.text is None and hit.confidence is None for hit in hits)
+    assert all(hit.identifier.startswith("<|cluster_") for hit in hits)
+
+
+def test_an_image_finds_sentences(retriever, test_images, finished_training):
+    path = load_dataset(finished_training.data).image_path(test_images[0])
+    hits = retriever.search(image=path, top_k=3)
+    texts = {s.sentence_id: s.text for record in test_images for s in record.sentences}
+    assert [hit.text for hit in hits] == [texts[hit.item_id] for hit in hits]
+    assert ids(retriever.search(image=open_image(path), top_k=3)) == ids(hits)
+
+
+def test_lists_are_answered_with_lists(retriever, test_images, finished_training):
+    one, other = "a red circle", "there is a large blue star in the upper left."
+    both = retriever.search(text=[one, other], top_k=3)
+    assert [ids(hits) for hits in both] == [ids(retriever.search(text=text, top_k=3)) for text in (one, other)]
+    paths = [load_dataset(finished_training.data).image_path(record) for record in test_images[:2]]
+    assert [ids(hits) for hits in retriever.search(image=paths, top_k=2)] == [
+        ids(retriever.search(image=path, top_k=2)) for path in paths
+    ]
+
+
+def test_what_is_not_verified_stands_behind(finished_training):
+    retriever = Retriever.from_run(finished_training.run, split="test", num_candidates=2, **CPU)
+    plain = Retriever.from_run(finished_training.run, split="test", verifier="none", **CPU)
+    hits, unverified = (each.search(text="a red circle", top_k=6) for each in (retriever, plain))
+    assert set(ids(hits[:2])) == set(ids(unverified[:2]))
+    assert ids(hits[2:]) == ids(unverified[2:])
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_the_evaluations_choice_and_weights_are_used(searchable_run):
+    write_fusions(
+        searchable_run.run / "verification.json",
+        "likelihood",
+        {"likelihood": {"t2i": Fusion(weight=0.0, temperature=2.0, coverage=0.8)}, "listwise": {}},
+    )
+    retriever = Retriever.from_run(searchable_run.run, split="test", **CPU)
+    assert retriever.verifier == "likelihood"
+    hits = retriever.search(text="a red circle", top_k=6)
+    assert sum(hit.confidence for hit in hits) == pytest.approx(0.8)
+    shares = [math.exp(hit.score) for hit in hits]
+    assert [hit.confidence for hit in hits] == pytest.approx([0.8 * share / sum(shares) for share in shares])
+
+
+@pytest.mark.parametrize("verifier", ["listwise", "likelihood"])
+def test_both_verifiers_work_in_both_directions(finished_training, test_images, verifier):
+    retriever = Retriever.from_run(finished_training.run, split="test", verifier=verifier, **CPU)
+    path = load_dataset(finished_training.data).image_path(test_images[0])
+    assert len(retriever.search(text="a red circle")) == 6
+    assert len(retriever.search(image=path)) == 10
+
+
+def test_all_splits_by_default(finished_training):
+    retriever = Retriever.from_run(finished_training.run, verifier="none", **CPU)
+    assert len(retriever.search(text="a red circle", top_k=50)) == 22
+
+
+def test_the_dataset_may_have_moved(searchable_run, tmp_path):
+    (tmp_path / "moved").symlink_to(searchable_run.data)
+    hits = Retriever.from_run(searchable_run.run, data=tmp_path / "moved", **CPU).search(text="a red circle")
+    assert hits[0].image_path.is_relative_to(tmp_path / "moved")
+
+
+def test_mistakes_are_named(retriever, finished_training, tmp_path):
+    with pytest.raises(UserError, match="search needs either a text or an image"):
+        retriever.search()
+    with pytest.raises(UserError, match="top_k must be at least 1, found 0"):
+        retriever.search(text="a", top_k=0)
+    (tmp_path / "broken.png").write_bytes(b"broken")
+    with pytest.raises(UserError, match="broken.png cannot be read: not a picture in a known format; give a picture"):
+        retriever.search(image=tmp_path / "broken.png")
+    with pytest.raises(UserError, match="there is no split 'best'; choose one of train, val, test or all"):
+        Retriever.from_run(finished_training.run, split="best")
+    with pytest.raises(UserError, match="holds no run yet"):
+        Retriever.from_run(tmp_path)
+
+
+def test_a_run_without_a_model(searchable_run):
+    (searchable_run.run / "identifier_model" / "config.json").unlink()
+    with pytest.raises(UserError, match="there is no model in .*identifier_model; train it with accelerate launch"):
+        Retriever.from_run(searchable_run.run, **CPU)
