@@ -77,11 +77,12 @@ def _search(
     trie, num_queries = index.tensors, len(prompts.mask)
     scorer = Scorer(prompts.head, trie.vocabulary, normalization)
     beams, finished = start(num_queries, num_beams, index.max_length, prompts.mask.device)
-    states, tails = prompts.states, None
+    states, tails = prompts.logits, None
     state_of_beam = torch.arange(num_queries, device=states.device).repeat_interleave(num_beams)
     for depth in range(index.max_length + 1):
         steps = continuations(trie, beams)
-        gains, beams = _score(trie, scorer, beams, steps, states, state_of_beam, tails)
+        step_scorer = scorer if depth > 0 else scorer.of_logits()
+        gains, beams = _score(trie, step_scorer, beams, steps, states, state_of_beam, tails)
         if not bool(steps.branching.any()):
             break
         found = candidates(trie, beams, steps, gains)

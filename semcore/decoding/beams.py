@@ -19,8 +19,8 @@ from semcore.decoding.trie import ROOT, STOP
 class Beams:
     """The B best unfinished paths of each query, all of the same depth D.
 
-    A path stands on an inner node, or goes along the tail of a leaf. Tails are scored in one pass as soon as a leaf is
-    reached, but the path goes on competing token by token, so the result is that of a step-by-step search.
+    A path stands on an inner node, or goes along the tail of a leaf. The rest of a tail may be scored in one pass, but
+    the path goes on competing token by token, so the result is that of a step-by-step search.
     """
 
     scores: torch.Tensor
@@ -30,11 +30,13 @@ class Beams:
     paths: torch.Tensor
     """Dense tokens down to the node, -1 behind them (Q, B, W)."""
     slots: torch.Tensor
-    """Where the keys and values of the path's tokens are cached, after the prompt (Q, B, D - 1)."""
+    """Where the keys and values of the path's tokens but the last are cached, after the prompt (Q, B, D - 1)."""
     tail_scores: torch.Tensor
-    """Score after each tail token, for paths on a leaf (Q, B, W)."""
+    """Score after each tail token, as far as known, for paths on a leaf (Q, B, W)."""
     tail_used: torch.Tensor
     """How many tokens of the tail the path has taken (Q, B)."""
+    tail_known: torch.Tensor
+    """How many tokens of the tail are scored (Q, B)."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def start(num_queries: int, num_beams: int, width: int, device: torch.device) ->
     live = scores.clone()
     live[:, 0] = 0.0
     slots = torch.empty((*shape, 0), dtype=torch.long, device=device)
-    return Beams(live, nodes, paths, slots, torch.zeros((*shape, width), device=device), nodes), finished
+    return Beams(live, nodes, paths, slots, torch.zeros((*shape, width), device=device), nodes, nodes), finished
 
 
 def continuations(trie: TrieTensors, beams: Beams) -> Continuations:
@@ -142,6 +144,7 @@ def survivors(trie: TrieTensors, beams: Beams, found: Candidates, depth: int) ->
         _of(beams.slots, best.parents),
         _of(beams.tail_scores, best.parents),
         torch.where(best.from_leaf, beams.tail_used.gather(1, best.parents) + 1, 0),
+        torch.where(best.from_leaf, beams.tail_known.gather(1, best.parents), 0),
     )
 
 
@@ -170,15 +173,19 @@ def with_tails(beams: Beams, owners: torch.Tensor, places: torch.Tensor, gains: 
     Args:
         beams: the paths; those named in `owners` stand on a leaf.
         owners: beam of each tail token, as its number q * B + b (n,).
-        places: its place in the tail (n,).
+        places: its place in the tail (n,); of one beam, one after another from where the path stands.
         gains: its log-probability (n,).
     """
-    scores = beams.tail_scores.flatten(0, 1).clone()
-    scores[owners] = 0.0
-    scores[owners, places] = gains
-    fresh = torch.zeros(len(scores), dtype=torch.bool, device=scores.device).index_fill_(0, owners, True)
-    sums = scores.cumsum(dim=1) + beams.scores.flatten()[:, None]
-    return replace(beams, tail_scores=torch.where(fresh[:, None], sums, scores).view_as(beams.tail_scores))
+    steps = torch.zeros_like(beams.tail_scores).flatten(0, 1)
+    steps[owners, places] = gains
+    sums = steps.cumsum(dim=1) + beams.scores.flatten()[:, None]
+    known = beams.tail_known.flatten().clone().scatter_reduce_(0, owners, places + 1, "amax")
+    fresh = torch.zeros(len(steps), dtype=torch.bool, device=steps.device).index_fill_(0, owners, True)
+    return replace(
+        beams,
+        tail_scores=torch.where(fresh[:, None], sums, beams.tail_scores.flatten(0, 1)).view_as(beams.tail_scores),
+        tail_known=known.view_as(beams.tail_known),
+    )
 
 
 def merge(first: Finished, second: Finished) -> Finished:

@@ -93,22 +93,28 @@ def _trees(sequences: list[tuple[int, ...]], index: IdentifierIndex, nodes_a_pas
 
 def _score(prompts: Prompts, scorer: Scorer, tree: _Tree) -> torch.Tensor:
     """Return the score of the tree's sequences for every query (Q, sequences of the tree)."""
-    states = torch.cat([prompts.states[:, None], _read(prompts, tree)], dim=1)
+    num_queries = len(prompts.mask)
+    steps = torch.tensor(tree.steps, device=prompts.mask.device)
+    first, later = steps[steps[:, 1] < 0], steps[steps[:, 1] >= 0]
+    scores = torch.zeros((num_queries, tree.num_sequences), device=steps.device)
+    scores.index_add_(1, first[:, 0], _gains(scorer.of_logits(), prompts.logits[:, None], first[:, 1] + 1, first[:, 2]))
+    if len(later):
+        scores.index_add_(1, later[:, 0], _gains(scorer, _read(prompts, tree), later[:, 1], later[:, 2]))
+    return scores
+
+
+def _gains(scorer: Scorer, states: torch.Tensor, nodes: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Return the log-probability of tokens at the same nodes for every query (Q, tokens)."""
     num_queries, num_states = states.shape[:2]
-    owners, nodes, tokens = torch.tensor(tree.steps, device=states.device).T
-    first = torch.arange(num_queries, device=states.device)[:, None] * num_states
-    rows = (first + nodes + 1).flatten()
-    gains = scorer.log_probabilities(states.flatten(0, 1), rows, tokens.repeat(num_queries)).view(num_queries, -1)
-    scores = torch.zeros((num_queries, tree.num_sequences), device=states.device)
-    return scores.index_add_(1, owners, gains)
+    rows = torch.arange(num_queries, device=states.device)[:, None] * num_states + nodes
+    gains = scorer.log_probabilities(states.flatten(0, 1), rows.flatten(), tokens.repeat(num_queries))
+    return gains.view(num_queries, -1)
 
 
 def _read(prompts: Prompts, tree: _Tree) -> torch.Tensor:
     """Read the nodes of a tree after the prompts and forget them again (Q, R, ...)."""
     num_queries, size = len(prompts.mask), len(tree.tokens)
     device = prompts.mask.device
-    if size == 0:
-        return prompts.states[:, None][:, :0]
     visible = torch.zeros((size, size), dtype=torch.bool)
     for node, ancestors in enumerate(tree.ancestors):
         visible[node, ancestors] = True

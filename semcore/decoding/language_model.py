@@ -30,11 +30,10 @@ class Prompts:
     """Which prompt tokens are not padding, bool (Q, P)."""
     next_position: torch.Tensor
     """Position of the first token after each prompt (Q,)."""
-    states: torch.Tensor
-    """Where the next token is predicted from: hidden states (Q, d), or logits where `head` is None (Q, vocabulary)."""
+    logits: torch.Tensor
+    """Of the first token after each prompt (Q, vocabulary)."""
     head: nn.Linear | None
     """The output head; None if the model does more than a linear map to its last hidden states."""
-    vocabulary_size: int
 
     @property
     def num_cached(self) -> int:
@@ -63,11 +62,9 @@ def read_prompts(model: Any, inputs: Mapping[str, Any]) -> Prompts:
                 "logits_to_keep": 1,
             }
         )
-    logits = output.logits[:, -1]
     head = model.get_output_embeddings()
     plain = type(head) is nn.Linear and seen.explain(output.logits)
-    states = seen.head_input[:, -1] if plain else logits
-    return Prompts(model, cache, mask, positions[:, -1] + 1, states, head if plain else None, logits.shape[-1])
+    return Prompts(model, cache, mask, positions[:, -1] + 1, output.logits[:, -1], head if plain else None)
 
 
 def read_tree(prompts: Prompts, tokens: torch.Tensor, depths: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,8 @@ Shapes: n states, V tokens that occur in identifiers, p pairs of a state and a t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -34,6 +35,10 @@ class Scorer:
     """Token ids that occur in identifiers, ascending (V,)."""
     normalization: Normalization
 
+    def of_logits(self) -> Scorer:
+        """Return the same for states that are logits already."""
+        return replace(self, head=None)
+
     def log_probabilities(self, states: torch.Tensor, rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Return the log-probability of some tokens in some states, float32 (p,).
 
@@ -42,6 +47,8 @@ class Scorer:
             rows: which state (p,).
             tokens: which token, as its place in `vocabulary` (p,).
         """
+        if len(rows) == 0:
+            return torch.empty(0, device=states.device)
         if len(states) <= ROWS_AT_A_TIME:
             return self._table(states)[rows, tokens]
         scores = torch.empty(len(rows), device=states.device)
@@ -61,8 +68,13 @@ class Scorer:
     def _identifier_logits(self, states: torch.Tensor) -> torch.Tensor:
         if self.head is None:
             return states[:, self.vocabulary].float()
-        bias = None if self.head.bias is None else self.head.bias[self.vocabulary]
-        return functional.linear(states, self.head.weight[self.vocabulary], bias).float()
+        return functional.linear(states, *self._identifier_head).float()
+
+    @cached_property
+    def _identifier_head(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the rows of the head for identifier tokens, taken out once a search (V, d), (V,)."""
+        assert self.head is not None
+        return self.head.weight[self.vocabulary], None if self.head.bias is None else self.head.bias[self.vocabulary]
 
     def _over_the_vocabulary(self, states: torch.Tensor, head: nn.Linear) -> torch.Tensor:
         """Go through the head a slice of the vocabulary at a time, keeping sums and the identifiers' logits."""

@@ -1,7 +1,8 @@
 """Which tokens one pass over the beams reads, and who sees whom.
 
-A path on an inner node needs its last token read, to know what may follow. A path that has just come to a leaf needs
-its last token and its tail but for the tail's end: the whole rest is scored at once. A path already scored needs none.
+A path needs its last token read, to score what may follow. On a leaf nothing but the tail can follow, so the tail may
+be read with it and the whole rest is scored at once; then the path needs no further pass. That is done where few
+continuations compete, for what is read of a path that is pushed out later is lost.
 
 Shapes: Q queries, B beams, R rows a query (padded), n rows in all, D depth, S tokens cached after the prompt.
 """
@@ -15,6 +16,13 @@ import torch
 from semcore.decoding.beams import Beams
 from semcore.decoding.tensors import TrieTensors, ragged
 
+FEW = 1.5
+"""Continuations for each place in the beam up to which tails are read to their end.
+
+Measured on 100,000 synthetic identifiers, two queries, 20 beams: 315 rows are read without a limit, 279 with 2, 255
+with 1.5 or 1.25, 244 with 1, whose passes are smaller and no faster in all. Below 1 some tails would never be read.
+"""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -23,7 +31,7 @@ class Rows:
     beams: torch.Tensor
     """The beam each row belongs to, as its number q * B + b (n,)."""
     places: torch.Tensor
-    """0 for a path's last token, 1 and on for its tail (n,)."""
+    """How many tokens of the tail stand up to the row's own; 0 on inner nodes (n,)."""
     queries: torch.Tensor
     """(n,)."""
     columns: torch.Tensor
@@ -63,12 +71,13 @@ def rows_to_read(trie: TrieTensors, beams: Beams, num_cached: int) -> Rows | Non
         num_cached: tokens cached after the prompt, S.
     """
     counts = _num_rows(trie, beams)
-    owners, places = ragged(counts.flatten())
+    owners, steps = ragged(counts.flatten())
     if len(owners) == 0:
         return None
     num_queries, num_beams = counts.shape
     first_column = counts.cumsum(dim=1) - counts
-    queries, columns = owners // num_beams, first_column.flatten()[owners] + places
+    queries, columns = owners // num_beams, first_column.flatten()[owners] + steps
+    places = beams.tail_used.flatten()[owners] + steps
     shape = (num_queries, int(counts.sum(dim=1).max()))
 
     def laid_out(values: torch.Tensor, filler: int) -> torch.Tensor:
@@ -89,7 +98,7 @@ def rows_to_read(trie: TrieTensors, beams: Beams, num_cached: int) -> Rows | Non
         first_row=counts.flatten().cumsum(0) - counts.flatten(),
         slots=num_cached + first_column,
         tokens=tokens,
-        depths=laid_out(depth + places, 0),
+        depths=laid_out(depth + steps, 0),
         visible=visible,
     )
 
@@ -105,8 +114,12 @@ def tail_rows(trie: TrieTensors, beams: Beams, rows: Rows) -> TailRows:
 
 def _num_rows(trie: TrieTensors, beams: Beams) -> torch.Tensor:
     """Return how many rows each beam needs (Q, B)."""
-    wanted = torch.where(trie.is_leaf(beams.nodes), trie.tails(beams.nodes)[1] * (beams.tail_used == 0), 1)
-    return wanted * (beams.scores > -torch.inf)
+    live, leaves = beams.scores > -torch.inf, trie.is_leaf(beams.nodes)
+    continuations = (trie.node_fanout[beams.nodes].clamp(min=1) * live).sum(dim=1, keepdim=True)
+    few = continuations <= FEW * live.shape[1]
+    rest = trie.tails(beams.nodes)[1] - beams.tail_used
+    on_leaf = torch.where(few, rest, 1) * (beams.tail_known == beams.tail_used)
+    return torch.where(leaves, on_leaf, 1) * live
 
 
 def _tokens(trie: TrieTensors, beams: Beams, owners: torch.Tensor, places: torch.Tensor) -> torch.Tensor:

@@ -75,6 +75,18 @@ def test_an_image_is_encoded_once_a_query() -> None:
     assert tiles == [6]
 
 
+def test_prompts_are_read_once_and_lone_tails_in_one_pass() -> None:
+    """Ten identifiers of twelve tokens that part at the first: one pass over the prompts, one over all tails."""
+    model, inputs = tiny.qwen2(), tiny.text_prompts([5, 9])
+    index = index_of([[first, *range(20, 30), tiny.END] for first in range(3, 13)])
+    shapes = []
+    hook = model.model.layers[0].register_forward_hook(lambda _m, states, _o: shapes.append(states[0].shape[:2]))
+    result = constrained_beam_search(model, inputs, index, num_beams=10)
+    hook.remove()
+    assert shapes == [(2, 9), (2, 10 * 11)]
+    assert_exact(model, inputs, index, result)
+
+
 corpora = st.lists(
     st.lists(st.integers(tiny.FIRST_WORD, tiny.FIRST_WORD + 4), max_size=5).map(lambda words: [*words, tiny.END]),
     min_size=1,
