@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -16,9 +16,6 @@ from rich.table import Table
 from semcore import __version__
 from semcore.commandline import run_command
 from semcore.errors import UserError
-
-if TYPE_CHECKING:
-    from semcore.retriever import Hit
 
 COMMANDS = {
     "quickstart": "the whole pipeline on drawn scenes, on a CPU: --out RUN",
@@ -171,8 +168,13 @@ def env(settings: EnvironmentSettings) -> None:
         _print_environment(facts, Console(highlight=False))
 
 
-def _hit_table(hits: list[Hit]) -> Table:
-    """Return the hits as a table; what an item is depends on the direction."""
+def _hit_table(hits: list[Any]) -> Table:
+    """Return the hits as a table; what an item is depends on the direction.
+
+    Args:
+        hits: `semcore.retriever.Hit`. The annotation does not say so, since jsonargparse imports what
+            annotations of this module need, and that would be torch.
+    """
     table = Table("", "item", "score", "confidence", "identifier", "what it is")
     for rank, hit in enumerate(hits, start=1):
         what = hit.text if hit.text is not None else str(hit.image_path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,13 @@ def test_every_command_has_help(semcore: Any, command: str) -> None:
 
 def test_version(semcore: Any) -> None:
     assert semcore("--version")[1] == "semcore 0.1.0\n"
+
+
+def test_commands_that_run_no_model_do_without_torch() -> None:
+    code = "import sys; from semcore import cli\ntry: cli.main()\nfinally: assert 'torch' not in sys.modules"
+    for arguments in (["quickstart", "--out", "r", "--test=0"], ["init", "--help"], ["search", "--help"]):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+        assert "AssertionError" not in done.stderr
 
 
 def test_init_copies_and_says_where(semcore: Any, tmp_path: Path) -> None:
