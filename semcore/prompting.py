@@ -38,6 +38,7 @@ VARIABLES: dict[str, dict[str, Any]] = {
     "sentence_of_image": {"image": IMAGE},
     "sentence_alone": {},
     "read_sentence": {"query": "query"},
+    "imagine": {"query": "query"},
     "locate": {"image": IMAGE, "query": "query"},
     "describe_candidate": {"candidates": _CANDIDATE_IMAGES, "label": "label"},
 }

@@ -89,6 +89,15 @@ def read_sentences(room: Classroom, rng: random.Random, num_sentences: int) -> l
     return exchanges
 
 
+def imagine(room: Classroom, rng: random.Random, num_sentences: int) -> list[Exchange]:
+    """Text alone: the description of a scene that a sentence was written of."""
+    exchanges = []
+    for scene in rng.sample(room.pool.scenes, num_sentences):
+        text, _ = write_sentence(scene, rng)
+        exchanges.append(room.exchange("imagine", describe(scene), query=text))
+    return exchanges
+
+
 def locate(room: Classroom, rng: random.Random, num_questions: int) -> list[Exchange]:
     """One image: where is a thing of this colour and shape? Looking for what is named begins here."""
     index = rng.randrange(len(room.pool.scenes))
@@ -191,7 +200,7 @@ class Course:
 LESSONS: dict[str, Callable[[Classroom, random.Random, int], list[Exchange]]] = {
     lesson.__name__: lesson
     for lesson in (
-        describe_image, read_sentences, locate, point, describe_candidate,
+        describe_image, read_sentences, imagine, locate, point, describe_candidate,
         match_description, pick_random_image, pick_image, pick_sentence,
     )
 }  # fmt: skip
@@ -225,6 +234,9 @@ COURSES = (
     )),
     Course(5e-4, 250, (
         Term(300, {"describe_image:0": (0.4, 56), "describe_image:3": (0.5, 24), "read_sentences:3": (0.1, 12)}),
+    )),
+    Course(7e-4, 250, (
+        Term(380, {"imagine:4": (0.55, 16), "read_sentences:3": (0.15, 12), "describe_image:3": (0.3, 24)}),
     )),
 )  # fmt: skip
 
