@@ -30,7 +30,7 @@ from semcore.runfolder import RunFolder
 from semcore.steps import Step, run_step, step_environment
 
 MIN_FREE_BYTES = 2 * 1024**3  # the dataset, two models and the trainings' last checkpoints, with room to spare
-METRICS = ("R@1", "R@5", "R@10", "rSum", "MRR@10")
+METRICS = ("R@1", "R@5", "R@10", "rSum")
 DIRECTIONS = {"t2i": "text → image", "i2t": "image → text"}
 
 
@@ -154,7 +154,7 @@ def _score_table(metrics: dict[str, Any]) -> Table:
 
 def _cost_table(manifest: dict[str, Any]) -> Table:
     """Return what every stage cost, from manifest.json."""
-    table = Table("stage", "seconds", "peak memory", "processes", "engine", "loss", title_justify="left")
+    table = Table("stage", "seconds", "peak memory a process", "processes", "engine", "loss", title_justify="left")
     for row in stage_rows(manifest):
         seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
         memory = "" if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 1e9:.1f} GB"
