@@ -1,5 +1,6 @@
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,8 @@ def logits(checkpoint: Checkpoint) -> torch.Tensor:
 
 def untied(checkpoint: Checkpoint) -> Checkpoint:
     model = build_model(checkpoint.tokenizer, text_layers=1, hidden_size=32)
-    model.config.tie_word_embeddings = model.config.text_config.tie_word_embeddings = False
+    config: Any = model.config
+    config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
     model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone() + 0.01)
     return Checkpoint(model.eval(), copy.deepcopy(checkpoint.tokenizer), build_image_processor(), "untied")
 
