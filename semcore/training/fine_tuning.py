@@ -16,7 +16,13 @@ from semcore.processes import is_main_process, num_processes
 from semcore.prompting import load_prompts
 from semcore.runfolder import RunFolder
 from semcore.training.collator import Collator
-from semcore.training.engine import computes_bf16, quiet_libraries, recompute_activations, training_arguments
+from semcore.training.engine import (
+    choose_attention,
+    computes_bf16,
+    quiet_libraries,
+    recompute_activations,
+    training_arguments,
+)
 from semcore.training.saving import restore_folder, save_model, whole_state
 from semcore.training.schedule import PlannedRows
 from semcore.training.schedule import rows_a_device as share_rows
@@ -87,7 +93,7 @@ def make_trainable(
         new_token_ids: rows of the embeddings that train under LoRA.
     """
     if isinstance(model, PeftModel):
-        model.base_model.set_requires_grad("default", requires_grad=True)
+        model.set_requires_grad("default", requires_grad=True)
         model.enable_input_require_grads()
         return model
     freeze(model, vision=freeze_vision, projector=freeze_projector)
@@ -140,6 +146,7 @@ def fine_tune(
     arguments = training_arguments(
         restore_folder(folder), num_steps=num_steps, rows_a_device=own_rows, batches_a_step=batches, **training
     )
+    choose_attention(checkpoint.model)
     if gradient_checkpointing:
         recompute_activations(model)
     tokenizer = checkpoint.tokenizer

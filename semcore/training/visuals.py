@@ -130,7 +130,7 @@ def encode_once(
     Raises:
         UserError: no image can be read.
     """
-    model = checkpoint.model.get_base_model() if isinstance(checkpoint.model, PeftModel) else checkpoint.model
+    model: Any = checkpoint.model.get_base_model() if isinstance(checkpoint.model, PeftModel) else checkpoint.model
     model.model.vision_tower.to(device)
     model.model.multi_modal_projector.to(device)
     features: dict[str, torch.Tensor] = {}

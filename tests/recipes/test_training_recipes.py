@@ -82,7 +82,7 @@ def test_both_trainings_one_after_the_other(train, run, capsys):
     write_candidates(run)
     train("train_verifier")
     assert capsys.readouterr().out.endswith(f"--run {run}\n")
-    assert stage(run, "train_verifier")["steps"] == 3
+    assert stage(run, "train_verifier")["steps"] == 2
     assert load_checkpoint(run / "verifier_model").model is not None
 
     train("train_verifier")

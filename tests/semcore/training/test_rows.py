@@ -40,9 +40,11 @@ def lesson(tiny_checkpoint):
     return tiny_checkpoint, examples, features, convert("<img>")
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("groups", [[[0, 1], [2, 3], [4, 5]], [[0], [1, 0], [2, 4, 5]], [[3, 2], [5]]])
-def test_a_row_gives_every_example_the_loss_it_has_alone(lesson, groups):
+def test_a_row_gives_every_example_the_loss_it_has_alone(lesson, groups, attention):
     checkpoint, examples, features, start = lesson
+    checkpoint.model.set_attn_implementation(attention)
     rows = [merge([examples[number] for number in group], start) for group in groups]
     collator = Collator(StoredFeatures(features), 0, checkpoint.model.config.image_token_id)
     batch = collator(rows)
