@@ -6,6 +6,7 @@ import copy
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -53,7 +54,10 @@ def finished_training(lively_checkpoint: Checkpoint, tmp_path_factory: pytest.Te
     generator = copy.deepcopy(lively_checkpoint)
     add_cluster_tokens(generator, NUM_CLUSTERS, [["red"], ["blue"], ["star"]])
     save(generator, run / "identifier_model")
-    settings = {"caption": {"model": str(folder / "base")}, "train_identifier": {"held_out": HELD_OUT}}
+    settings: dict[str, dict[str, Any]] = {
+        "caption": {"model": str(folder / "base")},
+        "train_identifier": {"held_out": HELD_OUT},
+    }
     for stage, own in settings.items():
         run.open_stage(stage, own, {}, folder / "data").finish()
     return SearchableRun(folder / "data", run.path, folder / "base")

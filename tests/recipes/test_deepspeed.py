@@ -121,7 +121,7 @@ def test_two_processes_really_share_the_work(whole, tiny_checkpoint_folder, conf
 
     losses = reports[0]["losses"]
     assert len(losses) == STEPS
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.9 * losses[0]
     assert losses == reports[1]["losses"]
 
     entry = json.loads((run / "manifest.json").read_text())["stages"]["train_identifier"]
@@ -163,4 +163,4 @@ def test_adapters_train_under_zero3(launch):
 
 def test_half_precision_trains_under_zero2(launch):
     losses = launch("cpu_zero2", "--training.bf16", "yes").reports[0]["losses"]
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.9 * losses[0]

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -81,7 +82,8 @@ def start_of(folder: Path, *, tied: bool = True) -> Checkpoint:
         return checkpoint
     torch.manual_seed(1)
     model = build_model(checkpoint.tokenizer, text_layers=1, hidden_size=32)
-    model.config.tie_word_embeddings = model.config.text_config.tie_word_embeddings = False
+    config: Any = model.config
+    config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
     model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
     model.save_pretrained(folder)
     return load_checkpoint(folder)
