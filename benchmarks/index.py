@@ -13,6 +13,7 @@ dictionaries, up to a million identifiers (beyond, they need too much memory), a
 from __future__ import annotations
 
 import gc
+import math
 import multiprocessing
 import pickle
 import tempfile
@@ -175,7 +176,9 @@ class Step:
 
     def dictionary(self, trie: DictTrie) -> torch.Tensor:
         """Return the logits with everything else at minus infinity."""
-        processor = PrefixConstrainedLogitsProcessor(trie.callback(0, END_TOKEN), BEAMS_A_QUERY)
+        processor = PrefixConstrainedLogitsProcessor(
+            trie.callback(0, END_TOKEN), math.gcd(len(self.prefixes), BEAMS_A_QUERY)
+        )
         return processor(self.tokens, self.logits)
 
     def check(self, trie: DictTrie) -> None:

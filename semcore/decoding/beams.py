@@ -36,7 +36,7 @@ class Beams:
     tail_used: torch.Tensor
     """How many tokens of the tail the path has taken (Q, B)."""
     tail_known: torch.Tensor
-    """How many tokens of the tail are scored (Q, B)."""
+    """How many tokens of the tail are scored; 0 on inner nodes (Q, B)."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def survivors(trie: TrieTensors, beams: Beams, found: Candidates, depth: int) ->
         _of(beams.slots, best.parents),
         _of(beams.tail_scores, best.parents),
         torch.where(best.from_leaf, beams.tail_used.gather(1, best.parents) + 1, 0),
-        torch.where(best.from_leaf, beams.tail_known.gather(1, best.parents), 0),
+        beams.tail_known.gather(1, best.parents),
     )
 
 

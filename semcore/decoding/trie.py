@@ -72,9 +72,7 @@ def build_trie(flat: FlatSequences) -> BuiltTrie:
     order = sort_sequences(FlatSequences(dense, flat.offsets), len(vocabulary))
     starts, lengths = flat.offsets[:-1][order], flat.lengths[order]
     shared = _shared_prefixes(dense, starts, lengths)
-    same = (shared == lengths) & (shared == np.roll(lengths, 1))
-    same[0] = False
-    first = np.flatnonzero(~same)
+    first = np.flatnonzero(shared < lengths)
     trie = _cut(vocabulary, dense, starts[first], lengths[first], shared[first])
     return BuiltTrie(trie, order, np.append(first, len(order)))
 

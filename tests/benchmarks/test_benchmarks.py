@@ -1,0 +1,49 @@
+"""The benchmarks' own parts: the corpora they draw, the peer they run, the file they write."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.corpora import synthetic_corpus
+from benchmarks.identifier_statistics import tree_figures
+from benchmarks.index import Settings, prefixes_of, step_rows
+from benchmarks.peers import DictTrie
+from benchmarks.report import higher_is_better, lower_is_better, not_run, publish
+from semcore.decoding import IdentifierIndex
+
+
+def test_synthetic_identifiers_look_like_real_ones() -> None:
+    """The figures in the module's docstring, at the size they were measured at."""
+    figures = tree_figures(synthetic_corpus(31_014).sequences())
+    assert figures["tokens an identifier"] == pytest.approx(7.4, abs=0.2)
+    assert figures["fan-out after the first token, median"] == pytest.approx(141, abs=30)
+    assert figures["fan-out after the first token, largest"] == pytest.approx(458, abs=120)
+    assert figures["items that share their identifier"] == pytest.approx(1.4, abs=0.3)
+
+
+def test_the_dictionaries_and_the_index_allow_the_same() -> None:
+    """A constraint step is only timed if both sides allow the same tokens; `step_rows` refuses otherwise."""
+    corpus = synthetic_corpus(2_000)
+    index = IdentifierIndex.from_sequences((corpus.tokens, corpus.offsets), corpus.item_ids)
+    trie = DictTrie(corpus.sequences(), corpus.item_ids)
+    for prefix in prefixes_of(index, corpus, 50, 2):
+        assert sorted(trie.allowed_tokens(prefix)) == index.allowed_tokens(prefix)
+    (row,) = step_rows(index, corpus, trie, 4, Settings(repeats=1))
+    assert row.ratio == pytest.approx(row.peer / row.ours)  # type: ignore[operator]
+
+
+def test_rows_are_saved_as_the_contract_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        lower_is_better("seconds", 2.0, 6.0, "s"),
+        higher_is_better("rate", 6.0, 2.0, "1/s", "note"),
+        not_run("gpu", "no GPU"),
+    ]
+    publish(rows, tmp_path / "rows.json")
+    saved = json.loads((tmp_path / "rows.json").read_text())
+    assert set(saved) == {"rows", "machine", "versions", "date", "command"}
+    assert set(saved["rows"][0]) == {"name", "ours", "peer", "ratio", "unit", "note"}
+    assert [row["ratio"] for row in saved["rows"]] == [3.0, 3.0, None]
+    assert "not run: no GPU" in capsys.readouterr().out
