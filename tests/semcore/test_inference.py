@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from semcore.checkpoint import apply_lora
+from semcore.decoding import IdentifierIndex, constrained_beam_search
 from semcore.errors import UserError
 from semcore.inference import load_for_inference, native_dtype
 
@@ -17,6 +18,23 @@ def test_the_wish_counts(tiny_checkpoint_folder):
     checkpoint = load_for_inference(tiny_checkpoint_folder, dtype="bfloat16", device="cpu")
     assert checkpoint.model.dtype == torch.bfloat16
     assert not checkpoint.model.training
+
+
+@torch.inference_mode()
+def test_logits_are_not_rounded_to_bfloat16(tiny_checkpoint_folder):
+    """Neither by the plain forward nor in a search, whose scores add up the same numbers."""
+    model = load_for_inference(tiny_checkpoint_folder, dtype="bfloat16", device="cpu").model
+    tokens = torch.tensor([[5, 6, 7, 8]])
+    states = model.get_decoder()(tokens).last_hidden_state
+    logits = model(tokens).logits
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, states @ model.get_input_embeddings().weight.float().T)
+    assert not torch.equal(logits, logits.bfloat16().float())
+    index = IdentifierIndex.from_sequences([[9, 2], [10, 2]], ["a", "b"])
+    result = constrained_beam_search(model, {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}, index)
+    best = result.sequences[0][0]
+    whole = model(torch.cat([tokens, torch.tensor([best])], dim=1)).logits[0, 3:5].log_softmax(dim=-1)
+    assert result.scores[0, 0].item() == pytest.approx(whole[range(2), best].sum().item(), abs=2e-2)
 
 
 def test_no_such_device(tiny_checkpoint_folder):
