@@ -67,6 +67,11 @@ def test_the_environment_keeps_deepspeed_and_finds_ninja(monkeypatch: pytest.Mon
     assert "OMP_NUM_THREADS" not in step_environment()
 
 
+def _hear_interrupts() -> None:
+    """A shell starts its background jobs, and so perhaps these tests, deaf to SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_step_ends_with_the_process_that_started_it(tmp_path: Path, how: signal.Signals) -> None:
     note = tmp_path / "id"
@@ -75,7 +80,9 @@ def test_a_step_ends_with_the_process_that_started_it(tmp_path: Path, how: signa
         "from semcore.steps import Step, run_step, step_environment\n"
         f"run_step(Step('', ['python', '-c', {child!r}]), step_environment())"
     )
-    with subprocess.Popen([sys.executable, "-c", parent], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", parent], cwd=ROOT, stderr=subprocess.DEVNULL, preexec_fn=_hear_interrupts
+    ) as process:
         child_id = int(wait_for(note))
         process.send_signal(how)
     for _ in range(100):
