@@ -29,6 +29,7 @@ from benchmarks import static_peer
 from benchmarks.corpora import END_TOKEN, VOCABULARY, Corpus, synthetic_corpus
 from benchmarks.peers import DictTrie
 from benchmarks.report import Row, higher_is_better, lower_is_better, not_run, publish
+from benchmarks.search_steps import search_step_rows
 from benchmarks.timing import interleaved_medians, timed
 from semcore.commandline import run_command
 from semcore.decoding import IdentifierIndex
@@ -69,23 +70,25 @@ def main(settings: Settings) -> None:
     """Measure, print and save."""
     if settings.quick:
         settings.sizes, settings.repeats = [1_000, 5_000], 1
+    on_device = settings.device == "cpu" or torch.cuda.is_available()
     rows: list[Row] = []
-    steps: dict[tuple[int, int], float] = {}
+    indices: dict[int, IdentifierIndex] = {}
     for size in settings.sizes:
         corpus = synthetic_corpus(size)
         trie = DictTrie(corpus.sequences(), corpus.item_ids) if size <= LARGEST_DICT else None
         rows += size_rows(corpus, trie, settings.repeats if size <= 100_000 else 1)
-        if settings.device == "cuda" and not torch.cuda.is_available():
-            rows.append(not_run(f"{size}: constraint step on cuda", "no GPU"))
-            continue
-        index = IdentifierIndex.from_sequences((corpus.tokens, corpus.offsets), corpus.item_ids)
-        for num_rows in settings.rows:
-            measured = step_rows(index.to(settings.device), corpus, trie, num_rows, settings)
-            steps[size, num_rows] = measured[0].ours or 0.0
-            rows += measured
-        del index, trie
+        if on_device:
+            index = IdentifierIndex.from_sequences((corpus.tokens, corpus.offsets), corpus.item_ids)
+            indices[size] = index.to(settings.device)
+            for num_rows in settings.rows:
+                rows += step_rows(indices[size], corpus, trie, num_rows, settings)
+        del corpus, trie
         gc.collect()
-    publish(rows + growth_rows(steps, settings), settings.json)
+    if on_device:
+        rows += search_step_rows(settings.device, indices, settings.repeats)
+    else:
+        rows.append(not_run("constraint and search steps on cuda", "no GPU"))
+    publish(rows, settings.json)
 
 
 def size_rows(corpus: Corpus, trie: DictTrie | None, repeats: int) -> list[Row]:
@@ -197,22 +200,6 @@ def prefixes_of(index: IdentifierIndex, corpus: Corpus, num_rows: int, depth: in
         if len(index.allowed_tokens(prefix)) > 1:
             inner.append(prefix)
     return (inner * num_rows)[:num_rows]
-
-
-def growth_rows(steps: dict[tuple[int, int], float], settings: Settings) -> list[Row]:
-    """Compare the step at the largest corpus with the one at the smallest."""
-    smallest, largest = min(settings.sizes), max(settings.sizes)
-    return [
-        lower_is_better(
-            f"constraint step, {rows} rows: {largest} against {smallest} identifiers",
-            steps[largest, rows],
-            steps[smallest, rows],
-            "s",
-            f"{steps[largest, rows] / steps[smallest, rows]:.2f} times the time",
-        )
-        for rows in settings.rows
-        if (largest, rows) in steps
-    ]
 
 
 if __name__ == "__main__":
