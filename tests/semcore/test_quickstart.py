@@ -206,6 +206,7 @@ def test_the_whole_quickstart_survives_a_kill(tmp_path: Path) -> None:
     """Sixty scenes and a few steps: killed in the middle it goes on, and a third time nothing is left to do."""
     config = yaml.safe_load((ROOT / "recipes" / "configs" / "scenes.yaml").read_text())
     config["identifiers"] = {"num_clusters": 4}
+    config["evaluate"] = {**(config["evaluate"] or {}), "num_beams": 5, "num_ablation_queries": 10}
     for stage in ("train_identifier", "train_verifier"):
         config[stage]["training"]["max_steps"] = 4
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
