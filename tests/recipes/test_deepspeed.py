@@ -130,7 +130,7 @@ def test_two_processes_really_share_the_work(whole, tiny_checkpoint_folder, conf
 
     before, after = load_file(tiny_checkpoint_folder / "model.safetensors"), whole(config).model()
     moved = {name for name, weight in before.items() if not torch.equal(after[name][: len(weight)], weight)}
-    assert "model.language_model.layers.0.mlp.down_proj.weight" in moved
+    assert any("layers.0.mlp.down_proj" in name for name in moved)
     assert all("language_model" in name for name in moved)
 
 
