@@ -63,6 +63,8 @@ class Settings:
         at_least(1, self, "batch_size", "max_new_tokens", "num_beams", "limit")
         if not self.model:
             raise UserError("--model is missing: give a checkpoint folder or a hub id")
+        if Path(self.model).is_dir():  # later stages look for it too, from wherever they are started
+            self.model = str(Path(self.model).absolute())
 
 
 def main(settings: Settings) -> None:

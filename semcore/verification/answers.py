@@ -19,7 +19,8 @@ from torch.nn import functional
 from semcore.checkpoint import Checkpoint
 from semcore.embedding import Prompt, batches_by_length, embed_tokens
 
-TOKENS_A_ROW = 256
+ANSWER_TOKENS_A_ROW = 224
+ANSWERS_TO_PROMPT = 3  # a long prompt is worth longer rows: three quarters of a row are answers
 TOKENS_A_BATCH = 8_192
 ELEMENTS_A_BLOCK = 2**24
 
@@ -66,7 +67,7 @@ def answer_log_probabilities(
     checkpoint: Checkpoint,
     asks: Sequence[Ask],
     *,
-    tokens_a_row: int = TOKENS_A_ROW,
+    answer_tokens_a_row: int | None = None,
     tokens_a_batch: int = TOKENS_A_BATCH,
 ) -> list[list[float]]:
     """Return, for each prompt, the sum of each answer's token log-probabilities.
@@ -74,10 +75,11 @@ def answer_log_probabilities(
     Args:
         checkpoint: the model.
         asks: prompts with their answers.
-        tokens_a_row: answers are added to a row up to this length; longer rows waste attention.
+        answer_tokens_a_row: answers share a row up to so many tokens; more would waste attention, fewer
+            would read the prompt more often. By default what suits the prompt's length.
         tokens_a_batch: bounds the memory of a forward pass.
     """
-    rows = [row for number, ask in enumerate(asks) for row in _pack(number, ask, tokens_a_row)]
+    rows = [row for number, ask in enumerate(asks) for row in _pack(number, ask, answer_tokens_a_row)]
     sums: dict[tuple[int, int], float] = {}
     for _, batch in batches_by_length(rows, [row.length for row in rows], tokens_a_batch):
         scores = _score(checkpoint, batch)
@@ -86,10 +88,12 @@ def answer_log_probabilities(
     return [[sums[number, place] for place in range(len(ask.answers))] for number, ask in enumerate(asks)]
 
 
-def _pack(number: int, ask: Ask, tokens_a_row: int) -> list[_Row]:
+def _pack(number: int, ask: Ask, most: int | None) -> list[_Row]:
+    if most is None:
+        most = max(ANSWER_TOKENS_A_ROW, ANSWERS_TO_PROMPT * len(ask.prompt.tokens))
     rows: list[_Row] = []
     for place, answer in enumerate(ask.answers):
-        if not rows or rows[-1].length + len(answer) - 1 > tokens_a_row:
+        if not rows or len(rows[-1].tokens) + len(answer) - 1 > most:
             rows.append(_Row(ask.prompt))
         rows[-1].add((number, place), answer)
     return rows

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from semcore.embedding import make_prompts
 from semcore.features import encode_pictures
 from semcore.inputs import answer_tokens, batch_inputs, prepare_images, prompt_text, tokenize
 from semcore.prompting import IMAGE, load_prompts
@@ -51,12 +52,12 @@ def test_rows_and_batches_change_nothing(lively_checkpoint):
     features = dict(zip(PICTURES, encode_pictures(lively_checkpoint, list(PICTURES.values())), strict=True))
     [one] = given_image_log_probabilities(lively_checkpoint, prompts, [("red", SENTENCES)], features)
     turn = prompts.render("sentence_of_image", image=IMAGE)
-    from semcore.embedding import make_prompts
-
     [prompt] = make_prompts(lively_checkpoint, [turn], [[features["red"]]])
     text = prompt_text(lively_checkpoint, turn, prepare_images(lively_checkpoint, [PICTURES["red"]]))
     answers = [answer_tokens(lively_checkpoint.tokenizer, text, sentence) for sentence in SENTENCES]
-    [narrow] = answer_log_probabilities(lively_checkpoint, [Ask(prompt, answers)], tokens_a_row=1, tokens_a_batch=1)
+    [narrow] = answer_log_probabilities(
+        lively_checkpoint, [Ask(prompt, answers)], answer_tokens_a_row=1, tokens_a_batch=1
+    )
     assert narrow == pytest.approx(one, abs=1e-3)
 
 
