@@ -126,7 +126,8 @@ def main(settings: Settings) -> None:
             checkpoint, trained, rows, visuals, run / "identifier_model",
             prompts=used, description=STAGE, **training.optimization(),
         )  # fmt: skip
-        write_held_out(run, held_out)
+        if is_main_process():
+            write_held_out(run, held_out)
         stage.finish(**measured)
     return say(f"next: python -m data_prep.candidates --data {dataset.folder} --run {run.path}")
 

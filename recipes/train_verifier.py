@@ -48,7 +48,7 @@ class ModelSettings:
     start: Literal["base", "identifier"] = "base"
     """Start from the checkpoint that the identifier model started from, or from the identifier model."""
     base: str | None = None
-    """Another checkpoint to start from: a folder or a hub id of a native InternVL."""
+    """A checkpoint to start from instead: a folder or a hub id of a native InternVL."""
     freeze_vision: bool = True  # InternVL
     """Leave the vision tower as it is."""
     freeze_projector: bool = True  # ours: InternVL trains it, but frozen every image is encoded only once
@@ -127,9 +127,12 @@ def main(settings: Settings) -> None:
 
 def start_of(run: RunFolder, model: ModelSettings) -> str:
     """Return the folder or hub id to start from."""
-    if model.start == "identifier":
-        return str(run / "identifier_model")
-    return model.base or run.manifest()["stages"]["train_identifier"]["settings"]["model"]["base"]
+    if model.base is not None:
+        return model.base
+    stage = run.manifest().get("stages", {}).get("train_identifier")
+    if stage is None:
+        raise UserError(f"{run.path} has no identifier model yet; say with --model.base what to start from")
+    return str(run / "identifier_model") if model.start == "identifier" else stage["settings"]["model"]["base"]
 
 
 def say(sentence: str) -> None:

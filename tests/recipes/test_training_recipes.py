@@ -147,3 +147,11 @@ def test_the_scenes_configuration_is_read(train, run, capsys):
     settings = stage(run, "train_identifier")["settings"]
     assert settings["training"]["learning_rate"] > 1e-4
     assert settings["training"]["max_steps"] == 3
+
+
+def test_a_verifier_that_nobody_told_where_to_start(train, run, tiny_checkpoint_folder, capsys):
+    write_candidates(run)
+    with pytest.raises(UserError, match="has no identifier model yet; say with --model.base what to start from"):
+        train("train_verifier")
+    train("train_verifier", "--model.base", tiny_checkpoint_folder, "--check")
+    assert f"the model, from {tiny_checkpoint_folder}" in capsys.readouterr().out
