@@ -175,12 +175,18 @@ def _hit_table(hits: list[Any]) -> Table:
         hits: `semcore.retriever.Hit`. The annotation does not say so, since jsonargparse imports what
             annotations of this module need, and that would be torch.
     """
-    table = Table("", "item", "score", "confidence", "identifier", "what it is")
+    table = Table("", "item", "score", "confidence", box=None)
+    table.add_column("identifier", overflow="fold")
+    table.add_column("what it is", overflow="fold")
     for rank, hit in enumerate(hits, start=1):
-        what = hit.text if hit.text is not None else str(hit.image_path)
+        what = hit.text if hit.text is not None else _shortened(hit.image_path)
         confidence = "" if hit.confidence is None else f"{hit.confidence:.2f}"
         table.add_row(str(rank), hit.item_id, f"{hit.score:.3f}", confidence, hit.identifier, what)
     return table
+
+
+def _shortened(path: Path) -> str:
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _print_environment(facts: dict[str, Any], console: Console) -> None:
