@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from semcore import __version__
@@ -181,7 +182,7 @@ def _hit_table(hits: list[Any]) -> Table:
     for rank, hit in enumerate(hits, start=1):
         what = hit.text if hit.text is not None else _shortened(hit.image_path)
         confidence = "" if hit.confidence is None else f"{hit.confidence:.2f}"
-        table.add_row(str(rank), hit.item_id, f"{hit.score:.3f}", confidence, hit.identifier, what)
+        table.add_row(str(rank), hit.item_id, f"{hit.score:.3f}", confidence, escape(hit.identifier), escape(what))
     return table
 
 

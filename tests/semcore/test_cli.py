@@ -142,6 +142,16 @@ def test_search_prints_ranked_hits(semcore: Any, retriever: type[FakeRetriever])
     assert (retriever.asked["top_k"], retriever.asked["split"]) == (3, "test")
 
 
+def test_a_sentence_with_brackets_is_shown_as_it_is(
+    semcore: Any, retriever: type[FakeRetriever], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hit = Hit("s-1", 1.0, "<|cluster_1|>[red]", None, "a [bold] dog", None)
+    monkeypatch.setattr(retriever, "search", lambda self, **query: [hit])
+    _, out, _ = semcore("search", "--run", "r", "--image", "query.png")
+    assert "<|cluster_1|>[red]" in out
+    assert "a [bold] dog" in out
+
+
 def test_search_prints_json_a_line(semcore: Any, retriever: type[FakeRetriever]) -> None:
     _, out, _ = semcore("search", "--run", "r", "--image", "query.png", "--json")
     (row,) = map(json.loads, out.splitlines())
