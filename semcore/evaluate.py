@@ -120,6 +120,7 @@ def main(settings: EvaluateSettings) -> None:
         stage = run.open_stage("evaluate", resolved(settings), inputs, dataset.folder)
         if stage.finished:
             _write_missing_report(run, dataset)
+            remove_work_folder(run.path, "evaluate")  # several processes leave it behind
             return _say(f"already measured, see {run / 'report.md'}")
         run.set_config("evaluate", resolved(settings))
         run.set_prompts({name: digest for name, digest in inputs.items() if name.endswith(".jinja")})
