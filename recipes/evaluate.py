@@ -7,14 +7,14 @@ Run as (one process):
 or with the queries shared between processes, on CPUs or GPUs:
 
     accelerate launch --num_processes 2 recipes/evaluate.py --config recipes/configs/scenes.yaml --run RUN
-    accelerate launch recipes/evaluate.py --run RUN --verifier both --num-beams 50
+    accelerate launch recipes/evaluate.py --run RUN --verifier all --num-beams 50
 
 `semcore evaluate` runs the same code. Needs RUN/identifiers and RUN/identifier_model, and
 RUN/verifier_model for the listwise verifier. Writes into RUN
 
     t2i/  i2t/                 run.generated.trec, run.verified.trec, qrels.trec, per_query.jsonl
-    metrics.json               scores, both verifiers where both were asked for, ablations, the ceiling
-    verification.json          how each verifier is weighed against the generator, fitted on val
+    metrics.json               scores of all verifiers asked for, order bias, ablations, the ceiling
+    verification.json          how each verifier is asked and weighed against the generator, fitted on val
     report.md  report.html     the same to read, with examples
 
 A killed evaluation goes on where it stopped; `--check` looks whether everything is there.

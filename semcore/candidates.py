@@ -62,6 +62,7 @@ def mine(direction: str, part: Part, hits: Mapping[str, Sequence[GeneratedHit]],
     """Return each query's candidates, as the generator ranked them.
 
     Where no right item is among them, one replaces the last; where the generator finds fewer, there are fewer.
+    A query whose right item is all there is teaches no choice and is left out.
 
     Args:
         direction: "t2i" or "i2t".
@@ -78,6 +79,8 @@ def mine(direction: str, part: Part, hits: Mapping[str, Sequence[GeneratedHit]],
         answer = ranked[rank - 1] if rank is not None else min(right)
         if answer not in candidates:
             candidates[num_candidates - 1 :] = [answer]
+        if len(candidates) < 2:
+            continue
         row = CandidateRow(direction=direction, query_id=query_id, query=content, candidates=candidates, right=answer)
         mined.append(Mined(row, rank))
     return mined

@@ -1,15 +1,15 @@
 """Measure a run in both directions and write its report.
 
     semcore evaluate --run RUN
-    semcore evaluate --run RUN --verifier both --num-beams 50
+    semcore evaluate --run RUN --verifier all --num-beams 50
     accelerate launch recipes/evaluate.py --config recipes/configs/scenes.yaml --data DATA --run RUN
 
 Searches the items of one split with its own queries: beams, then verification of the best ten.
 Writes into RUN
 
     t2i/  i2t/                 run.generated.trec, run.verified.trec, qrels.trec, per_query.jsonl
-    metrics.json               scores, both verifiers where both were asked for, ablations, the ceiling
-    verification.json          how each verifier is weighed against the generator, fitted on val
+    metrics.json               scores of all verifiers asked for, order bias, ablations, the ceiling
+    verification.json          how each verifier is asked and weighed against the generator, fitted on val
     report.md  report.html     the same to read, with examples
 
 A killed evaluation goes on where it stopped.
@@ -32,7 +32,7 @@ from semcore.generator import Engine
 from semcore.inference import Dtype
 from semcore.items import DIRECTIONS
 from semcore.measuring import Key, Part, Workplace, read_parts
-from semcore.models import captioner_of, generator_of, verifier_of
+from semcore.models import generator_of, model_of, untrained_verifier_of
 from semcore.outcome import measure, write_outcome
 from semcore.processes import is_main_process
 from semcore.prompting import load_prompts
@@ -45,6 +45,7 @@ from semcore.verification import LETTERS
 PROMPTS = {
     "generator": ("identify_t2i.jinja", "identify_i2t.jinja"),
     "listwise": ("verify_t2i.jinja", "verify_i2t.jinja"),
+    "pointwise": ("verify_pointwise_t2i.jinja", "verify_pointwise_i2t.jinja"),
     "likelihood": ("sentence_of_image.jinja", "sentence_alone.jinja"),
 }
 
@@ -67,12 +68,19 @@ class EvaluateSettings:
     """Width of the beam, and the most items a query finds."""
     num_candidates: int = 10  # ours: as many as there are single-token letters; the paper does not say
     """How many of the best are verified."""
-    verifier: Literal["listwise", "likelihood", "both", "none"] = "listwise"  # paper, section 3.3
-    """Who verifies; "both" measures both, and the better one on val counts."""
+    verifier: Literal["listwise", "pointwise", "likelihood", "both", "all", "none"] = "listwise"  # paper, section 3.3
+    """Who verifies; "both" measures listwise and likelihood, "all" the three, and the best one on val counts."""
     shifts: int = 1  # ours: training shuffles the candidates already
-    """Ask the listwise verifier so many times, its candidates shifted cyclically, and average."""
+    """Ask the listwise verifier so many times, its candidates shifted cyclically, and average; 1 is fast, as many as
+    there are candidates is exact: then it does not matter which of them is the first."""
+    pointwise_model: str | None = None
+    """The model of the pointwise verifier; by default the one that wrote the captions."""
     likelihood_model: str | None = None
     """The model of the likelihood verifier; by default the one that wrote the captions."""
+    num_order_queries: int = 20  # ours: 20 forward passes each, seconds in all
+    """Queries a direction, drawn at random, to ask the listwise verifier in other orders; 0 asks none."""
+    order_bias_untrained: bool = False
+    """Measure what the order does to the model that the listwise verifier was trained from too."""
     ablations: bool = True
     """Measure what remains without verification and without the trie too."""
     num_ablation_queries: int = 200  # ours: a free search is slow, and the effect is large
@@ -93,8 +101,17 @@ class EvaluateSettings:
     def __post_init__(self) -> None:
         at_least(1, self, "num_beams", "num_candidates", "shifts", "num_ablation_queries", "num_val_queries")
         at_least(1, self, "limit", "batch_size")
+        at_least(0, self, "num_order_queries")
         if self.num_candidates > len(LETTERS):
-            raise UserError(f"--num-candidates must be {len(LETTERS)} or less, found {self.num_candidates}")
+            raise UserError(
+                f"--num-candidates must be {len(LETTERS)} or less, one a letter from A to {LETTERS[-1]}, "
+                f"found {self.num_candidates}"
+            )
+        if self.num_candidates < 2 and self.verifier != "none":
+            raise UserError(
+                f"--num-candidates must be 2 or more for a verifier to choose between, found {self.num_candidates}; "
+                "use --verifier none to rank without one"
+            )
         if self.shifts > self.num_candidates:
             raise UserError(f"--shifts must be --num-candidates or less, found {self.shifts}")
 
@@ -103,7 +120,16 @@ class EvaluateSettings:
         """Return the verifiers to measure."""
         if self.verifier == "none":
             return ()
+        if self.verifier == "all":
+            return ("listwise", "pointwise", "likelihood")
         return ("listwise", "likelihood") if self.verifier == "both" else (self.verifier,)
+
+    @property
+    def other_models(self) -> dict[str, str]:
+        """Return verifier -> its model, where it is not the run's own; folders from the root on."""
+        named = {"pointwise": self.pointwise_model, "likelihood": self.likelihood_model}
+        used = {name: model for name, model in named.items() if model and name in self.verifiers}
+        return {name: str(Path(model).resolve()) if Path(model).is_dir() else model for name, model in used.items()}
 
 
 def main(settings: EvaluateSettings) -> None:
@@ -136,16 +162,22 @@ def main(settings: EvaluateSettings) -> None:
 
 
 def find_models(settings: EvaluateSettings, run: RunFolder) -> dict[str, str]:
-    """Return the checkpoints that are needed: "generator", "listwise", "likelihood".
+    """Return the checkpoints that are needed: "generator", and by their names verifiers and "untrained".
 
     Raises:
         UserError: one of them does not exist.
     """
     models = {"generator": generator_of(run)}
-    if "listwise" in settings.verifiers:
-        models["listwise"] = verifier_of(run)
-    if "likelihood" in settings.verifiers:
-        models["likelihood"] = settings.likelihood_model or captioner_of(run)
+    for name in settings.verifiers:
+        models[name] = settings.other_models.get(name) or model_of(run, name)
+    if "listwise" in models and settings.order_bias_untrained and settings.num_order_queries:
+        untrained = untrained_verifier_of(run)
+        if untrained is None:
+            raise UserError(
+                f"{run.path} does not say what its listwise verifier was trained from; "
+                "leave out --order-bias-untrained, or train it with recipes/train_verifier.py"
+            )
+        models["untrained"] = untrained
     return models
 
 

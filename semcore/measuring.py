@@ -7,7 +7,7 @@ share a batch, so that little is padding.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -23,10 +23,11 @@ from semcore.prompting import Prompts, load_prompts
 from semcore.runfolder import RunFolder
 from semcore.shortlists import (
     Shortlist,
+    VerifierName,
     combine_likelihoods,
-    listwise_scores,
     make_shortlist,
     pairs_to_score,
+    verifier_scores,
 )
 from semcore.verification import given_image_log_probabilities, sentence_log_probabilities
 
@@ -157,19 +158,30 @@ def make_shortlists(part: Part, hits: Mapping[str, Sequence[GeneratedHit]], num_
     return [make_shortlist(content, hits[content], part.items, num_candidates) for content in part.contents]
 
 
-def verify_listwise(
-    asked: Asked, key: Key, shortlists: Sequence[Shortlist], place: Workplace, num_shifts: int
+def verify_by_letter(
+    verifier: VerifierName,
+    asked: Asked,
+    key: Key,
+    shortlists: Sequence[Shortlist],
+    place: Workplace,
+    num_shifts: int,
 ) -> list[list[float]]:
-    """Return the listwise verifier's score of every candidate."""
+    """Return the score of every candidate by the listwise or the pointwise verifier."""
 
     def work(chunk: list[Shortlist]) -> list[Any]:
-        images = [
-            image for own in chunk for image in (map(_item_id, own.items) if key.direction == "t2i" else [own.query])
-        ]
-        features = asked.features.of(images)
-        return listwise_scores(asked.checkpoint, asked.prompts, key.direction, chunk, features, num_shifts)
+        features = asked.features.of(images_of(key.direction, chunk))
+        return verifier_scores(
+            verifier, asked.checkpoint, asked.prompts, key.direction, chunk, features, num_shifts=num_shifts
+        )
 
-    return place.run(f"listwise {key.direction} {key.split}", shortlists, QUERIES_A_CHUNK, work, "query")
+    return place.run(f"{verifier} {key.direction} {key.split}", shortlists, QUERIES_A_CHUNK, work, "query")
+
+
+def images_of(direction: str, shortlists: Iterable[Shortlist]) -> list[str]:
+    """Return the ids of the images that a verifier is shown: the candidates (t2i) or the queries (i2t)."""
+    if direction == "i2t":
+        return [own.query for own in shortlists]
+    return [item.item_id for own in shortlists for item in own.items]
 
 
 def verify_by_likelihood(
@@ -199,7 +211,3 @@ def verify_by_likelihood(
     }
     marginal = dict(zip(sentences, alone, strict=True))
     return {key: combine_likelihoods(key.direction, own, conditional, marginal) for key, own in shortlists.items()}
-
-
-def _item_id(item: Item) -> str:
-    return item.item_id

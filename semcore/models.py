@@ -24,8 +24,12 @@ def verifier_of(run: RunFolder) -> str:
     return _trained(run, "verifier_model", "train_verifier.py", ", or use --verifier likelihood")
 
 
-def captioner_of(run: RunFolder) -> str:
-    """Return the checkpoint that wrote the run's captions: the likelihood verifier asks it.
+def captioner_of(run: RunFolder, verifier: str = "likelihood") -> str:
+    """Return the checkpoint that wrote the run's captions: verifiers that need no training ask it.
+
+    Args:
+        run: the run folder.
+        verifier: who asks, "likelihood" or "pointwise".
 
     Raises:
         UserError: the run's captions came from elsewhere.
@@ -33,10 +37,29 @@ def captioner_of(run: RunFolder) -> str:
     stage = run.manifest().get("stages", {}).get("caption")
     if stage is None:
         raise UserError(
-            f"{run.path} does not say which model wrote its captions, and verification by likelihood asks that one; "
-            "name a model with --likelihood-model, or use --verifier listwise"
+            f"{run.path} does not say which model wrote its captions, and the {verifier} verifier asks that one; "
+            f"name a model with --{verifier}-model, or use --verifier listwise"
         )
     return stage["settings"]["model"]
+
+
+def model_of(run: RunFolder, verifier: str) -> str:
+    """Return the run's checkpoint for a verifier: the one trained to choose, or for others the captioner.
+
+    Raises:
+        UserError: it is not trained yet, or not known.
+    """
+    return verifier_of(run) if verifier == "listwise" else captioner_of(run, verifier)
+
+
+def untrained_verifier_of(run: RunFolder) -> str | None:
+    """Return what the listwise verifier was trained from, None where the run does not say."""
+    stages = run.manifest().get("stages", {})
+    model = stages.get("train_verifier", {}).get("settings", {}).get("model", {})
+    if model.get("start") == "identifier" and not model.get("base"):
+        return str(run / "identifier_model")
+    generator = stages.get("train_identifier", {}).get("settings", {}).get("model", {})
+    return (model.get("base") or generator.get("base")) if model else None
 
 
 def has_verifier(run: RunFolder) -> bool:

@@ -23,13 +23,14 @@ from semcore.measuring import (
     draw_queries,
     generate_hits,
     make_shortlists,
+    verify_by_letter,
     verify_by_likelihood,
-    verify_listwise,
 )
+from semcore.reordering import draw_puzzles, measure_order_bias
 from semcore.runfolder import RunFolder
 from semcore.shortlists import Shortlist, VerifierName, rank
 from semcore.verification import Fusion, fit_fusion
-from semcore.verification.fusion import WEIGHTS, write_fusions
+from semcore.verification.fusion import WEIGHTS, Weighing, write_weighing
 
 if TYPE_CHECKING:
     from semcore.evaluate import EvaluateSettings
@@ -47,11 +48,11 @@ class Outcome:
         seconds: of each step.
         hits: direction -> what was asked -> the generator's ranking.
         rankings: verifier -> direction -> what was asked -> its ranking.
-        fusions: verifier -> direction -> how it is weighed.
         parts: direction -> items and queries of the measured split.
         on_val: verifier -> direction -> scores on val.
         ablations: name -> direction -> scores.
-        verifier: the one that counts, "none" without any.
+        order_bias: direction -> what the order of the candidates does to the listwise verifier, model by model.
+        weighing: how the verifiers are weighed, for later searches.
     """
 
     num_beams: int
@@ -59,10 +60,15 @@ class Outcome:
     parts: dict[str, Part]
     hits: dict[str, dict[str, list[GeneratedHit]]]
     rankings: dict[VerifierName, dict[str, dict[str, Ranking]]] = field(default_factory=dict)
-    fusions: dict[str, dict[str, Fusion]] = field(default_factory=dict)
     on_val: dict[VerifierName, dict[str, Scores]] = field(default_factory=dict)
     ablations: dict[str, dict[str, Scores]] = field(default_factory=dict)
-    verifier: str = "none"
+    order_bias: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    weighing: Weighing = field(default_factory=lambda: Weighing("none", {}))
+
+    @property
+    def verifier(self) -> str:
+        """Return the verifier that counts, "none" without any."""
+        return self.weighing.verifier
 
 
 def measure(
@@ -77,7 +83,7 @@ def measure(
     Args:
         settings: as the command was given.
         dataset: holds the images.
-        models: "generator", and the verifiers asked for.
+        models: "generator", the verifiers asked for, and "untrained" to compare the listwise one with.
         parts: what is searched and asked.
         place: where results are kept from a kill.
     """
@@ -92,16 +98,20 @@ def measure(
         ablations=ablations,
     )
     fitted = [key for key in parts if key.split == "val"]
+    all_fusions: dict[str, dict[str, Fusion]] = {}
     for name in settings.verifiers:
-        scores = _verify(name, settings, dataset, models[name], shortlists, place)
+        scores = _verify(name, settings, dataset, models[name], shortlists, outcome, place)
         fusions = {key.direction: fit(parts[key], shortlists[key], scores[key]) for key in fitted}
         rankings = {key: rank_all(shortlists[key], scores[key], fusions.get(key.direction, Fusion())) for key in parts}
-        outcome.fusions[name] = fusions
+        all_fusions[name] = fusions
         outcome.rankings[name] = {key.direction: rankings[key] for key in measured}
         outcome.on_val[name] = {key.direction: score(parts[key], rankings[key]) for key in fitted}
     without = {key: [[0.0] * len(own.items) for own in shortlists[key]] for key in fitted}
-    outcome.fusions["none"] = {key.direction: fit(parts[key], shortlists[key], without[key]) for key in fitted}
-    outcome.verifier = better_on_val(settings.verifiers, outcome.on_val)
+    all_fusions["none"] = {key.direction: fit(parts[key], shortlists[key], without[key]) for key in fitted}
+    better = better_on_val(settings.verifiers, outcome.on_val)
+    outcome.weighing = Weighing(better, all_fusions, settings.shifts, settings.other_models)
+    if "untrained" in models:
+        _measure_untrained(settings, dataset, models["untrained"], outcome, place)
     return outcome
 
 
@@ -140,7 +150,7 @@ def write_outcome(run: RunFolder, outcome: Outcome, protocol: str, ceiling: Mapp
     chosen = outcome.rankings.get(outcome.verifier, {})  # type: ignore[call-overload]
     for direction, part in outcome.parts.items():
         _write_direction(run, direction, part, outcome.hits[direction], chosen.get(direction, {}))
-    write_fusions(run / WEIGHTS, outcome.verifier, outcome.fusions)
+    write_weighing(run / WEIGHTS, outcome.weighing)
     write_json(run / "metrics.json", metrics_of(outcome, protocol, ceiling))
 
 
@@ -164,6 +174,7 @@ def metrics_of(outcome: Outcome, protocol: str, ceiling: Mapping[str, Any]) -> d
         "verifier": outcome.verifier,
         "verifiers": verifiers,
         "validation": outcome.on_val,
+        "order_bias": outcome.order_bias,
         "ablations": outcome.ablations,
         "num_skipped": {direction: part.queries.num_skipped for direction, part in outcome.parts.items()},
         "seconds": {**outcome.seconds, "all": round(sum(outcome.seconds.values()), 3)},
@@ -218,12 +229,35 @@ def _verify(
     dataset: Dataset,
     model: str,
     shortlists: Mapping[Key, Sequence[Shortlist]],
+    outcome: Outcome,
     place: Workplace,
 ) -> dict[Key, list[list[float]]]:
+    """Return a verifier's scores; where an order can sway it, measure that too."""
     asked = ask(load_for_inference(model, dtype=settings.dtype, device=settings.device), dataset)
+    if name == "listwise":
+        _add_order_bias("trained", settings, asked, outcome, place)
     if name == "likelihood":
         return verify_by_likelihood(asked, shortlists, place)
-    return {key: verify_listwise(asked, key, own, place, settings.shifts) for key, own in shortlists.items()}
+    shifts = settings.shifts
+    return {key: verify_by_letter(name, asked, key, own, place, shifts) for key, own in shortlists.items()}
+
+
+def _measure_untrained(
+    settings: EvaluateSettings, dataset: Dataset, model: str, outcome: Outcome, place: Workplace
+) -> None:
+    asked = ask(load_for_inference(model, dtype=settings.dtype, device=settings.device), dataset)
+    _add_order_bias("untrained", settings, asked, outcome, place)
+
+
+def _add_order_bias(name: str, settings: EvaluateSettings, asked: Asked, outcome: Outcome, place: Workplace) -> None:
+    """Measure one question, the shifts that were asked for, and all of them, on a few queries a direction."""
+    for direction, part in outcome.parts.items():
+        count = settings.num_candidates
+        puzzles = draw_puzzles(part, outcome.hits[direction], count, settings.num_order_queries)
+        if puzzles:
+            key = Key(settings.split, direction)
+            measured = measure_order_bias(name, asked, key, puzzles, place, (1, settings.shifts, count))
+            outcome.order_bias.setdefault(direction, []).append(measured)
 
 
 def _write_direction(

@@ -26,15 +26,21 @@ class ImageSlot(str):
 
 IMAGE = ImageSlot("<image>")
 
-# The variables every template has to use. A list stands for the candidates of a verification.
-_CANDIDATE_IMAGES = [{"label": "label", "image": IMAGE, "keywords": "keywords"}]
-_CANDIDATE_SENTENCES = [{"label": "label", "sentence": "sentence", "keywords": "keywords"}]
+# The variables every template has to use. A list stands for the candidates of a verification; there are
+# two, so that a template which shows only the first of them is noticed.
+_CANDIDATE_IMAGES = [{"label": "label", "image": IMAGE, "keywords": "keywords"}] * 2
+_CANDIDATE_SENTENCES = [{"label": "label", "sentence": "sentence", "keywords": "keywords"}] * 2
+_ONE_IMAGE = {"image": IMAGE, "keywords": "keywords"}
+_ONE_SENTENCE = {"sentence": "sentence", "keywords": "keywords"}
+_ANSWERS = {"match": "A", "mismatch": "B"}
 VARIABLES: dict[str, dict[str, Any]] = {
     "caption": {"image": IMAGE},
     "identify_t2i": {"query": "query"},
     "identify_i2t": {"image": IMAGE},
     "verify_t2i": {"candidates": _CANDIDATE_IMAGES, "query": "query"},
     "verify_i2t": {"candidates": _CANDIDATE_SENTENCES, "image": IMAGE},
+    "verify_pointwise_t2i": {"candidate": _ONE_IMAGE, "query": "query", **_ANSWERS},
+    "verify_pointwise_i2t": {"candidate": _ONE_SENTENCE, "image": IMAGE, **_ANSWERS},
     "sentence_of_image": {"image": IMAGE},
     "sentence_alone": {},
     "read_sentence": {"query": "query"},
@@ -123,7 +129,7 @@ def _clean(value: Any, harmless: Callable[[str], str]) -> Any:
 
 def _check_variables(path: Path, name: str, template: jinja2.Template) -> None:
     """Render the template with a mark for every variable and look for the marks."""
-    marks: dict[str, str] = {}
+    marks: dict[str, list[str]] = {}
     probe = _mark(VARIABLES[name], "", marks)
     known = ", ".join(marks) or "none"
     try:
@@ -132,15 +138,22 @@ def _check_variables(path: Path, name: str, template: jinja2.Template) -> None:
         raise UserError(f"{path}: {error.message}; its variables are: {known}") from None
     except (jinja2.TemplateError, TypeError, ValueError) as error:
         raise UserError(f"{path}: the template cannot be filled in ({error})") from None
-    for variable, mark in marks.items():
-        if mark not in text:
+    for variable, own in marks.items():
+        if len(own) > 1 and any(mark not in text for mark in own):
+            raise UserError(
+                f"{path}: the prompt does not show {{{{ {variable} }}}} of every candidate; write it between "
+                f"{{% for candidate in candidates %}} and {{% endfor %}}; its variables are: {known}"
+            )
+        if own[0] not in text:
             raise UserError(f"{path}: the prompt never uses {{{{ {variable} }}}}; its variables are: {known}")
 
 
-def _mark(value: Any, name: str, marks: dict[str, str]) -> Any:
+def _mark(value: Any, name: str, marks: dict[str, list[str]]) -> Any:
+    """Return the value with a mark in every variable's place, and note the marks of each variable."""
     if isinstance(value, dict):
         return {key: _mark(item, f"{name}.{key}" if name else key, marks) for key, item in value.items()}
     if isinstance(value, list):
         return [_mark(item, name.removesuffix("s"), marks) for item in value]
-    marks[name] = f"@{len(marks)}@"
-    return marks[name]
+    mark = f"@{sum(map(len, marks.values()))}@"
+    marks.setdefault(name, []).append(mark)
+    return mark

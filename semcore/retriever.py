@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal, get_args, overload
 
 import torch
 from PIL import Image
@@ -25,12 +25,12 @@ from semcore.features import encode_pictures
 from semcore.generator import Corpus, Engine, build_corpus, generate
 from semcore.inference import Dtype, load_for_inference
 from semcore.items import Item, read_items
-from semcore.measuring import Asked, ask
-from semcore.models import captioner_of, generator_of, has_verifier, verifier_of
+from semcore.measuring import Asked, ask, images_of
+from semcore.models import generator_of, has_verifier, model_of
 from semcore.runfolder import RunFolder
-from semcore.shortlists import Shortlist, VerifierName, likelihood_scores, listwise_scores, make_shortlist, rank
+from semcore.shortlists import Shortlist, VerifierName, make_shortlist, rank, verifier_scores
 from semcore.verification import LETTERS, Fusion
-from semcore.verification.fusion import WEIGHTS, read_fusions
+from semcore.verification.fusion import WEIGHTS, Weighing, read_weighing
 
 Picture = str | Path | Image.Image
 
@@ -68,7 +68,7 @@ class Retriever:
         dataset: what the run is about.
         generator: the identifier model.
         verifier: who verifies, "none" for nobody.
-        fusions: direction -> how the verifier is weighed; empty where nothing was fitted.
+        weighing: how the evaluation weighed verifiers, and how it asked them; empty where there was none.
         split: whose items are searched, None for all.
         num_beams: width of the beam.
         num_candidates: how many of the best are verified.
@@ -81,7 +81,7 @@ class Retriever:
     dataset: Dataset
     generator: Asked
     verifier: VerifierName | Literal["none"]
-    fusions: dict[str, Fusion]
+    weighing: Weighing
     split: str | None = None
     num_beams: int = 20
     num_candidates: int = len(LETTERS)
@@ -112,24 +112,26 @@ class Retriever:
             data: where the dataset is now; by default where the run's manifest says it was.
             split: search the items of "train", "val" or "test", or of "all".
             verifier: "auto" is the one the evaluation found better, else a trained listwise one, else
-                the captioner's likelihood.
+                the captioner's likelihood; it is asked and weighed as in the evaluation.
             num_beams: width of the beam.
-            num_candidates: how many of the best are verified, at most ten.
+            num_candidates: how many of the best are verified, two to ten.
             dtype: "float32", "bfloat16", or "auto" for bfloat16 where the device multiplies it natively.
             device: where the models run; the fastest there is by default.
             engine: "semcore", or "transformers" for Hugging Face `generate`.
 
         Raises:
-            UserError: the run is not trained, or its dataset is gone.
+            UserError: the run is not trained, its dataset is gone, or a number is out of range.
         """
         if split not in (*SPLITS, "all"):
             raise UserError(f"there is no split {split!r}; choose one of {', '.join(SPLITS)} or all")
         folder = RunFolder(run)
         dataset = load_dataset(data or folder.data_folder())
-        chosen, fusions = _choose_verifier(folder, verifier)
+        if not (1 if verifier == "none" else 2) <= num_candidates <= len(LETTERS):
+            raise UserError(f"num_candidates must be from 2 to {len(LETTERS)}, found {num_candidates}")
+        chosen, weighing = _choose_verifier(folder, verifier)
         generator = ask(load_for_inference(generator_of(folder), dtype=dtype, device=device), dataset)
         only = None if split == "all" else split
-        return cls(folder, dataset, generator, chosen, fusions, only, num_beams, num_candidates, dtype, device, engine)
+        return cls(folder, dataset, generator, chosen, weighing, only, num_beams, num_candidates, dtype, device, engine)
 
     @overload
     def search(self, *, text: str, image: None = None, top_k: int = 10) -> list[Hit]: ...
@@ -203,15 +205,22 @@ class Retriever:
         if self.verifier == "none":
             return [[0.0] * len(shortlist.items) for shortlist in shortlists]
         if self._judge is None:
-            path = verifier_of(self.run) if self.verifier == "listwise" else captioner_of(self.run)
+            path = self.weighing.models.get(self.verifier) or model_of(self.run, self.verifier)
             self._judge = ask(load_for_inference(path, dtype=self.dtype, device=self.device), self.dataset)
         judge = self._judge
         if direction == "t2i":
-            features = judge.features.of(item.item_id for own in shortlists for item in own.items)
+            features = judge.features.of(images_of(direction, shortlists))
         else:
             features = _features(judge.checkpoint, [own.query for own in shortlists], pictures)
-        score = listwise_scores if self.verifier == "listwise" else likelihood_scores
-        return score(judge.checkpoint, judge.prompts, direction, shortlists, features)
+        return verifier_scores(
+            self.verifier,
+            judge.checkpoint,
+            judge.prompts,
+            direction,
+            shortlists,
+            features,
+            num_shifts=self.weighing.num_shifts,
+        )
 
     def _hits(
         self,
@@ -222,7 +231,7 @@ class Retriever:
         corpus: Corpus,
     ) -> list[Hit]:
         """Return the verified items, and behind them the others as the generator ranked them."""
-        fusion = self.fusions.get(direction)
+        fusion = self.weighing.fusions.get(self.verifier, {}).get(direction)
         ranked = rank(shortlist, scores, fusion or Fusion())
         hits = [_hit(item, score, confidence if fusion else None) for item, score, confidence in ranked]
         step = hits[-1].score - shortlist.generator[-1]
@@ -232,17 +241,17 @@ class Retriever:
 
 def _choose_verifier(
     run: RunFolder, wish: VerifierName | Literal["auto", "none"]
-) -> tuple[VerifierName | Literal["none"], dict[str, Fusion]]:
-    """Return who verifies, and direction -> how it is weighed, where an evaluation has fitted that."""
+) -> tuple[VerifierName | Literal["none"], Weighing]:
+    """Return who verifies, and what an evaluation has fitted."""
     path = run / WEIGHTS
-    better, fusions = read_fusions(path) if path.exists() else ("", {})
+    weighing = read_weighing(path) if path.exists() else Weighing("", {})
     if wish == "auto":
-        if better in ("listwise", "likelihood", "none"):
-            wish = better  # type: ignore[assignment]
+        if weighing.verifier in (*get_args(VerifierName), "none"):
+            wish = weighing.verifier  # type: ignore[assignment]
         else:
             wish = "listwise" if has_verifier(run) else "likelihood"
     chosen: VerifierName | Literal["none"] = wish  # type: ignore[assignment]
-    return chosen, fusions.get(chosen, {})
+    return chosen, weighing
 
 
 def _features(

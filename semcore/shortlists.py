@@ -17,10 +17,11 @@ from semcore.verification import (
     Question,
     choose,
     given_image_log_probabilities,
+    match_log_odds,
     sentence_log_probabilities,
 )
 
-VerifierName = Literal["listwise", "likelihood"]
+VerifierName = Literal["listwise", "pointwise", "likelihood"]
 
 
 class Shortlist(NamedTuple):
@@ -55,12 +56,31 @@ def listwise_scores(
     features: Mapping[str, torch.Tensor],
     num_shifts: int = 1,
 ) -> list[list[float]]:
-    """Return the log-probability of each candidate as the verifier's choice, one forward pass a query and shift."""
-    questions = [
-        Question(shortlist.query, tuple(Choice(item.item_id, item.keywords, item.text) for item in shortlist.items))
-        for shortlist in shortlists
-    ]
-    return choose(checkpoint, prompts, direction, questions, features, num_shifts=num_shifts)
+    """Return the log-probability of each candidate as the verifier's choice, one forward pass a query and shift.
+
+    Where there are not two candidates there is no choice to make, and nothing is asked.
+    """
+    asked = [shortlist for shortlist in shortlists if len(shortlist.items) > 1]
+    questions = [question_of(shortlist) for shortlist in asked]
+    chosen = iter(choose(checkpoint, prompts, direction, questions, features, num_shifts=num_shifts))
+    return [next(chosen) if len(own.items) > 1 else [0.0] * len(own.items) for own in shortlists]
+
+
+def pointwise_scores(
+    checkpoint: Checkpoint,
+    prompts: Prompts,
+    direction: str,
+    shortlists: Sequence[Shortlist],
+    features: Mapping[str, torch.Tensor],
+) -> list[list[float]]:
+    """Return the log-odds that each candidate matches, one forward pass a candidate."""
+    return match_log_odds(checkpoint, prompts, direction, [question_of(own) for own in shortlists], features)
+
+
+def question_of(shortlist: Shortlist) -> Question:
+    """Return the question that a shortlist asks a verifier."""
+    choices = tuple(Choice(item.item_id, item.keywords, item.text) for item in shortlist.items)
+    return Question(shortlist.query, choices)
 
 
 def pair_of(direction: str, query: str, item: Item) -> tuple[str, str]:
@@ -96,6 +116,33 @@ def likelihood_scores(
     sentences = list(dict.fromkeys(text for _, texts in pairs for text in texts))
     alone = dict(zip(sentences, sentence_log_probabilities(checkpoint, prompts, sentences), strict=True))
     return combine_likelihoods(direction, shortlists, conditional, alone)
+
+
+def verifier_scores(
+    verifier: VerifierName,
+    checkpoint: Checkpoint,
+    prompts: Prompts,
+    direction: str,
+    shortlists: Sequence[Shortlist],
+    features: Mapping[str, torch.Tensor],
+    *,
+    num_shifts: int = 1,
+) -> list[list[float]]:
+    """Return a verifier's score of each candidate of each shortlist.
+
+    Args:
+        verifier: who is asked; the scores of different verifiers cannot be compared.
+        checkpoint: the verifier's model.
+        prompts: hold what it is asked.
+        direction: "t2i" or "i2t".
+        shortlists: queries with their candidates.
+        features: the visual features of the candidates (t2i) or of the queries (i2t).
+        num_shifts: cyclic shifts of the candidates; only the listwise verifier has an order to shift.
+    """
+    if verifier == "listwise":
+        return listwise_scores(checkpoint, prompts, direction, shortlists, features, num_shifts)
+    score = pointwise_scores if verifier == "pointwise" else likelihood_scores
+    return score(checkpoint, prompts, direction, shortlists, features)
 
 
 def combine_likelihoods(

@@ -17,7 +17,10 @@ PACKAGE = ROOT / "semcore"
 FLOORS = {
     6: ("cli", "quickstart", "serving", "evaluate", "outcome"),
     5: ("candidates", "report"),
-    4: ("retriever", "evaluation", "generator", "shortlists", "measuring", "ablations", "environment", "scaffold"),
+    4: (
+        "retriever", "evaluation", "generator", "shortlists", "measuring", "reordering", "ablations", "environment",
+        "scaffold",
+    ),
     3: ("training", "verification", "captioning"),
     2: ("decoding", "identifiers", "items", "features", "embedding", "inference"),
     1: ("checkpoint", "inputs", "models", "prompting"),

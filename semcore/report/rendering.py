@@ -86,6 +86,15 @@ def score(value: float, column: str) -> str:
     return f"{value:.3f}" if column.startswith("MRR") else f"{value:.1f}"
 
 
+def percent(share: float) -> str:
+    """Write a share in percent, without the sign.
+
+    >>> percent(62.5)
+    '62.5'
+    """
+    return f"{share:.1f}"
+
+
 def _environment(**options: object) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -95,7 +104,7 @@ def _environment(**options: object) -> ImmutableSandboxedEnvironment:
         keep_trailing_newline=True,
         **options,
     )
-    environment.filters.update(duration=duration, memory=memory, score=score)
+    environment.filters.update(duration=duration, memory=memory, score=score, percent=percent)
     return environment
 
 

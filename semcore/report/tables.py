@@ -1,6 +1,7 @@
 """The numbers of a run as rows of tables, with intervals and with sentences that say what they mean."""
 
 from collections.abc import Mapping, Sequence
+from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 from semcore.evaluation.metrics import CUTOFFS
@@ -25,6 +26,17 @@ class ScoreRow(NamedTuple):
     meaning: str
     scores: Mapping[str, float]
     intervals: Mapping[str, Interval]
+
+
+class OrderRow(NamedTuple):
+    """What the candidates' order does to one model's choices, in percent."""
+
+    model: str
+    shifts: int
+    accuracy: float
+    spread: float
+    agreement: float
+    by_position: Mapping[str, float]
 
 
 class StageRow(NamedTuple):
@@ -66,6 +78,35 @@ def verifier_rows(metrics: Mapping[str, Any], direction: str) -> list[ScoreRow]:
     """Build the comparison of the verifiers in one direction, empty where metrics.json holds none."""
     verifiers = metrics.get("verifiers", {})
     return [ScoreRow(name, "", scores[direction], {}) for name, scores in verifiers.items() if direction in scores]
+
+
+def order_rows(metrics: Mapping[str, Any], direction: str) -> list[OrderRow]:
+    """Build the table of order bias in one direction, empty where it was not measured."""
+    return [
+        OrderRow(
+            measured["model"],
+            row["shifts"],
+            row["accuracy"],
+            row["spread"],
+            row["agreement"],
+            dict(zip(ascii_uppercase, row["accuracy_by_position"], strict=False)),
+        )
+        for measured in metrics.get("order_bias", {}).get(direction, [])
+        for row in measured["rows"]
+    ]
+
+
+def order_note(metrics: Mapping[str, Any], direction: str) -> str:
+    """Say how the order bias of one direction was measured, empty where it was not."""
+    for measured in metrics.get("order_bias", {}).get(direction, []):
+        return (
+            f"{measured['num_queries']} queries with one right item among {measured['num_candidates']} candidates, "
+            f"each asked in every rotation of {measured['num_orders']} random orders; a guess is right in "
+            f"{measured['chance']:.1f} % of the cases. Shifts: over how many rotations an answer is averaged. "
+            "Spread: the standard deviation of the accuracy over the positions of the right item. Agreement: how "
+            "often two random orders lead to the same pick. Letters: the accuracy where the right item has that letter."
+        )
+    return ""
 
 
 def findings(metrics: Mapping[str, Any], direction: str, rows: Sequence[Mapping[str, Any]], seed: int) -> list[str]:

@@ -9,7 +9,18 @@ from semcore.report.chart import Group, score_chart
 from semcore.report.contents import DIRECTIONS, RunContents
 from semcore.report.examples import Example, Item, Shown, choose_examples, read_shown, show_example
 from semcore.report.rendering import memory
-from semcore.report.tables import ScoreRow, StageRow, findings, flat, score_rows, stage_rows, verifier_rows
+from semcore.report.tables import (
+    OrderRow,
+    ScoreRow,
+    StageRow,
+    findings,
+    flat,
+    order_note,
+    order_rows,
+    score_rows,
+    stage_rows,
+    verifier_rows,
+)
 
 _PROTOCOLS = {
     "inductive": "inductive: nothing was learnt from the items that are searched",
@@ -28,6 +39,8 @@ class DirectionView(NamedTuple):
     chart: list[Group]
     findings: list[str]
     verifiers: list[ScoreRow]
+    order_bias: list[OrderRow]
+    order_note: str
     examples: list[Example]
 
 
@@ -83,6 +96,8 @@ def _direction(run: RunContents, direction: str, num_per_outcome: int, seed: int
         chart=score_chart(table),
         findings=findings(run.metrics, direction, rows, seed),
         verifiers=verifier_rows(run.metrics, direction),
+        order_bias=order_rows(run.metrics, direction),
+        order_note=order_note(run.metrics, direction),
         examples=[show_example(outcome, row, direction, shown) for outcome, row in chosen],
     )
 

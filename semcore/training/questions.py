@@ -21,7 +21,8 @@ from semcore.items import Item
 from semcore.prompting import Prompts
 from semcore.training.examples import Example
 from semcore.training.visuals import Visuals
-from semcore.verification.listwise import LETTERS, Choice, Question, option_tokens, question_turn
+from semcore.verification.listwise import Choice, Question, question_turn
+from semcore.verification.options import LETTERS, option_tokens
 
 KEYS = ("direction", "query", "candidates", "right")
 
@@ -61,9 +62,15 @@ def read_candidates(folder: Path, items: Mapping[str, Mapping[str, Item]]) -> li
     for path in sorted(folder.glob("*.jsonl")):
         for number, row in read_numbered_jsonl(path):
             try:
-                sets.append(_to_set(row, items))
+                candidates = _to_set(row, items)
             except (KeyError, ValueError) as error:
                 raise UserError(f"{path}, line {number}: {error.args[0]!r} is missing or unknown") from None
+            if not 2 <= len(candidates.items) <= len(LETTERS):
+                raise UserError(
+                    f"{path}, line {number}: a question needs 2 to {len(LETTERS)} candidates, "
+                    f"found {len(candidates.items)}; mine them anew with another --num-candidates"
+                )
+            sets.append(candidates)
     if not sets:
         raise UserError(
             f"there are no candidates in {folder}; mine them with python -m data_prep.candidates --run {folder.parent}"
@@ -138,6 +145,6 @@ def _to_set(row: Mapping[str, Any], items: Mapping[str, Mapping[str, Item]]) -> 
     direction, query, candidates, right = (row[key] for key in KEYS)
     known = items[direction]
     chosen = tuple(known[item_id] for item_id in candidates)
-    if right not in candidates or len(chosen) > len(LETTERS):
-        raise ValueError("right" if right not in candidates else "candidates")
+    if right not in candidates:
+        raise ValueError("right")
     return CandidateSet(direction, query, known[right].image_id, chosen)

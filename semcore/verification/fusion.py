@@ -5,8 +5,8 @@ Shapes: queries have K candidates each, K may differ; scores are natural log-pro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,23 @@ class Fusion:
         return (self.coverage * shares / shares.sum()).tolist()
 
 
+@dataclass(frozen=True)
+class Weighing:
+    """What an evaluation has fitted on val, and the way of asking that it was fitted to.
+
+    Attributes:
+        verifier: the one that counts.
+        fusions: verifier -> direction -> how it is weighed ("none": the generator alone).
+        num_shifts: cyclic shifts that the listwise verifier was averaged over.
+        models: verifier -> its checkpoint, where it was not the run's own.
+    """
+
+    verifier: str
+    fusions: dict[str, dict[str, Fusion]]
+    num_shifts: int = 1
+    models: dict[str, str] = field(default_factory=dict)
+
+
 def fit_fusion(
     generator: Sequence[Sequence[float]], verifier: Sequence[Sequence[float]], right: Sequence[Sequence[bool]]
 ) -> Fusion:
@@ -75,14 +92,15 @@ def fit_fusion(
     return Fusion(float(fitted[0]) / total if total > SMALLEST else 0.5, 1 / total, coverage)
 
 
-def write_fusions(path: Path, verifier: str, fusions: Mapping[str, Mapping[str, Fusion]]) -> None:
-    """Write which verifier counts, and verifier -> direction -> how it is weighed ("none": the generator alone)."""
-    plain = {name: {direction: asdict(fusion) for direction, fusion in own.items()} for name, own in fusions.items()}
-    write_json(path, {"verifier": verifier, "fitted_on": "val", "fusion": plain})
+def write_weighing(path: Path, weighing: Weighing) -> None:
+    """Write what was fitted to verification.json."""
+    plain = asdict(weighing)
+    fusion = plain.pop("fusions")
+    write_json(path, {**plain, "fitted_on": "val", "fusion": fusion})
 
 
-def read_fusions(path: Path) -> tuple[str, dict[str, dict[str, Fusion]]]:
-    """Read back what `write_fusions` wrote.
+def read_weighing(path: Path) -> Weighing:
+    """Read back what `write_weighing` wrote.
 
     Raises:
         UserError: the file is missing or broken.
@@ -93,8 +111,10 @@ def read_fusions(path: Path) -> tuple[str, dict[str, dict[str, Fusion]]]:
             name: {direction: Fusion(**fusion) for direction, fusion in own.items()}
             for name, own in content["fusion"].items()
         }
-        return str(content["verifier"]), fusions
-    except (AttributeError, KeyError, TypeError):
+        return Weighing(
+            str(content["verifier"]), fusions, int(content.get("num_shifts", 1)), dict(content.get("models", {}))
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise UserError(f"{path} does not hold verifiers' weights; write it anew with `semcore evaluate`") from None
 
 

@@ -3,7 +3,7 @@
 The letters' log-probabilities are read at one position of one forward pass, so that every question
 gets exactly one full ranking with scores, and no text has to be parsed.
 
-Shapes: B questions, L tokens of the longest, H the text model's hidden size, K choices.
+Shapes: K choices of a question.
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ from typing import Any, NamedTuple
 import torch
 
 from semcore.checkpoint import Checkpoint
-from semcore.embedding import Prompt, batches_by_length, last_hidden, make_prompts, model_inputs
+from semcore.embedding import make_prompts
 from semcore.errors import UserError
-from semcore.inputs import chat_prompt, tokenize
 from semcore.prompting import IMAGE, Prompts
-
-LETTERS = "ABCDEFGHIJ"
-TOKENS_A_BATCH = 16_384
+from semcore.verification.options import LETTERS, TOKENS_A_BATCH, option_tokens, read_options
 
 
 class Choice(NamedTuple):
@@ -42,10 +39,13 @@ def question_turn(prompts: Prompts, direction: str, question: Question) -> str:
     """Return the user's turn that asks a question, its choices labelled A, B, C, ... as they stand.
 
     Raises:
-        UserError: more choices than letters.
+        UserError: fewer than two choices, or more than letters.
     """
-    if len(question.choices) > len(LETTERS):
-        raise UserError(f"a question has at most {len(LETTERS)} candidates, found {len(question.choices)}")
+    if not 2 <= len(question.choices) <= len(LETTERS):
+        raise UserError(
+            f"a question needs 2 to {len(LETTERS)} candidates, one a letter from A to {LETTERS[-1]}, "
+            f"found {len(question.choices)}; choose another --num-candidates, or use --verifier likelihood"
+        )
     candidates: list[dict[str, Any]] = [
         {"label": letter, "keywords": choice.keywords, "image": IMAGE, "sentence": choice.sentence}
         for letter, choice in zip(LETTERS, question.choices, strict=False)
@@ -53,32 +53,6 @@ def question_turn(prompts: Prompts, direction: str, question: Question) -> str:
     if direction == "t2i":
         return prompts.render("verify_t2i", candidates=candidates, query=question.query)
     return prompts.render("verify_i2t", candidates=candidates, image=IMAGE)
-
-
-def option_tokens(tokenizer: Any, turn: str = "?") -> list[int]:
-    """Return the token of each letter, as it is read right after a prompt.
-
-    Args:
-        tokenizer: the checkpoint's.
-        turn: any user's turn; what stands right before the answer is the chat template's.
-
-    Raises:
-        UserError: a letter is not one token of its own there.
-    """
-    prompt = chat_prompt(tokenizer, turn)
-    before = tokenize(tokenizer, prompt)
-    tokens = []
-    for letter in LETTERS:
-        whole = tokenize(tokenizer, prompt + letter)
-        if whole[: len(before)] != before or len(whole) != len(before) + 1:
-            raise UserError(
-                f"the option {letter} is not a single token in this checkpoint's vocabulary, so verification cannot "
-                "read it; use --verifier likelihood"
-            )
-        tokens.append(whole[-1])
-    if len(set(tokens)) != len(LETTERS):
-        raise UserError("two options are the same token in this checkpoint's vocabulary; use --verifier likelihood")
-    return tokens
 
 
 def choose(
@@ -97,61 +71,64 @@ def choose(
         checkpoint: the verifier.
         prompts: hold "verify_t2i" and "verify_i2t".
         direction: "t2i" (choices are images) or "i2t" (choices are sentences).
-        questions: at most ten choices each.
+        questions: two to ten choices each.
         features: the visual features of every image that occurs, by its id.
         num_shifts: how many cyclic shifts of the choices to average over, against a liking for early
-            or late letters; 1 asks once, in the given order.
+            or late letters; 1 asks once, in the given order; a question of K choices has K at most,
+            and with all of them it does not matter where its circle of choices begins.
         tokens_a_batch: bounds the memory of a forward pass.
     """
-    options = option_tokens(checkpoint.tokenizer)
-    asked: list[tuple[int, int]] = [
+    asked = [
         (number, offset)
         for number, question in enumerate(questions)
-        for offset in _offsets(len(question.choices), num_shifts)
+        for offset in shift_offsets(len(question.choices), num_shifts)
     ]
-    shifted = [
-        Question(questions[number].query, _rotate(questions[number].choices, offset)) for number, offset in asked
-    ]
-    rows = make_prompts(
-        checkpoint,
-        [question_turn(prompts, direction, question) for question in shifted],
-        [_images(direction, question, features) for question in shifted],
-    )
-    answers = _read_options(checkpoint, rows, options, tokens_a_batch)
+    shifted = [rotated(questions[number], offset) for number, offset in asked]
+    answers = choose_as_asked(checkpoint, prompts, direction, shifted, features, tokens_a_batch=tokens_a_batch)
     sums = [torch.zeros(len(question.choices)) for question in questions]
-    for (number, offset), logits in zip(asked, answers, strict=True):
-        count = len(sums[number])
-        sums[number] += logits[:count].log_softmax(dim=0).roll(offset)
-    return [total.div(num_shifts).log_softmax(dim=0).tolist() for total in sums]
+    for (number, offset), scores in zip(asked, answers, strict=True):
+        sums[number] += scores.roll(offset)
+    counts = [len(shift_offsets(len(question.choices), num_shifts)) for question in questions]
+    return [total.div(count).log_softmax(dim=0).tolist() for total, count in zip(sums, counts, strict=True)]
 
 
-@torch.inference_mode()
-def _read_options(
-    checkpoint: Checkpoint, rows: Sequence[Prompt], options: Sequence[int], tokens_a_batch: int
+def choose_as_asked(
+    checkpoint: Checkpoint,
+    prompts: Prompts,
+    direction: str,
+    questions: Sequence[Question],
+    features: Mapping[str, torch.Tensor],
+    *,
+    tokens_a_batch: int = TOKENS_A_BATCH,
 ) -> list[torch.Tensor]:
-    """Return the options' logits after each prompt, float32 on the CPU, each (letters,)."""
-    head = checkpoint.model.get_output_embeddings()
-    weight = head.weight[list(options)].float()
-    bias = 0 if head.bias is None else head.bias[list(options)].float()
-    logits: list[torch.Tensor] = [torch.empty(0)] * len(rows)
-    for places, batch in batches_by_length(rows, [len(row.tokens) for row in rows], tokens_a_batch):
-        inputs = model_inputs(checkpoint, batch)
-        states = last_hidden(checkpoint.model, **inputs)[:, -1].float()
-        for place, row in zip(places, (states @ weight.T + bias).cpu(), strict=True):
-            logits[place] = row
-    return logits
+    """Return the log-probabilities (K,) of the letters of each question, asked once in the given order."""
+    if not questions:
+        return []
+    turns = [question_turn(prompts, direction, question) for question in questions]
+    letters = LETTERS[: max(len(question.choices) for question in questions)]
+    rows = make_prompts(checkpoint, turns, [_images(direction, question, features) for question in questions])
+    logits = read_options(checkpoint, rows, option_tokens(checkpoint.tokenizer, turns[0], letters), tokens_a_batch)
+    return [own[: len(question.choices)].log_softmax(dim=0) for own, question in zip(logits, questions, strict=True)]
+
+
+def rotated(question: Question, offset: int) -> Question:
+    """Return the question with its choices turned so that the one at `offset` comes first."""
+    return Question(question.query, question.choices[offset:] + question.choices[:offset])
+
+
+def shift_offsets(num_choices: int, num_shifts: int) -> list[int]:
+    """Return where each shift begins, spread evenly; 0 comes first.
+
+    >>> shift_offsets(10, 4)
+    [0, 2, 5, 7]
+    >>> shift_offsets(3, 10)
+    [0, 1, 2]
+    """
+    num_shifts = min(num_shifts, num_choices)
+    return [shift * num_choices // num_shifts for shift in range(num_shifts)]
 
 
 def _images(direction: str, question: Question, features: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
     if direction == "t2i":
         return [features[choice.item_id] for choice in question.choices]
     return [features[question.query]]
-
-
-def _offsets(num_choices: int, num_shifts: int) -> list[int]:
-    """Return where each shift begins, spread evenly; 0 comes first."""
-    return [shift * num_choices // num_shifts for shift in range(num_shifts)]
-
-
-def _rotate(choices: tuple[Choice, ...], offset: int) -> tuple[Choice, ...]:
-    return choices[offset:] + choices[:offset]

@@ -26,6 +26,12 @@ def test_the_right_item_replaces_the_last_where_it_is_missing():
     assert [each.rank for each in rows] == [1, 5, None]
 
 
+def test_a_right_item_without_another_is_left_out():
+    hits = {content: [GeneratedHit("a", "", 0.0)] for content in ("first", "second", "third")}
+    rows = mine("t2i", Part(ITEMS, QUERIES), hits, num_candidates=3)
+    assert [each.row["candidates"] for each in rows] == [["a", "e"], ["a", "c"]]
+
+
 def test_shares_are_reported():
     mined = mine("t2i", Part(ITEMS, QUERIES), HITS, num_candidates=4)
     assert mining_stats(mined, 4, [6]) == {

@@ -21,7 +21,8 @@ FILES = ["metrics.json", "verification.json"] + [
 
 
 def settings(run, **others):
-    small = {"verifier": "both", "num_beams": 8, "num_candidates": 5, "num_ablation_queries": 4, "num_val_queries": 8}
+    small = {"verifier": "all", "num_beams": 8, "num_candidates": 5, "num_ablation_queries": 4, "num_val_queries": 8}
+    small |= {"num_order_queries": 6, "shifts": 2}
     return EvaluateSettings(run.run, dtype="float32", device="cpu", **{**small, **others})
 
 
@@ -50,7 +51,8 @@ def without_seconds(path):
 
 def test_metrics_say_everything(measured):
     metrics = read_json(measured.run / "metrics.json")
-    assert metrics["verifier"] in ("listwise", "likelihood")
+    assert set(metrics["verifiers"]) == set(metrics["validation"]) == {"listwise", "pointwise", "likelihood"}
+    assert metrics["verifier"] in metrics["verifiers"]
     assert (metrics["protocol"], metrics["num_beams"]) == ("inductive", 8)
     assert set(metrics["ablations"]) == {"without_verification", "without_trie"}
     for direction, num_queries, num_items in (("t2i", 30, 6), ("i2t", 6, 30)):
@@ -93,6 +95,40 @@ def test_the_better_verifier_on_val_counts(measured):
     assert metrics["validation"]["listwise"]["t2i"]["num_queries"] == 8  # drawn from 20
 
 
+def test_order_bias_is_measured_with_one_shift_the_wanted_and_all(measured):
+    for direction, most in (("t2i", 6), ("i2t", 6)):
+        [found] = read_json(measured.run / "metrics.json")["order_bias"][direction]
+        assert (found["model"], found["num_candidates"], found["num_orders"], found["chance"]) == ("trained", 5, 2, 20)
+        assert 1 <= found["num_queries"] <= most
+        assert [row["shifts"] for row in found["rows"]] == [1, 2, 5]
+        for row in found["rows"]:
+            assert len(row["accuracy_by_position"]) == 5
+            assert row["accuracy"] == pytest.approx(sum(row["accuracy_by_position"]) / 5, abs=0.01)
+        assert found["rows"][-1]["spread"] == 0  # all shifts: where the right one stands does not matter
+
+
+def test_how_verifiers_are_asked_is_stored_with_their_weights(measured):
+    content = read_json(measured.run / "verification.json")
+    assert (content["num_shifts"], content["fitted_on"], content["models"]) == (2, "val", {})
+    assert set(content["fusion"]) == {"listwise", "pointwise", "likelihood", "none"}
+    for own in content["fusion"].values():
+        assert all(set(fusion) == {"weight", "temperature", "coverage"} for fusion in own.values())
+
+
+def test_the_untrained_verifier_can_be_measured_too(searchable_run):
+    few = {"verifier": "listwise", "ablations": False, "limit": 3, "num_val_queries": 2}
+    with pytest.raises(UserError, match="does not say what its listwise verifier was trained from; leave out"):
+        main(settings(searchable_run, order_bias_untrained=True, **few))
+    started = {"model": {"start": "base", "base": str(searchable_run.base)}}
+    RunFolder(searchable_run.run).open_stage("train_verifier", started, {}, searchable_run.data).finish()
+    main(settings(searchable_run, order_bias_untrained=True, **few))
+    for own in read_json(searchable_run.run / "metrics.json")["order_bias"].values():
+        assert [measured["model"] for measured in own] == ["trained", "untrained"]
+        assert own[0]["rows"] == own[1]["rows"]  # here both are the same weights
+    report = (searchable_run.run / "report.md").read_text()
+    assert "| untrained | 5 |" in report and "Order bias" in (searchable_run.run / "report.html").read_text()
+
+
 def test_a_report_is_written(measured):
     assert "R@1" in (measured.run / "report.md").read_text()
     assert (measured.run / "report.html").stat().st_size > 10_000
@@ -120,7 +156,7 @@ def test_a_killed_evaluation_goes_on_and_ends_the_same(searchable_run, measured,
             finished = True
         except KeyboardInterrupt:
             assert not (searchable_run.run / "metrics.json").exists()
-    assert len(deaths) == 12
+    assert len(deaths) == 18
     for name in FILES:
         if name == "metrics.json":
             assert without_seconds(searchable_run.run / name) == without_seconds(measured.run / name)
@@ -165,7 +201,9 @@ def test_without_a_verifier(searchable_run):
 def test_one_verifier_needs_no_other_model(searchable_run):
     (searchable_run.run / "verifier_model" / "config.json").unlink()
     main(settings(searchable_run, verifier="likelihood", ablations=False))
-    assert set(read_json(searchable_run.run / "metrics.json")["verifiers"]) == {"likelihood"}
+    metrics = read_json(searchable_run.run / "metrics.json")
+    assert set(metrics["verifiers"]) == {"likelihood"}
+    assert metrics["order_bias"] == {}
 
 
 def test_check_measures_nothing(searchable_run, capsys):
@@ -181,15 +219,33 @@ def test_missing_models_are_named(searchable_run):
     manifest = json.loads((searchable_run.run / "manifest.json").read_text())
     del manifest["stages"]["caption"]
     (searchable_run.run / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(UserError, match="does not say which model wrote its captions"):
-        main(settings(searchable_run, verifier="likelihood"))
+    for name in ("likelihood", "pointwise"):
+        with pytest.raises(UserError) as error:
+            main(settings(searchable_run, verifier=name))
+        assert str(error.value) == (
+            f"{searchable_run.run} does not say which model wrote its captions, and the {name} verifier asks that one; "
+            f"name a model with --{name}-model, or use --verifier listwise"
+        )
+
+
+def test_a_named_model_is_stored_for_later_searches(searchable_run):
+    few = {"verifier": "pointwise", "ablations": False, "limit": 2, "num_val_queries": 2}
+    main(settings(searchable_run, pointwise_model=str(searchable_run.base), **few))
+    stored = read_json(searchable_run.run / "verification.json")
+    assert (stored["verifier"], stored["models"]) == ("pointwise", {"pointwise": str(searchable_run.base)})
 
 
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
         ({"num_beams": 0}, "--num-beams must be 1 or more, found 0"),
-        ({"num_candidates": 11}, "--num-candidates must be 10 or less, found 11"),
+        ({"num_candidates": 11}, "--num-candidates must be 10 or less, one a letter from A to J, found 11"),
+        (
+            {"num_candidates": 1, "shifts": 1},
+            "--num-candidates must be 2 or more for a verifier to choose between, found 1; "
+            "use --verifier none to rank without one",
+        ),
+        ({"num_order_queries": -1}, "--num-order-queries must be 0 or more, found -1"),
         ({"shifts": 6}, "--shifts must be --num-candidates or less, found 6"),
         ({"limit": 0}, "--limit must be 1 or more, found 0"),
     ],

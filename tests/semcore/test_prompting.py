@@ -30,6 +30,18 @@ def test_the_verification_prompt_is_the_papers_with_labels():
     )
 
 
+def test_the_pointwise_prompt_asks_for_a_letter():
+    candidate = {"sentence": "a dog runs", "keywords": "dog park"}
+    turn = load_prompts().render("verify_pointwise_i2t", candidate=candidate, image=IMAGE, match="A", mismatch="B")
+    assert turn == (
+        "Sentence: a dog runs; dog park.\n"
+        "Image: <image>\n"
+        "Does the sentence with its keywords match the image?\n"
+        "A. match\n"
+        "B. mismatch"
+    )
+
+
 def test_a_changed_file_changes_the_prompt_and_its_hash(folder):
     before = load_prompts(folder)
     (folder / "caption.jinja").write_text("{{ image }}\nSay what you see.\n")
@@ -62,9 +74,29 @@ def test_a_missing_variable_is_named(folder):
 
 
 def test_candidates_left_out_are_noticed(folder):
-    (folder / "verify_i2t.jinja").write_text("{{ image }} Which sentence?")
-    with pytest.raises(UserError, match=r"never uses \{\{ candidate.label \}\}"):
-        load_prompts(folder)
+    for template in ("{{ image }} Which sentence?", "{{ image }} {{ candidates[0].label }}. Is it this one?"):
+        (folder / "verify_i2t.jinja").write_text(template)
+        with pytest.raises(UserError) as error:
+            load_prompts(folder)
+        assert str(error.value) == (
+            f"{folder}/verify_i2t.jinja: the prompt does not show {{{{ candidate.label }}}} of every candidate; "
+            "write it between {% for candidate in candidates %} and {% endfor %}; its variables are: candidate.label, "
+            "candidate.sentence, candidate.keywords, image"
+        )
+
+
+def test_a_pointwise_prompt_without_its_candidate_or_answers_is_noticed(folder):
+    known = "its variables are: candidate.image, candidate.keywords, query, match, mismatch"
+    for template, missing in (
+        ("{{ query }} {{ match }} {{ mismatch }}", "candidate.image"),
+        ("{{ candidate.image }} {{ candidate.keywords }} {{ query }} A. yes B. no", "match"),
+    ):
+        (folder / "verify_pointwise_t2i.jinja").write_text(template)
+        with pytest.raises(UserError) as error:
+            load_prompts(folder)
+        assert str(error.value) == (
+            f"{folder}/verify_pointwise_t2i.jinja: the prompt never uses {{{{ {missing} }}}}; {known}"
+        )
 
 
 def test_a_misspelt_variable_is_named(folder):

@@ -5,8 +5,10 @@ import pytest
 from semcore import Retriever
 from semcore.dataset import load_dataset, open_image
 from semcore.errors import UserError
+from semcore.generator import build_corpus
+from semcore.items import read_items
 from semcore.verification import Fusion
-from semcore.verification.fusion import write_fusions
+from semcore.verification.fusion import Weighing, write_weighing
 
 CPU = {"dtype": "float32", "device": "cpu"}
 
@@ -62,11 +64,8 @@ def test_what_is_not_verified_stands_behind(finished_training):
 
 
 def test_the_evaluations_choice_and_weights_are_used(searchable_run):
-    write_fusions(
-        searchable_run.run / "verification.json",
-        "likelihood",
-        {"likelihood": {"t2i": Fusion(weight=0.0, temperature=2.0, coverage=0.8)}, "listwise": {}},
-    )
+    fusions = {"likelihood": {"t2i": Fusion(weight=0.0, temperature=2.0, coverage=0.8)}, "listwise": {}}
+    write_weighing(searchable_run.run / "verification.json", Weighing("likelihood", fusions))
     retriever = Retriever.from_run(searchable_run.run, split="test", **CPU)
     assert retriever.verifier == "likelihood"
     hits = retriever.search(text="a red circle", top_k=6)
@@ -75,8 +74,42 @@ def test_the_evaluations_choice_and_weights_are_used(searchable_run):
     assert [hit.confidence for hit in hits] == pytest.approx([0.8 * share / sum(shares) for share in shares])
 
 
-@pytest.mark.parametrize("verifier", ["listwise", "likelihood"])
-def test_both_verifiers_work_in_both_directions(finished_training, test_images, verifier):
+def test_verifiers_are_asked_as_in_the_evaluation(searchable_run):
+    """The listwise one over as many shifts, the pointwise one with the model that was named."""
+    scores = {}
+    for num_shifts in (1, 6):
+        weighing = Weighing("listwise", {"listwise": {"t2i": Fusion(weight=0.0, temperature=1.0)}}, num_shifts)
+        write_weighing(searchable_run.run / "verification.json", weighing)
+        retriever = Retriever.from_run(searchable_run.run, split="test", **CPU)
+        scores[num_shifts] = {hit.item_id: hit.score for hit in retriever.search(text="a red circle")}
+    assert scores[1] != pytest.approx(scores[6], abs=1e-3)
+    named = Weighing("pointwise", {}, 1, {"pointwise": str(searchable_run.base / "gone")})
+    write_weighing(searchable_run.run / "verification.json", named)
+    with pytest.raises(UserError, match="gone"):
+        Retriever.from_run(searchable_run.run, split="test", **CPU).search(text="a red circle")
+
+
+@pytest.mark.parametrize("num_candidates", [1, 11])
+def test_a_wrong_number_of_candidates_is_named(finished_training, num_candidates):
+    with pytest.raises(UserError, match=f"^num_candidates must be from 2 to 10, found {num_candidates}$"):
+        Retriever.from_run(finished_training.run, num_candidates=num_candidates)
+
+
+def test_one_item_needs_no_choice(finished_training):
+    """Asked with one item in the index, every verifier gives the one ranking there is."""
+    for verifier in ("listwise", "pointwise", "likelihood"):
+        retriever = Retriever.from_run(finished_training.run, split="test", verifier=verifier, **CPU)
+        retriever._corpora["t2i"] = build_corpus(
+            retriever.generator.checkpoint,
+            retriever.generator.prompts,
+            "t2i",
+            read_items(retriever.run, retriever.dataset, "t2i", "test")[:1],
+        )
+        assert len(retriever.search(text="a red circle")) == 1
+
+
+@pytest.mark.parametrize("verifier", ["listwise", "pointwise", "likelihood"])
+def test_all_verifiers_work_in_both_directions(finished_training, test_images, verifier):
     retriever = Retriever.from_run(finished_training.run, split="test", verifier=verifier, **CPU)
     path = load_dataset(finished_training.data).image_path(test_images[0])
     assert len(retriever.search(text="a red circle")) == 6

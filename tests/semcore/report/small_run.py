@@ -20,6 +20,17 @@ ATTACKS = {
 # The rank of the right item for every query: generated (of eight), verified (of the first four), None: not there.
 T2I_RANKS = {"scene0": (1, 1), "scene1": (3, 1), "scene2": (1, 2), "scene3": (2, 3), "scene4": (7, None)}
 I2T_RANKS = {"scene0": (2, 1), "scene1": (1, 1), "scene2": (None, None)}
+ORDER_BIAS = {
+    "model": "trained",
+    "num_queries": 20,
+    "num_candidates": 2,
+    "num_orders": 2,
+    "chance": 50.0,
+    "rows": [
+        {"shifts": 1, "accuracy": 62.5, "accuracy_by_position": [75.0, 50.0], "spread": 12.5, "agreement": 60.0},
+        {"shifts": 2, "accuracy": 70.0, "accuracy_by_position": [70.0, 70.0], "spread": 0.0, "agreement": 90.0},
+    ],
+}
 
 
 def write_run_folder(folder: Path) -> Path:
@@ -41,6 +52,7 @@ def write_run_folder(folder: Path) -> Path:
             "seconds": {"t2i": {"generate": 1.5}},
             "ablations": {"without_trie": {"t2i": poor}, "without_verification": {"t2i": t2i["generated"]}},
             "verifiers": {"listwise": {"t2i": t2i["verified"]}, "likelihood": {"t2i": t2i["generated"]}},
+            "order_bias": {"t2i": [ORDER_BIAS]},
         },
     )
     write_json(run / "manifest.json", _manifest(folder / "data"))

@@ -49,6 +49,17 @@ def test_the_table_of_a_direction(reported: Path) -> None:
     assert len(table) == 7
 
 
+def test_the_table_of_order_bias(reported: Path) -> None:
+    """One direction has it, the other was not measured."""
+    [section] = read(reported).split("### Order bias of the listwise verifier\n\n")[1:]
+    assert section.split("\n\n")[1].splitlines() == [
+        "| model | shifts | accuracy | spread | agreement | A | B |",
+        "|:--|--:|--:|--:|--:|--:|--:|",
+        "| trained | 1 | 62.5 | 12.5 | 60.0 | 75.0 | 50.0 |",
+        "| trained | 2 | 70.0 | 0.0 | 90.0 | 70.0 | 70.0 |",
+    ]
+
+
 def test_stages_verifiers_and_prompts_are_there(reported: Path) -> None:
     text = read(reported)
     assert "| train\\_identifier | 2 min 5 s | 1.5 GiB | 2 | deepspeed, ZeRO-2 | 3.500 → 0.250 in 1,200 steps |" in text

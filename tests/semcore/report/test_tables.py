@@ -5,7 +5,16 @@ from pathlib import Path
 import pytest
 
 from semcore.report.contents import RunContents, read_run
-from semcore.report.tables import findings, flat, score_rows, stage_rows, verifier_rows
+from semcore.report.tables import (
+    OrderRow,
+    findings,
+    flat,
+    order_note,
+    order_rows,
+    score_rows,
+    stage_rows,
+    verifier_rows,
+)
 
 
 @pytest.fixture
@@ -36,6 +45,14 @@ def test_what_metrics_do_not_say_has_no_row(run: RunContents) -> None:
     assert [row.name for row in table] == ["generated", "verified"]
     assert verifier_rows(run.metrics, "i2t") == []
     assert [row.name for row in verifier_rows(run.metrics, "t2i")] == ["listwise", "likelihood"]
+
+
+def test_order_bias_is_a_row_a_model_and_number_of_shifts(run: RunContents) -> None:
+    rows = order_rows(run.metrics, "t2i")
+    assert rows[0] == OrderRow("trained", 1, 62.5, 12.5, 60.0, {"A": 75.0, "B": 50.0})
+    assert [row.shifts for row in rows] == [1, 2]
+    assert order_note(run.metrics, "t2i").startswith("20 queries with one right item among 2 candidates, each asked in")
+    assert (order_rows(run.metrics, "i2t"), order_note(run.metrics, "i2t")) == ([], "")
 
 
 def test_findings_say_what_verification_changed(run: RunContents) -> None:

@@ -13,7 +13,7 @@ from semcore.training.questions import Ask, CandidateSet, QuestionMaker, read_ca
 from semcore.training.rows import merge
 from semcore.training.schedule import plan_question_rows
 from semcore.training.visuals import StoredFeatures
-from semcore.verification.listwise import LETTERS, option_tokens
+from semcore.verification.options import LETTERS, option_tokens
 
 NAMES = [f"i{n}" for n in range(10)]
 IMAGES = {name: Item(name, name, "", f"words of {name}") for name in NAMES}
@@ -141,3 +141,11 @@ def test_bad_candidate_files_are_named(tmp_path):
         write(tmp_path, good, bad)
         with pytest.raises(UserError, match=f"t2i.jsonl, line 2: {what} is missing or unknown"):
             read_candidates(tmp_path, items)
+    for few_or_many, count in ((["i3"], 1), ([*NAMES, "i0"], 11)):
+        write(tmp_path, good, {**good, "candidates": few_or_many})
+        with pytest.raises(UserError) as error:
+            read_candidates(tmp_path, items)
+        assert str(error.value) == (
+            f"{tmp_path}/t2i.jsonl, line 2: a question needs 2 to 10 candidates, found {count}; "
+            "mine them anew with another --num-candidates"
+        )

@@ -4,7 +4,7 @@ from scipy.optimize import check_grad
 
 from semcore.errors import UserError
 from semcore.verification import Fusion, fit_fusion
-from semcore.verification.fusion import _flatten, _loss, read_fusions, write_fusions
+from semcore.verification.fusion import Weighing, _flatten, _loss, read_weighing, write_weighing
 
 
 def draw(weights, num_queries=3000, num_candidates=6, seed=0):
@@ -61,13 +61,19 @@ def test_several_right_candidates_and_ragged_rows_have_the_right_gradient():
     assert check_grad(lambda w: _loss(w, *data)[0], lambda w: _loss(w, *data)[1], at) < 1e-6
 
 
-def test_fusions_survive_the_file(tmp_path):
-    fusions = {"listwise": {"t2i": Fusion(0.3, 0.7, 0.9)}, "none": {"t2i": Fusion()}}
-    write_fusions(tmp_path / "verification.json", "listwise", fusions)
-    assert read_fusions(tmp_path / "verification.json") == ("listwise", fusions)
+def test_what_was_fitted_survives_the_file(tmp_path):
+    fusions = {"pointwise": {"t2i": Fusion(0.3, 0.7, 0.9)}, "none": {"t2i": Fusion()}}
+    weighing = Weighing("pointwise", fusions, 4, {"pointwise": "some/model"})
+    write_weighing(tmp_path / "verification.json", weighing)
+    assert read_weighing(tmp_path / "verification.json") == weighing
+
+
+def test_a_file_of_the_first_version_means_one_shift_and_the_runs_own_models(tmp_path):
+    (tmp_path / "verification.json").write_text('{"verifier": "none", "fusion": {"none": {}}}')
+    assert read_weighing(tmp_path / "verification.json") == Weighing("none", {"none": {}}, 1, {})
 
 
 def test_a_broken_file_is_named(tmp_path):
     (tmp_path / "verification.json").write_text('{"fusion": []}')
     with pytest.raises(UserError, match="verification.json does not hold verifiers' weights"):
-        read_fusions(tmp_path / "verification.json")
+        read_weighing(tmp_path / "verification.json")

@@ -1,3 +1,6 @@
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,7 +15,7 @@ PICTURES = {name: draw_picture(name, place) for place, name in enumerate(("red",
 IMAGES = tuple(Choice(name, f"{name} circle") for name in PICTURES)
 SENTENCES = tuple(Choice(f"s{n}", "circle", f"a {name} circle") for n, name in enumerate(PICTURES))
 QUESTIONS = {
-    "t2i": [Question("a blue circle", IMAGES), Question("red", IMAGES[1:3]), Question("one", IMAGES[:1])],
+    "t2i": [Question("a blue circle", IMAGES), Question("red", IMAGES[1:3])],
     "i2t": [Question("blue", SENTENCES), Question("red", SENTENCES[:3])],
 }
 
@@ -46,7 +49,7 @@ def test_every_choice_gets_the_log_probability_of_its_letter(lively_checkpoint, 
 def test_all_cyclic_shifts_make_the_order_of_the_choices_irrelevant(lively_checkpoint, features):
     """Rotating the choices rotates the scores; without shifts it does not."""
     first, rotated = Question("a blue circle", IMAGES), Question("a blue circle", IMAGES[1:] + IMAGES[:1])
-    for shifts, irrelevant in ((4, True), (1, False)):
+    for shifts, irrelevant in ((4, True), (10, True), (1, False)):
         one, other = choose(lively_checkpoint, load_prompts(), "t2i", [first, rotated], features, num_shifts=shifts)
         assert (one == pytest.approx(other[-1:] + other[:-1], abs=1e-4)) is irrelevant
 
@@ -56,12 +59,45 @@ def test_the_letters_are_single_tokens_in_their_place(lively_checkpoint):
     assert tokenizer.convert_ids_to_tokens(option_tokens(tokenizer)) == list(LETTERS)
 
 
-def test_a_letter_of_several_tokens_is_refused(lively_checkpoint, monkeypatch):
-    monkeypatch.setattr("semcore.verification.listwise.LETTERS", ["A", "10"])
+def test_a_letter_of_several_tokens_is_refused(lively_checkpoint):
     with pytest.raises(UserError, match="the option 10 is not a single token .* use --verifier likelihood"):
-        option_tokens(lively_checkpoint.tokenizer)
+        option_tokens(lively_checkpoint.tokenizer, letters=["A", "10"])
 
 
-def test_more_choices_than_letters_are_refused():
-    with pytest.raises(UserError, match="at most 10 candidates, found 11"):
-        question_turn(load_prompts(), "t2i", Question("a", IMAGES[:1] * 11))
+def test_the_letters_are_resolved_behind_the_prompt_that_is_asked(lively_checkpoint, features):
+    """Where a chat template puts nothing between, a letter may melt into the last word of one prompt only."""
+    tokenizer = copy.deepcopy(lively_checkpoint.tokenizer)
+    tokenizer.chat_template = "{{ messages[0]['content'].rstrip('.') }}"
+    tokenizer.add_tokens(["keywordsA"])
+    assert option_tokens(tokenizer, "A:\n") == option_tokens(lively_checkpoint.tokenizer)
+    melting = replace(lively_checkpoint, tokenizer=tokenizer)
+    with pytest.raises(UserError, match="the option A is not a single token"):
+        choose(melting, load_prompts(), "i2t", QUESTIONS["i2t"], features)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("num_shifts", [2, 3, 4, 10])
+def test_shifts_are_the_mean_of_single_questions(lively_checkpoint, features, num_shifts):
+    """Against the plain forward of every rotation; a question of three has three rotations at most."""
+    questions = QUESTIONS["i2t"]
+    fast = choose(lively_checkpoint, load_prompts(), "i2t", questions, features, num_shifts=num_shifts)
+    for question, own in zip(questions, fast, strict=True):
+        count = len(question.choices)
+        total = torch.zeros(count)
+        starts = sorted({shift * count // min(num_shifts, count) for shift in range(min(num_shifts, count))})
+        for start in starts:
+            places = [(start + place) % count for place in range(count)]
+            asked = Question(question.query, tuple(question.choices[place] for place in places))
+            for place, score in zip(places, slow_scores(lively_checkpoint, "i2t", asked), strict=True):
+                total[place] += score / len(starts)
+        assert own == pytest.approx(total.log_softmax(dim=0).tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("count", [0, 1, 11])
+def test_too_few_and_too_many_choices_are_refused(count):
+    with pytest.raises(UserError) as error:
+        question_turn(load_prompts(), "t2i", Question("a", IMAGES[:1] * count))
+    assert str(error.value) == (
+        f"a question needs 2 to 10 candidates, one a letter from A to J, found {count}; "
+        "choose another --num-candidates, or use --verifier likelihood"
+    )

@@ -1,0 +1,64 @@
+"""Verification one candidate at a time: "A. match" or "B. mismatch", read as the odds of the two letters.
+
+It needs no training, and no order of candidates can sway it. Asking for a letter avoids the liking
+for "yes" that models of this kind have (FreeRet).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from semcore.checkpoint import Checkpoint
+from semcore.embedding import make_prompts
+from semcore.prompting import IMAGE, Prompts
+from semcore.verification.listwise import Choice, Question
+from semcore.verification.options import LETTERS, TOKENS_A_BATCH, option_tokens, read_options
+
+MATCH, MISMATCH = LETTERS[0], LETTERS[1]
+
+
+def match_log_odds(
+    checkpoint: Checkpoint,
+    prompts: Prompts,
+    direction: str,
+    questions: Sequence[Question],
+    features: Mapping[str, torch.Tensor],
+    *,
+    tokens_a_batch: int = TOKENS_A_BATCH,
+) -> list[list[float]]:
+    """Return log p(match) - log p(mismatch) of each choice of each question, in the order of its choices.
+
+    They rank as p(match) does; and where one choice is right and each was judged for itself, the
+    softmax of the log-odds, not of the log-probabilities, says which.
+
+    Args:
+        checkpoint: the model that judges.
+        prompts: hold "verify_pointwise_t2i" and "verify_pointwise_i2t".
+        direction: "t2i" (choices are images) or "i2t" (choices are sentences).
+        questions: any number of choices each, every one a prompt of its own.
+        features: the visual features of every image that occurs, by its id.
+        tokens_a_batch: bounds the memory of a forward pass.
+    """
+    pairs = [(question.query, choice) for question in questions for choice in question.choices]
+    if not pairs:
+        return [[] for _ in questions]
+    turns = [pair_turn(prompts, direction, query, choice) for query, choice in pairs]
+    images = [[features[choice.item_id if direction == "t2i" else query]] for query, choice in pairs]
+    options = option_tokens(checkpoint.tokenizer, turns[0], (MATCH, MISMATCH))
+    logits = read_options(checkpoint, make_prompts(checkpoint, turns, images), options, tokens_a_batch)
+    odds = (logits[:, 0] - logits[:, 1]).split([len(question.choices) for question in questions])
+    return [own.tolist() for own in odds]
+
+
+def pair_turn(prompts: Prompts, direction: str, query: str, choice: Choice) -> str:
+    """Return the user's turn that asks whether one candidate matches the query."""
+    letters: dict[str, Any] = {"match": MATCH, "mismatch": MISMATCH}
+    candidate: dict[str, Any] = {"keywords": choice.keywords}
+    if direction == "t2i":
+        candidate["image"] = IMAGE
+        return prompts.render("verify_pointwise_t2i", candidate=candidate, query=query, **letters)
+    candidate["sentence"] = choice.sentence
+    return prompts.render("verify_pointwise_i2t", candidate=candidate, image=IMAGE, **letters)
