@@ -102,7 +102,7 @@ def main(settings: Settings) -> None:
         run.set_config("candidates", resolved(settings))
         run.set_prompts({name: inputs[name] for name in PROMPTS})
         key = hash_of(resolved(settings), inputs)
-        place = Workplace(work_folder(run.path, "candidates", key), is_main_process())
+        place = Workplace(work_folder(run.path, "candidates", key), is_main_process(), run / "features")
         mined = mine_parts(settings, dataset, run, parts, place)
         if is_main_process():
             stats = write_candidates(folder, settings, parts, mined)
@@ -169,7 +169,7 @@ def mine_parts(
 ) -> dict[Key, list[Mined]]:
     """Load the identifier model and search each block."""
     checkpoint = load_for_inference(generator_of(run), dtype=settings.dtype, device=settings.device)
-    asked: Asked = ask(checkpoint, dataset)
+    asked: Asked = ask(checkpoint, dataset, place.features)
     mined = {}
     for key, part in parts.items():
         hits = generate_hits(

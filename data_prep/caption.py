@@ -10,6 +10,7 @@ CHECKPOINT is a folder, an adapter's folder, or a hub id. Writes
 
     RUN/captions.jsonl        {"image_id", "caption"}, one line an image that has one
     RUN/captions.stats.json   how many are ok, unreadable, empty and truncated, and which
+    RUN/features              every image as the model sees it, so that later stages need not look again
 
 A killed job goes on where it stopped, and the result is the same. Images that cannot be read are
 counted, listed and left out.
@@ -26,6 +27,7 @@ from semcore.chunks import in_chunks, remove_work_folder, work_folder
 from semcore.commandline import resolved, run_command
 from semcore.dataset import SPLITS, Dataset, ImageRecord, load_dataset
 from semcore.errors import UserError
+from semcore.features import FeatureStore
 from semcore.files import write_json, write_jsonl
 from semcore.inference import Dtype, load_for_inference
 from semcore.processes import is_main_process
@@ -99,10 +101,17 @@ def caption_dataset(settings: Settings, run: RunFolder, dataset: Dataset, key: s
     checkpoint = load_for_inference(settings.model, dtype=settings.dtype, device=settings.device)
     prompts: Prompts = load_prompts(special_tokens=checkpoint.special_tokens)
 
+    features = FeatureStore(checkpoint, {r.image_id: dataset.image_path(r) for r in records}, run / "features")
+    features.add((record.image_id for record in records), progress=is_main_process())
+
     def caption_batch(batch: list[ImageRecord]) -> list[Caption]:
-        images = {record.image_id: dataset.image_path(record) for record in batch}
         return caption_images(
-            checkpoint, prompts, images, max_new_tokens=settings.max_new_tokens, num_beams=settings.num_beams
+            checkpoint,
+            prompts,
+            [record.image_id for record in batch],
+            features,
+            max_new_tokens=settings.max_new_tokens,
+            num_beams=settings.num_beams,
         )
 
     result = in_chunks(

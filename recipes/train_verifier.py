@@ -32,7 +32,7 @@ from semcore.items import DIRECTIONS, read_items
 from semcore.processes import is_main_process
 from semcore.prompting import load_prompts
 from semcore.runfolder import RunFolder
-from semcore.training.engine import own_device
+from semcore.training.engine import computing_dtype, own_device
 from semcore.training.fine_tuning import fine_tune, image_start_id, load_start, make_trainable, stage_inputs
 from semcore.training.questions import QuestionMaker, read_candidates
 from semcore.training.schedule import plan_question_rows
@@ -51,7 +51,7 @@ class ModelSettings:
     """A checkpoint to start from instead: a folder or a hub id of a native InternVL."""
     freeze_vision: bool = True  # InternVL
     """Leave the vision tower as it is."""
-    freeze_projector: bool = True  # ours: InternVL trains it, but frozen every image is encoded only once
+    freeze_projector: bool = True  # ours: InternVL trains it; frozen, a fifth as much is kept of an image
     """Leave the projector between vision tower and text model as it is."""
     trust_remote_code: bool = False
     """Run Python code that comes with the checkpoint."""
@@ -101,8 +101,11 @@ def main(settings: Settings) -> None:
 
         say("the training images")
         paths = {record.image_id: dataset.image_path(record) for record in images}
-        frozen = model.freeze_vision and model.freeze_projector
-        visuals = load_visuals(checkpoint, paths, frozen=frozen, device=own_device(), progress=is_main_process())
+        visuals = load_visuals(
+            checkpoint, paths, None if settings.check else run / "features",
+            freeze_vision=model.freeze_vision, freeze_projector=model.freeze_projector,
+            dtype=computing_dtype(training.bf16), device=own_device(), progress=is_main_process(),
+        )  # fmt: skip
 
         questions = QuestionMaker(checkpoint.tokenizer, prompts, images, visuals, settings.extra_questions)
         start = image_start_id(checkpoint)

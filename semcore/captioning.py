@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -12,10 +11,8 @@ from PIL import Image
 from transformers import GenerationConfig
 
 from semcore.checkpoint import Checkpoint
-from semcore.dataset import open_image
 from semcore.embedding import make_prompts, model_inputs
-from semcore.errors import UnreadableImage
-from semcore.features import encode_pictures
+from semcore.features import FeatureStore, encode_pictures
 from semcore.prompting import IMAGE, Prompts
 
 Outcome = Literal["ok", "unreadable", "empty", "truncated"]
@@ -31,37 +28,43 @@ class Caption(NamedTuple):
 
 
 def caption_images(
-    checkpoint: Checkpoint, prompts: Prompts, images: Mapping[str, Path], *, max_new_tokens: int, num_beams: int = 1
+    checkpoint: Checkpoint,
+    prompts: Prompts,
+    images: Sequence[str],
+    features: FeatureStore,
+    *,
+    max_new_tokens: int,
+    num_beams: int = 1,
 ) -> list[Caption]:
-    """Caption one batch of image files; what cannot be read is said in its place.
+    """Caption one batch of images; what cannot be read is said in its place.
 
     Args:
         checkpoint: the model that writes.
         prompts: holds the prompt "caption".
-        images: image id -> file.
+        images: ids.
+        features: the images were added to it.
         max_new_tokens: a caption that has not ended by then is cut off, and counted as truncated.
         num_beams: 1 is greedy decoding.
 
     Returns:
         One caption an image, in the order of `images`.
     """
-    captions: dict[str, Caption] = {}
-    readable: dict[str, Image.Image] = {}
-    for image_id, path in images.items():
-        try:
-            readable[image_id] = open_image(path)
-        except UnreadableImage as error:
-            captions[image_id] = Caption(image_id, "unreadable", reason=str(error))
-    written = write_captions(
-        checkpoint, prompts, list(readable.values()), max_new_tokens=max_new_tokens, num_beams=num_beams
+    unreadable = {
+        image_id: Caption(image_id, "unreadable", reason=features.failed[image_id])
+        for image_id in images
+        if image_id in features.failed
+    }
+    seen = features.of(image_id for image_id in images if image_id not in unreadable)
+    written = captions_of_features(
+        checkpoint, prompts, list(seen.values()), max_new_tokens=max_new_tokens, num_beams=num_beams
     )
-    for image_id, (text, ended) in zip(readable, written, strict=True):
-        outcome: Outcome = "empty" if not text else "ok" if ended else "truncated"
-        captions[image_id] = Caption(image_id, outcome, text)
-    return [captions[image_id] for image_id in images]
+    captions = {
+        image_id: Caption(image_id, "empty" if not text else "ok" if ended else "truncated", text)
+        for image_id, (text, ended) in zip(seen, written, strict=True)
+    }
+    return [unreadable.get(image_id) or captions[image_id] for image_id in images]
 
 
-@torch.inference_mode()
 def write_captions(
     checkpoint: Checkpoint,
     prompts: Prompts,
@@ -71,10 +74,23 @@ def write_captions(
     num_beams: int = 1,
 ) -> list[tuple[str, bool]]:
     """Return (caption, whether it came to its end) of every picture of a batch."""
-    if not pictures:
+    features = encode_pictures(checkpoint, pictures)
+    return captions_of_features(checkpoint, prompts, features, max_new_tokens=max_new_tokens, num_beams=num_beams)
+
+
+@torch.inference_mode()
+def captions_of_features(
+    checkpoint: Checkpoint,
+    prompts: Prompts,
+    features: Sequence[torch.Tensor],
+    *,
+    max_new_tokens: int,
+    num_beams: int = 1,
+) -> list[tuple[str, bool]]:
+    """Return (caption, whether it came to its end) of every image of a batch, from its features (V, H)."""
+    if not features:
         return []
     turn = prompts.render("caption", image=IMAGE)
-    features = encode_pictures(checkpoint, pictures)
     inputs = model_inputs(checkpoint, make_prompts(checkpoint, [turn] * len(features), [[own] for own in features]))
     settings = GenerationConfig(
         max_new_tokens=max_new_tokens,

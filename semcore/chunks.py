@@ -8,7 +8,6 @@ the same as uninterrupted.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from tqdm import tqdm
 
 from semcore.errors import UserError
 from semcore.files import atomic_text
-from semcore.processes import num_processes
+from semcore.processes import num_processes, process_rank
 
 T = TypeVar("T")
 POLL_S = 0.1
@@ -41,7 +40,7 @@ def work_folder(run: Path, stage: str, key: str) -> Path:
         key: a hash of everything the results depend on.
     """
     parent = run / f".{stage}"
-    if _rank() == 0 and parent.is_dir():
+    if process_rank() == 0 and parent.is_dir():
         for other in parent.iterdir():
             if other.name != key:
                 shutil.rmtree(other, ignore_errors=True)
@@ -77,7 +76,7 @@ def in_chunks(
     """
     starts = range(0, len(tasks), size)
     paths = [folder / f"{name}-{number:05d}.json" for number in range(len(starts))]
-    own = range(_rank(), len(starts), num_processes())
+    own = range(process_rank(), len(starts), num_processes())
     total = sum(min(size, len(tasks) - starts[number]) for number in own)
     with tqdm(total=total, desc=name, unit=unit, disable=not progress) as bar:
         for number in own:
@@ -105,7 +104,3 @@ def _read_chunk(path: Path) -> dict[str, Any]:
             raise UserError(f"{path} has disappeared while it was needed; run the same command again")
         time.sleep(POLL_S)
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _rank() -> int:
-    return int(os.environ.get("RANK", "0"))

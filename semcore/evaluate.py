@@ -151,7 +151,7 @@ def main(settings: EvaluateSettings) -> None:
         run.set_config("evaluate", resolved(settings))
         run.set_prompts({name: digest for name, digest in inputs.items() if name.endswith(".jinja")})
         key = hash_of(resolved(settings), inputs)
-        place = Workplace(work_folder(run.path, "evaluate", key), is_main_process())
+        place = Workplace(work_folder(run.path, "evaluate", key), is_main_process(), run / "features")
         outcome = measure(settings, dataset, models, parts, place)
         if is_main_process():
             write_outcome(run, outcome, protocol_of(run), ceiling_of(settings, dataset))

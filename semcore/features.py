@@ -1,12 +1,22 @@
-"""Images through the vision tower and the projector, once each: what a prompt's image tokens become.
+"""Images through the vision tower and the projector, once each in the life of a run: the visual-feature store.
+
+RUN/features/<key>/ holds the features of every image that a stage has asked for, in shards that are
+mapped into memory (`semcore.shards`). The key is a hash of the weights that made them, of how the
+images were prepared and of the precision, so stages whose vision tower is the same share them; inside,
+an image goes by the hash of its file's content. So a changed image or checkpoint is never answered with
+old features. The folder may be deleted at any time.
 
 Shapes: V visual tokens an image (tiles x tokens a tile), H the text model's hidden size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -16,69 +26,239 @@ from semcore.checkpoint import Checkpoint
 from semcore.dataset import open_image
 from semcore.errors import UnreadableImage, UserError
 from semcore.inputs import prepare_images
+from semcore.processes import num_processes, process_rank
+from semcore.settings import hash_of
+from semcore.shards import Shard, check_owner, claim, read_shard, read_shards, write_shard
+from semcore.vision import Layer, describe_vision, vision_part
+
+THREADS = 8  # that read files
+POLL_S = 0.1
 
 
 @torch.inference_mode()
-def encode_pictures(checkpoint: Checkpoint, pictures: Sequence[Image.Image]) -> list[torch.Tensor]:
-    """Return the visual features of pictures in memory, each (V, H), on the model's device."""
+def encode_pictures(
+    checkpoint: Checkpoint, pictures: Sequence[Image.Image], layer: Layer = "projector"
+) -> list[torch.Tensor]:
+    """Return the visual features of pictures in memory, on the model's device.
+
+    Args:
+        checkpoint: whose vision tower looks at them.
+        pictures: one batch.
+        layer: "projector" for what stands in a prompt, (V, H); "vision tower" for what the projector
+            reads, (tiles, patches + 1, the tower's width).
+    """
     tiles = prepare_images(checkpoint, pictures)
     if not tiles:
         return []
     pixels = torch.cat(tiles).to(checkpoint.device, checkpoint.model.dtype)
-    features = checkpoint.model.get_image_features(pixel_values=pixels).pooler_output
-    return [own.flatten(0, 1) for own in features.split([len(own) for own in tiles])]
+    seen = checkpoint.model.get_image_features(pixel_values=pixels)
+    counts = [len(own) for own in tiles]
+    if layer == "vision tower":
+        return list(seen.last_hidden_state.split(counts))
+    return [own.flatten(0, 1) for own in seen.pooler_output.split(counts)]
 
 
-def encode_images(
-    checkpoint: Checkpoint, images: Mapping[str, Path], *, batch_size: int = 32, progress: bool = False
-) -> dict[str, torch.Tensor]:
-    """Return the visual features of image files by their ids, each (V, H), on the model's device.
+class FeatureStore(Mapping[str, torch.Tensor]):
+    """The features of a dataset's images by image id, on the CPU.
 
-    Args:
-        checkpoint: whose vision tower looks at them.
-        images: image id -> file.
-        batch_size: images opened and encoded at once.
-        progress: show a progress bar.
-
-    Raises:
-        UnreadableImage: a file is no picture.
-    """
-    ids = list(images)
-    features: dict[str, torch.Tensor] = {}
-    with tqdm(total=len(ids), desc="encoding images", unit="image", disable=not progress) as bar:
-        for start in range(0, len(ids), batch_size):
-            chosen = ids[start : start + batch_size]
-            encoded = encode_pictures(checkpoint, [open_image(images[image_id]) for image_id in chosen])
-            features.update(zip(chosen, encoded, strict=True))
-            bar.update(len(chosen))
-    return features
-
-
-class ImageFeatures:
-    """Visual features that are encoded when they are first asked for, and kept.
+    `add` encodes what the store does not have yet and keeps it, on disk where there is a folder; `of`
+    only reads, and encodes what is not there for this process alone. As a mapping it holds the images
+    that were added and could be read; `failed` says of the others why not.
 
     Args:
         checkpoint: whose vision tower looks at the images.
         paths: image id -> file.
+        folder: RUN/features; None keeps everything in memory.
+        layer: as in `encode_pictures`.
+        dtype: precision of the vision tower and of what is kept; the model's own by default.
+        device: where the vision tower runs; the model's own by default.
         batch_size: images encoded at once.
+        images_a_shard: images a file of the store; a kill loses the work on one file.
     """
 
-    def __init__(self, checkpoint: Checkpoint, paths: Mapping[str, Path], batch_size: int = 32):
-        self._checkpoint, self._paths, self._batch_size = checkpoint, paths, batch_size
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        paths: Mapping[str, Path],
+        folder: Path | None = None,
+        *,
+        layer: Layer = "projector",
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        batch_size: int = 32,
+        images_a_shard: int = 256,
+    ):
+        self._checkpoint, self._paths, self._layer = checkpoint, paths, layer
+        self._dtype, self._device = dtype or checkpoint.model.dtype, device or checkpoint.device
+        self._batch_size, self._images_a_shard = batch_size, images_a_shard
+        self.failed: dict[str, str] = {}
+        self._unreadable: dict[str, str] = {}  # hash -> why
+        self._contents: dict[str, str] = {}  # image id -> hash of its file
         self._kept: dict[str, torch.Tensor] = {}
+        self._shards: dict[str, Shard] = {}  # hash -> where it is
+        self._open: dict[Path, Any] = {}
+        self._folder: Path | None = None
+        self._owner: dict[str, str] = {}
+        if folder is not None:
+            self._owner = describe_vision(checkpoint, layer, self._dtype)
+            self._folder = folder / hash_of(self._owner)
+            check_owner(self._folder, self._owner)
+            self._find_shards(self._folder)
 
-    def of(self, image_ids: Iterable[str]) -> dict[str, torch.Tensor]:
-        """Return image id -> features (V, H).
+    def add(self, image_ids: Iterable[str], *, progress: bool = False) -> None:
+        """Encode the images that are not in the store yet, all processes of a launcher together.
+
+        Every process has to call it, with the same images. Images that cannot be read are noted in
+        `failed`.
+
+        Args:
+            image_ids: whose features will be needed.
+            progress: show a progress bar.
 
         Raises:
-            UserError: an image cannot be read.
+            UserError: no space left, or a shard has gone.
         """
         wanted = list(dict.fromkeys(image_ids))
-        missing = {image_id: self._paths[image_id] for image_id in wanted if image_id not in self._kept}
-        try:
-            self._kept.update(encode_images(self._checkpoint, missing, batch_size=self._batch_size))
-        except UnreadableImage as error:
-            raise UserError(
-                f"an image that has a caption cannot be read now ({error}); is the dataset whole?"
-            ) from None
-        return {image_id: self._kept[image_id] for image_id in wanted}
+        files = self._hash(wanted)
+        if self._folder is None:
+            self._keep(files, progress)
+        else:
+            self._write(self._folder, files, progress)
+        self._note_failed(wanted)
+
+    def of(self, image_ids: Iterable[str]) -> dict[str, torch.Tensor]:
+        """Return image id -> features, without writing anything.
+
+        Raises:
+            UserError: an image has gone, or cannot be read.
+        """
+        wanted = list(dict.fromkeys(image_ids))
+        self._keep({content: path for content, path in self._hash(wanted).items() if content not in self._shards})
+        self._note_failed(wanted)
+        for image_id in wanted:
+            if image_id in self.failed:
+                raise UserError(
+                    f"image {image_id} is needed, but {self._paths[image_id]} cannot be read now "
+                    f"({self.failed[image_id]}); put it back, and look for more with python -m data_prep.check"
+                )
+        return {image_id: self[image_id] for image_id in wanted}
+
+    def __getitem__(self, image_id: str) -> torch.Tensor:
+        content = self._contents[image_id]
+        if content in self._kept:
+            return self._kept[content]
+        shard = self._shards[content]
+        if shard.path not in self._open:
+            self._open[shard.path] = shard.open()
+        first, last = shard.rows[content]
+        return self._open[shard.path][first:last]
+
+    def __iter__(self) -> Iterator[str]:
+        return (image_id for image_id in self._contents if image_id not in self.failed)
+
+    def __contains__(self, image_id: object) -> bool:
+        return image_id in self._contents and image_id not in self.failed
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _hash(self, wanted: Sequence[str]) -> dict[str, Path]:
+        """Return the hash of each image's content -> its file; contents that several images have stand there once."""
+        new = [image_id for image_id in wanted if image_id not in self._contents and image_id not in self.failed]
+        with ThreadPoolExecutor(THREADS) as pool:
+            hashes = pool.map(_content_hash, [self._paths[image_id] for image_id in new])
+            for image_id, (content, reason) in zip(new, hashes, strict=True):
+                if content is None:
+                    self.failed[image_id] = reason
+                else:
+                    self._contents[image_id] = content
+        return {self._contents[image_id]: self._paths[image_id] for image_id in wanted if image_id in self._contents}
+
+    def _keep(self, files: Mapping[str, Path], progress: bool = False) -> None:
+        """Encode what is not in memory yet and keep it there."""
+        missing = {c: path for c, path in files.items() if c not in self._kept and c not in self._unreadable}
+        if missing:
+            with self._bar(len(missing), progress) as bar:
+                tensors, failed = self._encode(missing, bar)
+            self._kept.update(tensors)
+            self._unreadable.update(failed)
+
+    def _write(self, folder: Path, files: Mapping[str, Path], progress: bool) -> None:
+        """Write shards of what is in none yet; each process takes its share, and waits for the others'.
+
+        What goes into a shard depends on what was asked for and on the shards of earlier calls alone, so
+        that the processes agree however far each of them is.
+        """
+        size, contents = self._images_a_shard, list(files)
+        groups = [contents[start : start + size] for start in range(0, len(contents), size)]
+        named = {hash_of(group): group for group in groups}
+        earlier = {c for name, shard in read_shards(folder).items() if name not in named for c in shard}
+        needed = {name: [c for c in group if c not in earlier] for name, group in named.items()}
+        needed = {name: group for name, group in needed.items() if group}
+        own = [name for name in list(needed)[process_rank() :: num_processes()] if not _has(folder, name, needed[name])]
+        if own:
+            claim(folder, self._owner)
+        with self._bar(sum(len(needed[name]) for name in own), progress) as bar:
+            for name in own:
+                write_shard(folder, name, *self._encode({c: files[c] for c in needed[name]}, bar))
+        for name, group in needed.items():
+            while not _has(folder, name, group):
+                time.sleep(POLL_S)
+        self._find_shards(folder)
+
+    def _encode(self, files: Mapping[str, Path], bar: tqdm[Any]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+        """Return content hash -> features, and content hash -> why there are none."""
+        vision = vision_part(self._checkpoint, self._dtype, self._device)
+        tensors: dict[str, torch.Tensor] = {}
+        failed: dict[str, str] = {}
+        pending: dict[str, Image.Image] = {}
+        with ThreadPoolExecutor(THREADS) as pool:
+            opened = pool.map(_open_or_reason, files.values())
+            for number, (content, picture) in enumerate(zip(files, opened, strict=True), start=1):
+                if isinstance(picture, str):
+                    failed[content] = picture
+                else:
+                    pending[content] = picture
+                if len(pending) == self._batch_size or number == len(files):
+                    encoded = encode_pictures(vision, list(pending.values()), self._layer)
+                    tensors.update(zip(pending, (own.cpu() for own in encoded), strict=True))
+                    pending.clear()
+                bar.update()
+        return tensors, failed
+
+    def _find_shards(self, folder: Path) -> None:
+        self._shards = {content: shard for shard in read_shards(folder).values() for content in shard}
+
+    def _note_failed(self, image_ids: Iterable[str]) -> None:
+        for image_id in image_ids:
+            content = self._contents.get(image_id, "")
+            shard = self._shards.get(content)
+            reason = self._unreadable.get(content) or (shard.failed.get(content) if shard else None)
+            if reason is not None:
+                self.failed[image_id] = reason
+
+    def _bar(self, total: int, progress: bool) -> tqdm[Any]:
+        return tqdm(total=total, desc="encoding images", unit="image", disable=not progress or total == 0)
+
+
+def _has(folder: Path, name: str, contents: Iterable[str]) -> bool:
+    shard = read_shard(folder, name)
+    return shard is not None and all(content in shard for content in contents)
+
+
+def _content_hash(path: Path) -> tuple[str | None, str]:
+    """Return the hash of a file, or None and why there is none."""
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest(), ""
+    except FileNotFoundError:
+        return None, "there is no such file"
+    except OSError as error:
+        return None, str(error.strerror)
+
+
+def _open_or_reason(path: Path) -> Image.Image | str:
+    try:
+        return open_image(path)
+    except UnreadableImage as error:
+        return str(error)

@@ -49,7 +49,7 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
     Raises:
         UserError: no space left, or no permission to write there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    temporary = _temporary(path)
     with writing_to(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,6 +60,30 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file's bytes, atomically.
+
+    Raises:
+        UserError: no space left, or no permission to write there.
+    """
+    temporary = _temporary(path)
+    with writing_to(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as handle:
+                handle.write(content)
+                handle.flush()
+                os.fsync(handle.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Return a name beside a file that no other process or thread takes."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
 
 
 def plain_data(value: Any) -> Any:

@@ -16,7 +16,7 @@ from semcore.checkpoint import Checkpoint
 from semcore.chunks import in_chunks
 from semcore.dataset import Dataset
 from semcore.evaluation.per_query import GeneratedHit
-from semcore.features import ImageFeatures
+from semcore.features import FeatureStore
 from semcore.generator import Corpus, Engine, build_corpus, generate
 from semcore.items import Item, Queries, read_items, read_queries
 from semcore.prompting import Prompts, load_prompts
@@ -63,6 +63,8 @@ class Workplace:
 
     folder: Path
     progress: bool
+    features: Path | None = None
+    """RUN/features, where what images look like to a model is kept."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(
@@ -79,13 +81,14 @@ class Asked(NamedTuple):
 
     checkpoint: Checkpoint
     prompts: Prompts
-    features: ImageFeatures
+    features: FeatureStore
 
 
-def ask(checkpoint: Checkpoint, dataset: Dataset) -> Asked:
-    """Put a checkpoint together with the prompts and the images of a dataset."""
+def ask(checkpoint: Checkpoint, dataset: Dataset, features: Path | None) -> Asked:
+    """Put a checkpoint together with the prompts, and with the images of a dataset as RUN/features keeps them."""
     paths = {record.image_id: dataset.image_path(record) for record in dataset.images}
-    return Asked(checkpoint, load_prompts(special_tokens=checkpoint.special_tokens), ImageFeatures(checkpoint, paths))
+    prompts = load_prompts(special_tokens=checkpoint.special_tokens)
+    return Asked(checkpoint, prompts, FeatureStore(checkpoint, paths, features))
 
 
 def read_parts(run: RunFolder, dataset: Dataset, split: str, most_queries: int | None = None) -> dict[Key, Part]:
@@ -131,6 +134,8 @@ def generate_hits(
         return generate_chunk(asked, key.direction, queries, corpus, num_beams, batch_size, engine)
 
     contents = part.contents
+    if key.direction == "i2t":
+        asked.features.add(contents, progress=place.progress)
     rows = place.run(f"generate {key.direction} {key.split}", contents, QUERIES_A_CHUNK, work, "query")
     return {content: [GeneratedHit(*hit) for hit in hits] for content, hits in zip(contents, rows, strict=True)}
 
@@ -167,6 +172,7 @@ def verify_by_letter(
     num_shifts: int,
 ) -> list[list[float]]:
     """Return the score of every candidate by the listwise or the pointwise verifier."""
+    asked.features.add(images_of(key.direction, shortlists), progress=place.progress)
 
     def work(chunk: list[Shortlist]) -> list[Any]:
         features = asked.features.of(images_of(key.direction, chunk))
@@ -194,6 +200,8 @@ def verify_by_likelihood(
             pairs.setdefault(image_id, {}).update(texts)
     tasks = [(image_id, sorted(texts)) for image_id, texts in sorted(pairs.items())]
     sentences = sorted({text for _, texts in tasks for text in texts})
+
+    asked.features.add(pairs, progress=place.progress)
 
     def given_image(chunk: list[tuple[str, list[str]]]) -> list[Any]:
         features = asked.features.of(image_id for image_id, _ in chunk)

@@ -185,7 +185,7 @@ def _generate(
     settings: EvaluateSettings, dataset: Dataset, model: str, parts: Mapping[Key, Part], place: Workplace
 ) -> tuple[dict[Key, dict[str, list[GeneratedHit]]], dict[str, dict[str, Scores]]]:
     """Return the generator's rankings of all parts, and the ablations of the measured ones."""
-    asked = ask(load_for_inference(model, dtype=settings.dtype, device=settings.device), dataset)
+    asked = ask(load_for_inference(model, dtype=settings.dtype, device=settings.device), dataset, place.features)
     hits = {
         key: generate_hits(
             asked,
@@ -233,7 +233,7 @@ def _verify(
     place: Workplace,
 ) -> dict[Key, list[list[float]]]:
     """Return a verifier's scores; where an order can sway it, measure that too."""
-    asked = ask(load_for_inference(model, dtype=settings.dtype, device=settings.device), dataset)
+    asked = ask(load_for_inference(model, dtype=settings.dtype, device=settings.device), dataset, place.features)
     if name == "listwise":
         _add_order_bias("trained", settings, asked, outcome, place)
     if name == "likelihood":
@@ -245,7 +245,7 @@ def _verify(
 def _measure_untrained(
     settings: EvaluateSettings, dataset: Dataset, model: str, outcome: Outcome, place: Workplace
 ) -> None:
-    asked = ask(load_for_inference(model, dtype=settings.dtype, device=settings.device), dataset)
+    asked = ask(load_for_inference(model, dtype=settings.dtype, device=settings.device), dataset, place.features)
     _add_order_bias("untrained", settings, asked, outcome, place)
 
 

@@ -13,3 +13,8 @@ def is_main_process() -> bool:
 def num_processes() -> int:
     """Return how many processes the launcher started; 1 without a launcher."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def process_rank() -> int:
+    """Return which of the launcher's processes this is; 0 without a launcher."""
+    return int(os.environ.get("RANK", "0"))

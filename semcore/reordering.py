@@ -75,6 +75,7 @@ def measure_order_bias(
         return torch.stack(answers).view(len(chunk), NUM_ORDERS, num_candidates, num_candidates).tolist()
 
     num_candidates = len(puzzles[0].shortlist.items)
+    asked.features.add(images_of(key.direction, [puzzle.shortlist for puzzle in puzzles]), progress=place.progress)
     rows = place.run(f"order bias {name} {key.direction}", puzzles, QUERIES_A_CHUNK, work, "query")
     answers = [
         Reordered(orders_of(puzzle), puzzle.right, np.array(row)) for puzzle, row in zip(puzzles, rows, strict=True)

@@ -129,7 +129,8 @@ class Retriever:
         if not (1 if verifier == "none" else 2) <= num_candidates <= len(LETTERS):
             raise UserError(f"num_candidates must be from 2 to {len(LETTERS)}, found {num_candidates}")
         chosen, weighing = _choose_verifier(folder, verifier)
-        generator = ask(load_for_inference(generator_of(folder), dtype=dtype, device=device), dataset)
+        model = load_for_inference(generator_of(folder), dtype=dtype, device=device)
+        generator = ask(model, dataset, folder / "features")
         only = None if split == "all" else split
         return cls(folder, dataset, generator, chosen, weighing, only, num_beams, num_candidates, dtype, device, engine)
 
@@ -206,7 +207,8 @@ class Retriever:
             return [[0.0] * len(shortlist.items) for shortlist in shortlists]
         if self._judge is None:
             path = self.weighing.models.get(self.verifier) or model_of(self.run, self.verifier)
-            self._judge = ask(load_for_inference(path, dtype=self.dtype, device=self.device), self.dataset)
+            model = load_for_inference(path, dtype=self.dtype, device=self.device)
+            self._judge = ask(model, self.dataset, self.run / "features")
         judge = self._judge
         if direction == "t2i":
             features = judge.features.of(images_of(direction, shortlists))

@@ -5,7 +5,6 @@ Shapes: embeddings (items, dimensions) float32, centroids (clusters, dimensions)
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 
@@ -17,9 +16,10 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from semcore.errors import UserError
-from semcore.files import writing_to
+from semcore.files import write_bytes
 
 CENTROIDS = "clusters.safetensors"
+ITEMS_A_CLUSTER = 256  # the mean of n items is off by 1/n of their variance; FAISS samples as many
 _ROWS_AT_ONCE = 65_536
 
 
@@ -44,13 +44,15 @@ def fit_centroids(
         seed: of the starting points and of the sample.
         num_inits: runs from different starting points, of which the best counts.
         max_iterations: of one run.
-        max_fit_items: above so many items a random sample of so many is fitted.
+        max_fit_items: above so many items a random sample of so many is fitted; there are at least
+            256 a cluster in it, which keeps the inertia within 1 % of a fit on all items.
 
     Returns:
         (clusters, dimensions), float32.
     """
-    if len(embeddings) > max_fit_items:
-        chosen = np.random.default_rng(seed).choice(len(embeddings), max_fit_items, replace=False)
+    num_fitted = max(max_fit_items, ITEMS_A_CLUSTER * num_clusters)
+    if len(embeddings) > num_fitted:
+        chosen = np.random.default_rng(seed).choice(len(embeddings), num_fitted, replace=False)
         embeddings = embeddings[np.sort(chosen)]
     kmeans = KMeans(num_clusters, n_init=num_inits, max_iter=max_iterations, random_state=seed, algorithm="lloyd")
     with threadpool_limits(1), warnings.catch_warnings():
@@ -71,15 +73,7 @@ def nearest_centroids(embeddings: np.ndarray, centroids: np.ndarray) -> np.ndarr
 
 def save_centroids(folder: Path, centroids: np.ndarray) -> None:
     """Write clusters.safetensors, atomically."""
-    path = folder / CENTROIDS
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing_to(path):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(save({"centroids": np.ascontiguousarray(centroids)}))
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    write_bytes(folder / CENTROIDS, save({"centroids": np.ascontiguousarray(centroids)}))
 
 
 def load_centroids(folder: Path | str) -> np.ndarray:

@@ -158,6 +158,11 @@ def computes_bf16(wish: str) -> bool:
     return wish == "yes" or (wish == "auto" and native_dtype(own_device().type) == "bfloat16")
 
 
+def computing_dtype(wish: str) -> torch.dtype:
+    """Return what `computes_bf16` means for the features of images."""
+    return torch.bfloat16 if computes_bf16(wish) else torch.float32
+
+
 def quiet_libraries() -> None:
     """Leave the terminal to our own progress bar; warnings of the other processes are copies."""
     if not torch.accelerator.is_available():

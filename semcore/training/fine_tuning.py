@@ -23,11 +23,12 @@ from semcore.training.engine import (
     recompute_activations,
     training_arguments,
 )
+from semcore.training.loss import chunked_loss
 from semcore.training.saving import restore_folder, save_model, whole_state
 from semcore.training.schedule import PlannedRows
 from semcore.training.schedule import rows_a_device as share_rows
 from semcore.training.trainer import run_training
-from semcore.training.visuals import Visuals
+from semcore.training.visuals import Visuals, towers_passed_by
 from semcore.training.weights import check_moved, freeze, trainable_weights, weight_hashes
 
 
@@ -151,7 +152,8 @@ def fine_tune(
         recompute_activations(model)
     tokenizer = checkpoint.tokenizer
     collator = Collator(visuals, tokenizer.pad_token_id, checkpoint.model.config.image_token_id)
-    done = run_training(model, arguments, rows, collator, description=description, progress=is_main_process())
+    with towers_passed_by(model, visuals), chunked_loss(model):
+        done = run_training(model, arguments, rows, collator, description=description, progress=is_main_process())
     state = whole_state(done.trainer)
     if is_main_process():
         check_moved(

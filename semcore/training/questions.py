@@ -132,7 +132,7 @@ class QuestionMaker:
         """Return about how many tokens a row has, without making it."""
         words = sum(len(item.text.split()) + len(item.keywords.split()) for item in ask.candidates.items)
         if ask.candidates.direction == "i2t":
-            return words
+            return words + (1 + self._num_extra) * self._visuals.num_tokens(ask.candidates.query)
         return words + sum(self._visuals.num_tokens(item.item_id) for item in ask.candidates.items)
 
     def can_ask(self, candidates: CandidateSet) -> bool:

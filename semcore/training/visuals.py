@@ -1,11 +1,13 @@
 """Where a batch's images come from: features that were encoded once, or pixels that go through.
 
-Features are exact, and possible where neither the vision tower nor the projector is trained.
+Features are exact wherever the vision tower is frozen: the projector's output where the projector is
+frozen too, else the vision tower's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,14 +15,14 @@ from typing import Any, Protocol
 import torch
 from peft import PeftModel
 from PIL import Image
-from tqdm import tqdm
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from semcore.checkpoint import Checkpoint
 from semcore.dataset import open_image
-from semcore.errors import UnreadableImage, UserError
-from semcore.features import encode_pictures
+from semcore.errors import UserError
+from semcore.features import FeatureStore
 from semcore.inputs import prepare_images
+from semcore.vision import Layer
 
 ORIENTATION = 0x0112  # the EXIF tag; from 5 on, width and height change places
 
@@ -30,7 +32,7 @@ class Visuals(Protocol):
 
     @property
     def filler(self) -> str | None:
-        """The image that a batch without images gets, so that all processes run the vision tower together."""
+        """The image that a batch without images gets, so that all processes run the same modules together."""
 
     def __contains__(self, image_id: str) -> bool:
         """Tell whether an image can be shown."""
@@ -65,6 +67,35 @@ class StoredFeatures:
 
 
 @dataclass(frozen=True)
+class TowerStates:
+    """Images that have been through the vision tower only; image id -> (tiles, patches + 1, the tower's width).
+
+    The model takes them in place of pixels inside `towers_passed_by`.
+    """
+
+    states: Mapping[str, torch.Tensor]
+    tokens_a_tile: int
+
+    @property
+    def filler(self) -> str | None:
+        """Return the first image."""
+        return next(iter(self.states), None)
+
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self.states
+
+    def num_tokens(self, image_id: str) -> int:
+        """Return how many features the projector makes of an image."""
+        return len(self.states[image_id]) * self.tokens_a_tile
+
+    def model_inputs(self, image_ids: Sequence[str]) -> dict[str, Any]:
+        """Return what the projector reads."""
+        if not image_ids:
+            return {}
+        return {"pixel_values": torch.cat([self.states[image_id] for image_id in image_ids])}
+
+
+@dataclass(frozen=True)
 class Pixels:
     """Images that go through the vision tower at every step; image id -> file."""
 
@@ -94,58 +125,66 @@ class Pixels:
 
 
 def load_visuals(
-    checkpoint: Checkpoint, paths: Mapping[str, Path], *, frozen: bool, device: torch.device | str, progress: bool
+    checkpoint: Checkpoint,
+    paths: Mapping[str, Path],
+    folder: Path | None,
+    *,
+    freeze_vision: bool,
+    freeze_projector: bool,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    progress: bool = False,
 ) -> Visuals:
-    """Return the images as features where vision tower and projector are frozen, else as pixels.
+    """Return the images as far as they have not to go through the model at every step.
+
+    Images that cannot be read are left out.
 
     Args:
         checkpoint: before LoRA is put on.
         paths: image id -> file.
-        frozen: neither the vision tower nor the projector is trained.
+        folder: RUN/features, where features are kept; None leaves all images as pixels.
+        freeze_vision: the vision tower is not trained.
+        freeze_projector: nor is the projector.
+        dtype: what the model computes in.
         device: where the vision tower runs once.
-        progress: show a progress bar.
-    """
-    return encode_once(checkpoint, paths, device=device, progress=progress) if frozen else Pixels(checkpoint, paths)
-
-
-def encode_once(
-    checkpoint: Checkpoint,
-    paths: Mapping[str, Path],
-    *,
-    device: torch.device | str = "cpu",
-    batch_size: int = 64,
-    progress: bool = False,
-) -> StoredFeatures:
-    """Encode images with the frozen vision tower and projector, and keep the features in memory.
-
-    Unreadable images are left out.
-
-    Args:
-        checkpoint: whose vision tower looks at them.
-        paths: image id -> file.
-        device: where the vision tower runs; the features come back to the CPU.
-        batch_size: images encoded at once.
         progress: show a progress bar.
 
     Raises:
-        UserError: no image can be read.
+        UserError: an image has gone, or none can be read.
     """
-    model: Any = checkpoint.model.get_base_model() if isinstance(checkpoint.model, PeftModel) else checkpoint.model
-    model.model.vision_tower.to(device)
-    model.model.multi_modal_projector.to(device)
-    features: dict[str, torch.Tensor] = {}
-    pending: dict[str, Image.Image] = {}
-    for number, (image_id, path) in enumerate(tqdm(paths.items(), "encoding images", disable=not progress), start=1):
-        picture = _open(path)
-        if picture is not None:
-            pending[image_id] = picture
-        if len(pending) == batch_size or number == len(paths):
-            encoded = encode_pictures(checkpoint, list(pending.values()))
-            features.update(zip(pending, (own.cpu() for own in encoded), strict=True))
-            pending.clear()
-    if paths and not features:
+    if folder is None or not freeze_vision:
+        return Pixels(checkpoint, paths)
+    layer: Layer = "projector" if freeze_projector else "vision tower"
+    store = FeatureStore(checkpoint, paths, folder, layer=layer, dtype=dtype, device=device)
+    store.add(paths, progress=progress)
+    gone = [image_id for image_id in store.failed if not paths[image_id].exists()]
+    if gone:
+        raise UserError(
+            f"{len(gone)} of the {len(paths)} training images have gone, {paths[gone[0]]} the first; put them back, "
+            "or look with python -m data_prep.check"
+        )
+    if paths and not len(store):
         raise UserError(f"none of the {len(paths)} training images can be read, {next(iter(paths.values()))} the first")
-    return StoredFeatures(features)
+    return StoredFeatures(store) if freeze_projector else TowerStates(store, checkpoint.model.config.image_seq_length)
+
+
+@contextmanager
+def towers_passed_by(model: Any, visuals: Visuals) -> Iterator[None]:
+    """Let a model take stored states of its vision tower as `pixel_values`, where that is what `visuals` holds."""
+    if not isinstance(visuals, TowerStates):
+        yield
+        return
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    tower = base.model.vision_tower
+    tower.forward = _as_seen
+    try:
+        yield
+    finally:
+        del tower.forward
+
+
+def _as_seen(pixel_values: torch.Tensor, **_: Any) -> BaseModelOutputWithPooling:
+    return BaseModelOutputWithPooling(last_hidden_state=pixel_values)
 
 
 def _size(path: Path) -> tuple[int, int] | None:
@@ -155,11 +194,4 @@ def _size(path: Path) -> tuple[int, int] | None:
             width, height = picture.size
             return (height, width) if picture.getexif().get(ORIENTATION, 1) >= 5 else (width, height)
     except (OSError, ValueError, Image.DecompressionBombError):
-        return None
-
-
-def _open(path: Path) -> Image.Image | None:
-    try:
-        return open_image(path)
-    except UnreadableImage:
         return None

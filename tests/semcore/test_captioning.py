@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from semcore.captioning import Caption, caption_images, caption_stats, write_captions
+from semcore.features import FeatureStore
 from semcore.inference import load_for_inference
 from semcore.inputs import batch_inputs, prepare_images, prompt_text
 from semcore.prompting import IMAGE, load_prompts
@@ -27,6 +28,12 @@ def slow_caption(checkpoint, picture, max_new_tokens):
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
     ended = answer[-1] == checkpoint.end_token_id
     return " ".join(checkpoint.tokenizer.decode(answer, skip_special_tokens=True).split()), ended
+
+
+def captions_of(checkpoint, files, max_new_tokens):
+    features = FeatureStore(checkpoint, files)
+    features.add(files)
+    return caption_images(checkpoint, load_prompts(), list(files), features, max_new_tokens=max_new_tokens)
 
 
 def test_a_batch_writes_what_each_image_gets_alone(lively_checkpoint):
@@ -57,7 +64,7 @@ def test_outcomes(lively_checkpoint, tmp_path, monkeypatch, answer, outcome, tex
     tokens = lively_checkpoint.tokenizer(answer, add_special_tokens=False)["input_ids"]
     monkeypatch.setattr(type(lively_checkpoint.model), "generate", lambda self, **_: torch.tensor([tokens]))
     PICTURES[0].save(tmp_path / "a.png")
-    captions = caption_images(lively_checkpoint, load_prompts(), {"a": tmp_path / "a.png"}, max_new_tokens=9)
+    captions = captions_of(lively_checkpoint, {"a": tmp_path / "a.png"}, 9)
     assert captions == [Caption("a", outcome, text)]
 
 
@@ -65,7 +72,7 @@ def test_unreadable_images_stay_in_their_place(lively_checkpoint, tmp_path):
     files = {name: tmp_path / f"{name}.png" for name in "abc"}
     PICTURES[0].save(files["a"])
     files["b"].write_bytes(b"")
-    captions = caption_images(lively_checkpoint, load_prompts(), files, max_new_tokens=3)
+    captions = captions_of(lively_checkpoint, files, 3)
     assert [caption.image_id for caption in captions] == list("abc")
     assert captions[1] == Caption("b", "unreadable", "", "the file is empty")
     assert captions[2] == Caption("c", "unreadable", "", "there is no such file")

@@ -4,7 +4,7 @@ import torch
 from semcore.checkpoint import load_checkpoint
 from semcore.dataset import load_dataset, open_image
 from semcore.errors import UserError
-from semcore.features import encode_images
+from semcore.features import FeatureStore
 from semcore.generator import build_corpus, generate, query_inputs
 from semcore.inputs import answer_tokens, batch_inputs, prepare_images, prompt_text, tokenize
 from semcore.items import read_items
@@ -59,7 +59,7 @@ def test_wide_beams_rank_as_scoring_every_item_does(generator, dataset, finished
     records = dataset.split("test")[:2]
     queries = [record.sentences[0].text if direction == "t2i" else record.image_id for record in records]
     paths = {record.image_id: dataset.image_path(record) for record in records}
-    features = encode_images(generator, paths) if direction == "i2t" else {}
+    features = FeatureStore(generator, paths).of(paths) if direction == "i2t" else {}
     hits = generate(generator, prompts, direction, queries, features, corpus, num_beams=40)
     for query, own in zip(queries, hits, strict=True):
         slow = slow_scores(generator, dataset, direction, query, items)

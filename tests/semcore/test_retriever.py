@@ -5,7 +5,9 @@ import pytest
 from semcore import Retriever
 from semcore.dataset import load_dataset, open_image
 from semcore.errors import UserError
+from semcore.features import FeatureStore
 from semcore.generator import build_corpus
+from semcore.inference import load_for_inference
 from semcore.items import read_items
 from semcore.verification import Fusion
 from semcore.verification.fusion import Weighing, write_weighing
@@ -114,6 +116,25 @@ def test_all_verifiers_work_in_both_directions(finished_training, test_images, v
     path = load_dataset(finished_training.data).image_path(test_images[0])
     assert len(retriever.search(text="a red circle")) == 6
     assert len(retriever.search(image=path)) == 10
+
+
+def test_the_feature_store_changes_no_ranking(searchable_run, monkeypatch):
+    queries = ["a red circle", "two squares", "a large blue star"]
+
+    def search():
+        retriever = Retriever.from_run(searchable_run.run, split="test", verifier="listwise", **CPU)
+        return retriever.search(text=queries, top_k=6)
+
+    without = search()
+    assert not (searchable_run.run / "features").exists()
+    dataset = load_dataset(searchable_run.data)
+    paths = {record.image_id: dataset.image_path(record) for record in dataset.split("test")}
+    verifier = load_for_inference(searchable_run.run / "verifier_model", **CPU)
+    FeatureStore(verifier, paths, searchable_run.run / "features").add(paths)
+    monkeypatch.setattr("semcore.features.encode_pictures", None)
+    for with_store, plain in zip(search(), without, strict=True):
+        assert ids(with_store) == ids(plain)
+        assert [hit.score for hit in with_store] == pytest.approx([hit.score for hit in plain], abs=1e-5)
 
 
 def test_all_splits_by_default(finished_training):

@@ -46,10 +46,15 @@ def test_the_seed_alone_decides_whatever_the_number_of_threads(embeddings: np.nd
     assert fits[0].tobytes() != fit_centroids(embeddings, 12, seed=4, **FIT).tobytes()
 
 
-def test_a_fit_on_a_sample_is_nearly_as_good(embeddings: np.ndarray) -> None:
-    whole = KMeans(12, n_init=4, random_state=0).fit(embeddings).inertia_
-    sampled = fit_centroids(embeddings, 12, seed=0, num_inits=4, max_iterations=300, max_fit_items=450)
-    assert whole * 0.999 <= _inertia(embeddings, sampled) <= whole * 1.05
+@pytest.mark.parametrize("max_fit_items", [100, 6_000])
+def test_a_fit_on_a_sample_is_within_a_percent_of_scikit_learns_on_all(max_fit_items: int) -> None:
+    """Clusters overlap, as those of captions do; a sample is never smaller than 256 items a cluster."""
+    rng = np.random.default_rng(0)
+    spread = rng.standard_normal((16, 24))[rng.integers(0, 16, 20_000)] + rng.standard_normal((20_000, 24))
+    items = spread.astype(np.float32)
+    whole = KMeans(16, n_init=4, random_state=0).fit(items).inertia_
+    sampled = fit_centroids(items, 16, seed=0, num_inits=4, max_iterations=300, max_fit_items=max_fit_items)
+    assert whole * 0.999 <= _inertia(items, sampled) <= whole * 1.01
 
 
 def test_fewer_distinct_texts_than_clusters_leave_clusters_empty() -> None:

