@@ -1,4 +1,4 @@
-"""The command `semcore`: quickstart, search, evaluate, init, env."""
+"""The command `semcore`: quickstart, search, evaluate, convert-checkpoint, init, env."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ COMMANDS = {
     "quickstart": "the whole pipeline on drawn scenes, on a CPU: --out RUN",
     "search": "the best items for a sentence or a picture: --run RUN 'a text query' | --image FILE",
     "evaluate": "measure a run in both directions and write its report: --run RUN",
+    "convert-checkpoint": "an original InternVL2.5 or InternVL3 folder as a native one: SRC DST",
     "init": "copy prompts, recipes and DeepSpeed configurations out for editing: DIR",
     "env": "what is installed, which device, what is missing and how to get it",
 }
@@ -59,6 +60,16 @@ class SearchSettings:
             raise UserError("search needs one query: a text such as 'a red circle', or --image FILE")
         if self.top_k < 1:
             raise UserError(f"--top-k must be 1 or more, found {self.top_k}")
+
+
+@dataclass
+class ConvertSettings:
+    """What `semcore convert-checkpoint` takes."""
+
+    src: Path
+    """The original checkpoint's folder; it is only read."""
+    dst: Path
+    """The native folder to make."""
 
 
 @dataclass
@@ -115,6 +126,11 @@ def _evaluate(arguments: list[str]) -> None:
     run_command(main, EvaluateSettings, "evaluate", arguments=arguments, program="semcore evaluate")
 
 
+def _convert(arguments: list[str]) -> None:
+    program = "semcore convert-checkpoint"
+    run_command(convert, ConvertSettings, positional=("src", "dst"), arguments=arguments, program=program)
+
+
 def _init(arguments: list[str]) -> None:
     run_command(init, InitSettings, positional=("folder",), arguments=arguments, program="semcore init")
 
@@ -127,6 +143,7 @@ _RUNNERS: dict[str, Callable[[list[str]], None]] = {
     "quickstart": _quickstart,
     "search": _search,
     "evaluate": _evaluate,
+    "convert-checkpoint": _convert,
     "init": _init,
     "env": _env,
 }
@@ -146,6 +163,15 @@ def search(settings: SearchSettings) -> None:
             sys.stdout.write(json.dumps(asdict(hit), default=str, ensure_ascii=False) + "\n")
     else:
         Console(highlight=False).print(_hit_table(hits))
+
+
+def convert(settings: ConvertSettings) -> None:
+    """Convert a checkpoint, and say what it became."""
+    from semcore.conversion import convert_checkpoint
+
+    config = convert_checkpoint(settings.src, settings.dst, progress=True)
+    text_model = config.text_config.model_type
+    sys.stdout.write(f"{settings.dst}: InternVL with a {text_model} text model; use it with --model {settings.dst}\n")
 
 
 def init(settings: InitSettings) -> None:

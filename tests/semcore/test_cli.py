@@ -34,8 +34,11 @@ def semcore(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     [
         ((), "COMMAND is missing; see --help"),
         (("serch",), "there is no command 'serch'; did you mean search?"),
-        (("fly",), "there is no command 'fly'; there are quickstart, search, evaluate, init, env"),
-        (("--fly",), "there is no command '--fly'; there are quickstart, search, evaluate, init, env"),
+        (("fly",), "there is no command 'fly'; there are quickstart, search, evaluate, convert-checkpoint, init, env"),
+        (
+            ("--fly",),
+            "there is no command '--fly'; there are quickstart, search, evaluate, convert-checkpoint, init, env",
+        ),
         (("search", "--run", "r"), "search needs one query: a text such as 'a red circle', or --image FILE"),
         (
             ("search", "--run", "r", "a text", "--image", "i.png"),
@@ -50,6 +53,11 @@ def semcore(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         (("search", "--run", "r", "a text", "--top-k", "0"), "--top-k must be 1 or more, found 0"),
         (("search", "--run", "r", "a text", "--top-k", "ten"), "--top_k takes a whole number, found 'ten'"),
         (("init",), "FOLDER is missing; see --help"),
+        (("convert-checkpoint", "a"), "DST is missing; see --help"),
+        (
+            ("convert-checkpoint", "a", "a"),
+            "SRC and DST are the same folder, a; give another DST: the original is kept",
+        ),
         (("quickstart",), "--out is missing; see --help"),
         (("quickstart", "--out", "r", "--test", "0"), "--test takes a whole number from 1 on, found 0"),
         (("env", "--jsn"), "unknown option --jsn; did you mean --json?"),
@@ -66,7 +74,7 @@ def test_help_names_every_command(semcore: Any) -> None:
     assert set(cli.COMMANDS) == set(cli._RUNNERS)
 
 
-@pytest.mark.parametrize("command", ["quickstart", "search", "evaluate", "init", "env"])
+@pytest.mark.parametrize("command", ["quickstart", "search", "evaluate", "convert-checkpoint", "init", "env"])
 def test_every_command_has_help(semcore: Any, command: str) -> None:
     code, out, _ = semcore(command, "--help")
     assert code == 0
