@@ -63,7 +63,12 @@ def test_a_command_and_its_options_exist(command: str) -> None:
 def settings_of(words: list[str]) -> tuple[Any, list[str]]:
     """Return the dataclass that a command fills, and the command's own arguments."""
     if words[0] == "semcore":
-        kinds = {"search": cli.SearchSettings, "init": cli.InitSettings, "env": cli.EnvironmentSettings}
+        kinds = {
+            "search": cli.SearchSettings,
+            "convert-checkpoint": cli.ConvertSettings,
+            "init": cli.InitSettings,
+            "env": cli.EnvironmentSettings,
+        }
         if words[1] == "evaluate":
             return importlib.import_module("semcore.evaluate").EvaluateSettings, words[2:]
         return kinds.get(words[1]) or {"quickstart": QuickstartSettings}[words[1]], words[2:]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,13 +81,13 @@ def _check_space(files: list[WeightFile], target: Path) -> None:
 @contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
     """Give a temporary folder beside the target, which becomes the target unless something fails."""
+    folder = target.absolute().with_name(f".{target.name}.{os.getpid()}.incomplete")
     with writing_to(target):
-        target.absolute().parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".incomplete", dir=target.absolute().parent))
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
     try:
         yield folder
         _flush(folder)
-        folder.chmod(0o755)
         os.rename(folder, target)
     except (OSError, SafetensorError) as error:
         reason = "its disk is full" if is_disk_full(error) else " ".join(str(error).split())
@@ -100,9 +99,13 @@ def _new_folder(target: Path) -> Iterator[Path]:
 
 
 def _flush(folder: Path) -> None:
-    """Bring the files to the disk: a full one can say so as late as here."""
+    """Bring the files to the disk: a full one can say so as late as here.
+
+    safetensors lets only their owner read the files it writes; who may read is for the folder to say.
+    """
     for path in folder.iterdir():
-        with path.open("rb+") as handle:
+        path.chmod(folder.stat().st_mode & 0o666)
+        with path.open("rb") as handle:
             os.fsync(handle.fileno())
 
 

@@ -15,6 +15,7 @@ from semcore.files import read_json
 
 ARCHITECTURE = "InternVLChatModel"
 TEXT_ARCHITECTURES = ("Qwen2ForCausalLM", "InternLM2ForCausalLM")
+NEEDED_OF_TEXT = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -62,6 +63,9 @@ def _check_architecture(folder: Path, config: dict[str, Any]) -> None:
         raise UserError(
             f"{folder} has the text model {text}; convert-checkpoint knows {' and '.join(TEXT_ARCHITECTURES)}"
         )
+    missing = [key for key in NEEDED_OF_TEXT if not isinstance(config["llm_config"].get(key), int)]
+    if missing:
+        raise UserError(f"{folder}/config.json does not say llm_config.{missing[0]}; download it again")
 
 
 def _first(config: dict[str, Any]) -> str | None:

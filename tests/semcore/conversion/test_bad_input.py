@@ -6,7 +6,6 @@ import json
 import os
 import re
 import resource
-import shutil
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,6 +59,10 @@ def test_the_source_must_be_an_original_checkpoint(source: Path) -> None:
         (
             {"llm_config__architectures": ["Phi3ForCausalLM"]},
             "{} has the text model Phi3ForCausalLM; convert-checkpoint knows Qwen2ForCausalLM and InternLM2ForCausalLM",
+        ),
+        (
+            {"llm_config__vocab_size": None},
+            "{}/config.json does not say llm_config.vocab_size; download it again",
         ),
         (
             {"use_llm_lora": 16},
@@ -237,6 +240,7 @@ def test_what_a_kill_left_is_not_taken_for_a_checkpoint(source: Path, monkeypatc
     (left,) = [path for path in source.parent.iterdir() if path.name.startswith(".native.")]
     assert left.name.endswith(".incomplete")
     assert not target.exists()
+    of_another_process = left.rename(left.with_name(".native.1.incomplete"))
     convert_checkpoint(source, target)
     assert (target / "config.json").exists()
-    shutil.rmtree(left)
+    assert of_another_process.exists()

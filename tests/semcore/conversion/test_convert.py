@@ -6,14 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from semcore.checkpoint import Checkpoint, load_checkpoint
 from semcore.conversion import convert_checkpoint
-from semcore.inputs import answer_tokens, chat_prompt, prompt_text, tokenize
-from tests.semcore.conversion.originals import FIXTURES, TEXT_MODELS, copy_of
+from semcore.inputs import answer_tokens, chat_prompt, prepare_images, prompt_text, tokenize
+from tests.semcore.conversion.originals import FIXTURES, TEXT_MODELS, copy_of, edit
 
 NATIVE_TEXT_MODELS = {"qwen2": "Qwen2Model", "internlm2": "LlamaModel"}
 
@@ -30,6 +32,10 @@ def converted(name: str, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint
     # Whoever runs the checkpoint's code is stopped.
     for module in ("modeling_internvl_chat", "tokenization_internlm2", "configuration_internvl_chat"):
         (source / f"{module}.py").write_text("raise SystemExit('remote code was run')\n")
+    edit(
+        source / "tokenizer_config.json",
+        auto_map={"AutoTokenizer": ["tokenization_internlm2.InternLM2Tokenizer", None]},
+    )
     convert_checkpoint(source, folder)
     return load_checkpoint(folder)
 
@@ -95,6 +101,21 @@ def test_the_native_folder_says_what_it_is(converted: Checkpoint, name: str) -> 
     assert config.image_seq_length == 4
     assert converted.image_processor.size == {"height": 16, "width": 16}
     assert sorted(path.name for path in Path(converted.path).parent.iterdir()) == [name, "source"]
+
+
+def test_an_image_is_prepared_as_in_the_original_code(converted: Checkpoint) -> None:
+    """One tile: bicubic, to 0..1, normalised by ImageNet's mean and deviation."""
+    noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    small = np.asarray(image.resize((16, 16), Image.Resampling.BICUBIC), dtype=np.float32) / 255
+    expected = (small - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    (tiles,) = prepare_images(converted, [image])
+    np.testing.assert_allclose(tiles[0].permute(1, 2, 0).numpy(), expected, atol=1e-5)
+
+
+def test_who_may_read_the_folder_may_read_its_files(converted: Checkpoint) -> None:
+    folder = Path(converted.path)
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {folder.stat().st_mode & 0o666}
 
 
 def test_both_files_are_converted_one_by_one(converted: Checkpoint, name: str) -> None:

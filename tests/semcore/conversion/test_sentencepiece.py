@@ -49,6 +49,9 @@ def test_what_is_not_such_a_model_is_refused(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(UserError, match=f"^{path} is not a whole SentencePiece model; download it again$"):
             read_piece_model(path)
+
+
+def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be converted: as in InternLM2, it must be a SentencePiece BPE model"):
         read_piece_model(train(tmp_path, model_type="unigram"))
 
