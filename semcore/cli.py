@@ -169,7 +169,7 @@ def convert(settings: ConvertSettings) -> None:
     """Convert a checkpoint, and say what it became."""
     from semcore.conversion import convert_checkpoint
 
-    config = convert_checkpoint(settings.src, settings.dst, progress=True)
+    config: Any = convert_checkpoint(settings.src, settings.dst, progress=True)
     text_model = config.text_config.model_type
     sys.stdout.write(f"{settings.dst}: InternVL with a {text_model} text model; use it with --model {settings.dst}\n")
 

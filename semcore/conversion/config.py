@@ -23,7 +23,7 @@ VISION_KEYS = (
 )  # fmt: skip
 VISION_NAMES = {"qkv_bias": "attention_bias", "qk_normalization": "use_qk_norm", "dropout": "projection_dropout"}
 # The original class is InternViT-6B unless the file says otherwise.
-VISION_DEFAULTS = {
+VISION_DEFAULTS: dict[str, Any] = {
     "hidden_size": 3200, "intermediate_size": 12800, "num_hidden_layers": 48, "num_attention_heads": 25,
     "hidden_act": "gelu", "norm_type": "rms_norm", "layer_norm_eps": 1e-6, "image_size": 224, "patch_size": 14,
     "num_channels": 3, "qkv_bias": False, "qk_normalization": True,
@@ -41,7 +41,7 @@ def text_heads(original: dict[str, Any]) -> Heads:
 
 def image_side(original: dict[str, Any]) -> int:
     """Return the side of a tile in pixels."""
-    return original.get("force_image_size") or original["vision_config"].get("image_size", 224)
+    return original.get("force_image_size") or (VISION_DEFAULTS | original["vision_config"])["image_size"]
 
 
 def native_config(
@@ -59,15 +59,14 @@ def native_config(
     Raises:
         UserError: the model has something that the native class cannot express.
     """
-    vision = vision_config(original["vision_config"])
-    side = image_side(original)
+    patches = image_side(original) // (VISION_DEFAULTS | original["vision_config"])["patch_size"]
     ratio = original.get("downsample_ratio", 0.5)
     text = text_config(original["llm_config"], tied=tied, end_token_id=end_token_id)
     config = InternVLConfig(
         text_config=text,
-        vision_config=vision,
+        vision_config=vision_config(original["vision_config"]),
         image_token_id=image_token_id,
-        image_seq_length=int((side // vision.patch_size[0]) ** 2 * ratio**2),
+        image_seq_length=int(patches**2 * ratio**2),
         downsample_ratio=ratio,
         vision_feature_layer=original.get("select_layer", -1),
         tie_word_embeddings=tied,

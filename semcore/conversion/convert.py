@@ -47,7 +47,7 @@ def convert_checkpoint(source: Path, target: Path, *, progress: bool = False) ->
         original,
         tied=is_tied(files),
         dtype=stored_dtype(files),
-        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_token_id=tokenizer.get_vocab()["<IMG_CONTEXT>"],
         end_token_id=tokenizer.eos_token_id,
     )
     moves = plan_moves(files, config, text_heads(original))

@@ -7,7 +7,7 @@ import os
 import re
 import resource
 from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -216,12 +216,9 @@ def fail(*_: object, **__: object) -> None:
     raise OSError(28, os.strerror(28))
 
 
-@pytest.mark.parametrize("place", ["save_pretrained", "fsync"])
+@pytest.mark.parametrize("place", ["GenerationConfig.save_pretrained", "os.fsync"])
 def test_a_disk_that_fills_up_leaves_nothing(source: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
-    patched: Callable[..., None] = fail
-    monkeypatch.setattr(
-        *((convert.GenerationConfig, place) if place == "save_pretrained" else (convert.os, place)), patched
-    )
+    monkeypatch.setattr(f"semcore.conversion.convert.{place}", fail)
     refuse(
         source,
         f"{source.parent}/native could not be written: its disk is full; nothing is left of it, make room and run the "
