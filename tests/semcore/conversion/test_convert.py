@@ -63,6 +63,23 @@ def test_the_logits_are_those_of_the_original_code(
     torch.testing.assert_close(outputs.logits[0, -len(expected) :], expected, atol=1e-4, rtol=0)
 
 
+def test_the_rarer_settings_of_the_original_are_kept(tmp_path: Path) -> None:
+    """The large vision tower's norms, an inner vision layer, larger tiles, biases, linear positions."""
+    convert_checkpoint(copy_of("variants", tmp_path / "source"), tmp_path / "native")
+    converted = load_checkpoint(tmp_path / "native")
+    vision, text = converted.model.config.vision_config, converted.model.config.text_config
+    assert (vision.norm_type, vision.use_qk_norm, vision.attention_bias) == ("rms_norm", True, False)
+    assert (converted.model.config.vision_feature_layer, converted.model.config.image_seq_length) == (-2, 9)
+    assert (text.attention_bias, text.rope_parameters["rope_type"]) == (True, "linear")
+    recorded = load_file(FIXTURES / "variants" / "recorded.safetensors")
+    for length in ("short", "long"):
+        with torch.no_grad():
+            outputs = converted.model(input_ids=recorded[f"{length}.input_ids"], pixel_values=recorded["pixel_values"])
+        torch.testing.assert_close(outputs.logits[0, -24:], recorded[f"{length}.logits"], atol=1e-4, rtol=0)
+    tokens = json.loads((FIXTURES / "variants" / "tokens.json").read_text(encoding="utf-8"))["tokens"]
+    assert {text: tokenize(converted.tokenizer, text) for text in tokens} == tokens
+
+
 def test_the_tokens_are_those_of_the_original_tokenizer(converted: Checkpoint, told: dict[str, Any]) -> None:
     assert {text: tokenize(converted.tokenizer, text) for text in told["tokens"]} == told["tokens"]
 
