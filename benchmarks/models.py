@@ -7,16 +7,22 @@ from typing import Any
 import torch
 from transformers import InternVLConfig, InternVLForConditionalGeneration, Qwen2Config, Qwen2ForCausalLM
 
-from benchmarks.corpora import END_TOKEN
+from benchmarks.corpora import END_TOKEN, VOCABULARY
+from semcore.checkpoint import Checkpoint, load_image_processor, load_tokenizer
+from semcore.resources import asset_folder
 
 PAD_TOKEN, IMAGE_TOKEN = 0, 1
 VISUAL_TOKENS = 256
 TEXT_TOKENS = 40
+TILE = 448
 
 TINY = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 4}
 ONE_B = {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14}
 """The decoder of InternVL2.5-1B."""
 KEY_VALUE_HEADS = 2
+TINY_VISION = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 5, "num_attention_heads": 4}
+"""Beside `TINY` about what InternViT-300M is beside `ONE_B`: four times the decoder's work on an image."""
+VISION_300M = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
 
 
 def text_model(shape: dict[str, int], vocabulary: int, device: str, dtype: torch.dtype) -> Any:
@@ -65,3 +71,18 @@ def _text_config(shape: dict[str, int], vocabulary: int) -> dict[str, Any]:
         "bos_token_id": None,
         "eos_token_id": END_TOKEN,
     }
+
+
+def vision_checkpoint(shape: dict[str, int], vision: dict[str, int], device: str, dtype: torch.dtype) -> Checkpoint:
+    """Return an InternVL with this decoder and vision tower, a 448 px tile an image, and the scenes' tokenizer."""
+    folder = asset_folder("scenes_base")
+    tokenizer = load_tokenizer(folder)
+    torch.manual_seed(0)
+    text = {**_text_config(shape, VOCABULARY), "model_type": "qwen2"}
+    config = InternVLConfig(
+        vision_config=vision, text_config=text, image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
+    )
+    model = InternVLForConditionalGeneration(config).eval().to(device=device, dtype=dtype)
+    processor = load_image_processor(folder)
+    processor.size = {"height": TILE, "width": TILE}
+    return Checkpoint(model, tokenizer, processor, "random weights")

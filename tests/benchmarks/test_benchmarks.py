@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from benchmarks.corpora import synthetic_corpus
 from benchmarks.identifier_statistics import tree_figures
+from benchmarks.identifiers import share_alike
 from benchmarks.index import Settings, prefixes_of, step_rows
 from benchmarks.peers import DictTrie
 from benchmarks.report import higher_is_better, lower_is_better, not_run, publish
+from benchmarks.training import padded_batch
 from semcore.decoding import IdentifierIndex
+from semcore.training.examples import Example
 
 
 def test_synthetic_identifiers_look_like_real_ones() -> None:
@@ -47,3 +52,36 @@ def test_rows_are_saved_as_the_contract_says(tmp_path: Path, capsys: pytest.Capt
     assert set(saved["rows"][0]) == {"name", "ours", "peer", "ratio", "unit", "note"}
     assert [row["ratio"] for row in saved["rows"]] == [3.0, 3.0, None]
     assert "not run: no GPU" in capsys.readouterr().out
+
+
+def test_keywords_that_differ_are_not_timed() -> None:
+    theirs = [[("dog", 0.9), ("park", 0.5)], [("cat", 0.7)]]
+    assert share_alike([["park", "dog"], ["cat"]], theirs) == 1.0
+    with pytest.raises(RuntimeError, match="only 50.0 % of the captions have the words that KeyBERT finds"):
+        share_alike([["park", "dog"], ["cats"]], theirs)
+
+
+def test_padded_batches_have_labels_on_answers_only() -> None:
+    batch = padded_batch([Example([5, 6], [7]), Example([5], [8, 9, 7])], pad_token_id=0)
+    assert batch["input_ids"].tolist() == [[5, 6, 7, 0], [5, 8, 9, 7]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
+    assert batch["labels"].tolist() == [[-100, -100, 7, -100], [-100, 8, 9, 7]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("verification", ["feature_store"]),
+        ("training", ["stage1_packed", "stage2_feature_store"]),
+        ("identifiers", ["keywords_vs_per_document", "keywords_vs_list"]),
+    ],
+)
+def test_a_quick_run_has_every_row(
+    run_module: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, module: str, names: list[str]
+) -> None:
+    done = run_module(f"benchmarks.{module}", "--quick", "--json", tmp_path / "rows.json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == names
+    assert all(row["ours"] > 0 and row["peer"] > 0 for row in rows)
