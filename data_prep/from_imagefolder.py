@@ -10,28 +10,27 @@ Sentences, where there are any:
     "text": "one sentence"}, or "sentences": a list of texts or of {"sentence_id", "text"};
   - otherwise photo.txt beside photo.jpg, one sentence a line.
 If any image has a sentence, images without one are left out; if none has, all are kept, and the folder
-serves as something to search but not to train on.
+serves as something to search but not to train on. Images that metadata.jsonl names and that are not there
+are counted and named, and nothing is made, unless --skip-missing leaves them out.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.importing import IMAGE_SUFFIXES, SourceImage, import_images, inside
+from data_prep.importing import IMAGE_SUFFIXES, SourceImage, already_made, import_images, inside, survey
+from data_prep.sentences import printable
+from data_prep.splits import SPLIT_NAMES, check_shares, draw_splits
 from data_prep.writing import check_limit
 from semcore.commandline import run_command
 from semcore.errors import UserError
 from semcore.files import read_numbered_jsonl
 
 METADATA = "metadata.jsonl"
-SPLIT_FOLDERS = {
-    "train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test",
-}  # fmt: skip
 Sentences = tuple[tuple[str | None, str], ...]
 
 
@@ -51,17 +50,14 @@ class Settings:
     """Seed of the drawing of splits."""
     copy: bool = False
     """Copy the images; the default links them."""
+    skip_missing: bool = False
+    """Leave out images that are not there; the default says which, and stops."""
     limit: int | None = None
     """Import at most so many images, shared out over the splits."""
 
     def __post_init__(self) -> None:
         check_limit(self.limit)
-        shares = (self.val_share, self.test_share)
-        if not all(0 <= share < 1 for share in shares) or sum(shares) >= 1:
-            raise UserError(
-                "--val-share and --test-share are shares of at least 0 that leave something to train on, "
-                f"found {self.val_share} and {self.test_share}"
-            )
+        check_shares(self.val_share, self.test_share)
 
 
 def main(settings: Settings) -> None:
@@ -79,25 +75,33 @@ def main(settings: Settings) -> None:
     names = sorted({*names, *spoken})  # what is spoken of but not there is reported as missing
     splits = _splits(names, settings)
     images = [SourceImage(root / name, name, splits[name], spoken.get(name, ())) for name in names if name in splits]
+    request = {
+        "command": "from_imagefolder",
+        "images": root.absolute(),
+        "files_sha256": _fingerprint(root, files),
+        "val_share": settings.val_share,
+        "test_share": settings.test_share,
+        "split_seed": settings.split_seed,
+        "copy": settings.copy,
+        "limit": settings.limit,
+        "skip_missing": settings.skip_missing,
+    }
+    if already_made(settings.out, request):
+        return
     import_images(
         settings.out,
-        images,
+        lambda: iter(images),
+        survey(lambda: iter(images)),
         name=settings.out.name,
         source=str(root.absolute()),
         licence="as at the source; not stated",
-        request={
-            "command": "from_imagefolder",
-            "images": root.absolute(),
-            "files_sha256": _fingerprint(root, files),
-            "val_share": settings.val_share,
-            "test_share": settings.test_share,
-            "split_seed": settings.split_seed,
-        },
+        request=request,
         copy=settings.copy,
         limit=settings.limit,
+        skip_missing=settings.skip_missing,
         keep_without_sentences=not spoken,
         left_out=[
-            {"file": name, "kind": "outside", "reason": "outside of the folders of the splits"}
+            {"file": printable(name), "kind": "outside", "reason": "outside of the folders of the splits"}
             for name in names
             if name not in splits
         ],
@@ -117,17 +121,10 @@ def _files_below(root: Path) -> list[str]:
 def _splits(names: list[str], settings: Settings) -> dict[str, str]:
     """Return name -> split; with split folders, what lies outside of them has none."""
     tops = {name: name.split("/")[0] for name in names if "/" in name}
-    by_folder = {name: SPLIT_FOLDERS[top] for name, top in tops.items() if top in SPLIT_FOLDERS}
+    by_folder = {name: SPLIT_NAMES[top] for name, top in tops.items() if top in SPLIT_NAMES}
     if by_folder:
         return by_folder
-    shuffled = list(names)
-    random.Random(settings.split_seed).shuffle(shuffled)
-    num_val = round(settings.val_share * len(names))
-    num_test = round(settings.test_share * len(names))
-    splits = dict.fromkeys(names, "train")
-    splits.update(dict.fromkeys(shuffled[:num_val], "val"))
-    splits.update(dict.fromkeys(shuffled[num_val : num_val + num_test], "test"))
-    return splits
+    return draw_splits(names, settings.val_share, settings.test_share, settings.split_seed)
 
 
 def _sentences(root: Path, files: list[str]) -> dict[str, Sentences]:

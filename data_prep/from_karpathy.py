@@ -1,29 +1,38 @@
-"""Make a dataset folder from captions in the Karpathy layout (MSCOCO, Flickr30K) and a folder of images.
+"""Make a dataset folder from captions in the Karpathy layout (MSCOCO, Flickr30K, Flickr8K) and a folder of images.
 
     python -m data_prep.from_karpathy --json dataset_coco.json --images coco/ --out data/coco
+    python -m data_prep.from_karpathy --json dataset_flickr30k.json --images flickr30k-images/ --out data/flickr30k
 
 The JSON file (or .json.gz) holds images[].filename, .split, .sentences[].raw; split restval counts as
-train. An image lies at IMAGES/filename or at IMAGES/filepath/filename. Images that cannot be read, images
-without sentences and empty sentences are counted, listed and left out.
+train. An image lies at IMAGES/filepath/filename (MSCOCO's train2014/ and val2014/) or at IMAGES/filename.
+Missing images are counted and named, and nothing is made, unless --skip-missing leaves them out. Images
+that cannot be read, images without sentences and empty sentences are counted, listed and left out.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.importing import SourceImage, import_images, inside
+from data_prep.importing import SourceImage, already_made, import_images, inside, survey
+from data_prep.json_stream import stream_list
 from data_prep.writing import check_limit
 from semcore.commandline import run_command
+from semcore.dataset import SPLITS
 from semcore.errors import UserError
 from semcore.files import sha256_of
 
 SPLIT_OF = {"train": "train", "restval": "train", "val": "val", "test": "test"}
+# Images of each split in Karpathy's files, by the name the file gives itself.
+PUBLISHED = {
+    "flickr8k": (6_000, 1_000, 1_000),
+    "flickr30k": (29_000, 1_014, 1_000),
+    "coco": (113_287, 5_000, 5_000),
+}
+# Where the paper (section 4.1) counts otherwise.
+IN_THE_PAPER = {"flickr30k": (29_783, 1_000, 1_000)}
 
 
 @dataclass
@@ -38,6 +47,8 @@ class Settings:
     """The dataset folder to make."""
     copy: bool = False
     """Copy the images; the default links them."""
+    skip_missing: bool = False
+    """Leave out images that are not there; the default says which, and stops."""
     limit: int | None = None
     """Import at most so many images, shared out over the splits."""
 
@@ -49,66 +60,82 @@ def main(settings: Settings) -> None:
     """Read the captions, check and link the images, write the folder."""
     if not settings.images.is_dir():
         raise UserError(f"there is no folder of images {settings.images}; check --images")
-    document = read_captions(settings.json)
-    images = list(_source_images(document, settings.json, settings.images))
+    request = {
+        "command": "from_karpathy",
+        "json_sha256": sha256_of(settings.json) if settings.json.is_file() else "",
+        "images": settings.images.absolute(),
+        "copy": settings.copy,
+        "limit": settings.limit,
+        "skip_missing": settings.skip_missing,
+    }
+    if already_made(settings.out, request):
+        return
+    about: dict[str, Any] = {}
+    licences: set[str] = set()
+    found = survey(lambda: _source_images(settings.json, settings.images, about, licences))
+    if not found.counts.total():
+        raise UserError(f"{settings.json} holds no images")
     import_images(
         settings.out,
-        images,
-        name=str(document.get("dataset", settings.out.name)),
+        lambda: _source_images(settings.json, settings.images, {}, set()),
+        found,
+        name=str(about.get("dataset", settings.out.name)),
         source=f"{settings.json.name} and the images of {settings.images.absolute()}",
-        licence=_licences(document["images"]),
-        request={
-            "command": "from_karpathy",
-            "json_sha256": sha256_of(settings.json),
-            "images": settings.images.absolute(),
-        },
+        licence="; ".join(sorted(licences)) or "as at the source; not stated in the caption file",
+        request=request,
         copy=settings.copy,
         limit=settings.limit,
+        skip_missing=settings.skip_missing,
+        notes=count_notes(str(about.get("dataset", "")), found.counts),
     )
 
 
-def read_captions(path: Path) -> dict[str, Any]:
-    """Read a caption file and check that it has the layout's outer form.
+def count_notes(name: str, counts: Mapping[str, int]) -> list[str]:
+    """Hold the images of each split against the published ones, and say where the paper counts otherwise.
+
+    >>> count_notes("coco", {"train": 113_287, "val": 5_000, "test": 5_000})
+    []
+    """
+    published, own = PUBLISHED.get(name), tuple(counts.get(split, 0) for split in SPLITS)
+    notes = []
+    if published and own != published:
+        notes.append(
+            f"this {name} file has {_in_words(own)} images in train/val/test, Karpathy's has {_in_words(published)}: "
+            "scores cannot be compared with published ones"
+        )
+    if published and name in IN_THE_PAPER:
+        notes.append(
+            f"the paper counts {_in_words(IN_THE_PAPER[name])} images of {name} in train/val/test, "
+            f"Karpathy's file has {_in_words(published)}"
+        )
+    return notes
+
+
+def stream_captions(path: Path, about: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the entries of a caption file; what else it says of itself goes into `about`.
 
     Raises:
         UserError: missing, damaged, not JSON (with the line number) or of another layout.
     """
-    try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8") as handle:
-            document = json.load(handle, object_hook=_without_tokens)
-    except FileNotFoundError:
-        raise UserError(f"there is no file {path}; check --json") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg})") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text; is it a caption file?") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    if not isinstance(document, dict) or not isinstance(document.get("images"), list):
-        raise UserError(f"{path} is not in the Karpathy layout: it has no list 'images'")
-    if not document["images"]:
-        raise UserError(f"{path} holds no images")
-    return document
+    yield from stream_list(path, "images", about)
 
 
-def _without_tokens(entry: dict[str, Any]) -> dict[str, Any]:
-    """Drop the words of a sentence beside its text: they are most of the memory a large file takes."""
-    if "raw" in entry:
-        entry.pop("tokens", None)
-    return entry
+def _in_words(counts: tuple[int, ...]) -> str:
+    return "/".join(f"{count:,}" for count in counts)
 
 
-def _source_images(document: dict[str, Any], path: Path, folder: Path) -> Iterator[SourceImage]:
-    first_at: dict[tuple[str, str], int] = {}
-    for index, entry in enumerate(document["images"]):
+def _source_images(path: Path, folder: Path, about: dict[str, Any], licences: set[str]) -> Iterator[SourceImage]:
+    first_at: dict[int, int] = {}  # by hash: a hundred thousand paths are not kept
+    for index, entry in enumerate(stream_captions(path, about)):
         try:
             image = _source_image(entry, folder)
             for key in (("file", str(image.path)), ("imgid", str(entry.get("imgid", f"none {index}")))):
-                if first_at.setdefault(key, index) != index:
-                    raise ValueError(f"repeats the {key[0]} of images[{first_at[key]}], {key[1]}")
+                if first_at.setdefault(hash(key), index) != index:
+                    raise ValueError(f"repeats the {key[0]} of images[{first_at[hash(key)]}], {key[1]}")
         except ValueError as error:
             raise UserError(f"{path}: images[{index}] {error}") from None
+        if entry.get("license"):
+            licences.add(str(entry["license"]))
         yield image
 
 
@@ -126,7 +153,8 @@ def _source_image(entry: Any, folder: Path) -> SourceImage:
     sentences = entry.get("sentences", [])
     if not isinstance(sentences, list):
         raise ValueError(f"has sentences that are no list: {sentences!r}")
-    path = folder / beside if (folder / beside).exists() else folder / filename
+    flat = not (folder / beside).exists() and (folder / filename).exists()
+    path = folder / (filename if flat else beside)
     return SourceImage(path, filename, SPLIT_OF[split], tuple(_sentence(sentence) for sentence in sentences))
 
 
@@ -138,11 +166,6 @@ def _sentence(entry: Any) -> tuple[str | None, str]:
         raise ValueError(f"has a sentence whose raw is no text: {text!r}")
     sentence_id = entry.get("sentid")
     return (None if sentence_id is None else "-".join(str(sentence_id).split())), text
-
-
-def _licences(entries: list[dict[str, Any]]) -> str:
-    named = sorted({str(entry["license"]) for entry in entries if entry.get("license")})
-    return "; ".join(named) if named else "as at the source; not stated in the caption file"
 
 
 if __name__ == "__main__":

@@ -12,9 +12,11 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from data_prep.sentences import WORDS, printable
 from semcore import __version__
 from semcore.dataset import SPLITS
 from semcore.errors import UserError
@@ -26,6 +28,27 @@ METADATA = "metadata.jsonl"
 ABOUT = "dataset.json"
 SKIPPED = "skipped.jsonl"
 NUM_SHOWN = 10
+
+
+@dataclass
+class Findings:
+    """What an import leaves out, changes and remarks.
+
+    Attributes:
+        skipped: what was left out: "file", "kind", "reason".
+        cleaned: how many sentences were changed or remarkable, by `data_prep.sentences.WORDS`.
+        notes: what a reader of the scores should know.
+        num_tried: pictures looked at.
+    """
+
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    cleaned: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    num_tried: int = 0
+
+    def skip(self, file: str, kind: str, reason: str) -> None:
+        """Note what is left out and why."""
+        self.skipped.append({"file": printable(file), "kind": kind, "reason": printable(reason)})
 
 
 def finished_before(out: Path, request: dict[str, Any]) -> dict[str, Any] | None:
@@ -87,13 +110,22 @@ def _claim(handle: int, temporary: Path, out: Path) -> None:
         raise busy
 
 
-def place_image(source: Path, target: Path, copy: bool) -> None:
+def place_image(source: Path, target: Path, copy: bool, *, move: bool = False) -> None:
     """Put a picture in its place: a hard link, else a symbolic link, else (or with `copy`) a copy.
+
+    Args:
+        source: the picture.
+        target: its place.
+        copy: copy it.
+        move: the picture was written for this and is moved.
 
     Raises:
         UserError: no space left on the disk.
     """
     with writing_to(target):
+        if move:
+            os.replace(source, target)
+            return
         if copy:
             shutil.copyfile(source, target)
             return
@@ -114,7 +146,9 @@ def write_folder(
     source: str,
     licence: str,
     request: dict[str, Any],
-    skipped: list[dict[str, str]],
+    skipped: Sequence[dict[str, str]],
+    cleaned: Mapping[str, int] | None = None,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write metadata.jsonl, skipped.jsonl and dataset.json, and return what the last says.
 
@@ -125,7 +159,9 @@ def write_folder(
         source: where it came from.
         licence: a note on what may be done with it.
         request: as in `finished_before`.
-        skipped: what was left out so far; `rows` may append to it. Entries: "file", "kind", "reason".
+        skipped: what was left out so far, as in `Findings`; `rows` may add to it, and to `cleaned`.
+        cleaned: how many sentences were changed, as in `Findings`.
+        notes: what a reader of the scores should know.
     """
     num_images: Counter[str] = Counter()
     num_sentences: Counter[str] = Counter()
@@ -146,6 +182,8 @@ def write_folder(
         "counts": {split: num_images[split] for split in SPLITS},
         "sentence_counts": {split: num_sentences[split] for split in SPLITS},
         "skipped": dict(Counter(entry["kind"] for entry in skipped)),
+        **({"cleaned": dict(cleaned)} if cleaned else {}),
+        **({"notes": list(notes)} if notes else {}),
         "metadata_sha256": sha256_of(folder / METADATA),
         "semcore": __version__,
         "request": plain_data(request),
@@ -163,6 +201,10 @@ def print_made(out: Path, about: dict[str, Any], *, already: bool = False) -> No
         print(f"  {split:5} {counts[split]:7} images {sentences[split]:8} sentences")
     if about["skipped"]:
         print(f"skipped: {_in_words(about['skipped'])}; listed in {out / SKIPPED}")
+    for kind, count in about.get("cleaned", {}).items():
+        print(f"cleaned: {count} {WORDS[kind]}")
+    for note in about.get("notes", []):
+        print(f"note: {note}")
     if already:
         print(f"to make it again, delete {out} first")
     print(f"next: python -m data_prep.check {out}")
@@ -178,6 +220,7 @@ def print_skipped(skipped: Sequence[dict[str, str]]) -> None:
 
 def _in_words(counts: dict[str, int]) -> str:
     words = {
+        "missing": "missing images",
         "unreadable": "unreadable images",
         "no_sentences": "images without sentences",
         "empty_sentence": "empty sentences",

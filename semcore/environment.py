@@ -24,6 +24,7 @@ EXTRAS = {
     "": "everything",
     "quickstart": "the quickstart: a sentence encoder that needs no download",
     "demo": "the web page and the plots",
+    "hub": "data sets of the Hugging Face hub, Parquet and WebDataset files",
     "dev": "the tests, the linter, the types and the build",
 }
 

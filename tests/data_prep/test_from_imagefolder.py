@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from data_prep.from_imagefolder import Settings, main
-from semcore.dataset import SPLITS, Dataset, load_dataset, read_json
+from semcore.dataset import SPLITS, Dataset, load_dataset, open_image, read_json, read_jsonl
 from semcore.errors import UserError
 
 
@@ -117,12 +118,48 @@ def test_wrong_metadata_is_named_with_its_line(tmp_path: Path, line: str, senten
     assert refusal(root, tmp_path / "data") == f"{root}/metadata.jsonl, line 2: {sentence}"
 
 
-def test_an_image_that_is_spoken_of_but_missing_is_skipped(tmp_path: Path) -> None:
+def test_an_image_that_is_spoken_of_but_missing_is_named(tmp_path: Path) -> None:
     root = make_tree(tmp_path / "photos", "a.png")
     rows = [{"file_name": "a.png", "text": "one"}, {"file_name": "gone.png", "text": "two"}]
     (root / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert len(imported(root, tmp_path / "data").images) == 1
-    assert read_json(tmp_path / "data" / "dataset.json")["skipped"] == {"unreadable": 1}
+    assert refusal(root, tmp_path / "data") == (
+        f"1 of the 2 images of {root} are missing, the first: gone.png; "
+        "put them there, or leave them out with --skip-missing"
+    )
+    assert len(imported(root, tmp_path / "data", skip_missing=True).images) == 1
+    assert read_json(tmp_path / "data" / "dataset.json")["skipped"] == {"missing": 1}
+
+
+def test_odd_images_have_an_outcome_each(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "photos", "plain.png")
+    Image.new("RGB", (1, 1), "red").save(root / "one_pixel.png")
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(root / "cmyk.jpg")
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(root / "animated.gif", save_all=True, append_images=frames[1:])
+    Image.new("1", (10_000, 10_000)).save(root / "hundred_megapixels.png")
+    for kind in ("jpg", "png"):
+        Image.effect_noise((64, 64), 50).save(tmp_path / f"noise.{kind}")
+        (root / f"truncated.{kind}").write_bytes((tmp_path / f"noise.{kind}").read_bytes()[:-300])
+    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(root / "transparent.png")
+    dataset = imported(root, tmp_path / "data", val_share=0, test_share=0)
+    colours = {image.image_id: open_image(dataset.image_path(image)).getpixel((0, 0)) for image in dataset.images}
+    assert colours.keys() == {"plain", "one_pixel", "cmyk", "animated", "transparent"}
+    assert colours["one_pixel"] == (255, 0, 0)
+    red, green, blue = colours["cmyk"]  # type: ignore[misc]
+    assert red > 200 and max(green, blue) < 60  # converted, not inverted
+    assert colours["animated"] == (255, 0, 0)  # its first frame
+    assert colours["transparent"] == (255, 255, 255)
+    reasons = {row["file"]: row["reason"] for row in read_jsonl(tmp_path / "data" / "skipped.jsonl")}
+    assert reasons.keys() == {"hundred_megapixels.png", "truncated.png", "truncated.jpg"}
+    assert reasons["hundred_megapixels.png"] == "10000 x 10000 is more than 89,478,485 pixels"
+    assert "truncated" in reasons["truncated.jpg"]
+
+
+def test_a_file_name_that_is_no_text(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "photos", "a.png")
+    os.rename(root / "a.png", os.fsencode(root / "b") + b"\xff.png")
+    (image,) = imported(root, tmp_path / "data").images
+    assert (image.image_id, image.source_file) == ("b", "b\ufffd.png")
 
 
 def test_folders_that_cannot_work_are_one_sentence(tmp_path: Path) -> None:

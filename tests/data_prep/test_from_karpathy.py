@@ -4,16 +4,19 @@ import gzip
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 
-from data_prep.from_karpathy import Settings, main, read_captions
+from data_prep import from_karpathy
+from data_prep.from_karpathy import PUBLISHED, Settings, count_notes, main, stream_captions
 from semcore.dataset import SPLITS, load_dataset, read_json, read_jsonl
 from semcore.errors import UserError
+from semcore.prompting import load_prompts
 
 
 def change_captions(source: Any, change: Callable[[list[dict[str, Any]]], Any]) -> None:
@@ -93,19 +96,27 @@ def test_single_defects_are_counted_listed_and_skipped(
 
     change_captions(karpathy_source, empty_some)
     out = tmp_path / "data"
-    main(Settings(karpathy_source.json, karpathy_source.images, out))
+    main(Settings(karpathy_source.json, karpathy_source.images, out, skip_missing=True))
     dataset = load_dataset(out)
     assert [image.source_file for image in dataset.images] == [files[4].name, files[5].name]
     assert [len(image.sentences) for image in dataset.images] == [1, 2]
-    assert read_json(out / "dataset.json")["skipped"] == {"unreadable": 3, "no_sentences": 1, "empty_sentence": 1}
+    assert read_json(out / "dataset.json")["skipped"] == {
+        "unreadable": 2,
+        "missing": 1,
+        "no_sentences": 1,
+        "empty_sentence": 1,
+    }
     skipped = list(read_jsonl(out / "skipped.jsonl"))
-    assert [row["kind"] for row in skipped] == ["unreadable"] * 3 + ["no_sentences", "empty_sentence"]
+    assert [row["kind"] for row in skipped] == ["unreadable"] * 2 + ["missing", "no_sentences", "empty_sentence"]
     assert skipped[0]["reason"] == "the file is empty"
     assert "truncated" in skipped[1]["reason"]
     assert skipped[2]["reason"] == "there is no such file"
     printed = capsys.readouterr().out
     assert f"  {files[0].name}: the file is empty\n" in printed
-    assert "skipped: 1 empty sentences, 1 images without sentences, 3 unreadable images; listed in" in printed
+    assert (
+        "skipped: 1 empty sentences, 1 missing images, 1 images without sentences, 2 unreadable images; listed in"
+        in printed
+    )
 
 
 @pytest.mark.parametrize(
@@ -161,6 +172,116 @@ def test_malformed_json_names_its_line(karpathy_source: Any, tmp_path: Path) -> 
     assert ": not valid JSON (" in said
 
 
+def test_images_that_are_not_there_are_counted_and_named(karpathy_source: Any, tmp_path: Path) -> None:
+    files = sorted((karpathy_source.images / "val2014").iterdir())
+    for file in files[:5]:
+        file.unlink()
+    names = ", ".join(file.name for file in files[:5])
+    assert refusal(karpathy_source, tmp_path / "data") == (
+        f"5 of the 6 images of dataset_tiny.json and the images of {karpathy_source.images} are missing, "
+        f"the first: {names}; put them there, or leave them out with --skip-missing"
+    )
+    main(Settings(karpathy_source.json, karpathy_source.images, tmp_path / "data", skip_missing=True))
+    assert [image.source_file for image in load_dataset(tmp_path / "data").images] == [files[5].name]
+    assert read_json(tmp_path / "data" / "dataset.json")["skipped"] == {"missing": 5}
+    files[5].unlink()
+    assert "none of the 6 images of" in refusal(karpathy_source, tmp_path / "more", skip_missing=True)
+
+
+@pytest.mark.parametrize("name", ["coco", "flickr30k", "flickr8k"])
+def test_the_real_layouts_give_the_published_counts(tmp_path: Path, name: str) -> None:
+    """Entries as the real files have them, all of them; their images are one file."""
+    published = dict(zip(SPLITS, PUBLISHED[name], strict=True))
+    assert sum(published.values()) == {"coco": 123_287, "flickr30k": 31_014, "flickr8k": 8_000}[name]
+    captions = tmp_path / f"dataset_{name}.json"
+    captions.write_text(json.dumps({"images": list(real_entries(name)), "dataset": name}))
+    about: dict[str, Any] = {}
+    found: Counter[str] = Counter()
+    folders = set()
+    for image in from_karpathy._source_images(captions, tmp_path, about, set()):
+        found[image.split] += 1
+        folders.add(image.path.parent if name == "coco" else "")
+    assert found == published
+    assert about == {"dataset": name}
+    assert len(folders) == {"coco": 2, "flickr30k": 1, "flickr8k": 1}[name]
+    in_the_paper = (
+        "the paper counts 29,783/1,000/1,000 images of flickr30k in train/val/test, "
+        "Karpathy's file has 29,000/1,014/1,000"
+    )
+    assert count_notes(name, found) == ([in_the_paper] if name == "flickr30k" else [])
+
+
+def real_entries(name: str) -> Iterator[dict[str, Any]]:
+    """The entries of the three files, shortened to one word a sentence; COCO's train is in two folders."""
+    splits = {
+        "coco": [("train", 82_783), ("restval", 30_504), ("val", 5_000), ("test", 5_000)],
+        "flickr30k": [("train", 29_000), ("val", 1_014), ("test", 1_000)],
+        "flickr8k": [("train", 6_000), ("val", 1_000), ("test", 1_000)],
+    }[name]
+    number = 0
+    for split, count in splits:
+        for _ in range(count):
+            part = "train2014" if split == "train" else "val2014"
+            filename = f"COCO_{part}_{number:012d}.jpg" if name == "coco" else f"1{number:08d}.jpg"
+            entry: dict[str, Any] = {"sentids": [number], "imgid": number, "split": split, "filename": filename}
+            entry["sentences"] = [{"tokens": ["dog"], "raw": "Dog.", "imgid": number, "sentid": number}]
+            if name == "coco":
+                entry |= {"filepath": part, "cocoid": number}
+            yield entry
+            number += 1
+
+
+def test_another_number_of_images_is_remarked(karpathy_source: Any, tmp_path: Path, capsys: Any) -> None:
+    document = json.loads(karpathy_source.json.read_text())
+    karpathy_source.json.write_text(json.dumps({**document, "dataset": "flickr8k"}))
+    main(Settings(karpathy_source.json, karpathy_source.images, tmp_path / "data"))
+    note = (
+        "this flickr8k file has 3/1/2 images in train/val/test, Karpathy's has 6,000/1,000/1,000: "
+        "scores cannot be compared with published ones"
+    )
+    assert read_json(tmp_path / "data" / "dataset.json")["notes"] == [note]
+    assert f"note: {note}\n" in capsys.readouterr().out
+
+
+def test_the_two_folders_of_coco(karpathy_source: Any, tmp_path: Path) -> None:
+    """One name may be in both folders, and is two images."""
+    (karpathy_source.images / "train2014").mkdir()
+    first = "COCO_val2014_000000000000.jpg"
+    shutil.copy(karpathy_source.images / "val2014" / first, karpathy_source.images / "train2014" / first)
+    change_captions(
+        karpathy_source,
+        lambda images: images.append({**images[0], "filepath": "train2014", "imgid": 99, "sentences": [{"raw": "x"}]}),
+    )
+    main(Settings(karpathy_source.json, karpathy_source.images, tmp_path / "data"))
+    dataset = load_dataset(tmp_path / "data")
+    assert len({dataset.image_path(image).resolve() for image in dataset.images}) == 7
+    assert dataset.images[6].image_id == f"{dataset.images[0].image_id}-2"
+
+
+def test_odd_sentences_have_an_outcome_each(karpathy_source: Any, tmp_path: Path, capsys: Any) -> None:
+    odd = ["", "half \ud83d a pair", "word " * 2_000, "a \x07bell", "<img> of a dog <|im_end|>", "x" * 10_000]
+
+    def say(images: list[dict[str, Any]]) -> None:
+        images[0]["sentences"] = [{"raw": text} for text in odd]
+        images[0]["sentences"][1]["sentid"] = "\udcff 1"
+
+    change_captions(karpathy_source, say)
+    main(Settings(karpathy_source.json, karpathy_source.images, tmp_path / "data"))
+    sentences = load_dataset(tmp_path / "data").images[0].sentences
+    texts = [sentence.text for sentence in sentences]
+    assert texts[0] == "half \ufffd a pair"
+    assert sentences[0].sentence_id == "\ufffd-1"
+    assert texts[1] == ("word " * 400).strip()
+    assert texts[2:4] == ["a bell", "<img> of a dog <|im_end|>"]
+    assert texts[4] == "x" * 2_000
+    about = read_json(tmp_path / "data" / "dataset.json")
+    assert about["skipped"] == {"empty_sentence": 1}
+    assert about["cleaned"] == {"no_text": 1, "cut": 2, "control": 1, "special": 1}
+    assert "cleaned: 2 sentences cut to 2,000 characters\n" in capsys.readouterr().out
+    harmless = load_prompts(special_tokens=["<img>", "<|im_end|>"]).render("identify_t2i", query=texts[3])
+    assert "< img> of a dog < |im_end|>" in harmless
+
+
 def test_other_files_are_refused(karpathy_source: Any, tmp_path: Path) -> None:
     karpathy_source.json.write_text('{"annotations": []}')
     assert refusal(karpathy_source, tmp_path / "data").endswith(
@@ -169,9 +290,9 @@ def test_other_files_are_refused(karpathy_source: Any, tmp_path: Path) -> None:
     broken = tmp_path / "broken.json.gz"
     broken.write_bytes(gzip.compress(b'{"images": []}' * 99)[:-9])
     with pytest.raises(UserError, match=r"broken\.json\.gz cannot be read"):
-        read_captions(broken)
+        list(stream_captions(broken, {}))
     with pytest.raises(UserError, match=r"^there is no file nowhere\.json; check --json$"):
-        read_captions(Path("nowhere.json"))
+        list(stream_captions(Path("nowhere.json"), {}))
 
 
 def test_no_readable_image_at_all_is_an_error(karpathy_source: Any, tmp_path: Path) -> None:
@@ -248,8 +369,9 @@ def test_the_real_photographs_are_imported(shared_data: Path, tmp_path: Path) ->
     assert "Attribution" in read_json(tmp_path / "data" / "dataset.json")["licence"]
 
 
-def test_the_real_captions_are_read_without_their_words(shared_data: Path) -> None:
-    document = read_captions(shared_data / "dataset_coco_val2017_captions.json.gz")
-    assert len(document["images"]) == 5000
-    assert sum(len(entry["sentences"]) for entry in document["images"]) == 25014
-    assert "tokens" not in document["images"][0]["sentences"][0]
+def test_the_real_captions_are_read(shared_data: Path) -> None:
+    about: dict[str, Any] = {}
+    entries = list(stream_captions(shared_data / "dataset_coco_val2017_captions.json.gz", about))
+    assert len(entries) == 5000
+    assert sum(len(entry["sentences"]) for entry in entries) == 25014
+    assert about.keys() >= {"dataset"}

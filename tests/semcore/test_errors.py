@@ -9,7 +9,8 @@ import semcore
 
 LIGHT_MODULES = (
     "semcore", "semcore.errors", "semcore.commandline", "semcore.dataset", "semcore.runfolder",
-    "data_prep.from_karpathy", "data_prep.from_imagefolder", "data_prep.make_scenes", "data_prep.check",
+    "data_prep.from_karpathy", "data_prep.from_imagefolder", "data_prep.from_csv", "data_prep.from_hub",
+    "data_prep.make_scenes", "data_prep.check",
 )  # fmt: skip
 
 

@@ -1,0 +1,234 @@
+"""Make a dataset folder from a data set of the Hugging Face hub, or from local Parquet or WebDataset files.
+
+    python -m data_prep.from_hub --dataset nlphuji/flickr30k --out data/flickr30k
+    python -m data_prep.from_hub --files 'shards/*.parquet' --out data/mine
+    python -m data_prep.from_hub --files 'shards/*.tar' --out data/mine
+
+Rows are read one after another and never all held in memory or on disk twice. Columns are found by their
+usual names, or named with --image-column, --sentence-column, --id-column and --split-column; a sentence
+column may hold one text, a list of texts, or a list of objects with `raw` or `text`. Rows that follow each
+other with the same id are one image with several sentences. Splits: the split column, else the data set's
+own splits or the files' names (train-00000.parquet), else by lot with --val-share and --test-share.
+
+Needs the extra `hub`: pip install 'semcore[hub]'.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import count, groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from data_prep.hub_rows import read_row
+from data_prep.importing import INCOMING, SourceImage, already_made, make_folder
+from data_prep.splits import SPLIT_NAMES, check_shares
+from data_prep.writing import Findings, check_limit
+from semcore.commandline import run_command
+from semcore.dataset import SPLITS
+from semcore.errors import UserError
+from semcore.files import plain_data
+
+FORMATS = {".parquet": "parquet", ".tar": "webdataset"}
+UNNAMED = "all"
+
+
+@dataclass
+class Settings:
+    """Which rows to import."""
+
+    out: Path
+    """The dataset folder to make."""
+    dataset: str | None = None
+    """A data set's name on the hub, or a folder that `datasets.load_dataset` opens; it is downloaded."""
+    files: str | None = None
+    """Instead of --dataset: local .parquet or .tar files, as a file, a folder or a pattern."""
+    config: str | None = None
+    """The data set's configuration, where it has several."""
+    revision: str | None = None
+    """A commit, tag or branch of the data set."""
+    image_column: str | None = None
+    """The column of the images; by default the first of image, img, jpg, jpeg, png and webp."""
+    sentence_column: str | None = None
+    """The column of the sentences; by default the first of sentences, captions, sentence, caption, text, txt, raw."""
+    id_column: str | None = None
+    """The column that tells images apart; by default a file name or number where there is one, else each row is one."""
+    split_column: str | None = None
+    """The column that names the split; by default `split`, where there is one."""
+    val_share: float = 0.1
+    """Share of the images that becomes the val split, where nothing says so."""
+    test_share: float = 0.1
+    """Share of the images that becomes the test split, where nothing says so."""
+    split_seed: int = 0
+    """Seed of the drawing of splits."""
+    limit: int | None = None
+    """Import the first so many images of each split only."""
+
+    def __post_init__(self) -> None:
+        check_limit(self.limit)
+        check_shares(self.val_share, self.test_share)
+        if (self.dataset is None) == (self.files is None):
+            raise UserError("give either --dataset NAME or --files PATTERN")
+
+
+class Stream(NamedTuple):
+    """Rows of one split, or of files that name none (`UNNAMED`)."""
+
+    split: str
+    rows: Iterator[Mapping[str, Any]]
+
+
+def main(settings: Settings) -> None:
+    """Read the rows, write and check their images, write the folder."""
+    files = local_files(settings.files) if settings.files else []
+    request = {
+        "command": "from_hub",
+        **plain_data({key: value for key, value in asdict(settings).items() if key != "out"}),
+        "files_sha256": _fingerprint(files),
+    }
+    if already_made(settings.out, request):
+        return
+    source = settings.files or f"{settings.dataset} of the Hugging Face hub"
+    make_folder(
+        settings.out,
+        lambda folder: source_images(settings, open_streams(settings, files), folder / INCOMING),
+        name=settings.dataset or settings.out.name,
+        source=source,
+        licence="as at the source; see the data set's card",
+        request=request,
+        copy=False,
+        keep_without_sentences=False,
+        findings=Findings(),
+    )
+
+
+def local_files(pattern: str) -> list[Path]:
+    """Return the files a pattern means, in order.
+
+    Raises:
+        UserError: there is none, or they are of other or of several formats.
+    """
+    path = Path(pattern)
+    found = [path] if path.is_file() else sorted(path.iterdir() if path.is_dir() else map(Path, glob.glob(pattern)))
+    files = [file for file in found if file.suffix in FORMATS]
+    formats = {file.suffix for file in files}
+    if len(formats) != 1:
+        what = f"both {' and '.join(sorted(formats))} files" if formats else "no .parquet or .tar file"
+        raise UserError(f"--files {pattern} finds {what}; give files of one of the two formats")
+    return files
+
+
+def open_streams(settings: Settings, files: list[Path]) -> list[Stream]:
+    """Open the data set without reading it, its splits one after another.
+
+    Raises:
+        UserError: `datasets` is not installed, or there is no such data set.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise UserError("from_hub needs the library `datasets`: pip install 'semcore[hub]'") from None
+    if files:
+        kind, by_split = FORMATS[files[0].suffix], files_by_split(files)
+        options: dict[str, Any] = {"path": kind, "data_files": by_split}
+    else:
+        options = {"path": settings.dataset, "name": settings.config, "revision": settings.revision}
+        if not Path(str(settings.dataset)).is_dir():
+            print(f"from_hub: downloading {settings.dataset} from the Hugging Face hub, its images one by one")
+    try:
+        opened = datasets.load_dataset(**options, streaming=True)
+        return [Stream(str(name), iter(rows.decode(False))) for name, rows in opened.items()]
+    except Exception as error:  # each kind of source fails in its own way
+        raise UserError(f"{settings.dataset or settings.files} cannot be opened: {_reason(error)}") from None
+
+
+def files_by_split(files: list[Path]) -> dict[str, list[str]]:
+    """Return split -> files, by the word a file's name begins with.
+
+    >>> files_by_split([Path("train-00000.parquet"), Path("validation_1.parquet"), Path("mine.parquet")])
+    {'train': ['train-00000.parquet'], 'val': ['validation_1.parquet'], 'all': ['mine.parquet']}
+    """
+    by_split: dict[str, list[str]] = {}
+    for file in files:
+        word = file.stem.replace("_", "-").split("-")[0].lower()
+        by_split.setdefault(SPLIT_NAMES.get(word, UNNAMED), []).append(str(file))
+    return {split: by_split[split] for split in (*SPLITS, UNNAMED) if split in by_split}
+
+
+def source_images(settings: Settings, streams: list[Stream], incoming: Path) -> Iterator[SourceImage]:
+    """Yield the images of all rows, each written into the folder `incoming`.
+
+    Raises:
+        UserError: a row cannot be read, a column is missing, or an image's rows do not follow each other.
+    """
+    incoming.mkdir()
+    names = (settings.image_column, settings.sentence_column, settings.id_column, settings.split_column)
+    met: set[int] = set()  # hashes of the ids
+    taken: Counter[str] = Counter()
+    places, number = count(), 0
+    for stream in streams:
+        rows = (read_row(row, names, f"row-{next(places):08d}") for row in _reading(stream, settings))
+        for image_id, group in groupby(rows, key=lambda row: row.image_id):
+            first = next(group)
+            sentences = [text for row in (first, *group) for text in row.sentences]
+            if hash(image_id) in met:
+                raise UserError(
+                    f"the rows of image {image_id!r} do not follow each other in {settings.dataset or settings.files}; "
+                    "choose another --id-column, or sort them"
+                )
+            met.add(hash(image_id))
+            split = _split(first.split, stream.split, image_id, settings)
+            number += 1
+            if settings.limit is not None and taken[split] >= settings.limit:
+                continue
+            taken[split] += 1
+            path = incoming / f"{number:08d}{Path(first.file_name).suffix.lower()}"
+            path.write_bytes(first.image)
+            yield SourceImage(path, image_id, split, tuple((None, text) for text in sentences), owned=True)
+
+
+def _split(given: str, of_stream: str, image_id: str, settings: Settings) -> str:
+    name = (given or of_stream).lower()
+    if name in SPLIT_NAMES:
+        return SPLIT_NAMES[name]
+    if given:
+        raise UserError(f"image {image_id!r} has the split {given!r}; there are {', '.join(SPLIT_NAMES)}")
+    draw = int.from_bytes(hashlib.sha256(f"{settings.split_seed} {image_id!r}".encode()).digest()[:8]) / 2**64
+    if draw < settings.val_share:
+        return "val"
+    return "test" if draw < settings.val_share + settings.test_share else "train"
+
+
+def _reading(stream: Stream, settings: Settings) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows; whatever goes wrong in reading them is one sentence."""
+    while True:
+        try:
+            row = next(stream.rows, None)
+        except Exception as error:
+            raise UserError(
+                f"{settings.dataset or settings.files} cannot be read to its end: {_reason(error)}"
+            ) from None
+        if row is None:
+            return
+        yield row
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _fingerprint(files: list[Path]) -> str:
+    """Hash names, sizes and times: shards are too large to be read twice."""
+    digest = hashlib.sha256()
+    for file in files:
+        status = file.stat()
+        digest.update(f"{file.absolute()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    run_command(main, Settings)

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+import tarfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from data_prep.from_hub import Settings, files_by_split, main
+from data_prep.hub_rows import read_row
+from semcore.dataset import SPLITS, Dataset, load_dataset, open_image, read_json
+from semcore.errors import UserError
+
+datasets = pytest.importorskip("datasets")
+pq = pytest.importorskip("pyarrow.parquet")
+
+
+def picture(number: int, kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), (20 * number, 0, 0)).save(file, kind)
+    return file.getvalue()
+
+
+def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    import pyarrow
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pyarrow.Table.from_pylist(list(rows)), path)
+
+
+def image_row(number: int, **others: Any) -> dict[str, Any]:
+    return {"image": {"bytes": picture(number), "path": f"{number}.png"}, **others}
+
+
+def texts_of(dataset: Dataset) -> dict[str, tuple[str, list[str]]]:
+    return {image.image_id: (image.split, [s.text for s in image.sentences]) for image in dataset.images}
+
+
+def refusal(out: Path, **settings: Any) -> str:
+    with pytest.raises(UserError) as error:
+        main(Settings(out, **settings))
+    assert not out.exists()
+    assert not list(out.parent.glob(".*.unfinished"))
+    return str(error.value)
+
+
+def test_parquet_with_a_row_an_image_and_splits_in_the_files_names(tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    for name, numbers in (("train-00000", (0, 1)), ("train-00001", (2,)), ("validation-0", (3,)), ("test-0", (4,))):
+        write_parquet(shards / f"{name}.parquet", [image_row(n, caption=[f"one {n}", f"two {n}"]) for n in numbers])
+    main(Settings(tmp_path / "data", files=str(shards)))
+    dataset = load_dataset(tmp_path / "data")
+    assert [len(dataset.split(name)) for name in SPLITS] == [3, 1, 1]
+    assert [s.text for s in dataset.images[0].sentences] == ["one 0", "two 0"]
+    colours = [open_image(dataset.image_path(image)).getpixel((0, 0)) for image in dataset.images]
+    assert [colour[0] for colour in colours] == [0, 20, 40, 60, 80]  # type: ignore[index]
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {"images", "metadata.jsonl", "dataset.json"}
+
+
+def test_rows_of_one_image_are_joined_and_a_column_says_the_split(tmp_path: Path) -> None:
+    rows = [
+        image_row(0, filename="a.png", split="restval", sentence={"raw": "one", "tokens": ["one"]}),
+        image_row(0, filename="a.png", split="restval", sentence={"raw": "two", "tokens": ["two"]}),
+        image_row(1, filename="b.png", split="test", sentence={"raw": "three", "tokens": ["three"]}),
+    ]
+    write_parquet(tmp_path / "mine.parquet", rows)
+    main(Settings(tmp_path / "data", files=str(tmp_path / "*.parquet")))
+    assert texts_of(load_dataset(tmp_path / "data")) == {"a": ("train", ["one", "two"]), "b": ("test", ["three"])}
+    write_parquet(tmp_path / "mine.parquet", [rows[0], rows[2], rows[1]])
+    assert "the rows of image 'a.png' do not follow each other" in refusal(
+        tmp_path / "other", files=str(tmp_path / "mine.parquet")
+    )
+
+
+def test_webdataset(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "train-0.tar", "w") as tar:
+        for number in range(3):
+            parts = {"jpg": picture(number, "JPEG"), "txt": f"number {number}".encode()}
+            parts["json"] = json.dumps({"split": "test" if number == 2 else "train"}).encode()
+            for suffix, content in parts.items():
+                entry = tarfile.TarInfo(f"{number:03}.{suffix}")
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+    main(Settings(tmp_path / "data", files=str(tmp_path / "train-0.tar")))
+    assert texts_of(load_dataset(tmp_path / "data")) == {
+        "000": ("train", ["number 0"]),
+        "001": ("train", ["number 1"]),
+        "002": ("test", ["number 2"]),
+    }
+
+
+def test_a_data_set_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """What the hub gives is given by a stub: the network is not for tests."""
+    write_parquet(tmp_path / "rows.parquet", [image_row(n, text=f"number {n}") for n in range(40)])
+    asked: dict[str, Any] = {}
+    load = datasets.load_dataset
+
+    def hub(**options: Any) -> Any:
+        asked.update(options)
+        assert "from_hub: downloading someone/photos from the Hugging Face hub" in capsys.readouterr().out
+        return load("parquet", data_files={"everything": str(tmp_path / "rows.parquet")}, streaming=True)
+
+    monkeypatch.setattr(datasets, "load_dataset", hub)
+    main(Settings(tmp_path / "data", dataset="someone/photos", config="small", revision="v1"))
+    assert asked == {"path": "someone/photos", "name": "small", "revision": "v1", "streaming": True}
+    dataset = load_dataset(tmp_path / "data")
+    assert dataset.name == "someone/photos"
+    sizes = [len(dataset.split(name)) for name in SPLITS]
+    assert sum(sizes) == 40 and sizes[0] > 20 and min(sizes) > 0  # drawn by lot
+    main(Settings(tmp_path / "less", dataset="someone/photos", limit=1))
+    assert len(load_dataset(tmp_path / "less").images) == 3
+
+
+def test_bad_rows_have_an_outcome_each(tmp_path: Path) -> None:
+    rows = [
+        image_row(0, text="fine", id="../../etc/passwd"),
+        {"image": {"bytes": picture(1)[:40], "path": "x.png"}, "text": "truncated", "id": "b"},
+        image_row(2, text="  ", id="c"),
+        {"image": {"bytes": b"", "path": "x.png"}, "text": "empty", "id": "d"},
+        image_row(3, text="<img> <|im_end|>", id="e"),
+    ]
+    write_parquet(tmp_path / "rows.parquet", rows)
+    main(Settings(tmp_path / "data", files=str(tmp_path / "rows.parquet"), id_column="id"))
+    dataset = load_dataset(tmp_path / "data")
+    assert [(image.image_id, image.source_file) for image in dataset.images] == [
+        ("etc-passwd", "../../etc/passwd"),
+        ("e", "e"),
+    ]
+    about = read_json(tmp_path / "data" / "dataset.json")
+    assert about["skipped"] == {"unreadable": 2, "empty_sentence": 1, "no_sentences": 1}
+    assert about["cleaned"] == {"special": 1}
+    assert not (tmp_path / "data" / "incoming").exists()
+
+
+def test_wrong_sources_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "data"
+    path = tmp_path / "rows.parquet"
+    write_parquet(path, [{"picture": picture(0), "words": "x"}])
+    said = refusal(out, files=str(path))
+    assert said == "no column of images was found among picture, words; name it with --image-column"
+    said = refusal(out, files=str(path), image_column="picture")
+    assert said == "no column of sentences was found among picture, words; name it with --sentence-column"
+    said = refusal(out, files=str(path), image_column="img")
+    assert said == "there is no column 'img'; choose --image-column among picture, words"
+    main(Settings(tmp_path / "named", files=str(path), image_column="picture", sentence_column="words", val_share=0))
+    path.write_bytes(path.read_bytes()[:50])
+    assert "rows.parquet cannot be" in refusal(out, files=str(path))
+    assert "finds no .parquet or .tar file" in refusal(out, files=str(tmp_path / "*.zip"))
+    (tmp_path / "a.tar").touch()
+    assert "finds both .parquet and .tar files" in refusal(out, files=str(tmp_path))
+    with pytest.raises(UserError, match="^give either --dataset NAME or --files PATTERN$"):
+        Settings(out)
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    said = refusal(out, dataset="someone/photos")
+    assert said == "from_hub needs the library `datasets`: pip install 'semcore[hub]'"
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({"image": "http://a.org/1.jpg", "text": "x"}, "an image is 'http://a.org/1.jpg', neither bytes nor a file"),
+        ({"image": b"x", "text": 3}, "a sentence is a text or an object with `raw` or `text`, found '3'"),
+    ],
+)
+def test_values_of_another_kind_are_refused(row: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        read_row(row, [None] * 4, "row-0")
+
+
+def test_files_are_sorted_by_the_words_of_their_names() -> None:
+    files = [Path(name) for name in ("dev.parquet", "TRAIN_1.parquet", "training.parquet", "000.parquet")]
+    assert files_by_split(files) == {
+        "val": ["dev.parquet"],
+        "train": ["TRAIN_1.parquet", "training.parquet"],
+        "all": ["000.parquet"],
+    }
