@@ -6,11 +6,18 @@ Run as:
     python -m data_prep.caption --data DATA --run RUN --model OpenGVLab/InternVL3-1B-hf --batch-size 16
     python -m data_prep.caption --data DATA --run RUN --config recipes/configs/scenes.yaml
 
-CHECKPOINT is a folder, an adapter's folder, or a hub id. Writes
+    python -m data_prep.caption --data DATA --run RUN --server http://localhost:8000 --model NAME --concurrency 64
+
+CHECKPOINT is a folder, an adapter's folder, or a hub id. With --server the model runs elsewhere: any server
+of OpenAI's protocol (vLLM, lmdeploy, `transformers serve`) that serves it under NAME. Writes
 
     RUN/captions.jsonl        {"image_id", "caption"}, one line an image that has one
+<<<<<<< HEAD
     RUN/captions.stats.json   how many are ok, unreadable, empty and truncated, and which
     RUN/features              every image as the model sees it, so that later stages need not look again
+=======
+    RUN/captions.stats.json   how many are ok, unreadable, empty, truncated and failed, and which
+>>>>>>> a5d92d3 (Let a server of OpenAI's protocol write the captions)
 
 A killed job goes on where it stopped, and the result is the same. Images that cannot be read are
 counted, listed and left out.
@@ -18,8 +25,11 @@ counted, listed and left out.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from semcore.captioning import Caption, caption_images, caption_stats
 from semcore.checkpoint import fingerprint
@@ -31,8 +41,9 @@ from semcore.features import FeatureStore
 from semcore.files import write_json, write_jsonl
 from semcore.inference import Dtype, load_for_inference
 from semcore.processes import is_main_process
-from semcore.prompting import Prompts, load_prompts
+from semcore.prompting import IMAGE, Prompts, load_prompts
 from semcore.runfolder import RunFolder
+from semcore.served_captions import Server, check_server, serve_captions
 from semcore.settings import at_least, hash_of
 
 
@@ -58,15 +69,37 @@ class Settings:
     """Precision: "auto" is bfloat16 where the device multiplies it natively, else float32."""
     device: str | None = None
     """Where the model runs ("cpu", "cuda"); by default the fastest device there is."""
+    server: str | None = None
+    """The address of a server that writes the captions, such as http://localhost:8000."""
+    concurrency: int = 16  # ours: enough to keep a GPU's batches full
+    """Requests to the server under way at once, --batch-size at most."""
+    timeout_s: float = 120.0  # ours
+    """Seconds without a sign of life from the server that count as no answer."""
+    max_attempts: int = 6  # ours: with growing pauses, half a minute in all
+    """How often the server is asked for one image."""
+    api_key_variable: str | None = None
+    """The environment variable that holds the key the server wants, if it wants one."""
     limit: int | None = None
     """Caption the first so many images of each split only, for a quick trial."""
 
     def __post_init__(self) -> None:
-        at_least(1, self, "batch_size", "max_new_tokens", "num_beams", "limit")
+        at_least(1, self, "batch_size", "max_new_tokens", "num_beams", "limit", "concurrency", "max_attempts")
         if not self.model:
             raise UserError("--model is missing: give a checkpoint folder or a hub id")
-        if Path(self.model).is_dir():  # later stages look for it too, from wherever they are started
+        if self.timeout_s <= 0:
+            raise UserError(f"--timeout-s must be more than 0, found {self.timeout_s}")
+        if self.server is not None:
+            self._check_server()
+        elif Path(self.model).is_dir():  # later stages look for it too, from wherever they are started
             self.model = str(Path(self.model).absolute())
+
+    def _check_server(self) -> None:
+        if not str(self.server).startswith(("http://", "https://")):
+            raise UserError(f"--server takes an address such as http://localhost:8000, found {self.server!r}")
+        if self.num_beams != 1:
+            raise UserError("--num-beams is for models that run here; leave it out with --server")
+        if self.api_key_variable and not os.environ.get(self.api_key_variable):
+            raise UserError(f"--api-key-variable {self.api_key_variable} names an environment variable that is not set")
 
 
 def main(settings: Settings) -> None:
@@ -76,17 +109,17 @@ def main(settings: Settings) -> None:
     prompts = load_prompts()
     inputs = {
         "metadata.jsonl": dataset.fingerprint,
-        "the model": fingerprint(settings.model),
+        "the model": hash_of(settings.model) if settings.server else fingerprint(settings.model),
         "caption.jinja": prompts.sha256["caption.jinja"],
     }
     with run.lock():
-        stage = run.open_stage("caption", resolved(settings), inputs, dataset.folder)
+        stage = run.open_stage("caption", lasting(settings), inputs, dataset.folder)
         if stage.finished:
             print(f"caption: already done, see {run / 'captions.jsonl'}")
             return
         run.set_config("caption", resolved(settings))
         run.set_prompts({"caption.jinja": prompts.sha256["caption.jinja"]})
-        captions = caption_dataset(settings, run, dataset, hash_of(resolved(settings), inputs))
+        captions = caption_dataset(settings, run, dataset, hash_of(lasting(settings), inputs))
         stats = caption_stats(captions)
         if is_main_process():
             write_results(run, dataset, captions, stats)
@@ -95,12 +128,34 @@ def main(settings: Settings) -> None:
             print_summary(run, dataset, stats)
 
 
+def lasting(settings: Settings) -> dict[str, Any]:
+    """Return the settings that captions depend on: the same server may answer at another address, or faster."""
+    passing = ("server", "concurrency", "timeout_s", "max_attempts", "api_key_variable")
+    kept = {key: value for key, value in resolved(settings).items() if key not in passing}
+    return {**kept, "served": True} if settings.server else kept
+
+
 def caption_dataset(settings: Settings, run: RunFolder, dataset: Dataset, key: str) -> list[Caption]:
-    """Load the model and caption the images, batch by batch."""
+    """Caption the images, batch by batch, each batch once whatever is killed between."""
     records = chosen_records(dataset, settings.limit)
+    result = in_chunks(
+        work_folder(run.path, "caption", key),
+        "captions",
+        records,
+        settings.batch_size,
+        ask_server(settings, dataset) if settings.server else ask_model(settings, run, dataset, records),
+        progress=is_main_process(),
+        unit="image",
+    )
+    return [Caption(*row) for row in result.rows]
+
+
+def ask_model(
+    settings: Settings, run: RunFolder, dataset: Dataset, records: list[ImageRecord]
+) -> Callable[[list[ImageRecord]], list[Caption]]:
+    """Load the model, show it the images, and return what captions one batch with it."""
     checkpoint = load_for_inference(settings.model, dtype=settings.dtype, device=settings.device)
     prompts: Prompts = load_prompts(special_tokens=checkpoint.special_tokens)
-
     features = FeatureStore(checkpoint, {r.image_id: dataset.image_path(r) for r in records}, run / "features")
     features.add((record.image_id for record in records), progress=is_main_process())
 
@@ -114,16 +169,27 @@ def caption_dataset(settings: Settings, run: RunFolder, dataset: Dataset, key: s
             num_beams=settings.num_beams,
         )
 
-    result = in_chunks(
-        work_folder(run.path, "caption", key),
-        "captions",
-        records,
-        settings.batch_size,
-        caption_batch,
-        progress=is_main_process(),
-        unit="image",
+    return caption_batch
+
+
+def ask_server(settings: Settings, dataset: Dataset) -> Callable[[list[ImageRecord]], list[Caption]]:
+    """Look whether the server is there, and return what lets it caption one batch."""
+    server = Server(
+        str(settings.server),
+        settings.model,
+        settings.max_new_tokens,
+        api_key=os.environ.get(settings.api_key_variable or "", ""),
+        timeout_s=settings.timeout_s,
+        max_attempts=settings.max_attempts,
     )
-    return [Caption(*row) for row in result.rows]
+    check_server(server)
+    turn = load_prompts().render("caption", image=IMAGE)
+
+    def caption_batch(batch: list[ImageRecord]) -> list[Caption]:
+        images = {record.image_id: dataset.image_path(record) for record in batch}
+        return serve_captions(server, turn, images, num_at_once=settings.concurrency)
+
+    return caption_batch
 
 
 def chosen_records(dataset: Dataset, limit: int | None) -> list[ImageRecord]:
@@ -157,7 +223,9 @@ def print_summary(run: RunFolder, dataset: Dataset, stats: dict) -> None:
         f"caption: {stats['ok'] + stats['truncated']} captions in {run / 'captions.jsonl'}; {stats['truncated']} of "
         f"them truncated, {stats['empty']} images with an empty one, {stats['unreadable']} images unreadable"
     )
-    for entry in stats["unreadable_images"][:10]:
+    if stats["failed"]:
+        print(f"caption: the server gave {stats['failed']} images no caption, see {run / 'captions.stats.json'}")
+    for entry in (stats["unreadable_images"] + stats["failed_images"])[:10]:
         print(f"caption: left out {entry['image_id']}: {entry['reason']}")
     print(f"next: python -m data_prep.identifiers --data {dataset.folder} --run {run.path}")
 

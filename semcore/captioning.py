@@ -15,11 +15,14 @@ from semcore.embedding import make_prompts, model_inputs
 from semcore.features import FeatureStore, encode_pictures
 from semcore.prompting import IMAGE, Prompts
 
-Outcome = Literal["ok", "unreadable", "empty", "truncated"]
+Outcome = Literal["ok", "unreadable", "empty", "truncated", "failed"]
 
 
 class Caption(NamedTuple):
-    """What became of one image; `text` is empty unless it is "ok" or "truncated"."""
+    """What became of one image; `text` is empty unless it is "ok" or "truncated".
+
+    "failed" is a server's: it gave no caption of an image that can be read.
+    """
 
     image_id: str
     outcome: Outcome
@@ -106,12 +109,14 @@ def captions_of_features(
 
 def caption_stats(captions: Iterable[Caption]) -> dict[str, Any]:
     """Count the outcomes and list every image that is not "ok", for captions.stats.json."""
-    counts: Counter[str] = Counter({"ok": 0, "unreadable": 0, "empty": 0, "truncated": 0})
-    listed: dict[str, list[Any]] = {"unreadable_images": [], "empty_images": [], "truncated_images": []}
+    counts: Counter[str] = Counter({"ok": 0, "unreadable": 0, "empty": 0, "truncated": 0, "failed": 0})
+    listed: dict[str, list[Any]] = {
+        "unreadable_images": [], "empty_images": [], "truncated_images": [], "failed_images": []
+    }  # fmt: skip
     for caption in captions:
         counts[caption.outcome] += 1
-        if caption.outcome == "unreadable":
-            listed["unreadable_images"].append({"image_id": caption.image_id, "reason": caption.reason})
+        if caption.outcome in ("unreadable", "failed"):
+            listed[f"{caption.outcome}_images"].append({"image_id": caption.image_id, "reason": caption.reason})
         elif caption.outcome != "ok":
             listed[f"{caption.outcome}_images"].append(caption.image_id)
     return {**counts, "num_images": counts.total(), **listed}

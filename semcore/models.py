@@ -32,13 +32,18 @@ def captioner_of(run: RunFolder, verifier: str = "likelihood") -> str:
         verifier: who asks, "likelihood" or "pointwise".
 
     Raises:
-        UserError: the run's captions came from elsewhere.
+        UserError: the run's captions came from elsewhere, or from a server.
     """
     stage = run.manifest().get("stages", {}).get("caption")
     if stage is None:
         raise UserError(
             f"{run.path} does not say which model wrote its captions, and the {verifier} verifier asks that one; "
             f"name a model with --{verifier}-model, or use --verifier listwise"
+        )
+    if stage["settings"].get("served"):
+        raise UserError(
+            f"the captions of {run.path} were written by a server, which verification by likelihood cannot ask; "
+            "name a checkpoint with --likelihood-model, or use --verifier listwise"
         )
     return stage["settings"]["model"]
 

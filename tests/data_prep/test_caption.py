@@ -1,11 +1,22 @@
+import io
 import json
+import threading
+from functools import partial
 
 import pytest
+from PIL import Image
 
 import data_prep.caption
 from data_prep.caption import Settings, main
+from semcore.captioning import write_captions
 from semcore.errors import UserError
+from semcore.inference import load_for_inference
+from semcore.models import captioner_of
+from semcore.prompting import load_prompts
+from semcore.runfolder import RunFolder
+from semcore.served_captions import Server
 from tests.run_fixtures import save
+from tests.semcore.chat_server import chat_server
 
 
 @pytest.fixture
@@ -91,11 +102,60 @@ def test_no_readable_image_at_all(tiny_dataset, tmp_path, model):
     assert not (tmp_path / "run" / "captions.stats.json").exists()
 
 
+def served(tiny_dataset, run, url, **others):
+    return Settings(tiny_dataset, run, "tiny", server=url, batch_size=2, max_new_tokens=5, concurrency=2, **others)
+
+
+def test_a_server_that_runs_the_model_gives_the_same_captions(tiny_dataset, tmp_path, model):
+    checkpoint = load_for_inference(model, dtype="float32", device="cpu")
+    prompts, one = load_prompts(special_tokens=checkpoint.special_tokens), threading.Lock()
+
+    def script(attempt, image):
+        with one:
+            picture = Image.open(io.BytesIO(image)).convert("RGB")
+            ((text, ended),) = write_captions(checkpoint, prompts, [picture], max_new_tokens=5)
+        return text if ended else ("cut", text)
+
+    main(settings(tiny_dataset, tmp_path / "here", model))
+    with chat_server(script) as chat:
+        main(served(tiny_dataset, tmp_path / "there", chat.url))
+    for name in ("captions.jsonl", "captions.stats.json"):
+        assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+    with pytest.raises(UserError, match="were written by a server, which verification by likelihood cannot ask"):
+        captioner_of(RunFolder(tmp_path / "there"))
+
+
+def test_a_server_that_dies_is_asked_on_elsewhere(tiny_dataset, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(data_prep.caption, "Server", partial(Server, first_pause_s=0.01))
+    asked = []
+
+    def dies_after_two(attempt, image):
+        asked.append(image)
+        return "a dog" if len(set(asked)) <= 2 else 500
+
+    run = tmp_path / "run"
+    with chat_server(dies_after_two) as chat, pytest.raises(UserError, match="gave none of 2 images a caption"):
+        main(served(tiny_dataset, run, chat.url, max_attempts=2))
+    assert not (run / "captions.jsonl").exists()
+    with chat_server(lambda attempt, image: 400 if image == asked[-1] else "a cat") as chat:
+        main(served(tiny_dataset, run, chat.url, max_attempts=3))
+    assert sum(chat.attempts.values()) == 4  # the first two are not asked again
+    stats = json.loads((run / "captions.stats.json").read_text())
+    assert (stats["ok"], stats["failed"], stats["num_images"]) == (5, 1, 6)
+    (failed,) = stats["failed_images"]
+    assert failed["reason"] == "status 400 (out of order)"
+    assert sorted(row["caption"] for row in read_rows(run)) == ["a cat"] * 3 + ["a dog"] * 2
+    assert f"left out {failed['image_id']}: status 400" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
         ({"model": ""}, "--model is missing: give a checkpoint folder or a hub id"),
         ({"model": "x", "batch_size": 0}, "--batch-size must be 1 or more, found 0"),
+        ({"model": "x", "server": "localhost:8000"}, "--server takes an address such as http://localhost:8000, .*"),
+        ({"model": "x", "server": "http://a", "num_beams": 2}, "--num-beams is for models that run here; .*"),
+        ({"model": "x", "server": "http://a", "api_key_variable": "NO_SUCH"}, "--api-key-variable NO_SUCH names .*"),
         ({"model": "x", "limit": -3}, "--limit must be 1 or more, found -3"),
     ],
 )
