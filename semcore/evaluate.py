@@ -2,6 +2,7 @@
 
     semcore evaluate --run RUN
     semcore evaluate --run RUN --verifier all --num-beams 50
+    semcore evaluate --run RUN --folds 5 --baselines [sentence-encoder,openai/clip-vit-base-patch32]
     accelerate launch recipes/evaluate.py --config recipes/configs/scenes.yaml --data DATA --run RUN
 
 Searches the items of one split with its own queries: beams, then verification of the best ten.
@@ -22,18 +23,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from semcore.baselines import SENTENCE_ENCODER, measure_baselines
 from semcore.checkpoint import fingerprint
 from semcore.chunks import remove_work_folder, work_folder
 from semcore.commandline import resolved
 from semcore.dataset import Dataset, load_dataset
 from semcore.errors import UserError
-from semcore.files import read_json, sha256_of
+from semcore.files import read_json, read_jsonl, sha256_of
 from semcore.generator import Engine
+from semcore.identifiers.encoder import DEFAULT_ENCODER
 from semcore.inference import Dtype
 from semcore.items import DIRECTIONS
-from semcore.measuring import Key, Part, Workplace, read_parts
+from semcore.measuring import Key, Part, Workplace, fold_parts, read_parts
 from semcore.models import generator_of, model_of, untrained_verifier_of
-from semcore.outcome import measure, write_outcome
+from semcore.outcome import Scores, measure, write_outcome
 from semcore.processes import is_main_process
 from semcore.prompting import load_prompts
 from semcore.report import write_report
@@ -87,6 +90,10 @@ class EvaluateSettings:
     """Queries a direction, drawn at random, for the search without the trie."""
     num_val_queries: int = 500  # ours: two numbers are fitted
     """Queries a direction, drawn at random from val, to weigh the verifiers with."""
+    folds: int | None = None
+    """Also search so many folds of the split, each by itself, and give the mean: 5 for MSCOCO's 1k scores."""
+    baselines: list[str] | None = None
+    """Also measure dense retrieval: sentence-encoder (sentences with captions), CLIP or SigLIP checkpoints."""
     limit: int | None = None
     """Ask so many queries a direction only, drawn at random; all items are searched."""
     engine: Engine = "semcore"
@@ -102,6 +109,9 @@ class EvaluateSettings:
         at_least(1, self, "num_beams", "num_candidates", "shifts", "num_ablation_queries", "num_val_queries")
         at_least(1, self, "limit", "batch_size")
         at_least(0, self, "num_order_queries")
+        at_least(2, self, "folds")
+        if self.folds is not None and self.limit is not None:
+            raise UserError("--folds are folds of the whole split: leave --limit out")
         if self.num_candidates > len(LETTERS):
             raise UserError(
                 f"--num-candidates must be {len(LETTERS)} or less, one a letter from A to {LETTERS[-1]}, "
@@ -153,6 +163,8 @@ def main(settings: EvaluateSettings) -> None:
         key = hash_of(resolved(settings), inputs)
         place = Workplace(work_folder(run.path, "evaluate", key), is_main_process(), run / "features")
         outcome = measure(settings, dataset, models, parts, place)
+        measured = {key: part for key, part in parts.items() if key.split == settings.split}
+        outcome.baselines = _baselines(settings, run, dataset, measured, place)
         if is_main_process():
             write_outcome(run, outcome, protocol_of(run), ceiling_of(settings, dataset))
             stage.finish(num_queries=sum(len(part.queries.contents) for part in parts.values()))
@@ -193,6 +205,8 @@ def parts_to_measure(settings: EvaluateSettings, run: RunFolder, dataset: Datase
             f"split {settings.split} of {dataset.folder} has no image with an identifier and a sentence; "
             "choose another --split"
         )
+    if settings.folds is not None:
+        measured |= fold_parts(measured, settings.folds)
     if settings.split == "val" or not settings.verifiers:
         return measured
     return {**measured, **read_parts(run, dataset, "val", settings.num_val_queries)}
@@ -205,12 +219,29 @@ def stage_inputs(
     prompts = load_prompts()
     used = [name for part in ("generator", *settings.verifiers) for name in PROMPTS[part]]
     files = [f"identifiers/{direction}.jsonl" for direction in DIRECTIONS]
+    baselines = settings.baselines or []
+    if SENTENCE_ENCODER in baselines:
+        files.append("captions.jsonl")
     return {
         "metadata.jsonl": dataset.fingerprint,
         **{name: sha256_of(run / name) for name in files},
         **{f"the {name} model": fingerprint(path) for name, path in models.items()},
+        **{f"the baseline {name}": fingerprint(name) for name in baselines if name != SENTENCE_ENCODER},
         **{name: prompts.sha256[name] for name in used},
     }
+
+
+def _baselines(
+    settings: EvaluateSettings, run: RunFolder, dataset: Dataset, parts: dict[Key, Part], place: Workplace
+) -> dict[str, dict[str, Scores]]:
+    """Measure dense retrieval; the sentence encoder is the one that made the identifiers."""
+    names = settings.baselines or []
+    captions, encoder = {}, ""
+    if SENTENCE_ENCODER in names:
+        captions = {row["image_id"]: row["caption"] for row in read_jsonl(run / "captions.jsonl")}
+        made = run.manifest().get("stages", {}).get("identifiers", {})
+        encoder = made.get("settings", {}).get("encoder", DEFAULT_ENCODER)
+    return measure_baselines(names, dataset, captions, encoder, parts, place, settings.device)
 
 
 def protocol_of(run: RunFolder) -> str:

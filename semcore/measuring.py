@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from semcore.checkpoint import Checkpoint
 from semcore.chunks import in_chunks
 from semcore.dataset import Dataset
+from semcore.evaluation.folds import assign_folds
 from semcore.evaluation.per_query import GeneratedHit
 from semcore.features import FeatureStore
 from semcore.generator import Corpus, Engine, build_corpus, generate
@@ -110,12 +111,33 @@ def read_parts(run: RunFolder, dataset: Dataset, split: str, most_queries: int |
     return parts
 
 
+def fold_parts(parts: Mapping[Key, Part], num_folds: int) -> dict[Key, Part]:
+    """Cut the parts of a split into folds of its images, each with its own items and queries.
+
+    Returns:
+        (fold name, direction) -> part; a direction without a query in a fold has none.
+    """
+    images = dict.fromkeys(item.image_id for part in parts.values() for item in part.items.values())
+    folds = {}
+    for number, chosen in enumerate(assign_folds(list(images), num_folds), start=1):
+        members = set(chosen)
+        for key, part in parts.items():
+            items = {item_id: item for item_id, item in part.items.items() if item.image_id in members}
+            own = [query for query, right in part.queries.right.items() if right & items.keys()]
+            if own:
+                folds[Key(f"{key.split} fold {number}", key.direction)] = Part(items, _only(part.queries, own))
+    return folds
+
+
 def draw_queries(queries: Queries, most: int | None, seed: int = 0) -> Queries:
     """Return the queries, or so many of them drawn at random, in their order."""
     if most is None or most >= len(queries.contents):
         return queries
     chosen = set(random.Random(seed).sample(sorted(queries.contents), most))
-    kept = [query for query in queries.contents if query in chosen]
+    return _only(queries, [query for query in queries.contents if query in chosen])
+
+
+def _only(queries: Queries, kept: Sequence[str]) -> Queries:
     return Queries(
         {query: queries.contents[query] for query in kept},
         {query: queries.shown[query] for query in kept},

@@ -42,8 +42,8 @@ def captioner_of(run: RunFolder, verifier: str = "likelihood") -> str:
         )
     if stage["settings"].get("served"):
         raise UserError(
-            f"the captions of {run.path} were written by a server, which verification by likelihood cannot ask; "
-            "name a checkpoint with --likelihood-model, or use --verifier listwise"
+            f"the captions of {run.path} were written by a server, and the {verifier} verifier asks a model that runs "
+            f"here; name a checkpoint with --{verifier}-model, or use --verifier listwise"
         )
     return stage["settings"]["model"]
 

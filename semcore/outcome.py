@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from semcore.ablations import generate_without_trie, without_verification
 from semcore.dataset import Dataset
+from semcore.evaluation.folds import mean_metrics
 from semcore.evaluation.metrics import retrieval_metrics
 from semcore.evaluation.per_query import GeneratedHit, write_per_query
 from semcore.evaluation.trec import write_qrels, write_run
@@ -53,6 +54,8 @@ class Outcome:
         ablations: name -> direction -> scores.
         order_bias: direction -> what the order of the candidates does to the listwise verifier, model by model.
         weighing: how the verifiers are weighed, for later searches.
+        folds: "generated" or verifier -> direction -> mean scores over folds of the measured split.
+        baselines: name -> direction -> scores of dense retrieval.
     """
 
     num_beams: int
@@ -62,6 +65,8 @@ class Outcome:
     rankings: dict[VerifierName, dict[str, dict[str, Ranking]]] = field(default_factory=dict)
     on_val: dict[VerifierName, dict[str, Scores]] = field(default_factory=dict)
     ablations: dict[str, dict[str, Scores]] = field(default_factory=dict)
+    folds: dict[str, dict[str, Scores]] = field(default_factory=dict)
+    baselines: dict[str, dict[str, Scores]] = field(default_factory=dict)
     order_bias: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     weighing: Weighing = field(default_factory=lambda: Weighing("none", {}))
 
@@ -97,6 +102,7 @@ def measure(
         hits={key.direction: hits[key] for key in measured},
         ablations=ablations,
     )
+    outcome.folds["generated"] = mean_over_folds(settings.split, parts, hits)
     fitted = [key for key in parts if key.split == "val"]
     all_fusions: dict[str, dict[str, Fusion]] = {}
     for name in settings.verifiers:
@@ -105,6 +111,7 @@ def measure(
         rankings = {key: rank_all(shortlists[key], scores[key], fusions.get(key.direction, Fusion())) for key in parts}
         all_fusions[name] = fusions
         outcome.rankings[name] = {key.direction: rankings[key] for key in measured}
+        outcome.folds[name] = mean_over_folds(settings.split, parts, rankings)
         outcome.on_val[name] = {key.direction: score(parts[key], rankings[key]) for key in fitted}
     without = {key: [[0.0] * len(own.items) for own in shortlists[key]] for key in fitted}
     all_fusions["none"] = {key.direction: fit(parts[key], shortlists[key], without[key]) for key in fitted}
@@ -138,6 +145,15 @@ def score(part: Part, rankings: Mapping[str, Sequence[tuple[str, Any]] | Sequenc
     return retrieval_metrics(run, part.queries.right, len(part.items))
 
 
+def mean_over_folds(split: str, parts: Mapping[Key, Part], rankings: Mapping[Key, Any]) -> dict[str, Scores]:
+    """Return direction -> mean scores over the folds among the parts, as `fold_parts` names them."""
+    scores: dict[str, list[Scores]] = {}
+    for key, part in parts.items():
+        if key.split.startswith(f"{split} fold "):
+            scores.setdefault(key.direction, []).append(score(part, rankings[key]))
+    return {direction: mean_metrics(own) for direction, own in scores.items()}
+
+
 def better_on_val(verifiers: Sequence[VerifierName], on_val: Mapping[VerifierName, Mapping[str, Scores]]) -> str:
     """Return the verifier with the greater sum of R@1 over the directions of val; the first of equals."""
     if not verifiers:
@@ -165,6 +181,10 @@ def metrics_of(outcome: Outcome, protocol: str, ceiling: Mapping[str, Any]) -> d
         metrics[direction] = {"generated": score(part, outcome.hits[direction])}
         if outcome.verifier in verifiers:
             metrics[direction]["verified"] = verifiers[outcome.verifier][direction]
+    if outcome.folds.get("generated"):
+        metrics["folds"] = _folds(outcome)
+    if outcome.baselines:
+        metrics["baselines"] = outcome.baselines
     if ceiling:
         metrics["ceiling"] = dict(ceiling)
     return {
@@ -178,6 +198,15 @@ def metrics_of(outcome: Outcome, protocol: str, ceiling: Mapping[str, Any]) -> d
         "ablations": outcome.ablations,
         "num_skipped": {direction: part.queries.num_skipped for direction, part in outcome.parts.items()},
         "seconds": {**outcome.seconds, "all": round(sum(outcome.seconds.values()), 3)},
+    }
+
+
+def _folds(outcome: Outcome) -> dict[str, Any]:
+    """Return direction -> "generated" and "verified" -> mean scores."""
+    stages = {"generated": outcome.folds["generated"], "verified": outcome.folds.get(outcome.verifier, {})}
+    return {
+        direction: {stage: own[direction] for stage, own in stages.items() if direction in own}
+        for direction in outcome.folds["generated"]
     }
 
 

@@ -18,10 +18,10 @@ FLOORS = {
     6: ("cli", "quickstart", "serving", "evaluate", "outcome"),
     5: ("candidates", "report"),
     4: (
-        "retriever", "evaluation", "generator", "shortlists", "measuring", "reordering", "ablations", "environment",
-        "scaffold",
+        "retriever", "evaluation", "generator", "shortlists", "measuring", "reordering", "ablations", "baselines",
+        "environment", "scaffold",
     ),
-    3: ("training", "verification", "captioning"),
+    3: ("training", "verification", "captioning", "served_captions"),
     2: ("decoding", "identifiers", "items", "features", "embedding", "inference"),
     1: ("checkpoint", "conversion", "inputs", "models", "prompting", "shards", "vision"),
     0: (

@@ -53,7 +53,7 @@ class StageRow(NamedTuple):
 def score_rows(
     metrics: Mapping[str, Any], direction: str, rows: Sequence[Mapping[str, Any]], seed: int
 ) -> list[ScoreRow]:
-    """Build the table of one direction: generated, verified, ceiling and ablations, as far as they are known.
+    """Build the table of one direction: generated, verified, ceiling, folds, baselines, ablations, as far as known.
 
     Args:
         metrics: metrics.json.
@@ -68,6 +68,12 @@ def score_rows(
     ]
     if ceiling := metrics.get("ceiling", {}).get(direction):
         table.append(ScoreRow("ceiling", "a reader that makes no mistake", ceiling, {}))
+    for stage, scores in metrics.get("folds", {}).get(direction, {}).items():
+        meaning = f"mean over folds of {scores['num_items']:,.0f} items, each searched by itself"
+        table.append(ScoreRow(f"{stage}, folds", meaning, scores, {}))
+    for name, scores in metrics.get("baselines", {}).items():
+        if direction in scores:
+            table.append(ScoreRow(*_baseline(name), scores[direction], {}))
     for name, scores in metrics.get("ablations", {}).items():
         if direction in scores:
             table.append(ScoreRow(name.replace("_", " "), _ABLATIONS.get(name, ""), scores[direction], {}))
@@ -152,6 +158,14 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         elif value not in (None, "", []):
             pairs[name] = f"{value:.4g}" if isinstance(value, float) else str(value)
     return pairs
+
+
+def _baseline(name: str) -> tuple[str, str]:
+    """Return a baseline's short name and what it does."""
+    if name == "sentence-encoder":
+        return "sentence encoder", "dense retrieval: sentences compared with the images' captions, nothing trained"
+    short = name.rstrip("/").rpartition("/")[2]
+    return short, f"dense retrieval: sentences compared with the images by {name}, nothing trained"
 
 
 def _intervals(rows: Sequence[Mapping[str, Any]], stage: str, seed: int) -> dict[str, Interval]:

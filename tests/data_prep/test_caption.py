@@ -121,8 +121,8 @@ def test_a_server_that_runs_the_model_gives_the_same_captions(tiny_dataset, tmp_
         main(served(tiny_dataset, tmp_path / "there", chat.url))
     for name in ("captions.jsonl", "captions.stats.json"):
         assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
-    with pytest.raises(UserError, match="were written by a server, which verification by likelihood cannot ask"):
-        captioner_of(RunFolder(tmp_path / "there"))
+    with pytest.raises(UserError, match="were written by a server, and the likelihood verifier asks"):
+        captioner_of(RunFolder(tmp_path / "there"), "likelihood")
 
 
 def test_a_server_that_dies_is_asked_on_elsewhere(tiny_dataset, tmp_path, capsys, monkeypatch):
