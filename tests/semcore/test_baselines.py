@@ -12,6 +12,7 @@ import pytest
 
 import semcore.baselines
 from semcore.baselines import SENTENCE_ENCODER, caption_baseline, dual_encoder, measure_baselines, nearest
+from semcore.commandline import parse
 from semcore.dataset import load_dataset, open_image
 from semcore.errors import UserError
 from semcore.evaluate import EvaluateSettings, main
@@ -167,6 +168,13 @@ def test_baselines_go_on_after_a_kill(
     monkeypatch.setattr(semcore.baselines, "embed", None)  # nothing is embedded again
     assert measure_baselines([SENTENCE_ENCODER], dataset, captions, "any", parts, place) == first
     shutil.rmtree(tmp_path / "work")
+
+
+def test_baselines_are_a_list_on_the_command_line(tmp_path: Path) -> None:
+    given = parse(EvaluateSettings, ["--run", str(tmp_path), "--baselines", "[sentence-encoder,openai/clip]"])
+    assert given.baselines == ["sentence-encoder", "openai/clip"]
+    with pytest.raises(UserError, match=r"^--baselines takes a list such as \[a, b\] or null, found 'clip'$"):
+        parse(EvaluateSettings, ["--run", str(tmp_path), "--baselines", "clip"])
 
 
 @pytest.mark.parametrize(
