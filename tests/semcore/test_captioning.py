@@ -79,8 +79,12 @@ def test_unreadable_images_stay_in_their_place(lively_checkpoint, tmp_path):
 
 
 def test_stats_count_and_list():
-    captions = [Caption("a", "ok", "x"), Caption("b", "unreadable", "", "why"), Caption("c", "truncated", "x")]
+    captions = [
+        Caption("a", "ok", "x"), Caption("b", "unreadable", "", "why"), Caption("c", "truncated", "x"),
+        Caption("d", "failed", "", "status 500"),
+    ]  # fmt: skip
     assert caption_stats(captions) == {
-        "ok": 1, "unreadable": 1, "empty": 0, "truncated": 1, "num_images": 3,
+        "ok": 1, "unreadable": 1, "empty": 0, "truncated": 1, "failed": 1, "num_images": 4,
         "unreadable_images": [{"image_id": "b", "reason": "why"}], "empty_images": [], "truncated_images": ["c"],
+        "failed_images": [{"image_id": "d", "reason": "status 500"}],
     }  # fmt: skip
