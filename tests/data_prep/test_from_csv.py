@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -127,3 +129,19 @@ def test_the_command_is_done_once(photos: Path, run_module: Callable[..., Comple
     assert (first.returncode, first.stdout.splitlines()[1]) == (0, f"{out}: 1 images, 1 sentences")
     assert "skipped: 1 missing images; listed in" in first.stdout
     assert f"{out} is already made" in run_module("data_prep.from_csv", *arguments).stdout
+
+
+def test_the_real_photographs_are_imported(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / "coco_cc_photos"
+    entries = json.loads((source / "dataset_coco_cc_photos.json").read_text())["images"]
+    with (tmp_path / "captions.csv").open("w", newline="") as handle:
+        table = csv.writer(handle)
+        table.writerow(["image", "sentence", "split"])
+        for entry in entries:
+            table.writerows([entry["filename"], said["raw"], entry["split"]] for said in entry["sentences"])
+    main(Settings(tmp_path / "captions.csv", source / "images", tmp_path / "data"))
+    dataset = load_dataset(tmp_path / "data")
+    assert [len(dataset.split(name)) for name in SPLITS] == [21, 5, 25]
+    assert [s.text for s in dataset.images[0].sentences] == [
+        " ".join(said["raw"].split()) for said in entries[0]["sentences"]
+    ]

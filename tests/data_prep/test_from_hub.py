@@ -63,7 +63,7 @@ def test_parquet_with_a_row_an_image_and_splits_in_the_files_names(tmp_path: Pat
 
 
 def test_rows_of_one_image_are_joined_and_a_column_says_the_split(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         image_row(0, filename="a.png", split="restval", sentence={"raw": "one", "tokens": ["one"]}),
         image_row(0, filename="a.png", split="restval", sentence={"raw": "two", "tokens": ["two"]}),
         image_row(1, filename="b.png", split="test", sentence={"raw": "three", "tokens": ["three"]}),
@@ -117,7 +117,7 @@ def test_a_data_set_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 
 def test_bad_rows_have_an_outcome_each(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         image_row(0, text="fine", id="../../etc/passwd"),
         {"image": {"bytes": picture(1)[:40], "path": "x.png"}, "text": "truncated", "id": "b"},
         image_row(2, text="  ", id="c"),
@@ -179,3 +179,24 @@ def test_files_are_sorted_by_the_words_of_their_names() -> None:
         "train": ["TRAIN_1.parquet", "training.parquet"],
         "all": ["000.parquet"],
     }
+
+
+def test_the_real_photographs_are_imported(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / "coco_cc_photos"
+    entries = json.loads((source / "dataset_coco_cc_photos.json").read_text())["images"]
+    rows: list[dict[str, Any]] = [
+        {
+            "image": {"bytes": (source / "images" / entry["filename"]).read_bytes(), "path": entry["filename"]},
+            "filename": entry["filename"],
+            "caption": [said["raw"] for said in entry["sentences"]],
+            "split": entry["split"],
+        }
+        for entry in entries
+    ]
+    write_parquet(tmp_path / "photos.parquet", rows)
+    main(Settings(tmp_path / "data", files=str(tmp_path / "photos.parquet")))
+    dataset = load_dataset(tmp_path / "data")
+    assert [len(dataset.split(name)) for name in SPLITS] == [21, 5, 25]
+    first = dataset.images[0]
+    assert dataset.image_path(first).read_bytes() == rows[0]["image"]["bytes"]  # not encoded anew
+    assert len(first.sentences) == 5
