@@ -62,7 +62,7 @@ class Settings:
     """Where the model trains; cuda computes in bfloat16."""
     shape: Literal["tiny", "1b"] = "tiny"
     """Sizes of decoder and vision tower; 1b is InternVL2.5-1B's."""
-    num_steps: int = 2
+    num_steps: int = 1
     """Optimizer steps a run."""
     pairs_a_step: int = 128
     """Pairs of stage 1 a step."""
@@ -70,8 +70,8 @@ class Settings:
     """Padded rows at once; the batches of a step are added up."""
     row_tokens: int = 512
     """Tokens of a packed row, at most."""
-    questions_a_step: int = 2
-    """Questions of stage 2 a step."""
+    questions_a_step: int = 8
+    """Questions of stage 2 a step, one a batch."""
     num_candidates: int = 10
     """Images a question."""
     repeats: int = 3
@@ -155,12 +155,14 @@ def stage2_row(checkpoint: Checkpoint, folder: Path, settings: Settings) -> Row:
     stored = load_visuals(checkpoint, paths, folder / "features", dtype=dtype, device=settings.device, **frozen)
     questions = draw_choices(checkpoint, stored, list(paths), settings)
     start = image_start_id(checkpoint)
-    steps = [[merge([question], start) for question in own] for own in cut(questions, settings.questions_a_step)]
+    batches = [[merge([question], start)] for question in questions]
     sides = {"ours": collated(stored, checkpoint), "peer": collated(Pixels(checkpoint, paths), checkpoint)}
     if settings.device == "cpu":
-        compare_losses(checkpoint, *([collate([steps[0]])] for collate in sides.values()))
+        compare_losses(checkpoint, *([collate(batches[:1])] for collate in sides.values()))
     runs: dict[str, Callable[[], None]] = {
-        name: lambda collate=collate: train(checkpoint, steps, collate, 1, folder, settings)  # type: ignore[misc]
+        name: lambda collate=collate: train(  # type: ignore[misc]
+            checkpoint, batches, collate, settings.questions_a_step, folder, settings
+        )
         for name, collate in sides.items()
     }
     seconds = interleaved_medians(runs, settings.repeats)
