@@ -110,7 +110,8 @@ def order_note(metrics: Mapping[str, Any], direction: str) -> str:
             f"each asked in every rotation of {measured['num_orders']} random orders; a guess is right in "
             f"{measured['chance']:.1f} % of the cases. Shifts: over how many rotations an answer is averaged. "
             "Spread: the standard deviation of the accuracy over the positions of the right item. Agreement: how "
-            "often two random orders lead to the same pick. Letters: the accuracy where the right item has that letter."
+            "often two random orders, or circles of them, lead to the same pick. Letters: the accuracy where the right "
+            "item has that letter."
         )
     return ""
 

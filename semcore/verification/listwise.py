@@ -9,6 +9,7 @@ Shapes: K choices of a question.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import torch
@@ -74,22 +75,17 @@ def choose(
         questions: two to ten choices each.
         features: the visual features of every image that occurs, by its id.
         num_shifts: how many cyclic shifts of the choices to average over, against a liking for early
-            or late letters; 1 asks once, in the given order; a question of K choices has K at most,
-            and with all of them it does not matter where its circle of choices begins.
+            or late letters; 1 asks once, in the given order. A question of K choices has K shifts at
+            most; with all of them the given order does not matter, as they turn a circle of its own.
         tokens_a_batch: bounds the memory of a forward pass.
     """
-    asked = [
-        (number, offset)
-        for number, question in enumerate(questions)
-        for offset in shift_offsets(len(question.choices), num_shifts)
+    circles = [_circle(question, num_shifts) for question in questions]
+    turned = [
+        [circle[offset:] + circle[:offset] for offset in shift_offsets(len(circle), num_shifts)] for circle in circles
     ]
-    shifted = [rotated(questions[number], offset) for number, offset in asked]
-    answers = choose_as_asked(checkpoint, prompts, direction, shifted, features, tokens_a_batch=tokens_a_batch)
-    sums = [torch.zeros(len(question.choices)) for question in questions]
-    for (number, offset), scores in zip(asked, answers, strict=True):
-        sums[number] += scores.roll(offset)
-    counts = [len(shift_offsets(len(question.choices), num_shifts)) for question in questions]
-    return [total.div(count).log_softmax(dim=0).tolist() for total, count in zip(sums, counts, strict=True)]
+    asked = [reordered(question, order) for question, own in zip(questions, turned, strict=True) for order in own]
+    answers = iter(choose_as_asked(checkpoint, prompts, direction, asked, features, tokens_a_batch=tokens_a_batch))
+    return [_mean_of_orders(own, [next(answers) for _ in own]) for own in turned]
 
 
 def choose_as_asked(
@@ -111,9 +107,9 @@ def choose_as_asked(
     return [own[: len(question.choices)].log_softmax(dim=0) for own, question in zip(logits, questions, strict=True)]
 
 
-def rotated(question: Question, offset: int) -> Question:
-    """Return the question with its choices turned so that the one at `offset` comes first."""
-    return Question(question.query, question.choices[offset:] + question.choices[:offset])
+def reordered(question: Question, order: Sequence[int]) -> Question:
+    """Return the question with its choices in another order."""
+    return Question(question.query, tuple(question.choices[place] for place in order))
 
 
 def shift_offsets(num_choices: int, num_shifts: int) -> list[int]:
@@ -126,6 +122,22 @@ def shift_offsets(num_choices: int, num_shifts: int) -> list[int]:
     """
     num_shifts = min(num_shifts, num_choices)
     return [shift * num_choices // num_shifts for shift in range(num_shifts)]
+
+
+def _circle(question: Question, num_shifts: int) -> list[int]:
+    """Return the order whose rotations are asked: the given one, or for all rotations one that only ids decide."""
+    places = list(range(len(question.choices)))
+    if num_shifts < len(places):
+        return places
+    return sorted(places, key=lambda place: sha256(question.choices[place].item_id.encode()).hexdigest())
+
+
+def _mean_of_orders(orders: Sequence[Sequence[int]], answers: Sequence[torch.Tensor]) -> list[float]:
+    """Average the letters' log-probabilities over the orders they were asked in, back in the given order."""
+    total = torch.zeros(len(orders[0]))
+    for order, scores in zip(orders, answers, strict=True):
+        total[list(order)] += scores
+    return total.div(len(orders)).log_softmax(dim=0).tolist()
 
 
 def _images(direction: str, question: Question, features: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:

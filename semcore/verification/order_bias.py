@@ -2,7 +2,8 @@
 
 A query is asked in every rotation of some random orders of its candidates, so that its right answer
 stands once at every position of each order. From these answers follows what one question, or the
-average over some cyclic shifts, would have picked.
+average over some cyclic shifts, would have picked. With all shifts `choose` turns a circle that does
+not depend on the given order; what is counted here then compares random circles.
 
 Shapes: O orders, K choices, of which one is right.
 """
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semcore.verification.listwise import Question, rotated, shift_offsets
+from semcore.verification.listwise import Question, reordered, shift_offsets
 
 Scores = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -41,8 +42,8 @@ def draw_orders(num_choices: int, num_orders: int, seed: str) -> Places:
 
 def reorder(question: Question, orders: Places) -> list[Question]:
     """Return the question in every rotation of every order, O x K of them, rotation by rotation."""
-    shuffled = [Question(question.query, tuple(question.choices[place] for place in order)) for order in orders]
-    return [rotated(own, offset) for own in shuffled for offset in range(len(own.choices))]
+    rotations = [[*order[offset:], *order[:offset]] for order in orders.tolist() for offset in range(len(order))]
+    return [reordered(question, order) for order in rotations]
 
 
 def order_bias(answers: Sequence[Reordered], num_shifts: int) -> dict[str, Any]:
