@@ -20,7 +20,8 @@ import torch
 from data_prep.scenes.base_model import VISUAL_TOKENS, build_image_processor, build_model, build_tokenizer, common_words
 from data_prep.scenes.card import write_card
 from data_prep.scenes.examination import examine
-from data_prep.scenes.lessons import COURSES, Classroom, ScenePool
+from data_prep.scenes.keywords import write_examples
+from data_prep.scenes.lessons import COURSES, Classroom, ScenePool, words_to_repeat
 from data_prep.scenes.schooling import take_course
 from semcore.checkpoint import load_checkpoint
 from semcore.commandline import run_command
@@ -53,7 +54,10 @@ def main(settings: Settings) -> None:
 
     # 2. The scenes to learn from
     pool = ScenePool(settings.num_families, settings.seed)
-    room = Classroom(tokenizer, prompts, pool, VISUAL_TOKENS)
+    examples = write_examples(pool.scenes, settings.num_families, settings.seed)
+    short = [word for word in common_words() if len(tokenizer.tokenize(f" {word}")) == 1]
+    words = words_to_repeat([pool.scenes[example.index] for example in examples], short, settings.seed)
+    room = Classroom(tokenizer, prompts, pool, examples, words, VISUAL_TOKENS)
     print(f"pretrain_scenes: {len(pool.scenes)} scenes, {model.num_parameters():,} parameters")
 
     # 3. The courses, one after the other

@@ -43,8 +43,11 @@ VARIABLES: dict[str, dict[str, Any]] = {
     "verify_pointwise_i2t": {"candidate": _ONE_SENTENCE, "image": IMAGE, **_ANSWERS},
     "sentence_of_image": {"image": IMAGE},
     "sentence_alone": {},
+    "repeat": {"query": "query"},
     "read_sentence": {"query": "query"},
     "imagine": {"query": "query"},
+    "keywords_t2i": {"query": "query"},
+    "keywords_i2t": {"image": IMAGE},
     "locate": {"image": IMAGE, "query": "query"},
     "describe_candidate": {"candidates": _CANDIDATE_IMAGES, "label": "label"},
 }

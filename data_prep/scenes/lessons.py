@@ -1,12 +1,13 @@
 """What the base checkpoint is taught: the lessons, and the order they come in.
 
-Describing a picture is learnt in minutes and judging which of several fits a sentence in hours, so
-judging starts small (two candidates) and every row asks many questions about the same candidates.
+Text comes first: to look back at what was said is learnt in a few hundred cheap steps by a fresh
+model, and hardly any more by one that has learnt to describe pictures before (LOG.md).
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from torch.utils.data import IterableDataset
 
 from data_prep.scenes.drawing import draw
 from data_prep.scenes.graph import Scene, draw_look_alike, draw_scene
+from data_prep.scenes.keywords import KeywordExample
 from data_prep.scenes.shared_prefix import Exchange, Row, collate, merge
 from data_prep.scenes.wording import Reading, describe, write_sentence, write_sentences
 from semcore.inputs import IMAGE_START, chat_prompt, expand_images, tokenize
@@ -50,13 +52,28 @@ class ScenePool:
         return chosen
 
 
+def words_to_repeat(scenes: Sequence[Scene], common_words: Sequence[str], seed: int) -> list[str]:
+    """Return the words that are said of scenes, each twenty times, and common words once."""
+    rng = random.Random(seed)
+    said = {word for scene in scenes for word in re.findall("[a-z]+", describe(scene) + write_sentence(scene, rng)[0])}
+    return sorted(said) * 20 + list(common_words)
+
+
 @dataclass(frozen=True)
 class Classroom:
-    """What every lesson needs."""
+    """What every lesson needs.
+
+    Attributes:
+        keyword_examples: of scenes of the pool.
+        words: to repeat, as often as they are to come.
+        num_visual_tokens: of an image.
+    """
 
     tokenizer: Any
     prompts: Prompts
     pool: ScenePool
+    keyword_examples: list[KeywordExample]
+    words: list[str]
     num_visual_tokens: int
 
     def exchange(
@@ -79,14 +96,28 @@ def describe_image(room: Classroom, rng: random.Random, num_sentences: int) -> l
     return [room.exchange("caption", describe(scene), [index], image=IMAGE), *written]
 
 
-def read_sentences(room: Classroom, rng: random.Random, num_sentences: int) -> list[Exchange]:
-    """Text alone: what a sentence says in plain words, and what sentences are like."""
+def repeat_words(room: Classroom, rng: random.Random, num_rows: int) -> list[Exchange]:
+    """Text alone: words at random, once more. Nothing else teaches so fast to look back at what was said."""
     exchanges = []
-    for _ in range(num_sentences):
-        text, reading = write_sentence(rng.choice(room.pool.scenes), rng)
-        exchanges.append(room.exchange("read_sentence", list_facts(reading), query=text))
-        exchanges.append(room.exchange("sentence_alone", text))
+    for _ in range(num_rows):
+        words = " ".join(rng.choices(room.words, k=rng.randint(4, 16)))
+        exchanges.append(room.exchange("repeat", words, query=words))
     return exchanges
+
+
+def read_sentences(room: Classroom, rng: random.Random, num_sentences: int) -> list[Exchange]:
+    """Text alone: what a sentence says in plain words."""
+    exchanges = []
+    for scene in rng.sample(room.pool.scenes, num_sentences):
+        text, reading = write_sentence(scene, rng)
+        exchanges.append(room.exchange("read_sentence", list_facts(reading), query=text))
+    return exchanges
+
+
+def write_alone(room: Classroom, rng: random.Random, num_sentences: int) -> list[Exchange]:
+    """Text alone: what sentences are like."""
+    scenes = rng.sample(room.pool.scenes, num_sentences)
+    return [room.exchange("sentence_alone", write_sentence(scene, rng)[0]) for scene in scenes]
 
 
 def imagine(room: Classroom, rng: random.Random, num_sentences: int) -> list[Exchange]:
@@ -96,6 +127,20 @@ def imagine(room: Classroom, rng: random.Random, num_sentences: int) -> list[Exc
         text, _ = write_sentence(scene, rng)
         exchanges.append(room.exchange("imagine", describe(scene), query=text))
     return exchanges
+
+
+def find_keywords(room: Classroom, rng: random.Random, num_sentences: int) -> list[Exchange]:
+    """Text alone: the keywords of the description of a scene that a sentence was written of."""
+    return [
+        room.exchange("keywords_t2i", " ".join(example.of_description), query=example.sentence)
+        for example in rng.sample(room.keyword_examples, num_sentences)
+    ]
+
+
+def find_sentence_keywords(room: Classroom, rng: random.Random, num_sentences: int) -> list[Exchange]:
+    """One image: the keywords of a sentence about it."""
+    example = rng.choice(room.keyword_examples)
+    return [room.exchange("keywords_i2t", " ".join(example.of_sentence), [example.index], image=IMAGE)]
 
 
 def locate(room: Classroom, rng: random.Random, num_questions: int) -> list[Exchange]:
@@ -172,9 +217,11 @@ def list_facts(reading: Reading) -> str:
     facts = []
     for mention in reading.mentions:
         words = [mention[name] for name in ("size", "colour", "shape") if name in mention]
-        facts.append("a " + " ".join(words) + (f" in the {mention['place']}" if "place" in mention else ""))
+        article = "an" if words[0][0] in "aeiou" else "a"
+        facts.append(f"{article} {' '.join(words)}" + (f" in the {mention['place']}" if "place" in mention else ""))
     if reading.relation:
-        facts[:2] = [f"{facts[0]} {reading.relation} of {facts[1]}"]
+        relation = reading.relation + (" of" if reading.relation in ("left", "right") else "")
+        facts[:2] = [f"{facts[0]} {relation} {facts[1]}"]
     if reading.background:
         facts.append(f"on a {reading.background} background")
     return ", ".join(facts) + "."
@@ -190,70 +237,71 @@ class Term:
 
 @dataclass(frozen=True)
 class Course:
-    """Terms under one learning-rate schedule: warm up, stay at the peak, go down to nothing."""
+    """Terms under one learning-rate schedule: warm up, stay at the peak, go down to nothing.
+
+    A step on one lesson undoes some of what the step before taught in another: steps that mix
+    several lessons are steadier.
+    """
 
     learning_rate: float
     num_decay_steps: int
+    lessons_a_step: int
     terms: tuple[Term, ...]
 
 
 LESSONS: dict[str, Callable[[Classroom, random.Random, int], list[Exchange]]] = {
     lesson.__name__: lesson
     for lesson in (
-        describe_image, read_sentences, imagine, locate, point, describe_candidate,
-        match_description, pick_random_image, pick_image, pick_sentence,
+        describe_image, repeat_words, read_sentences, write_alone, imagine, find_keywords,
+        find_sentence_keywords, locate, point, describe_candidate, match_description,
+        pick_random_image, pick_image, pick_sentence,
     )
 }  # fmt: skip
 
 # Every course has its own learning-rate schedule. A lesson's number is how many sentences, or how
 # many candidates, it has.
 COURSES = (
-    Course(2e-3, 0, (
-        Term(450, {"describe_image:0": (0.8, 56), "read_sentences:3": (0.2, 12)}),
-        Term(50, {
-            "describe_image:3": (0.35, 24), "read_sentences:3": (0.05, 12), "describe_candidate:3": (0.15, 16),
-            "pick_image:2": (0.3, 12), "pick_sentence:2": (0.15, 16),
+    Course(1e-3, 0, 1, (
+        Term(500, {
+            "read_sentences:4": (0.35, 16), "repeat_words:6": (0.25, 12),
+            "find_keywords:4": (0.2, 16), "imagine:4": (0.2, 16),
         }),
     )),
-    Course(1.5e-3, 0, (
-        Term(350, {"describe_image:0": (0.55, 56), "describe_image:3": (0.25, 24), "describe_candidate:2": (0.2, 24)}),
-        Term(150, {
-            "describe_image:3": (0.2, 24), "describe_candidate:4": (0.15, 12), "match_description:4": (0.35, 8),
-            "pick_random_image:4": (0.2, 8), "pick_sentence:4": (0.1, 12),
+    Course(1e-3, 120, 1, (
+        Term(320, {"read_sentences:4": (0.55, 16), "repeat_words:6": (0.25, 12), "find_keywords:4": (0.2, 16)}),
+    )),
+    Course(7e-4, 300, 4, (
+        Term(1200, {
+            "describe_image:0": (0.4, 24), "read_sentences:4": (0.12, 8), "repeat_words:6": (0.08, 6),
+            "find_keywords:4": (0.2, 8), "imagine:4": (0.12, 8), "locate:4": (0.08, 12),
         }),
     )),
-    Course(1.5e-3, 0, (
-        Term(250, {"describe_image:0": (0.85, 56), "describe_image:3": (0.15, 24)}),
-    )),
-    Course(1e-3, 500, (
-        Term(150, {"describe_image:0": (0.6, 56), "describe_image:3": (0.4, 24)}),
-        Term(750, {
-            "describe_image:3": (0.7, 24), "read_sentences:3": (0.1, 12),
-            "describe_candidate:2": (0.1, 16), "match_description:4": (0.1, 8),
+    Course(6e-4, 200, 4, (
+        Term(450, {
+            "describe_image:0": (0.12, 24), "describe_image:3": (0.22, 14), "write_alone:6": (0.04, 8),
+            "find_keywords:4": (0.16, 8), "find_sentence_keywords:1": (0.1, 24), "read_sentences:4": (0.05, 8),
+            "imagine:4": (0.06, 8), "repeat_words:6": (0.03, 6), "match_description:2": (0.12, 6), "point:2": (0.1, 6),
         }),
-    )),
-    Course(5e-4, 250, (
-        Term(300, {"describe_image:0": (0.4, 56), "describe_image:3": (0.5, 24), "read_sentences:3": (0.1, 12)}),
-    )),
-    Course(7e-4, 250, (
-        Term(380, {"imagine:4": (0.55, 16), "read_sentences:3": (0.15, 12), "describe_image:3": (0.3, 24)}),
     )),
 )  # fmt: skip
 
 
 class Lessons(IterableDataset):
-    """Batches, ready for the model, from `first_step` on; a seed gives the same batches."""
+    """Batches, ready for the model, from `first_batch` on; a seed gives the same batches.
 
-    def __init__(self, room: Classroom, terms: Sequence[Term], seed: int, first_step: int = 0):
-        self.room, self.terms, self.seed, self.first_step = room, terms, seed, first_step
+    A term has as many batches as it has steps.
+    """
+
+    def __init__(self, room: Classroom, terms: Sequence[Term], seed: int, first_batch: int = 0):
+        self.room, self.terms, self.seed, self.first_batch = room, terms, seed, first_batch
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        step = 0
+        number = 0
         for term in self.terms:
             for _ in range(term.num_steps):
-                if step >= self.first_step:
-                    yield self.batch(term, random.Random(f"{self.seed} {step}"))
-                step += 1
+                if number >= self.first_batch:
+                    yield self.batch(term, random.Random(f"{self.seed} {number}"))
+                number += 1
 
     def batch(self, term: Term, rng: random.Random) -> dict[str, torch.Tensor]:
         """Draw one lesson of the term and fill a batch with it."""

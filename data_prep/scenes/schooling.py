@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ def take_course(model: Any, room: Classroom, course: Course, work: Path, seed: i
         seed: of the order of the lessons.
     """
     num_steps = sum(term.num_steps for term in course.terms)
+    terms = [replace(term, num_steps=term.num_steps * course.lessons_a_step) for term in course.terms]
     steps_done = max((int(path.name.split("-")[1]) for path in work.glob("checkpoint-*")), default=0)
     last = work / f"checkpoint-{steps_done}"
     if steps_done:
@@ -31,7 +33,7 @@ def take_course(model: Any, room: Classroom, course: Course, work: Path, seed: i
     trainer = Trainer(
         model=model,
         args=_arguments(work, num_steps, course, seed),
-        train_dataset=Lessons(room, course.terms, seed, first_step=steps_done),
+        train_dataset=Lessons(room, terms, seed, first_batch=steps_done * course.lessons_a_step),
         data_collator=lambda batches: batches[0],
     )
     if steps_done < num_steps:
@@ -44,10 +46,11 @@ def _arguments(work: Path, num_steps: int, course: Course, seed: int) -> Trainin
         output_dir=str(work),
         max_steps=num_steps,
         per_device_train_batch_size=1,  # the lessons make whole batches
+        gradient_accumulation_steps=course.lessons_a_step,
         learning_rate=course.learning_rate,
         lr_scheduler_type="warmup_stable_decay",
         lr_scheduler_kwargs={"num_decay_steps": course.num_decay_steps, "decay_type": "linear"},
-        warmup_steps=100,
+        warmup_steps=30,
         weight_decay=0.01,
         adam_beta2=0.98,
         max_grad_norm=1.0,
