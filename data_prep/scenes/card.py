@@ -40,8 +40,7 @@ On {num_scenes} random scenes of the datasets' pool, none of them seen in traini
 | the right one of ten random sentences for a scene, by likelihood | {right_sentence_of_ten:.1f} |
 
 By likelihood means: by log p(sentence given scene), less log p(sentence) where sentences are chosen. Choosing by a
-letter, with ten pictures in one prompt, it has not learnt: 950 steps of locating, pointing and picking at a peak
-learning rate of 1e-3 left it at chance (2026-11-21).
+letter, with several pictures in one prompt, it has not learnt: lessons in it stayed at chance (LOG.md of semcore).
 
 ## Load it
 
