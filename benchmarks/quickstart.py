@@ -1,0 +1,108 @@
+"""What the quickstart reaches and costs: the means over seeds, and how far the seeds are apart.
+
+    python -m benchmarks.quickstart --out runs --json benchmarks/results/quickstart.json
+
+Runs `semcore quickstart --out OUT/seed-N --seed N` for every seed; what is done already is not done again. In the
+rows "ours" is a mean over the seeds; the peer of a recall is the ideal reader's, the ceiling.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from benchmarks.report import Row, publish
+from semcore.commandline import run_command
+from semcore.errors import UserError
+from semcore.files import read_json
+
+DIRECTIONS = {"t2i": "text → image", "i2t": "image → text"}
+METRICS = ("R@1", "R@5", "R@10", "rSum")
+RECALLS = METRICS[:3]
+STAGES = ("caption", "identifiers", "train_identifier", "candidates", "train_verifier", "evaluate")
+
+
+@dataclass
+class Settings:
+    """What to run."""
+
+    out: Path
+    """Folder of the run folders, one a seed."""
+    num_seeds: int = 3
+    """Seeds 0, 1, ... of so many runs."""
+    json: Path | None = None
+    """File to save the rows in."""
+
+    def __post_init__(self) -> None:
+        if self.num_seeds < 1:
+            raise UserError("--num-seeds takes a whole number of at least 1")
+
+
+def main(settings: Settings) -> None:
+    """Run the seeds that are not done, and publish the rows."""
+    folders = [settings.out / f"seed-{seed}" for seed in range(settings.num_seeds)]
+    for seed, folder in enumerate(folders):
+        command = [sys.executable, "-m", "semcore.cli", "quickstart", "--out", str(folder), "--seed", str(seed)]
+        subprocess.run(command, check=True)
+    metrics = [read_json(folder / "metrics.json") for folder in folders]
+    stages = [read_json(folder / "manifest.json")["stages"] for folder in folders]
+    publish([*score_rows(metrics), *closing_rows(metrics), *cost_rows(stages)], settings.json)
+
+
+def score_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
+    """Return the scores of every ranking, beside the ceiling."""
+    rows = []
+    for direction, name in DIRECTIONS.items():
+        ceilings = {metric: [one["ceiling"][direction][metric] for one in metrics] for metric in RECALLS}
+        ceilings["rSum"] = [sum(one) for one in zip(*ceilings.values(), strict=True)]
+        rankings = {"generated": [one[direction]["generated"] for one in metrics]}
+        for verifier in metrics[0]["verifiers"]:
+            rankings[f"verified, {verifier}"] = [one["verifiers"][verifier][direction] for one in metrics]
+        for label, scores in rankings.items():
+            for metric in METRICS:
+                values = [one[metric] for one in scores]
+                rows.append(_row(f"{name}, {label}, {metric}", values, fmean(ceilings[metric])))
+        rows += [_row(f"{name}, ceiling, {metric}", values) for metric, values in ceilings.items()]
+    return rows
+
+
+def closing_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
+    """Return how much of the way from the generator's R@1 to its R@10 verification goes, in percent."""
+    rows = []
+    for direction, name in DIRECTIONS.items():
+        shares = []
+        for one in metrics:
+            generated, verified = one[direction]["generated"], one[direction]["verified"]
+            shares.append(100 * (verified["R@1"] - generated["R@1"]) / (generated["R@10"] - generated["R@1"]))
+        rows.append(_row(f"{name}, closed by verification", shares))
+        for ablation in metrics[0]["ablations"]:
+            values = [one["ablations"][ablation][direction]["R@1"] for one in metrics]
+            rows.append(_row(f"{name}, {ablation.replace('_', ' ')}, R@1", values))
+    return rows
+
+
+def cost_rows(stages: Sequence[dict[str, Any]]) -> list[Row]:
+    """Return seconds and peak memory of every stage."""
+    rows = []
+    for name in STAGES:
+        rows.append(_row(f"{name}, seconds", [one[name]["seconds"] for one in stages], unit="s"))
+        peaks = [one[name]["peak_memory_bytes"] / 1e9 for one in stages]
+        rows.append(_row(f"{name}, peak memory a process, GB", peaks, unit="GB"))
+    totals = [sum(one[name]["seconds"] for name in STAGES) for one in stages]
+    return [*rows, _row("all stages, seconds", totals, unit="s")]
+
+
+def _row(name: str, values: Sequence[float], ceiling: float | None = None, unit: str = "percent") -> Row:
+    note = f"{len(values)} seeds: " + ", ".join(f"{value:.4g}" for value in values)
+    mean = fmean(values)
+    peer, ratio = (None, None) if ceiling is None else (round(ceiling, 2), round(mean / ceiling, 3))
+    return Row(name, round(mean, 2), peer, ratio, unit, note)
+
+
+if __name__ == "__main__":
+    run_command(main, Settings)

@@ -1,0 +1,37 @@
+from benchmarks.quickstart import closing_rows, cost_rows, score_rows
+
+
+def metrics_of(generated: float, verified: float) -> dict:
+    scores = {"R@1": generated, "R@5": 60.0, "R@10": 80.0, "rSum": generated + 140}
+    better = {"R@1": verified, "R@5": 70.0, "R@10": 80.0, "rSum": verified + 150}
+    both = {"generated": scores, "verified": better}
+    ceiling = {"R@1": 80.0, "R@5": 95.0, "R@10": 100.0}
+    return {
+        "t2i": both,
+        "i2t": both,
+        "verifiers": {"likelihood": {"t2i": better, "i2t": better}},
+        "ceiling": {"t2i": ceiling, "i2t": ceiling},
+        "ablations": {"without_trie": {"t2i": scores, "i2t": scores}},
+    }
+
+
+def test_scores_are_means_over_seeds_beside_the_ceiling() -> None:
+    rows = {row.name: row for row in score_rows([metrics_of(30, 50), metrics_of(40, 60)])}
+    row = rows["text → image, generated, R@1"]
+    assert (row.ours, row.peer, row.note) == (35.0, 80.0, "2 seeds: 30, 40")
+    assert rows["image → text, verified, likelihood, R@1"].ours == 55.0
+    assert rows["text → image, ceiling, rSum"].ours == 275.0
+
+
+def test_verification_closes_a_share_of_the_distance() -> None:
+    rows = {row.name: row.ours for row in closing_rows([metrics_of(30, 55)])}
+    assert rows["text → image, closed by verification"] == 50.0
+    assert rows["text → image, without trie, R@1"] == 30.0
+
+
+def test_costs_are_those_of_every_stage() -> None:
+    names = ("caption", "identifiers", "train_identifier", "candidates", "train_verifier", "evaluate")
+    stages = {name: {"seconds": 10.0, "peak_memory_bytes": 2e9} for name in names}
+    rows = {row.name: row.ours for row in cost_rows([stages])}
+    assert rows["caption, peak memory a process, GB"] == 2.0
+    assert rows["all stages, seconds"] == 60.0
