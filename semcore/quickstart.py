@@ -42,7 +42,7 @@ class QuickstartSettings:
     """The run folder; the scenes go into its folder data."""
     seed: int = 0
     """Of the scenes, the clusters and the trainings."""
-    train: int = 3000
+    train: int = 2000
     """Number of scenes to train on."""
     val: int = 200
     """Number of scenes to choose settings on."""
