@@ -12,12 +12,8 @@ CHECKPOINT is a folder, an adapter's folder, or a hub id. With --server the mode
 of OpenAI's protocol (vLLM, lmdeploy, `transformers serve`) that serves it under NAME. Writes
 
     RUN/captions.jsonl        {"image_id", "caption"}, one line an image that has one
-<<<<<<< HEAD
-    RUN/captions.stats.json   how many are ok, unreadable, empty and truncated, and which
-    RUN/features              every image as the model sees it, so that later stages need not look again
-=======
     RUN/captions.stats.json   how many are ok, unreadable, empty, truncated and failed, and which
->>>>>>> a5d92d3 (Let a server of OpenAI's protocol write the captions)
+    RUN/features              every image as the model sees it, so that later stages need not look again
 
 A killed job goes on where it stopped, and the result is the same. Images that cannot be read are
 counted, listed and left out.
