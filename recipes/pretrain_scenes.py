@@ -56,7 +56,7 @@ def main(settings: Settings) -> None:
     pool = ScenePool(settings.num_families, settings.seed)
     examples = write_examples(pool.scenes, settings.num_families, settings.seed)
     short = [word for word in common_words() if len(tokenizer.tokenize(f" {word}")) == 1]
-    words = words_to_repeat([pool.scenes[example.index] for example in examples], short, settings.seed)
+    words = words_to_repeat([pool.scenes[example.scene] for example in examples], short, settings.seed)
     room = Classroom(tokenizer, prompts, pool, examples, words, VISUAL_TOKENS)
     print(f"pretrain_scenes: {len(pool.scenes)} scenes, {model.num_parameters():,} parameters")
 

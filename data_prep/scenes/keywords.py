@@ -17,7 +17,7 @@ NUM_KEYWORDS = 8  # more than an identifier has: a cluster's words will be left 
 class KeywordExample(NamedTuple):
     """A scene and a sentence of it, each with its keywords, best first."""
 
-    index: int
+    scene: int
     sentence: str
     of_description: list[str]
     of_sentence: list[str]

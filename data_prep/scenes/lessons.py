@@ -140,7 +140,7 @@ def find_keywords(room: Classroom, rng: random.Random, num_sentences: int) -> li
 def find_sentence_keywords(room: Classroom, rng: random.Random, num_sentences: int) -> list[Exchange]:
     """One image: the keywords of a sentence about it."""
     example = rng.choice(room.keyword_examples)
-    return [room.exchange("keywords_i2t", " ".join(example.of_sentence), [example.index], image=IMAGE)]
+    return [room.exchange("keywords_i2t", " ".join(example.of_sentence), [example.scene], image=IMAGE)]
 
 
 def locate(room: Classroom, rng: random.Random, num_questions: int) -> list[Exchange]:

@@ -105,7 +105,7 @@ def test_keywords_are_keyberts():
     keybert = KeyBERT(SentenceTransformer(str(encoder_folder("all-MiniLM-L6-v2"))))
     for example in examples:
         for text, found in (
-            (describe(scenes[example.index]), example.of_description),
+            (describe(scenes[example.scene]), example.of_description),
             (example.sentence, example.of_sentence),
         ):
             theirs = dict(keybert.extract_keywords(text, top_n=50, stop_words="english"))
