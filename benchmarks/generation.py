@@ -19,6 +19,7 @@ import torch
 
 from benchmarks import models
 from benchmarks.corpora import END_TOKEN, VOCABULARY, synthetic_corpus
+from benchmarks.dense_peer import dense_scan_row
 from benchmarks.peers import DictTrie
 from benchmarks.report import Row, lower_is_better, not_run, publish
 from benchmarks.timing import interleaved_medians
@@ -75,6 +76,9 @@ def main(settings: Settings) -> None:
         index = IdentifierIndex.from_sequences((corpus.tokens, corpus.offsets), corpus.item_ids).to(settings.device)
         trie = DictTrie(corpus.sequences(), corpus.item_ids)
         rows = [row for setting in _settings(settings) for row in compare(setting, index, trie, settings)]
+        num_queries = 1 if settings.device == "cuda" else 2
+        ours = next((row.ours for row in rows if row.ours is not None), 0.0)
+        rows.append(dense_scan_row(settings.num_identifiers, num_queries, ours, settings.repeats))
     publish(rows, settings.json)
 
 
