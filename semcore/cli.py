@@ -1,4 +1,4 @@
-"""The command `semcore`: quickstart, search, evaluate, convert-checkpoint, init, env."""
+"""The command `semcore`: quickstart, search, evaluate, plan, convert-checkpoint, init, env."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ COMMANDS = {
     "quickstart": "the whole pipeline on drawn scenes, on a CPU: --out RUN",
     "search": "the best items for a sentence or a picture: --run RUN 'a text query' | --image FILE",
     "evaluate": "measure a run in both directions and write its report: --run RUN",
+    "plan": "what a configuration's trainings need, by ZeRO stage: --config FILE --gpus N --gpu-memory GB",
     "convert-checkpoint": "an original InternVL2.5 or InternVL3 folder as a native one: SRC DST",
     "init": "copy prompts, recipes and DeepSpeed configurations out for editing: DIR",
     "env": "what is installed, which device, what is missing and how to get it",
@@ -126,6 +127,12 @@ def _evaluate(arguments: list[str]) -> None:
     run_command(main, EvaluateSettings, "evaluate", arguments=arguments, program="semcore evaluate")
 
 
+def _plan(arguments: list[str]) -> None:
+    from semcore.planning.command import PlanSettings, main
+
+    run_command(main, PlanSettings, arguments=arguments, program="semcore plan")
+
+
 def _convert(arguments: list[str]) -> None:
     program = "semcore convert-checkpoint"
     run_command(convert, ConvertSettings, positional=("src", "dst"), arguments=arguments, program=program)
@@ -143,6 +150,7 @@ _RUNNERS: dict[str, Callable[[list[str]], None]] = {
     "quickstart": _quickstart,
     "search": _search,
     "evaluate": _evaluate,
+    "plan": _plan,
     "convert-checkpoint": _convert,
     "init": _init,
     "env": _env,

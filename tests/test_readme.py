@@ -69,6 +69,8 @@ def settings_of(words: list[str]) -> tuple[Any, list[str]]:
             "init": cli.InitSettings,
             "env": cli.EnvironmentSettings,
         }
+        if words[1] == "plan":
+            return importlib.import_module("semcore.planning.command").PlanSettings, words[2:]
         if words[1] == "evaluate":
             return importlib.import_module("semcore.evaluate").EvaluateSettings, words[2:]
         return kinds.get(words[1]) or {"quickstart": QuickstartSettings}[words[1]], words[2:]

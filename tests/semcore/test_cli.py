@@ -34,10 +34,13 @@ def semcore(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     [
         ((), "COMMAND is missing; see --help"),
         (("serch",), "there is no command 'serch'; did you mean search?"),
-        (("fly",), "there is no command 'fly'; there are quickstart, search, evaluate, convert-checkpoint, init, env"),
+        (
+            ("fly",),
+            "there is no command 'fly'; there are quickstart, search, evaluate, plan, convert-checkpoint, init, env",
+        ),
         (
             ("--fly",),
-            "there is no command '--fly'; there are quickstart, search, evaluate, convert-checkpoint, init, env",
+            "there is no command '--fly'; there are quickstart, search, evaluate, plan, convert-checkpoint, init, env",
         ),
         (("search", "--run", "r"), "search needs one query: a text such as 'a red circle', or --image FILE"),
         (
@@ -74,7 +77,7 @@ def test_help_names_every_command(semcore: Any) -> None:
     assert set(cli.COMMANDS) == set(cli._RUNNERS)
 
 
-@pytest.mark.parametrize("command", ["quickstart", "search", "evaluate", "convert-checkpoint", "init", "env"])
+@pytest.mark.parametrize("command", ["quickstart", "search", "evaluate", "plan", "convert-checkpoint", "init", "env"])
 def test_every_command_has_help(semcore: Any, command: str) -> None:
     code, out, _ = semcore(command, "--help")
     assert code == 0

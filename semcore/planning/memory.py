@@ -1,0 +1,73 @@
+"""Bytes of a training on one GPU, by ZeRO stage, as DeepSpeed shares them out.
+
+Mixed precision keeps of every trained number: the weight and its gradient in bfloat16 (2 + 2 bytes), and
+in float32 the gradient, the master copy and AdamW's two moments (4 + 4 + 8), 20 bytes in all (DeepSpeed's
+`estimate_zero2_model_states_mem_needs`). Stage 1 shares out the float32 part, stage 2 the gradients too,
+stage 3 the weights too; offload moves what is shared into the machine's own memory.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from semcore.planning.model import Parameters
+from semcore.resources import resource_folder
+
+Zero = Literal["zero1", "zero2", "zero3", "zero3_offload"]
+ZEROS: tuple[Zero, ...] = ("zero1", "zero2", "zero3", "zero3_offload")
+CONTEXT_BYTES = 2_000_000_000  # ours: CUDA's and NCCL's own, and what is lost between allocations
+HOST_FACTOR = 1.5  # DeepSpeed's additional_buffer_factor
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What one GPU holds, in bytes, and what its machine's own memory holds for all of its GPUs."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    other: int
+    host: int
+
+    @property
+    def total(self) -> int:
+        """Return what the GPU needs in all."""
+        return self.weights + self.gradients + self.optimizer + self.activations + self.other
+
+
+def memory_of(zero: Zero, parameters: Parameters, activations: int, *, num_gpus: int, element_bytes: int) -> Memory:
+    """Return what a GPU needs.
+
+    Args:
+        zero: the name of a configuration in `ds_configs`.
+        parameters: of the model.
+        activations: bytes, of one batch.
+        num_gpus: over which the shares go, on one machine.
+        element_bytes: 2 for bfloat16, 4 for float32.
+    """
+    weights, trained = parameters.total * element_bytes, parameters.trained
+    low, high, states = trained * element_bytes, trained * 4, trained * 12
+    other = CONTEXT_BYTES + _buffers(zero, parameters, element_bytes)
+    if zero == "zero3_offload":
+        return Memory(0, 0, 0, activations, other, round(HOST_FACTOR * (weights + high + states)))
+    return Memory(
+        weights=-(-weights // num_gpus) if zero == "zero3" else weights,
+        gradients=(low if zero == "zero1" else -(-low // num_gpus)) + -(-high // num_gpus),
+        optimizer=-(-states // num_gpus),
+        activations=activations,
+        other=other,
+        host=0,
+    )
+
+
+def _buffers(zero: Zero, parameters: Parameters, element_bytes: int) -> int:
+    """Return the buckets that gradients pass through; under stage 3, the largest weight and its gradient, gathered."""
+    if zero.startswith("zero3"):
+        return 2 * parameters.largest * element_bytes
+    path = resource_folder("ds_configs") / f"{zero}.json"
+    settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["zero_optimization"]
+    num_buckets = 2 if settings.get("overlap_comm") else 1
+    return num_buckets * int(settings["reduce_bucket_size"]) * element_bytes

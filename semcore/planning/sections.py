@@ -1,0 +1,75 @@
+"""What a configuration file says of the two trainings, read as their recipes read it.
+
+The recipes own these settings and their meaning; a test compares every name and default with theirs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from semcore.commandline import parse
+from semcore.configfile import read_yaml
+from semcore.training.settings import HeldOutSettings, LoraSettings, TrainingSettings
+
+S = TypeVar("S")
+ELSEWHERE = {"identifiers": {"num_clusters": 128, "num_keywords": 4}, "candidates": {"num_candidates": 10}}
+
+
+@dataclass
+class IdentifierModel:
+    """Section `train_identifier.model`."""
+
+    base: str = ""
+    freeze_vision: bool = True
+    freeze_projector: bool = True
+    trust_remote_code: bool = False
+
+
+@dataclass
+class IdentifierTraining:
+    """Section `train_identifier`."""
+
+    config: Path | None = None
+    model: IdentifierModel = field(default_factory=IdentifierModel)
+    row_tokens: int = 512
+    held_out: HeldOutSettings = field(default_factory=HeldOutSettings)
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+
+
+@dataclass
+class VerifierModel:
+    """Section `train_verifier.model`."""
+
+    start: Literal["base", "identifier"] = "base"
+    base: str | None = None
+    freeze_vision: bool = True
+    freeze_projector: bool = True
+    trust_remote_code: bool = False
+
+
+@dataclass
+class VerifierTraining:
+    """Section `train_verifier`."""
+
+    config: Path | None = None
+    extra_questions: int = 4
+    model: VerifierModel = field(default_factory=VerifierModel)
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+
+
+def read_training(kind: type[S], section: str, path: Path) -> S:
+    """Read a training's section.
+
+    Raises:
+        UserError: the file is missing or holds something a training does not take.
+    """
+    return parse(kind, ["--config", str(path)], section)
+
+
+def read_elsewhere(path: Path, section: str, key: str) -> Any:
+    """Return a number that another stage's section sets, or its default."""
+    return (read_yaml(path).get(section) or {}).get(key, ELSEWHERE.get(section, {}).get(key))

@@ -1,0 +1,110 @@
+"""`semcore plan`, typed as a user types it; of the models only `config.json` is there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from semcore import cli
+
+ROOT = Path(__file__).resolve().parents[3]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PUBLISHED = Path(__file__).parents[1] / "conversion" / "published"
+FULL = str(ROOT / "recipes" / "configs" / "flickr30k_internvl2_5-1b_full.yaml")
+UNVERIFIED = str(ROOT / "recipes" / "configs" / "flickr30k_internvl2_5-1b_full_without_verification.yaml")
+EXAMPLES = re.findall(r"^    (semcore plan .*)\n\n```text\n(.*?)```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run `semcore plan ARGUMENTS` beside the published configurations; return exit code, output and errors."""
+    for path in PUBLISHED.glob("*.json"):
+        (tmp_path / path.stem).mkdir()
+        (tmp_path / path.stem / "config.json").write_text(path.read_text())
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["semcore", "plan", *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as left:
+            code = int(left.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def facts(plan: Any, *arguments: str) -> list[dict[str, Any]]:
+    code, out, _ = plan("--json", *arguments)
+    assert code == 0
+    return json.loads(out)
+
+
+@pytest.mark.parametrize(("command", "told"), EXAMPLES)
+def test_the_readme_shows_what_is_printed(plan: Any, command: str, told: str) -> None:
+    code, out, _ = plan(*shlex.split(command)[2:])
+    assert code == 0
+    assert told in out
+
+
+def test_the_readme_has_the_papers_machine_and_eight_h100() -> None:
+    machines = [re.findall(r"--gpus (\d+) --gpu-memory (\d+)", command) for command, _ in EXAMPLES]
+    assert machines == [[("2", "48")], [("8", "80")]]
+
+
+def test_does_not_fit_is_an_answer(plan: Any) -> None:
+    code, out, _ = plan("--config", UNVERIFIED, "--model", "InternVL2_5-1B", "--gpus", "2", "--gpu-memory", "2")
+    assert code == 0
+    assert out.count("does not fit") == 5
+    assert "does not fit: take more GPUs, or larger ones, or train with LoRA (lora.rank: 16)\n" in out
+    (only,) = facts(plan, "--config", UNVERIFIED, "--model", "InternVL2_5-1B", "--gpu-memory", "2")
+    assert only["suggested"] is None
+    assert not any(option["fits"] for option in only["zero"].values())
+
+
+def test_both_trainings_are_planned(plan: Any) -> None:
+    first, second = facts(plan, "--config", FULL, "--model", "InternVL2_5-1B", "--gpus", "2")
+    assert (first["stage"], second["stage"]) == ("train_identifier", "train_verifier")
+    assert first["parameters"]["total"] - second["parameters"]["total"] == 2 * 128 * 896  # a row a cluster, head untied
+    assert second["row_tokens"] > 10 * 256  # ten candidates
+    assert first["num_steps"] is None and first["seconds"] is None
+
+
+def test_steps_and_time_follow_from_counts_and_speed(plan: Any) -> None:
+    known = ("--config", FULL, "--model", "InternVL2_5-1B", "--gpus", "2", "--num-images", "29000")
+    slow, _ = facts(plan, *known, "--tokens-per-second", "1000")
+    fast, _ = facts(plan, *known, "--tokens-per-second", "2000")
+    assert slow["num_steps"] == slow["num_rows"] * 5 // 8
+    assert slow["seconds"] == 2 * fast["seconds"] > 0
+
+
+def test_images_are_counted_in_a_dataset(plan: Any, tiny_dataset: Path) -> None:
+    counted, _ = facts(plan, "--config", FULL, "--model", "InternVL2_5-1B", "--data", str(tiny_dataset))
+    assert 0 < counted["num_rows"] < 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "--config is missing"),
+        (("--config", "no.yaml"), "there is no config file no.yaml"),
+        (("--config", FULL), "there is no InternVL2_5-1B-native/config.json; give --model a folder that holds one"),
+        (("--config", FULL, "--model", "nobody/nothing"), "get it with: hf download nobody/nothing config.json"),
+        (("--config", FULL, "--gpus", "0"), "--gpus must be 1 or more, found 0"),
+        (("--config", FULL, "--gpu-memory", "0"), "--gpu-memory must be above 0, found 0.0"),
+        (("--config", FULL, "--model", "InternVL2_5-1B", "--gpus", "3"), "cannot be shared by 3 processes"),
+        (("--config", FULL, "--data", "d", "--num-images", "5"), "leave --num-images out"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(plan: Any, arguments: tuple[str, ...], sentence: str) -> None:
+    code, out, err = plan(*arguments)
+    assert (code, out) == (2, "")
+    assert sentence in err and err.count("\n") == 1

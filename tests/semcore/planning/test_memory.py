@@ -1,0 +1,98 @@
+"""Bytes by ZeRO stage, against DeepSpeed's own estimates, and activations against what PyTorch saves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
+from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
+from transformers import Qwen2Config
+from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RotaryEmbedding
+
+from semcore.planning.activations import text_layer_bytes
+from semcore.planning.memory import CONTEXT_BYTES, Memory, memory_of
+from semcore.planning.model import Parameters
+from semcore.planning.training import Option, choose, options
+
+FULL = Parameters(total=1_000_000_000, trained=1_000_000_000, largest=100_000_000)
+
+
+def states(memory: Memory) -> int:
+    return memory.weights + memory.gradients + memory.optimizer
+
+
+@pytest.mark.parametrize("num_gpus", [1, 2, 8])
+def test_full_training_needs_what_deepspeed_estimates(num_gpus: int) -> None:
+    _, gpu = estimate_zero2_model_states_mem_needs(FULL.total, num_gpus, cpu_offload=False)
+    assert states(memory_of("zero2", FULL, 0, num_gpus=num_gpus, element_bytes=2)) == gpu
+    _, gpu, _ = estimate_zero3_model_states_mem_needs(FULL.total, FULL.largest, num_gpus, cpu_offload=False)
+    shared = memory_of("zero3", FULL, 0, num_gpus=num_gpus, element_bytes=2)
+    gradients = 2 * FULL.total // num_gpus  # in bfloat16: the estimate for stage 3 leaves them out, that for 2 does not
+    assert states(shared) + shared.other - CONTEXT_BYTES == gpu + gradients
+    host, gpu, _ = estimate_zero3_model_states_mem_needs(FULL.total, FULL.largest, num_gpus)
+    offloaded = memory_of("zero3_offload", FULL, 0, num_gpus=num_gpus, element_bytes=2)
+    assert (offloaded.host, offloaded.total - CONTEXT_BYTES) == (host, gpu)
+
+
+def test_every_stage_shares_out_more_than_the_one_before() -> None:
+    needed = [
+        states(memory_of(zero, FULL, 0, num_gpus=4, element_bytes=2)) / 1e9
+        for zero in ("zero1", "zero2", "zero3", "zero3_offload")
+    ]
+    assert needed == [2 + 2 + 1 + 3, 2 + 0.5 + 1 + 3, 0.5 + 0.5 + 1 + 3, 0]
+
+
+def test_what_is_frozen_has_neither_gradients_nor_optimizer() -> None:
+    memory = memory_of("zero1", Parameters(1000, 10, 100), 7, num_gpus=1, element_bytes=2)
+    assert (memory.weights, memory.gradients, memory.optimizer, memory.activations) == (2000, 60, 120, 7)
+
+
+def test_the_buckets_of_the_configurations_are_counted() -> None:
+    """ds_configs/zero1.json has two buckets of 10^9 numbers, as InternVL's has: 4 GB."""
+    assert memory_of("zero1", FULL, 0, num_gpus=2, element_bytes=2).other == CONTEXT_BYTES + 4_000_000_000
+    assert memory_of("zero2", FULL, 0, num_gpus=2, element_bytes=2).other == CONTEXT_BYTES + 400_000_000
+
+
+def test_the_most_rows_that_fit_divide_a_step() -> None:
+    small = Parameters(1000, 1000, 100)
+    room = CONTEXT_BYTES + 4_000_100_000
+    found = options(small, lambda rows: rows * 20_000, 12, num_gpus=1, gpu_memory=room, element_bytes=2)
+    assert found[0].rows_a_device == 4  # five would fit, and do not divide twelve
+    assert found[1].rows_a_device == 12
+
+
+def test_the_lowest_stage_with_enough_rows_is_chosen() -> None:
+    def option(zero: str, rows: int) -> Option:
+        return Option(zero, rows, memory_of("zero1", FULL, 0, num_gpus=1, element_bytes=2))  # type: ignore[arg-type]
+
+    few, more, most = option("zero1", 1), option("zero2", 4), option("zero3", 8)
+    assert choose([few, more, most], wished=4) is more
+    assert choose([few, more], wished=8) is more
+    assert choose([option("zero1", 0)], wished=1) is None
+
+
+def test_a_layer_keeps_what_is_counted() -> None:
+    """Count the storages that autograd saves in one layer, in bfloat16, with an attention mask."""
+    text = Qwen2Config(
+        hidden_size=128, intermediate_size=512, num_attention_heads=8, num_key_value_heads=2, num_hidden_layers=1,
+        vocab_size=64, attn_implementation="sdpa",
+    )  # fmt: skip
+    layer, length = Qwen2DecoderLayer(text, 0).bfloat16(), 64
+    weights = {weight.untyped_storage().data_ptr() for weight in layer.parameters()}
+    hidden = torch.randn(2, length, 128, dtype=torch.bfloat16, requires_grad=True)
+    mask = torch.zeros(2, 1, length, length, dtype=torch.bfloat16)
+    positions = Qwen2RotaryEmbedding(text)(hidden, torch.arange(length)[None])
+    fixed = weights | {tensor.untyped_storage().data_ptr() for tensor in (mask, *positions)}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in fixed:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        result = layer(hidden, attention_mask=mask, position_embeddings=positions)
+    measured = sum(storage.nbytes() for storage in kept.values()) / (2 * length)
+    assert result is not None
+    assert text_layer_bytes(text, lora=False, element_bytes=2) == pytest.approx(measured, rel=0.15)

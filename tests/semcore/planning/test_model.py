@@ -1,0 +1,84 @@
+"""Sizes from a `config.json` alone, against the models themselves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import InternVLForConditionalGeneration
+
+from semcore.checkpoint import apply_lora
+from semcore.errors import UserError
+from semcore.planning.model import count_parameters, read_model_config
+from semcore.resources import asset_folder
+from semcore.training.weights import freeze
+
+PUBLISHED = Path(__file__).parents[1] / "conversion" / "published"
+SCENES = str(asset_folder("scenes_base"))
+TARGETS = ("q_proj", "down_proj")
+FULL: dict[str, Any] = {
+    "num_new_tokens": 0, "freeze_vision": True, "freeze_projector": True, "lora_rank": 0, "target_modules": TARGETS,
+}  # fmt: skip
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> Path:
+    """A folder with the published configuration of InternVL2.5-1B, and nothing else."""
+    (tmp_path / "config.json").write_text((PUBLISHED / "InternVL2_5-1B.json").read_text())
+    return tmp_path
+
+
+def test_the_original_layout_has_the_published_number_of_parameters(original: Path) -> None:
+    config = read_model_config(str(original))
+    assert count_parameters(config, **FULL).total == 938_193_024
+    assert config.image_seq_length == 256
+
+
+@pytest.mark.parametrize("freeze_vision", [True, False])
+@pytest.mark.parametrize("freeze_projector", [True, False])
+def test_what_trains_is_what_the_training_leaves_unfrozen(freeze_vision: bool, freeze_projector: bool) -> None:
+    config = read_model_config(SCENES)
+    model = InternVLForConditionalGeneration(config)
+    freeze(model, vision=freeze_vision, projector=freeze_projector)
+    counted = count_parameters(config, **FULL | {"freeze_vision": freeze_vision, "freeze_projector": freeze_projector})
+    assert counted.total == model.num_parameters()
+    assert counted.trained == model.num_parameters(only_trainable=True)
+    assert counted.largest == max(weight.numel() for weight in model.parameters())
+
+
+def test_lora_counts_adapters_and_new_rows_as_peft_does() -> None:
+    config = read_model_config(SCENES)
+    model = InternVLForConditionalGeneration(config)
+    rows = config.text_config.vocab_size
+    model.resize_token_embeddings(rows + 4, mean_resizing=False)
+    trained = apply_lora(
+        model, rank=8, alpha=16, dropout=0.0, target_modules=TARGETS, new_token_ids=range(rows, rows + 4)
+    )
+    counted = count_parameters(config, **FULL | {"lora_rank": 8, "num_new_tokens": 4})
+    assert counted.trained == trained.num_parameters(only_trainable=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("nowhere", "there is no nowhere/config.json; give --model a folder that holds one"),
+        ("nobody/nothing-8B", "not in the Hugging Face cache; get it with: hf download nobody/nothing-8B config.json"),
+    ],
+)
+def test_a_configuration_that_is_not_here_is_one_sentence(name: str, sentence: str) -> None:
+    with pytest.raises(UserError) as error:
+        read_model_config(name)
+    assert sentence in str(error.value)
+
+
+def test_another_architecture_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["LlavaForConditionalGeneration"]}))
+    with pytest.raises(UserError, match="holds LlavaForConditionalGeneration; plan knows InternVL"):
+        read_model_config(str(tmp_path))
+
+
+def test_lora_on_layers_that_do_not_exist_is_refused() -> None:
+    with pytest.raises(UserError, match="names no layer"):
+        count_parameters(read_model_config(SCENES), **FULL | {"lora_rank": 8, "target_modules": ["wqkv"]})
