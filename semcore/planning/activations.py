@@ -7,8 +7,9 @@ scores. Measured against what PyTorch saves in a small text model, in the tests.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from transformers import InternVLConfig, PretrainedConfig
+from transformers import InternVLConfig
 
 from semcore.training.loss import ELEMENTS_A_CHUNK
 
@@ -46,7 +47,8 @@ def activation_bytes(
         freeze_projector: and through the projector.
         element_bytes: 2 for bfloat16, 4 for float32.
     """
-    text, vision = config.text_config, config.vision_config
+    text: Any = config.text_config
+    vision: Any = config.vision_config
     tokens, images = num_rows * row.num_tokens, num_rows * row.num_images
     patches = images * (_patches(config) + 1)
     kept = _layers(text.num_hidden_layers, tokens, text.hidden_size * element_bytes,
@@ -63,7 +65,7 @@ def activation_bytes(
     return kept
 
 
-def text_layer_bytes(text: PretrainedConfig, lora: bool, element_bytes: int) -> int:
+def text_layer_bytes(text: Any, lora: bool, element_bytes: int) -> int:
     """Return what one layer of the text model keeps of a token.
 
     Args:
@@ -80,8 +82,8 @@ def text_layer_bytes(text: PretrainedConfig, lora: bool, element_bytes: int) -> 
     return norms + attention + 4 * inner * element_bytes + adapters
 
 
-def vision_layer_bytes(vision: PretrainedConfig, element_bytes: int) -> int:
-    """Return what one layer of the vision tower keeps of a patch."""
+def vision_layer_bytes(vision: Any, element_bytes: int) -> int:
+    """Return what one layer of the vision tower, an `InternVLVisionConfig`, keeps of a patch."""
     return (10 * vision.hidden_size + 2 * vision.intermediate_size) * element_bytes
 
 

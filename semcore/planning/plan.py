@@ -99,8 +99,8 @@ def plan_verifier(path: Path, model: str | None, machine: Machine, images: tuple
         held_out_share=generator.held_out.image_share,
         limit=read_elsewhere(path, "candidates", "limit"),
     )
-    starts_with = read_elsewhere(path, "identifiers", "num_clusters") if section.model.start == "identifier" else 0
-    return _plan("train_verifier", name, config, section, work, starts_with, machine, known=images is not None)
+    new_tokens = read_elsewhere(path, "identifiers", "num_clusters") if section.model.start == "identifier" else 0
+    return _plan("train_verifier", name, config, section, work, new_tokens, machine, known=images is not None)
 
 
 def _name(name: str, path: Path) -> str:

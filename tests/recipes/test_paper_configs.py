@@ -61,7 +61,8 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def defaults(settings: Any, prefix: str = "") -> dict[str, Any]:
     """Return the default of every setting that has one."""
-    hints, found = get_type_hints(settings), {}
+    hints = get_type_hints(settings)
+    found: dict[str, Any] = {}
     for field in fields(settings):
         if is_dataclass(hints[field.name]):
             found |= defaults(hints[field.name], f"{prefix}{field.name}.")

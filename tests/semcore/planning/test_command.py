@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PUBLISHED = Path(__file__).parents[1] / "conversion" / "published"
 FULL = str(ROOT / "recipes" / "configs" / "flickr30k_internvl2_5-1b_full.yaml")
 UNVERIFIED = str(ROOT / "recipes" / "configs" / "flickr30k_internvl2_5-1b_full_without_verification.yaml")
-EXAMPLES = re.findall(r"^    (semcore plan .*)\n\n```text\n(.*?)```", README, flags=re.DOTALL | re.MULTILINE)
+EXAMPLES = re.findall(r"^    (semcore plan .*)\n\n```text\n([^`]*)```", README, flags=re.MULTILINE)
 
 
 @pytest.fixture

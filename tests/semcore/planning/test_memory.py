@@ -73,7 +73,7 @@ def test_the_lowest_stage_with_enough_rows_is_chosen() -> None:
 
 def test_a_layer_keeps_what_is_counted() -> None:
     """Count the storages that autograd saves in one layer, in bfloat16, with an attention mask."""
-    text = Qwen2Config(
+    text = Qwen2Config(  # type: ignore[call-arg]
         hidden_size=128, intermediate_size=512, num_attention_heads=8, num_key_value_heads=2, num_hidden_layers=1,
         vocab_size=64, attn_implementation="sdpa",
     )  # fmt: skip

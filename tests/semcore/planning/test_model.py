@@ -51,7 +51,8 @@ def test_what_trains_is_what_the_training_leaves_unfrozen(freeze_vision: bool, f
 def test_lora_counts_adapters_and_new_rows_as_peft_does() -> None:
     config = read_model_config(SCENES)
     model = InternVLForConditionalGeneration(config)
-    rows = config.text_config.vocab_size
+    text: Any = config.text_config
+    rows = text.vocab_size
     model.resize_token_embeddings(rows + 4, mean_resizing=False)
     trained = apply_lora(
         model, rank=8, alpha=16, dropout=0.0, target_modules=TARGETS, new_token_ids=range(rows, rows + 4)
