@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from semcore.commandline import parse
 from semcore.configfile import read_yaml
+from semcore.errors import UserError
 from semcore.training.settings import HeldOutSettings, LoraSettings, TrainingSettings
 
 S = TypeVar("S")
@@ -71,5 +72,15 @@ def read_training(kind: type[S], section: str, path: Path) -> S:
 
 
 def read_elsewhere(path: Path, section: str, key: str) -> Any:
-    """Return a number that another stage's section sets, or its default."""
-    return (read_yaml(path).get(section) or {}).get(key, ELSEWHERE.get(section, {}).get(key))
+    """Return a whole number that another stage's section sets, or its default.
+
+    Raises:
+        UserError: the file has something else there.
+    """
+    values = read_yaml(path).get(section) or {}
+    if not isinstance(values, dict):
+        raise UserError(f"{section} in {path} is {values!r}; it needs lines such as 'key: value' below it")
+    value = values.get(key, ELSEWHERE[section].get(key))
+    if value is not None and (type(value) is not int or value < 1):
+        raise UserError(f"{section}.{key} in {path} takes a whole number from 1 on, found {value!r}")
+    return value

@@ -108,3 +108,19 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(plan: Any, arguments: tuple[s
     code, out, err = plan(*arguments)
     assert (code, out) == (2, "")
     assert sentence in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("section", "sentence"),
+    [
+        ("identifiers: 3", "identifiers in x.yaml is 3; it needs lines such as 'key: value' below it"),
+        ("identifiers: {num_clusters: many}", "takes a whole number from 1 on, found 'many'"),
+        ("train_identifier: {training: {batch: 8}}", "unknown key 'training.batch' in train_identifier.training"),
+        ("train_indentifier: {}", "unknown section 'train_indentifier' in x.yaml; did you mean train_identifier?"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_sentence(plan: Any, section: str, sentence: str) -> None:
+    Path("x.yaml").write_text(f"{section}\n")
+    code, out, err = plan("--config", "x.yaml", "--model", "InternVL2_5-1B")
+    assert (code, out) == (2, "")
+    assert sentence in err and err.count("\n") == 1
