@@ -2,8 +2,7 @@
 
     python -m benchmarks.quickstart --out runs --json benchmarks/results/quickstart.json
 
-Runs `semcore quickstart --out OUT/seed-N --seed N` for every seed; what is done already is not done again. In the
-rows "ours" is a mean over the seeds; the peer of a recall is the ideal reader's, the ceiling.
+Runs `semcore quickstart --out OUT/seed-N --seed N` for every seed that has no metrics.json yet. In the "ours" is a mean over the seeds; the peer of a recall is the ideal reader's, the ceiling.
 """
 
 from __future__ import annotations
@@ -47,6 +46,8 @@ def main(settings: Settings) -> None:
     """Run the seeds that are not done, and publish the rows."""
     folders = [settings.out / f"seed-{seed}" for seed in range(settings.num_seeds)]
     for seed, folder in enumerate(folders):
+        if (folder / "metrics.json").exists():
+            continue
         command = [sys.executable, "-m", "semcore.cli", "quickstart", "--out", str(folder), "--seed", str(seed)]
         subprocess.run(command, check=True)
     metrics = [read_json(folder / "metrics.json") for folder in folders]
