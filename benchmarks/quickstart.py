@@ -2,7 +2,8 @@
 
     python -m benchmarks.quickstart --out runs --json benchmarks/results/quickstart.json
 
-Runs `semcore quickstart --out OUT/seed-N --seed N` for every seed that has no metrics.json yet. In the "ours" is a mean over the seeds; the peer of a recall is the ideal reader's, the ceiling.
+Runs `semcore quickstart --out OUT/seed-N --seed N` for every seed; what is done already is not done again. "ours" is
+a mean over the seeds; the peer of a recall is the ideal reader's, the ceiling.
 """
 
 from __future__ import annotations
