@@ -6,7 +6,7 @@ Run as:
 
 It learns to describe, to read sentences and to tell several images apart (`data_prep/scenes/lessons.py`
 has the lessons and their order), on scenes of the pretraining pool only: no dataset that `make_scenes`
-draws, whatever its seed, holds one of them. About an hour on two CPU cores that compute in bfloat16;
+draws, whatever its seed, holds one of them. About forty minutes on two CPU cores that compute in bfloat16;
 a killed run goes on from its last checkpoint. The result is examined on scenes it has not seen, and
 its card says how it was made and how good it is.
 """
