@@ -6,7 +6,8 @@ Run as:
 
 It learns to describe, to read sentences and to tell several images apart (`data_prep/scenes/lessons.py`
 has the lessons and their order), on scenes of the pretraining pool only: no dataset that `make_scenes`
-draws, whatever its seed, holds one of them. About forty minutes on two CPU cores that compute in bfloat16;
+draws, whatever its seed, holds one of them. Some forty minutes on two CPU cores that multiply bfloat16 natively (the
+courses one by one, beside other work);
 a killed run goes on from its last checkpoint. The result is examined on scenes it has not seen, and
 its card says how it was made and how good it is.
 """
@@ -27,6 +28,9 @@ from semcore.checkpoint import load_checkpoint
 from semcore.commandline import run_command
 from semcore.prompting import load_prompts
 from semcore.resources import resource_folder
+from semcore.settings import at_least
+
+FEWEST_FAMILIES = 4  # a lesson asks for the keywords of four scenes at once
 
 
 @dataclass
@@ -40,7 +44,11 @@ class Settings:
     seed: int = 20_000
     """Seed of the scenes and of the weights."""
     num_families: int = 12_000
-    """How many families of four look-alike scenes to draw."""
+    """How many families of four look-alike scenes to draw; keywords are found for as many scenes."""
+
+    def __post_init__(self) -> None:
+        at_least(0, self, "seed")
+        at_least(FEWEST_FAMILIES, self, "num_families")
 
 
 def main(settings: Settings) -> None:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 from semcore.errors import UserError
 
@@ -49,17 +49,9 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
     Raises:
         UserError: no space left, or no permission to write there.
     """
-    temporary = _temporary(path)
-    with writing_to(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("w", encoding="utf-8") as handle:
-                yield handle
-                handle.flush()
-                os.fsync(handle.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with _whole(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
+        yield handle
+        _to_disk(handle)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -68,17 +60,27 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         UserError: no space left, or no permission to write there.
     """
+    with _whole(path) as temporary, temporary.open("wb") as handle:
+        handle.write(content)
+        _to_disk(handle)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Give a temporary file that takes its name at the end, if nothing goes wrong."""
     temporary = _temporary(path)
     with writing_to(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as handle:
-                handle.write(content)
-                handle.flush()
-                os.fsync(handle.fileno())
+            yield temporary
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _to_disk(handle: IO[Any]) -> None:
+    handle.flush()
+    os.fsync(handle.fileno())
 
 
 def _temporary(path: Path) -> Path:

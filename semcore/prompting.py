@@ -49,7 +49,6 @@ VARIABLES: dict[str, dict[str, Any]] = {
     "keywords_t2i": {"query": "query"},
     "keywords_i2t": {"image": IMAGE},
     "locate": {"image": IMAGE, "query": "query"},
-    "describe_candidate": {"candidates": _CANDIDATE_IMAGES, "label": "label"},
 }
 
 

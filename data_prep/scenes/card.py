@@ -17,13 +17,13 @@ tags: [semcore, scenes]
 # The base checkpoint of the scenes
 
 A very small InternVL (`InternVLForConditionalGeneration`: 4-layer vision tower, 5-layer Qwen2 text model,
-its own tokenizer with InternVL's special tokens), stored in bfloat16. It describes and compares the
+its own tokenizer with InternVL's special tokens), stored in bfloat16. It describes the
 drawn scenes of `python -m data_prep.make_scenes` and nothing else: on photographs its captions mean nothing.
 It is there so that the whole of semcore can be run and tested in minutes on a CPU.
 
 ## How it was made
 
-`python recipes/pretrain_scenes.py`, from random weights, on drawn scenes of the pretraining pool. Which
+The courses of `recipes/pretrain_scenes.py`, from random weights, on drawn scenes of the pretraining pool. Which
 pool a scene belongs to follows from a hash of what it holds, so no dataset of any seed has a scene of it.
 
 {courses}

@@ -40,17 +40,6 @@ class ScenePool:
             self.scenes.extend(draw_look_alike(scene, rng, "pretraining") for _ in range(LOOK_ALIKES_A_SCENE))
         self.pixels = np.stack([np.asarray(draw(scene, rng)) for scene in self.scenes])
 
-    def draw_candidates(self, num_candidates: int, rng: random.Random, look_alikes: float = 0.5) -> list[int]:
-        """Draw different scenes, with the chance `look_alikes` some of one family among them."""
-        chosen = rng.sample(range(len(self.scenes)), num_candidates)
-        if rng.random() < look_alikes:
-            size = LOOK_ALIKES_A_SCENE + 1
-            first = chosen[0] - chosen[0] % size
-            family = [first + offset for offset in range(size)]
-            chosen = list(dict.fromkeys([*rng.sample(family, rng.randint(2, size)), *chosen]))[:num_candidates]
-        rng.shuffle(chosen)
-        return chosen
-
 
 def words_to_repeat(scenes: Sequence[Scene], common_words: Sequence[str], seed: int) -> list[str]:
     """Return the words that are said of scenes, each twenty times, and common words once."""
@@ -156,7 +145,7 @@ def locate(room: Classroom, rng: random.Random, num_questions: int) -> list[Exch
 
 def point(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
     """Several images, one thing of this colour and shape: which letter?"""
-    chosen = room.pool.draw_candidates(num_candidates, rng, look_alikes=0.0)
+    chosen = rng.sample(range(len(room.pool.scenes)), num_candidates)
 
     def name_a_thing(scene: Scene) -> str:
         item = rng.choice(scene.objects)
@@ -165,51 +154,10 @@ def point(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exch
     return _ask_which_image(room, rng, chosen, name_a_thing)
 
 
-def describe_candidate(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
-    """Several images: describe the one with this letter."""
-    chosen = room.pool.draw_candidates(num_candidates, rng)
-    candidates = _image_candidates(room, chosen, rng)
-    exchanges = []
-    for position in rng.sample(range(num_candidates), min(3, num_candidates)):
-        answer = describe(room.pool.scenes[chosen[position]])
-        exchanges.append(
-            room.exchange("describe_candidate", answer, chosen, candidates=candidates, label=LETTERS[position])
-        )
-    return exchanges
-
-
 def match_description(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
     """Images that are quite different and the whole description of one: which letter? Judging begins here."""
-    chosen = room.pool.draw_candidates(num_candidates, rng, look_alikes=0.0)
+    chosen = rng.sample(range(len(room.pool.scenes)), num_candidates)
     return _ask_which_image(room, rng, chosen, lambda scene: describe(scene), num_questions=6)
-
-
-def pick_random_image(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
-    """Images that are quite different, a sentence: which letter?"""
-    chosen = room.pool.draw_candidates(num_candidates, rng, look_alikes=0.0)
-    return _ask_which_image(room, rng, chosen, lambda scene: write_sentence(scene, rng)[0])
-
-
-def pick_image(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
-    """Images, some nearly alike, a sentence: which letter? This is text -> image verification."""
-    chosen = room.pool.draw_candidates(num_candidates, rng)
-    return _ask_which_image(room, rng, chosen, lambda scene: write_sentence(scene, rng)[0])
-
-
-def pick_sentence(room: Classroom, rng: random.Random, num_candidates: int, num_questions: int = 6) -> list[Exchange]:
-    """Several sentences, an image: which letter? This is image -> text verification."""
-    chosen = room.pool.draw_candidates(num_candidates, rng)
-    texts = [write_sentence(room.pool.scenes[index], rng) for index in chosen]
-    shown = rng.random() < 0.5
-    candidates = [
-        {"label": letter, "sentence": text, "keywords": _some_words(_reading_words(reading), rng) if shown else ""}
-        for letter, (text, reading) in zip(LETTERS, texts, strict=False)
-    ]
-    positions = [rng.randrange(num_candidates) for _ in range(num_questions)]
-    return [
-        room.exchange("verify_i2t", LETTERS[p], [chosen[p]], end=False, candidates=candidates, image=IMAGE)
-        for p in positions
-    ]
 
 
 def list_facts(reading: Reading) -> str:
@@ -253,8 +201,7 @@ LESSONS: dict[str, Callable[[Classroom, random.Random, int], list[Exchange]]] = 
     lesson.__name__: lesson
     for lesson in (
         describe_image, repeat_words, read_sentences, write_alone, imagine, find_keywords,
-        find_sentence_keywords, locate, point, describe_candidate, match_description,
-        pick_random_image, pick_image, pick_sentence,
+        find_sentence_keywords, locate, point, match_description,
     )
 }  # fmt: skip
 
@@ -360,8 +307,3 @@ def _some_words(words: Sequence[str], rng: random.Random) -> str:
 
 def _scene_words(scene: Scene) -> list[str]:
     return [word for item in scene.objects for word in (item.colour, item.shape)] + [scene.background]
-
-
-def _reading_words(reading: Reading) -> list[str]:
-    words = [mention[name] for mention in reading.mentions for name in ("colour", "shape") if name in mention]
-    return words + ([reading.background] if reading.background else [])
