@@ -77,3 +77,12 @@ def test_a_file_in_the_place_of_a_folder_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"), atomic_text(tmp_path / "file" / "x.txt"):
         pass
+
+
+def test_who_reads_the_old_file_reads_it_to_its_end(tmp_path: Path) -> None:
+    """A new file takes the name; the old one is not written over under its readers."""
+    path = tmp_path / "rows.jsonl"
+    write_jsonl(path, [{"a": 1}])
+    with path.open(encoding="utf-8") as reader:
+        write_jsonl(path, [{"a": 2}])
+        assert reader.read() == '{"a": 1}\n'

@@ -80,3 +80,9 @@ def test_about_the_share_asked_for_has_a_look_alike(share: float) -> None:
     in_pairs = sum(any(number[rest] > 1 for rest in rests) for rests in with_one_left_out)
     swaps_at_most = 0.25  # pairs that swap two objects differ in more than one detail
     assert share * (1 - swaps_at_most) - 0.06 < in_pairs / 500 < share + 0.06
+
+
+@pytest.mark.parametrize(("pool", "counts"), [("datasets", {2, 3}), ("pretraining", {2, 3, 4})])
+def test_a_pool_has_scenes_of_so_many_objects(pool: Pool, counts: set[int]) -> None:
+    scenes = draw_scenes(200, random.Random(4), pool=pool)
+    assert {len(scene.objects) for scene in scenes} == counts

@@ -118,6 +118,7 @@ def test_every_lesson_of_the_courses_makes_batches(room):
 def test_a_seed_gives_the_same_batches_from_any_step_on(room):
     terms = [Term(4, {"imagine:2": (0.5, 2), "repeat_words:2": (0.5, 2)})]
     whole, later = list(Lessons(room, terms, 5)), list(Lessons(room, terms, 5, first_batch=2))
+    assert len(whole) == 4
     assert [batch["input_ids"].tolist() for batch in whole[2:]] == [batch["input_ids"].tolist() for batch in later]
 
 
