@@ -5,11 +5,13 @@ Run as:
     python -m data_prep.identifiers --data DATA --run RUN
     python -m data_prep.identifiers --data DATA --run RUN --num-clusters 16 --encoder all-mpnet-base-v2
     python -m data_prep.identifiers --data DATA --run RUN --config recipes/configs/scenes.yaml
+    python -m data_prep.identifiers --data DATA --run RUN --scheme numeric
+    python -m data_prep.identifiers --data DATA --run RUN --global-id false
 
 Needs RUN/captions.jsonl, from `python -m data_prep.caption` or written by hand: one line an image,
 {"image_id": "...", "caption": "..."}. Writes into RUN/identifiers:
 
-    t2i.jsonl  i2t.jsonl     one identifier an item, all splits
+    t2i.jsonl  i2t.jsonl     one identifier an item, all splits; a global_id of -1 means that there is none
     clusters.safetensors     the centroids, for items that come later
     cluster_words.json       the words that characterise each cluster
     report.json  report.md   collisions, keywords, clusters, what was left out
@@ -25,9 +27,15 @@ from semcore.commandline import resolved, run_command
 from semcore.dataset import Dataset, load_dataset
 from semcore.errors import UserError
 from semcore.files import sha256_of
-from semcore.identifiers.encoder import DEFAULT_ENCODER, load_encoder, needs_download
+from semcore.identifiers.encoder import DEFAULT_ENCODER, Encode, keeping, load_encoder, needs_download
 from semcore.identifiers.folder import write_identifiers
-from semcore.identifiers.structured import StructuredIdentifiers, build_structured_identifiers, fitted_on
+from semcore.identifiers.numeric import with_numbers
+from semcore.identifiers.structured import (
+    StructuredIdentifiers,
+    build_structured_identifiers,
+    fitted_on,
+    without_global_ids,
+)
 from semcore.identifiers.texts import Captions, read_captions, sentence_items
 from semcore.processes import is_main_process
 from semcore.runfolder import RunFolder
@@ -44,6 +52,10 @@ class Settings:
     """The dataset folder; by default the one earlier stages of the run worked on."""
     config: Path | None = None
     """A YAML file whose section `identifiers` is read before the flags."""
+    scheme: Literal["structured", "numeric"] = "structured"  # paper, section 3.2; numeric is Table 3's "w/o SID"
+    """What stands behind the cluster: keywords, or an anonymous unique number."""
+    global_id: bool = True  # paper, section 3.2; false is Table 3's "w/o global ID"
+    """Begin identifiers with the cluster; false leaves it out and keeps the keywords as they are."""
     num_clusters: int = 128  # paper, section 4.4.1
     """How many clusters; each is one new token, the global id."""
     num_keywords: int = 4  # paper, section 4.4.1
@@ -68,6 +80,8 @@ class Settings:
     """Iterations of one k-means fit, at most."""
     max_fit_items: int = 100_000  # ours: some 800 captions for each of 128 clusters; more change little
     """Above so many captions k-means is fitted on a random sample of so many."""
+    embeddings: Path | None = None
+    """A folder that keeps embeddings, for several runs over the same texts."""
     batch_size: int = 64  # ours: the fastest on a CPU
     """Texts the encoder embeds at once."""
     device: str | None = None  # ours
@@ -115,13 +129,21 @@ def main(settings: Settings) -> None:
 
 
 def make_identifiers(settings: Settings, dataset: Dataset, captions: Captions) -> StructuredIdentifiers:
-    """Load the encoder and give every captioned image and every sentence an identifier."""
+    """Give every captioned image and every sentence an identifier of the scheme asked for."""
+    identifiers = make_structured_identifiers(settings, dataset, captions)
+    if settings.scheme == "numeric":
+        identifiers = with_numbers(identifiers, settings.seed)
+    return identifiers if settings.global_id else without_global_ids(identifiers)
+
+
+def make_structured_identifiers(settings: Settings, dataset: Dataset, captions: Captions) -> StructuredIdentifiers:
+    """Load the encoder and give every captioned image and every sentence a cluster and keywords."""
     if needs_download(settings.encoder):
         print(f"identifiers: downloading the sentence encoder {settings.encoder} from the Hugging Face hub")
     return build_structured_identifiers(
         captions.items,
         sentence_items(dataset, settings.limit),
-        load_encoder(settings.encoder, settings.device),
+        encoder_of(settings),
         num_clusters=settings.num_clusters,
         num_keywords=settings.num_keywords,
         num_cluster_words=settings.num_cluster_words,
@@ -138,9 +160,18 @@ def make_identifiers(settings: Settings, dataset: Dataset, captions: Captions) -
     )
 
 
+def encoder_of(settings: Settings) -> Encode:
+    """Return what embeds texts; of texts whose embeddings are kept, it needs no model."""
+
+    def load() -> Encode:
+        return load_encoder(settings.encoder, settings.device)
+
+    return load() if settings.embeddings is None else keeping(load, settings.encoder, settings.embeddings)
+
+
 def about(settings: Settings) -> dict[str, Any]:
     """Return what the report says about how the identifiers were made."""
-    names = ("protocol", "encoder", "seed", "num_keywords", "deduplicate")
+    names = ("protocol", "encoder", "seed", "scheme", "global_id", "num_keywords", "deduplicate")
     return {name: getattr(settings, name) for name in names}
 
 

@@ -101,7 +101,7 @@ def parse(
 def resolved(settings: Any) -> dict[str, Any]:
     """Return the settings as plain data for config.yaml and the manifest.
 
-    What says where things lie (`data`, `run`, `config`) or only whether to run (`check`) is left out.
+    What says where things lie (`data`, `run`, `config`, `embeddings`) or only whether to run (`check`) is left out.
     """
     return {key: plain_data(value) for key, value in dataclasses.asdict(settings).items() if key not in FLAGS_ONLY}
 

@@ -13,7 +13,7 @@ from semcore.errors import UserError
 
 SECTIONS = ("caption", "identifiers", "train_identifier", "candidates", "train_verifier", "evaluate")
 # Where things lie and whether to run at all: flags of every command, never part of a stage's settings.
-FLAGS_ONLY = ("data", "run", "config", "check")
+FLAGS_ONLY = ("data", "run", "config", "check", "embeddings")
 
 
 def read_section(path: Path, section: str, known: Iterable[str]) -> dict[str, Any]:

@@ -69,6 +69,8 @@ class EvaluateSettings:
     """The split whose items are searched with its queries."""
     num_beams: int = 20  # ours: the paper's tables use 50, which cost twice as much
     """Width of the beam, and the most items a query finds."""
+    constraint: bool = True  # paper, algorithm 1; false is Table 3's "w/o constrained decoding"
+    """Let the generator write identifiers that exist only; false searches the whole vocabulary, as `generate` does."""
     num_candidates: int = 10  # ours: as many as there are single-token letters; the paper does not say
     """How many of the best are verified."""
     verifier: Literal["listwise", "pointwise", "likelihood", "both", "all", "none"] = "listwise"  # paper, section 3.3

@@ -121,8 +121,8 @@ def _hits(result: SearchResult, corpus: Corpus, most: int) -> list[list[Generate
 
 
 def _check_cluster_tokens(checkpoint: Checkpoint, identifier: str) -> None:
-    cluster = identifier[: identifier.find("|>") + 2]
-    if cluster not in checkpoint.tokenizer.get_vocab():
+    cluster = identifier[: identifier.find("|>") + 2] if identifier.startswith("<|") else ""
+    if cluster and cluster not in checkpoint.tokenizer.get_vocab():
         raise UserError(
             f"{checkpoint.path} does not know the token {cluster} of the identifiers; it was trained on others: "
             "train it again with recipes/train_identifier.py"

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from semcore.ablations import generate_without_trie
 from semcore.checkpoint import Checkpoint
 from semcore.chunks import in_chunks
 from semcore.dataset import Dataset
 from semcore.evaluation.folds import assign_folds
 from semcore.evaluation.per_query import GeneratedHit
 from semcore.features import FeatureStore
-from semcore.generator import Corpus, Engine, build_corpus, generate
+from semcore.generator import Corpus, Engine, build_corpus, generate, query_inputs
 from semcore.items import Item, Queries, read_items, read_queries
 from semcore.prompting import Prompts, load_prompts
 from semcore.runfolder import RunFolder
@@ -178,6 +179,25 @@ def generate_chunk(
         batch_size=batch_size,
         engine=engine,
     )
+
+
+def generate_freely(
+    asked: Asked, key: Key, part: Part, place: Workplace, *, num_beams: int, batch_size: int
+) -> dict[str, list[GeneratedHit]]:
+    """Return what is asked -> the items whose identifiers a search of the whole vocabulary happens to write."""
+    corpus = build_corpus(asked.checkpoint, asked.prompts, key.direction, list(part.items.values()))
+
+    def work(queries: list[str]) -> list[Any]:
+        features = asked.features.of(queries) if key.direction == "i2t" else {}
+        inputs = query_inputs(asked.checkpoint, asked.prompts, key.direction, queries, features)
+        longest = corpus.index.max_length
+        return generate_without_trie(asked.checkpoint, inputs, part.items, num_beams=num_beams, max_new_tokens=longest)
+
+    contents = part.contents
+    if key.direction == "i2t":
+        asked.features.add(contents, progress=place.progress)
+    rows = place.run(f"without trie {key.direction} {key.split}", contents, batch_size, work, "query")
+    return {content: [GeneratedHit(*hit) for hit in hits] for content, hits in zip(contents, rows, strict=True)}
 
 
 def make_shortlists(part: Part, hits: Mapping[str, Sequence[GeneratedHit]], num_candidates: int) -> list[Shortlist]:

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from semcore.ablations import generate_without_trie, without_verification
+from semcore.ablations import without_verification
 from semcore.dataset import Dataset
 from semcore.evaluation.folds import mean_metrics
 from semcore.evaluation.metrics import retrieval_metrics
 from semcore.evaluation.per_query import GeneratedHit, write_per_query
 from semcore.evaluation.trec import write_qrels, write_run
 from semcore.files import write_json
-from semcore.generator import build_corpus, query_inputs
 from semcore.inference import load_for_inference
 from semcore.measuring import (
     Asked,
@@ -22,6 +21,7 @@ from semcore.measuring import (
     Workplace,
     ask,
     draw_queries,
+    generate_freely,
     generate_hits,
     make_shortlists,
     verify_by_letter,
@@ -46,6 +46,7 @@ class Outcome:
 
     Attributes:
         num_beams: width of the beam.
+        constraint: whether only identifiers that exist could be written.
         seconds: of each step.
         hits: direction -> what was asked -> the generator's ranking.
         rankings: verifier -> direction -> what was asked -> its ranking.
@@ -62,6 +63,7 @@ class Outcome:
     seconds: dict[str, float]
     parts: dict[str, Part]
     hits: dict[str, dict[str, list[GeneratedHit]]]
+    constraint: bool = True
     rankings: dict[VerifierName, dict[str, dict[str, Ranking]]] = field(default_factory=dict)
     on_val: dict[VerifierName, dict[str, Scores]] = field(default_factory=dict)
     ablations: dict[str, dict[str, Scores]] = field(default_factory=dict)
@@ -97,6 +99,7 @@ def measure(
     measured = [key for key in parts if key.split == settings.split]
     outcome = Outcome(
         num_beams=settings.num_beams,
+        constraint=settings.constraint,
         seconds=place.seconds,
         parts={key.direction: parts[key] for key in measured},
         hits={key.direction: hits[key] for key in measured},
@@ -191,6 +194,7 @@ def metrics_of(outcome: Outcome, protocol: str, ceiling: Mapping[str, Any]) -> d
         **metrics,
         "protocol": protocol,
         "num_beams": outcome.num_beams,
+        "constraint": outcome.constraint,
         "verifier": outcome.verifier,
         "verifiers": verifiers,
         "validation": outcome.on_val,
@@ -215,41 +219,23 @@ def _generate(
 ) -> tuple[dict[Key, dict[str, list[GeneratedHit]]], dict[str, dict[str, Scores]]]:
     """Return the generator's rankings of all parts, and the ablations of the measured ones."""
     asked = ask(load_for_inference(model, dtype=settings.dtype, device=settings.device), dataset, place.features)
-    hits = {
-        key: generate_hits(
-            asked,
-            key,
-            part,
-            place,
-            num_beams=settings.num_beams,
-            batch_size=settings.batch_size,
-            engine=settings.engine,
-        )
-        for key, part in parts.items()
-    }
+    sizes = {"num_beams": settings.num_beams, "batch_size": settings.batch_size}
+    if settings.constraint:
+        engine = settings.engine
+        hits = {key: generate_hits(asked, key, part, place, engine=engine, **sizes) for key, part in parts.items()}
+    else:
+        hits = {key: generate_freely(asked, key, part, place, **sizes) for key, part in parts.items()}
     ablations: dict[str, dict[str, Scores]] = {}
     if settings.ablations:
         for key, part in parts.items():
             if key.split == settings.split:
                 suffixed = {content: without_verification(own) for content, own in hits[key].items()}
                 ablations.setdefault("without_verification", {})[key.direction] = score(part, suffixed)
-                freely = _score_without_trie(asked, key, part, place, settings)
-                ablations.setdefault("without_trie", {})[key.direction] = freely
+                if settings.constraint:
+                    drawn = Part(part.items, draw_queries(part.queries, settings.num_ablation_queries))
+                    freely = score(drawn, generate_freely(asked, key, drawn, place, **sizes))
+                    ablations.setdefault("without_trie", {})[key.direction] = freely
     return hits, ablations
-
-
-def _score_without_trie(asked: Asked, key: Key, part: Part, place: Workplace, settings: EvaluateSettings) -> Scores:
-    part = Part(part.items, draw_queries(part.queries, settings.num_ablation_queries))
-    longest = build_corpus(asked.checkpoint, asked.prompts, key.direction, list(part.items.values())).index.max_length
-
-    def work(queries: list[str]) -> list[Any]:
-        features = asked.features.of(queries) if key.direction == "i2t" else {}
-        inputs = query_inputs(asked.checkpoint, asked.prompts, key.direction, queries, features)
-        beams = settings.num_beams
-        return generate_without_trie(asked.checkpoint, inputs, part.items, num_beams=beams, max_new_tokens=longest)
-
-    rows = place.run(f"without trie {key.direction} {key.split}", part.contents, settings.batch_size, work, "query")
-    return score(part, dict(zip(part.contents, rows, strict=True)))
 
 
 def _verify(

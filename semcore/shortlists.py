@@ -43,6 +43,8 @@ def make_shortlist(
 
 def rank(shortlist: Shortlist, verifier: Sequence[float], fusion: Fusion) -> list[tuple[Item, float, float]]:
     """Return (item, fused score, confidence), best first; of equal ones the generator's order is kept."""
+    if not shortlist.items:  # a search without the prefix tree may find none
+        return []
     fused = fusion.fuse(shortlist.generator, verifier)
     rows = zip(shortlist.items, fused.tolist(), fusion.confidence(fused), strict=True)
     return sorted(rows, key=lambda row: -row[1])

@@ -5,6 +5,7 @@ What other rooms need is exported here and imports neither torch nor scikit-lear
 
 from semcore.identifiers.rows import (
     DIRECTIONS,
+    NO_CLUSTER,
     IdentifierRow,
     cluster_token,
     identifier_text,
@@ -15,6 +16,7 @@ from semcore.identifiers.rows import (
 
 __all__ = [
     "DIRECTIONS",
+    "NO_CLUSTER",
     "IdentifierRow",
     "cluster_token",
     "identifier_text",

@@ -6,6 +6,7 @@ Shapes: texts a list of N strings; embeddings (N, dimensions), float32.
 from __future__ import annotations
 
 import importlib.util
+import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from semcore.errors import UserError
+from semcore.files import write_bytes
+from semcore.settings import hash_of
 
 Encode = Callable[[list[str]], np.ndarray]
 
@@ -48,6 +51,31 @@ def load_encoder(name: str = DEFAULT_ENCODER, device: str | None = None) -> Enco
 
     def encode(texts: list[str]) -> np.ndarray:
         return np.asarray(model.encode(texts, batch_size=len(texts), show_progress_bar=False), dtype=np.float32)
+
+    return encode
+
+
+def keeping(load: Callable[[], Encode], name: str, folder: Path) -> Encode:
+    """Return an encoder that keeps the embeddings of every batch as a file, and reads them the next time.
+
+    Args:
+        load: returns the encoder; called at the first batch that is not kept yet.
+        name: the encoder's name or folder.
+        folder: of the files; it may be deleted at any time.
+    """
+    loaded: list[Encode] = []
+
+    def encode(texts: list[str]) -> np.ndarray:
+        path = folder / f"{hash_of(name, texts)}.npy"
+        if path.exists():
+            return np.load(path, allow_pickle=False)
+        if not loaded:
+            loaded.append(load())
+        vectors = loaded[0](texts)
+        buffer = io.BytesIO()
+        np.save(buffer, vectors, allow_pickle=False)
+        write_bytes(path, buffer.getvalue())
+        return vectors
 
     return encode
 

@@ -23,14 +23,15 @@ def write_identifiers(
         folder: RUN/identifiers.
         identifiers: what was made.
         captions: what it was made from.
-        about: how, for the report: protocol, encoder, seed, num_keywords.
+        about: how, for the report: protocol, encoder, seed, scheme, global_id, num_keywords, deduplicate.
     """
     rows = {"t2i": identifiers.t2i, "i2t": identifiers.i2t}
     for direction, items in rows.items():
         write_jsonl(folder / f"{direction}.jsonl", items)
     save_centroids(folder, identifiers.centroids)
     clusters = _describe_clusters(identifiers)
-    write_json(folder / CLUSTER_WORDS, {"encoder": about["encoder"], "clusters": clusters})
+    used = clusters if about["global_id"] else []
+    write_json(folder / CLUSTER_WORDS, {"encoder": about["encoder"], "clusters": used})
     report = {
         **about,
         "num_clusters": len(clusters),
@@ -41,7 +42,7 @@ def write_identifiers(
             "missing": captions.missing,
             "num_unknown": captions.num_unknown,
         },
-        **{direction: measure_quality(items, len(clusters)) for direction, items in rows.items()},
+        **{direction: measure_quality(items, len(used)) for direction, items in rows.items()},
         "without_keyword": {direction: items_without_keyword(items) for direction, items in rows.items()},
         "clusters": clusters,
     }

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from semcore.dataset import SPLITS
-from semcore.identifiers.rows import IdentifierRow
+from semcore.identifiers.rows import NO_CLUSTER, IdentifierRow
 
 ALL = "all"
 
@@ -47,12 +47,12 @@ def measure_items(rows: Sequence[IdentifierRow], num_clusters: int) -> dict[str,
         num_without_keyword; num_keywords, the distinct ones; num_items_by_length, keywords ->
         items; alone_percent, j -> the share of items that no other item shares the cluster and the
         first j keywords with; cluster_size, over the clusters that hold an item, and how many hold
-        none.
+        none (all 0 for identifiers without a global id).
     """
     groups = Counter(row["identifier"] for row in rows)
     num_shared = sum(size for size in groups.values() if size > 1)
     lengths = Counter(len(row["lexical_id"]) for row in rows)
-    sizes = sorted(Counter(row["global_id"] for row in rows).values())
+    sizes = sorted(Counter(row["global_id"] for row in rows if row["global_id"] != NO_CLUSTER).values())
     return {
         "num_items": len(rows),
         "num_identifiers": len(groups),
@@ -64,16 +64,16 @@ def measure_items(rows: Sequence[IdentifierRow], num_clusters: int) -> dict[str,
         "num_items_by_length": {str(length): lengths[length] for length in sorted(lengths)},
         "alone_percent": {str(j): _percent(_num_alone(rows, j), len(rows)) for j in range(max(lengths) + 1)},
         "cluster_size": {
-            "smallest": sizes[0],
-            "median": float(median(sizes)),
-            "largest": sizes[-1],
+            "smallest": min(sizes, default=0),
+            "median": float(median(sizes or [0])),
+            "largest": max(sizes, default=0),
             "num_empty": num_clusters - len(sizes),
         },
     }
 
 
 def items_without_keyword(rows: Sequence[IdentifierRow]) -> list[str]:
-    """Return the ids of the items whose identifier is the cluster token alone."""
+    """Return the ids of the items whose identifier is the cluster token alone, or nothing at all."""
     return [row["item_id"] for row in rows if not row["lexical_id"]]
 
 

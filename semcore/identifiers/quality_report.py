@@ -34,11 +34,14 @@ def render_report(report: Mapping[str, Any], rows: Mapping[str, Sequence[Identif
 
 def _introduction(report: Mapping[str, Any]) -> str:
     which = "the training split's captions" if report["protocol"] == "inductive" else "the captions of **all** splits"
-    return (
+    text = (
         f"{report['num_clusters']} clusters fitted on {which} ({report['num_fitted']}), protocol "
         f"**{report['protocol']}**; every other item has the cluster of the nearest centroid. "
         f"Up to {report['num_keywords']} keywords an item; sentence encoder {report['encoder']}, seed {report['seed']}."
     )
+    if report["scheme"] == "numeric":
+        text += " A **unique number** stands in place of an item's keywords."
+    return text if report["global_id"] else f"{text} The clusters are **left out** of the identifiers."
 
 
 def _captions(captions: Mapping[str, Any]) -> str:
@@ -81,7 +84,7 @@ def _alone(figures: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _without_keyword(item_ids: Sequence[str]) -> str:
-    return f"No keyword left, so the cluster token alone: {_listed(item_ids)}." if item_ids else ""
+    return f"No keyword left, so nothing behind the cluster: {_listed(item_ids)}." if item_ids else ""
 
 
 def _examples(rows: Sequence[IdentifierRow]) -> str:

@@ -15,6 +15,8 @@ from semcore.files import read_json, read_numbered_jsonl
 
 DIRECTIONS = ("t2i", "i2t")
 CLUSTER_WORDS = "cluster_words.json"
+NO_CLUSTER = -1
+"""The global id of an identifier that has none (paper, Table 3: "w/o global ID")."""
 
 
 class IdentifierRow(TypedDict):
@@ -40,13 +42,17 @@ def identifier_text(global_id: int, lexical_id: Sequence[str]) -> str:
     """Return the text the model generates: cluster token, then the keywords with single spaces.
 
     No space stands after the cluster token: InternVL's tokenizer would make a token of its own of it.
+    With `NO_CLUSTER` the keywords stand alone.
 
     >>> identifier_text(17, ["dog", "frisbee"])
     '<|cluster_17|>dog frisbee'
     >>> identifier_text(17, [])
     '<|cluster_17|>'
+    >>> identifier_text(NO_CLUSTER, ["dog", "frisbee"])
+    'dog frisbee'
     """
-    return cluster_token(global_id) + " ".join(lexical_id)
+    cluster = "" if global_id == NO_CLUSTER else cluster_token(global_id)
+    return cluster + " ".join(lexical_id)
 
 
 def make_row(item_id: str, split: str, global_id: int, lexical_id: Sequence[str]) -> IdentifierRow:
@@ -86,6 +92,8 @@ def read_identifiers(folder: Path | str, direction: str, split: str | None = Non
 
 def read_cluster_words(folder: Path | str) -> list[list[str]]:
     """Return each cluster's words of greatest TF-IDF weight, best first; the position is the global id.
+
+    Identifiers without a global id have no cluster, and none is returned.
 
     Args:
         folder: RUN/identifiers.

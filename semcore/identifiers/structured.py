@@ -7,7 +7,7 @@ captions, and sentences get the nearest centroid.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from semcore.errors import UserError
 from semcore.identifiers.clusters import fit_centroids, nearest_centroids
 from semcore.identifiers.encoder import Encode, embed
 from semcore.identifiers.keywords import count_words, remove_cluster_words, top_keywords
-from semcore.identifiers.rows import IdentifierRow, make_row
+from semcore.identifiers.rows import NO_CLUSTER, IdentifierRow, make_row
 from semcore.identifiers.texts import TextItem
 from semcore.identifiers.tfidf import sum_by_cluster, top_words, weigh_words
 
@@ -138,3 +138,15 @@ def build_structured_identifiers(
         cluster_words=[[(vocabulary[word], weight) for word, weight in cluster] for cluster in words],
         num_fitted=np.bincount(labels[chosen], minlength=num_clusters).tolist(),
     )
+
+
+def without_global_ids(identifiers: StructuredIdentifiers) -> StructuredIdentifiers:
+    """Leave the clusters out of identifiers, "retaining only lexical ID" (paper, section 4.3, "w/o global ID").
+
+    The lexical ids stay as they were made, without the words of the clusters that are now left out.
+    """
+    t2i, i2t = (
+        [make_row(row["item_id"], row["split"], NO_CLUSTER, row["lexical_id"]) for row in rows]
+        for rows in (identifiers.t2i, identifiers.i2t)
+    )
+    return replace(identifiers, t2i=t2i, i2t=i2t)

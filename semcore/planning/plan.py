@@ -16,6 +16,7 @@ from semcore.planning.sections import (
     VerifierModel,
     VerifierTraining,
     read_elsewhere,
+    read_num_cluster_tokens,
     read_training,
 )
 from semcore.planning.training import Option, choose, options
@@ -79,7 +80,7 @@ def plan_identifier(path: Path, model: str | None, machine: Machine, images: tup
         held_out_sentences=section.held_out.sentences_per_image,
         held_out_share=section.held_out.image_share,
     )
-    new_tokens = read_elsewhere(path, "identifiers", "num_clusters")
+    new_tokens = read_num_cluster_tokens(path)
     return _plan("train_identifier", name, config, section, work, new_tokens, machine, known=images is not None)
 
 
@@ -99,7 +100,7 @@ def plan_verifier(path: Path, model: str | None, machine: Machine, images: tuple
         held_out_share=generator.held_out.image_share,
         limit=read_elsewhere(path, "candidates", "limit"),
     )
-    new_tokens = read_elsewhere(path, "identifiers", "num_clusters") if section.model.start == "identifier" else 0
+    new_tokens = read_num_cluster_tokens(path) if section.model.start == "identifier" else 0
     return _plan("train_verifier", name, config, section, work, new_tokens, machine, known=images is not None)
 
 

@@ -71,6 +71,16 @@ def read_training(kind: type[S], section: str, path: Path) -> S:
     return parse(kind, ["--config", str(path)], section)
 
 
+def read_num_cluster_tokens(path: Path) -> int:
+    """Return how many new tokens the identifiers of a configuration bring: one a cluster, none without global ids.
+
+    Raises:
+        UserError: the file has something else there.
+    """
+    num_clusters = read_elsewhere(path, "identifiers", "num_clusters")
+    return 0 if (read_yaml(path).get("identifiers") or {}).get("global_id") is False else num_clusters
+
+
 def read_elsewhere(path: Path, section: str, key: str) -> Any:
     """Return a whole number that another stage's section sets, or its default.
 

@@ -106,10 +106,13 @@ def _facts(run: RunContents) -> dict[str, str]:
     """Say what was measured, in the few words that stand at the top."""
     protocol = str(run.metrics.get("protocol", ""))
     data = run.manifest.get("data")
+    beams = str(run.metrics.get("num_beams", ""))
+    if not run.metrics.get("constraint", True):
+        beams += ", without the prefix tree"
     facts = {
         "dataset": run.dataset.name if run.dataset else Path(data).name if data else "",
         "protocol": _PROTOCOLS.get(protocol, protocol),
-        "beams": str(run.metrics.get("num_beams", "")),
+        "beams": beams,
         "verifier": str(run.metrics.get("verifier", "")),
     }
     return {name: value for name, value in facts.items() if value}

@@ -186,3 +186,41 @@ def test_a_wrong_option_is_one_sentence(
     data, run = folders
     clusters = [] if option == "--num-clusters" else ["--num-clusters", "6"]
     assert sentence in error_of("--data", data, "--run", run, *clusters, option, value)
+
+
+def test_numbers_instead_of_keywords(folders: tuple[Path, Path]) -> None:
+    data, run = folders
+    main(Settings(run=run, data=data, num_clusters=3, scheme="numeric"))
+    for direction, count in (("t2i", 19), ("i2t", 20)):
+        rows = read_identifiers(run / "identifiers", direction)
+        assert all(re.fullmatch(r"<\|cluster_[012]\|>\d\d", row["identifier"]) for row in rows)
+        assert len({row["lexical_id"][0] for row in rows}) == count
+    assert "A **unique number** stands" in (run / "identifiers" / "report.md").read_text()
+    assert json.loads((run / "identifiers" / "report.json").read_text())["t2i"]["all"]["num_shared_items"] == 0
+
+
+def test_identifiers_without_global_ids_bring_no_cluster_tokens(folders: tuple[Path, Path]) -> None:
+    data, run = folders
+    main(Settings(run=run, data=data, num_clusters=3, global_id=False))
+    rows = read_identifiers(run / "identifiers", "t2i")
+    assert all(row["global_id"] == -1 and row["identifier"] == " ".join(row["lexical_id"]) for row in rows)
+    assert read_cluster_words(run / "identifiers") == []
+    report = json.loads((run / "identifiers" / "report.json").read_text())
+    assert (report["num_clusters"], report["t2i"]["all"]["cluster_size"]["num_empty"]) == (3, 0)
+    assert "The clusters are **left out**" in (run / "identifiers" / "report.md").read_text()
+
+
+def test_kept_embeddings_make_the_same_identifiers_without_an_encoder(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, run = folders
+    kept = run.with_name("embeddings")
+    plain, first, second = (run.with_name(name) for name in ("plain", "first", "second"))
+    for folder in (plain, first, second):
+        write_jsonl(folder / "captions.jsonl", [json.loads(line) for line in (run / "captions.jsonl").open()])
+    main(Settings(run=plain, data=data, num_clusters=3))
+    main(Settings(run=first, data=data, num_clusters=3, embeddings=kept))
+    monkeypatch.setattr(identifiers, "load_encoder", None)
+    main(Settings(run=second, data=data, num_clusters=3, embeddings=kept))
+    for name in OUTPUTS:
+        assert len({(folder / "identifiers" / name).read_bytes() for folder in (plain, first, second)}) == 1

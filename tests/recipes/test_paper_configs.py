@@ -27,6 +27,7 @@ MODULES = {
     "evaluate": "semcore.evaluate",
 }  # fmt: skip
 BEAMS, CLUSTERS, KEYWORDS = "evaluate.num_beams", "identifiers.num_clusters", "identifiers.num_keywords"
+PARTS = ("identifiers.deduplicate", "identifiers.scheme", "identifiers.global_id", "evaluate.constraint")
 PROJECTORS = ("train_identifier.model.freeze_projector", "train_verifier.model.freeze_projector")
 
 
@@ -76,7 +77,7 @@ def test_there_is_a_file_for_every_row_that_has_one() -> None:
     backbones = {"1b_full", "2b_full", "4b_lora", "8b_lora"}
     beams = {f"1b_full_beams{width}" for width in (10, 20, 30, 40)}
     points = {f"1b_full_clusters{c}_keywords{k}" for c in (64, 128, 256) for k in (2, 4, 6)}
-    parts = {"1b_full_without_verification", "1b_full_without_deduplication"}
+    parts = {f"1b_full_without_{part}" for part in ("verification", "sid", "global_id", "deduplication", "constraint")}
     assert names == backbones | beams | parts | points - {"1b_full_clusters128_keywords4"}
     assert [path.stem for path in CONFIGS if path.stem.startswith("coco")] == ["coco_internvl2_5-1b_full"]
 
@@ -97,6 +98,9 @@ def test_the_commands_read_what_the_name_says(path: Path) -> None:
     assert settings[CLUSTERS] == int((re.findall(r"_clusters(\d+)", name) or ["128"])[0])
     assert settings[KEYWORDS] == int((re.findall(r"_keywords(\d+)", name) or ["4"])[0])
     assert settings["identifiers.deduplicate"] == ("_without_deduplication" not in name)
+    assert settings["identifiers.scheme"] == ("numeric" if "_without_sid" in name else "structured")
+    assert settings["identifiers.global_id"] == ("_without_global_id" not in name)
+    assert settings["evaluate.constraint"] == ("_without_constraint" not in name)
     assert settings["evaluate.verifier"] == ("none" if "_without_verification" in name else "listwise")
     assert settings["evaluate.ablations"]
 
@@ -115,7 +119,7 @@ def test_a_variant_differs_in_what_it_is_named_for_only(path: Path) -> None:
         untrained = {key for key in one if key.startswith(("candidates.", "train_verifier."))}
         assert differing - untrained == {"evaluate.verifier"}
     else:
-        assert differing <= {BEAMS, CLUSTERS, KEYWORDS, "identifiers.deduplicate"}
+        assert differing <= {BEAMS, CLUSTERS, KEYWORDS, *PARTS}
         assert bool(differing) == (path != MAIN)
 
 

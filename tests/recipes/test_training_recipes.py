@@ -11,8 +11,8 @@ from semcore.checkpoint import load_checkpoint
 from semcore.commandline import parse
 from semcore.dataset import load_dataset
 from semcore.errors import UserError
-from semcore.files import read_json, write_json, write_jsonl
-from semcore.identifiers.rows import make_row
+from semcore.files import read_json, read_jsonl, write_json, write_jsonl
+from semcore.identifiers.rows import NO_CLUSTER, make_row
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 QUICK = (
@@ -88,6 +88,18 @@ def test_both_trainings_one_after_the_other(train, run, capsys):
 
     train("train_verifier")
     assert capsys.readouterr().out == f"train_verifier: already trained, see {run / 'verifier_model'}\n"
+
+
+def test_identifiers_without_global_ids_need_no_new_tokens(train, run, tiny_checkpoint_folder):
+    for direction in ("t2i", "i2t"):
+        rows = read_jsonl(run / "identifiers" / f"{direction}.jsonl")
+        bare = [make_row(row["item_id"], row["split"], NO_CLUSTER, row["lexical_id"]) for row in rows]
+        bare[0] = {**bare[0], "lexical_id": [], "identifier": ""}  # no keyword left
+        write_jsonl(run / "identifiers" / f"{direction}.jsonl", bare)
+    write_json(run / "identifiers" / "cluster_words.json", {"clusters": []})
+    train("train_identifier")
+    before, after = (load_checkpoint(path).tokenizer for path in (tiny_checkpoint_folder, run / "identifier_model"))
+    assert len(after) == len(before)
 
 
 def test_the_verifier_may_start_from_the_identifier_model(train, run, capsys):

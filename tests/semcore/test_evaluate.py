@@ -129,6 +129,20 @@ def test_the_untrained_verifier_can_be_measured_too(searchable_run):
     assert "| untrained | 5 |" in report and "Order bias" in (searchable_run.run / "report.html").read_text()
 
 
+def test_without_constraint_what_is_nobodys_identifier_finds_nothing(searchable_run):
+    main(settings(searchable_run, verifier="likelihood", constraint=False, num_beams=4))
+    metrics = read_json(searchable_run.run / "metrics.json")
+    assert metrics["constraint"] is False
+    assert set(metrics["ablations"]) == {"without_verification"}
+    for direction, num_queries in (("t2i", 30), ("i2t", 6)):
+        assert metrics[direction]["verified"]["num_queries"] == num_queries
+        assert {f"without trie {direction} {split}" for split in ("val", "test")} <= metrics["seconds"].keys()
+        rows = read_per_query(searchable_run.run / direction / "per_query.jsonl")
+        assert all(len(row["verified"]) == min(len(row["generated"]), 5) for row in rows)
+        assert any(not row["generated"] for row in rows)  # its random model does not end by itself
+    assert "4, without the prefix tree" in (searchable_run.run / "report.md").read_text()
+
+
 def test_a_report_is_written(measured):
     assert "R@1" in (measured.run / "report.md").read_text()
     assert (measured.run / "report.html").stat().st_size > 10_000

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -109,3 +111,16 @@ def test_a_model_that_does_not_know_the_clusters_is_refused(lively_checkpoint, d
 def test_nothing_to_search(generator):
     with pytest.raises(UserError, match="there is no item to search"):
         build_corpus(generator, load_prompts(), "t2i", [])
+
+
+def test_identifiers_without_global_ids_are_found_too(generator, dataset, finished_training):
+    items = [
+        replace(item, identifier=item.keywords if number else "")
+        for number, item in enumerate(items_of(finished_training, dataset, "t2i", "test"))
+    ]
+    prompts = load_prompts(special_tokens=generator.special_tokens)
+    corpus = build_corpus(generator, prompts, "t2i", items)
+    query = dataset.split("test")[0].sentences[0].text
+    [found] = generate(generator, prompts, "t2i", [query], {}, corpus, num_beams=50)
+    expected = slow_scores(generator, dataset, "t2i", query, items)
+    assert {hit.item_id: hit.score for hit in found} == pytest.approx(expected, abs=1e-3)

@@ -7,7 +7,7 @@ import sys
 
 from semcore.identifiers.quality import items_without_keyword, measure_items, measure_quality
 from semcore.identifiers.quality_report import render_report
-from semcore.identifiers.rows import make_row
+from semcore.identifiers.rows import NO_CLUSTER, make_row
 
 ROWS = [
     make_row("a", "train", 0, ["dog", "park"]),
@@ -42,6 +42,13 @@ def test_a_split_is_measured_as_if_the_others_did_not_exist() -> None:
     assert measure_quality([], 4) == {}
 
 
+def test_identifiers_without_global_ids_have_no_clusters() -> None:
+    rows = [make_row(row["item_id"], row["split"], NO_CLUSTER, row["lexical_id"]) for row in ROWS]
+    figures = measure_items(rows, 0)
+    assert figures["cluster_size"] == {"smallest": 0, "median": 0, "largest": 0, "num_empty": 0}
+    assert figures["num_identifiers"] == len({tuple(row["lexical_id"]) for row in ROWS})
+
+
 def test_items_without_a_keyword_are_listed() -> None:
     assert items_without_keyword(ROWS) == ["e"]
 
@@ -51,6 +58,8 @@ def test_the_report_says_what_was_left_out_and_how_clusters_were_fitted() -> Non
         "protocol": "transductive",
         "encoder": "all-MiniLM-L6-v2",
         "seed": 7,
+        "scheme": "structured",
+        "global_id": True,
         "num_keywords": 2,
         "num_clusters": 1,
         "num_fitted": 4,
@@ -67,7 +76,7 @@ def test_the_report_says_what_was_left_out_and_how_clusters_were_fitted() -> Non
         "5 of 6 images have a caption. Without one, and so without an identifier: 1 (f).",
         "3 captions belong to no image of the dataset",
         "| all | 5 | 4 | 2 (40.0 %) | 2 | 1 | 3 | 2 / 2.5 / 3 | 2 |",
-        "No keyword left, so the cluster token alone: 1 (e).",
+        "No keyword left, so nothing behind the cluster: 1 (e).",
         r"| `c` | test | `<\|cluster_0\|>dog ball` |",
         r"| `<\|cluster_0\|>` | 4 | dog, grass |",
     ):

@@ -8,12 +8,20 @@ import pytest
 
 from semcore.errors import UserError
 from semcore.files import write_json, write_jsonl
-from semcore.identifiers import cluster_token, identifier_text, make_row, read_cluster_words, read_identifiers
+from semcore.identifiers import (
+    NO_CLUSTER,
+    cluster_token,
+    identifier_text,
+    make_row,
+    read_cluster_words,
+    read_identifiers,
+)
 
 
 def test_the_keywords_follow_the_cluster_token_without_a_space() -> None:
     assert identifier_text(17, ["dog", "park", "frisbee", "leash"]) == "<|cluster_17|>dog park frisbee leash"
     assert identifier_text(17, []) == "<|cluster_17|>"
+    assert identifier_text(NO_CLUSTER, ["dog", "park"]) == "dog park"
 
 
 def test_the_tokens_of_identifiers_are_those_a_checkpoint_gets() -> None:

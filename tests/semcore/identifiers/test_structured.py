@@ -9,7 +9,13 @@ import pytest
 
 from semcore.errors import UserError
 from semcore.identifiers.encoder import Encode
-from semcore.identifiers.structured import StructuredIdentifiers, build_structured_identifiers, fitted_on
+from semcore.identifiers.rows import NO_CLUSTER
+from semcore.identifiers.structured import (
+    StructuredIdentifiers,
+    build_structured_identifiers,
+    fitted_on,
+    without_global_ids,
+)
 from semcore.identifiers.texts import TextItem
 
 ANIMALS = ("dog", "cat", "horse", "cow")
@@ -91,3 +97,11 @@ def test_fewer_captions_than_clusters_are_refused_before_anything_is_embedded() 
         fitted_on(captions, "transductive", 21)
     with pytest.raises(UserError, match="found 0; caption images of that split first"):
         fitted_on([item for item in captions if item.split == "test"], "inductive", 2)
+
+
+def test_without_global_ids_the_words_stay_as_they_were(encode: Encode) -> None:
+    built = _build(_captions(), [TextItem("s", "test", "a dog")], encode)
+    left = without_global_ids(built)
+    assert [row["lexical_id"] for row in left.t2i + left.i2t] == [row["lexical_id"] for row in built.t2i + built.i2t]
+    assert {row["global_id"] for row in left.t2i + left.i2t} == {NO_CLUSTER}
+    assert all(row["identifier"] == " ".join(row["lexical_id"]) for row in left.t2i + left.i2t)
