@@ -21,7 +21,7 @@ from transformers import AutoTokenizer
 from benchmarks.corpora import NUM_CLUSTERS, NUM_KEYWORDS, synthetic_corpus
 from benchmarks.report import Row, publish
 from semcore.commandline import run_command
-from semcore.identifiers.encoder import DEFAULT_ENCODER, encoder_folder, load_encoder
+from semcore.identifiers.encoder import DEFAULT_ENCODER, TOKENS_A_BATCH, encoder_folder, load_encoder
 from semcore.identifiers.structured import build_structured_identifiers
 from semcore.identifiers.texts import TextItem
 
@@ -74,7 +74,7 @@ def identifiers_of(sentences: list[str]) -> list[list[int]]:
         num_inits=1,
         max_iterations=50,
         max_fit_items=100_000,
-        batch_size=64,
+        tokens_a_batch=TOKENS_A_BATCH,
         progress=True,
     )
     tokenizer = AutoTokenizer.from_pretrained(encoder_folder(DEFAULT_ENCODER))

@@ -66,6 +66,8 @@ class Settings:
     """Ask with so many queries a direction only, for a quick trial."""
     engine: Engine = "semcore"
     """Who searches: "semcore", or "transformers" for Hugging Face `generate`."""
+    keep_features: bool = True
+    """Keep what the vision tower makes of every image in RUN/features; false spares the disk and costs time."""
     batch_size: int = 32
     """Queries searched at once."""
     dtype: Dtype = "auto"
@@ -102,7 +104,11 @@ def main(settings: Settings) -> None:
         run.set_config("candidates", resolved(settings))
         run.set_prompts({name: inputs[name] for name in PROMPTS})
         key = hash_of(resolved(settings), inputs)
-        place = Workplace(work_folder(run.path, "candidates", key), is_main_process(), run / "features")
+        place = Workplace(
+            work_folder(run.path, "candidates", key),
+            is_main_process(),
+            run / "features" if settings.keep_features else None,
+        )
         mined = mine_parts(settings, dataset, run, parts, place)
         if is_main_process():
             stats = write_candidates(folder, settings, parts, mined)

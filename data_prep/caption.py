@@ -65,6 +65,8 @@ class Settings:
     """Precision: "auto" is bfloat16 where the device multiplies it natively, else float32."""
     device: str | None = None
     """Where the model runs ("cpu", "cuda"); by default the fastest device there is."""
+    keep_features: bool = True
+    """Keep what the vision tower makes of every image in RUN/features; false spares the disk and costs time."""
     server: str | None = None
     """The address of a server that writes the captions, such as http://localhost:8000."""
     concurrency: int = 16  # ours: enough to keep a GPU's batches full
@@ -152,7 +154,8 @@ def ask_model(
     """Load the model, show it the images, and return what captions one batch with it."""
     checkpoint = load_for_inference(settings.model, dtype=settings.dtype, device=settings.device)
     prompts: Prompts = load_prompts(special_tokens=checkpoint.special_tokens)
-    features = FeatureStore(checkpoint, {r.image_id: dataset.image_path(r) for r in records}, run / "features")
+    folder = run / "features" if settings.keep_features else None
+    features = FeatureStore(checkpoint, {r.image_id: dataset.image_path(r) for r in records}, folder)
     features.add((record.image_id for record in records), progress=is_main_process())
 
     def caption_batch(batch: list[ImageRecord]) -> list[Caption]:

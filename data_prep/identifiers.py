@@ -27,7 +27,7 @@ from semcore.commandline import resolved, run_command
 from semcore.dataset import Dataset, load_dataset
 from semcore.errors import UserError
 from semcore.files import sha256_of
-from semcore.identifiers.encoder import DEFAULT_ENCODER, Encode, keeping, load_encoder, needs_download
+from semcore.identifiers.encoder import DEFAULT_ENCODER, TOKENS_A_BATCH, Encode, keeping, load_encoder, needs_download
 from semcore.identifiers.folder import write_identifiers
 from semcore.identifiers.numeric import with_numbers
 from semcore.identifiers.structured import (
@@ -82,8 +82,8 @@ class Settings:
     """Above so many captions k-means is fitted on a random sample of so many."""
     embeddings: Path | None = None
     """A folder that keeps embeddings, for several runs over the same texts."""
-    batch_size: int = 64  # ours: the fastest on a CPU
-    """Texts the encoder embeds at once."""
+    tokens_a_batch: int = TOKENS_A_BATCH
+    """The encoder embeds as many texts at once as make about so many tokens."""
     device: str | None = None  # ours
     """Where the encoder runs ("cpu", "cuda"); by default the fastest device there is."""
     limit: int | None = None
@@ -91,7 +91,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         at_least(1, self, "num_clusters", "num_keywords", "num_cluster_words", "num_inits", "max_iterations")
-        at_least(1, self, "batch_size", "limit")
+        at_least(1, self, "tokens_a_batch", "limit")
         if self.max_fit_items < self.num_clusters:
             raise UserError(f"--max-fit-items must be --num-clusters or more, found {self.max_fit_items}")
         if not 0 <= self.seed < 2**32:
@@ -155,7 +155,7 @@ def make_structured_identifiers(settings: Settings, dataset: Dataset, captions: 
         num_inits=settings.num_inits,
         max_iterations=settings.max_iterations,
         max_fit_items=settings.max_fit_items,
-        batch_size=settings.batch_size,
+        tokens_a_batch=settings.tokens_a_batch,
         progress=is_main_process(),
     )
 

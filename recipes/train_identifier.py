@@ -72,6 +72,8 @@ class Settings:
     """Read and check everything, train nothing."""
     row_tokens: int = 512  # ours: an image of 256 tokens with the identifiers of its five sentences
     """Tokens of a row, at most; examples that begin alike share a row, and what they share is read once."""
+    keep_features: bool = True
+    """Keep what a frozen vision tower makes of every image in RUN/features; false spares the disk and costs time."""
     held_out: HeldOutSettings = field(default_factory=HeldOutSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -104,7 +106,7 @@ def main(settings: Settings) -> None:
         say("the training images")
         paths = {record.image_id: dataset.image_path(record) for record in images}
         visuals = load_visuals(
-            checkpoint, paths, None if settings.check else run / "features",
+            checkpoint, paths, run / "features" if settings.keep_features and not settings.check else None,
             freeze_vision=model.freeze_vision, freeze_projector=model.freeze_projector,
             dtype=computing_dtype(training.bf16), device=own_device(), progress=is_main_process(),
         )  # fmt: skip

@@ -69,6 +69,8 @@ class Settings:
     """Read and check everything, train nothing."""
     extra_questions: int = 4  # ours: reading the candidates is what costs
     """Further questions about the same candidates in a row, at most."""
+    keep_features: bool = True
+    """Keep what a frozen vision tower makes of every image in RUN/features; false spares the disk and costs time."""
     model: ModelSettings = field(default_factory=ModelSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -102,7 +104,7 @@ def main(settings: Settings) -> None:
         say("the training images")
         paths = {record.image_id: dataset.image_path(record) for record in images}
         visuals = load_visuals(
-            checkpoint, paths, None if settings.check else run / "features",
+            checkpoint, paths, run / "features" if settings.keep_features and not settings.check else None,
             freeze_vision=model.freeze_vision, freeze_projector=model.freeze_projector,
             dtype=computing_dtype(training.bf16), device=own_device(), progress=is_main_process(),
         )  # fmt: skip

@@ -45,19 +45,14 @@ def caption_images(
         checkpoint: the model that writes.
         prompts: holds the prompt "caption".
         images: ids.
-        features: the images were added to it.
+        features: of a dataset that the images belong to.
         max_new_tokens: a caption that has not ended by then is cut off, and counted as truncated.
         num_beams: 1 is greedy decoding.
 
     Returns:
         One caption an image, in the order of `images`.
     """
-    unreadable = {
-        image_id: Caption(image_id, "unreadable", reason=features.failed[image_id])
-        for image_id in images
-        if image_id in features.failed
-    }
-    seen = features.of(image_id for image_id in images if image_id not in unreadable)
+    seen = features.readable(images)
     written = captions_of_features(
         checkpoint, prompts, list(seen.values()), max_new_tokens=max_new_tokens, num_beams=num_beams
     )
@@ -65,7 +60,10 @@ def caption_images(
         image_id: Caption(image_id, "empty" if not text else "ok" if ended else "truncated", text)
         for image_id, (text, ended) in zip(seen, written, strict=True)
     }
-    return [unreadable.get(image_id) or captions[image_id] for image_id in images]
+    return [
+        captions.get(image_id) or Caption(image_id, "unreadable", reason=features.failed[image_id])
+        for image_id in images
+    ]
 
 
 def write_captions(

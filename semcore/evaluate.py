@@ -100,6 +100,8 @@ class EvaluateSettings:
     """Ask so many queries a direction only, drawn at random; all items are searched."""
     engine: Engine = "semcore"
     """Who searches: "semcore", or "transformers" for Hugging Face `generate`."""
+    keep_features: bool = True
+    """Keep what the vision tower makes of every image in RUN/features; false spares the disk and costs time."""
     batch_size: int = 32  # ours: as many queries as fit a beam each
     """Queries searched at once."""
     dtype: Dtype = "auto"
@@ -163,7 +165,11 @@ def main(settings: EvaluateSettings) -> None:
         run.set_config("evaluate", resolved(settings))
         run.set_prompts({name: digest for name, digest in inputs.items() if name.endswith(".jinja")})
         key = hash_of(resolved(settings), inputs)
-        place = Workplace(work_folder(run.path, "evaluate", key), is_main_process(), run / "features")
+        place = Workplace(
+            work_folder(run.path, "evaluate", key),
+            is_main_process(),
+            run / "features" if settings.keep_features else None,
+        )
         outcome = measure(settings, dataset, models, parts, place)
         measured = {key: part for key, part in parts.items() if key.split == settings.split}
         outcome.baselines = _baselines(settings, run, dataset, measured, place)

@@ -61,14 +61,15 @@ def encode_pictures(
 class FeatureStore(Mapping[str, torch.Tensor]):
     """The features of a dataset's images by image id, on the CPU.
 
-    `add` encodes what the store does not have yet and keeps it, on disk where there is a folder; `of`
-    only reads, and encodes what is not there for this process alone. As a mapping it holds the images
-    that were added and could be read; `failed` says of the others why not.
+    `add` encodes what the store does not have yet and keeps it on disk; `of` and `readable` only read,
+    and encode what is not there for themselves, to be forgotten at the next call. Without a folder that
+    is every image. As a mapping the store holds the images that were added and could be read; `failed`
+    says of the others why not.
 
     Args:
         checkpoint: whose vision tower looks at the images.
         paths: image id -> file.
-        folder: RUN/features; None keeps everything in memory.
+        folder: RUN/features; None keeps nothing.
         layer: as in `encode_pictures`.
         dtype: precision of the vision tower and of what is kept; the model's own by default.
         device: where the vision tower runs; the model's own by default.
@@ -94,7 +95,7 @@ class FeatureStore(Mapping[str, torch.Tensor]):
         self.failed: dict[str, str] = {}
         self._unreadable: dict[str, str] = {}  # hash -> why
         self._contents: dict[str, str] = {}  # image id -> hash of its file
-        self._kept: dict[str, torch.Tensor] = {}
+        self._held: dict[str, torch.Tensor] = {}
         self._shards: dict[str, Shard] = {}  # hash -> where it is
         self._open: dict[Path, Any] = {}
         self._folder: Path | None = None
@@ -109,7 +110,7 @@ class FeatureStore(Mapping[str, torch.Tensor]):
         """Encode the images that are not in the store yet, all processes of a launcher together.
 
         Every process has to call it, with the same images. Images that cannot be read are noted in
-        `failed`.
+        `failed`. Without a folder it does nothing.
 
         Args:
             image_ids: whose features will be needed.
@@ -118,13 +119,10 @@ class FeatureStore(Mapping[str, torch.Tensor]):
         Raises:
             UserError: no space left, or a shard has gone.
         """
-        wanted = list(dict.fromkeys(image_ids))
-        files = self._hash(wanted)
-        if self._folder is None:
-            self._keep(files, progress)
-        else:
-            self._write(self._folder, files, progress)
-        self._note_failed(wanted)
+        if self._folder is not None:
+            wanted = list(dict.fromkeys(image_ids))
+            self._write(self._folder, self._hash(wanted), progress)
+            self._note_failed(wanted)
 
     def of(self, image_ids: Iterable[str]) -> dict[str, torch.Tensor]:
         """Return image id -> features, without writing anything.
@@ -133,20 +131,26 @@ class FeatureStore(Mapping[str, torch.Tensor]):
             UserError: an image has gone, or cannot be read.
         """
         wanted = list(dict.fromkeys(image_ids))
-        self._keep({content: path for content, path in self._hash(wanted).items() if content not in self._shards})
-        self._note_failed(wanted)
+        found = self.readable(wanted)
         for image_id in wanted:
-            if image_id in self.failed:
+            if image_id not in found:
                 raise UserError(
                     f"image {image_id} is needed, but {self._paths[image_id]} cannot be read now "
                     f"({self.failed[image_id]}); put it back, and look for more with python -m data_prep.check"
                 )
-        return {image_id: self[image_id] for image_id in wanted}
+        return found
+
+    def readable(self, image_ids: Iterable[str]) -> dict[str, torch.Tensor]:
+        """Return image id -> features of the images that can be read; `failed` has the others."""
+        wanted = list(dict.fromkeys(image_ids))
+        self._hold({content: path for content, path in self._hash(wanted).items() if content not in self._shards})
+        self._note_failed(wanted)
+        return {image_id: self[image_id] for image_id in wanted if image_id not in self.failed}
 
     def __getitem__(self, image_id: str) -> torch.Tensor:
         content = self._contents[image_id]
-        if content in self._kept:
-            return self._kept[content]
+        if content in self._held:
+            return self._held[content]
         shard = self._shards[content]
         if shard.path not in self._open:
             self._open[shard.path] = shard.open()
@@ -174,13 +178,14 @@ class FeatureStore(Mapping[str, torch.Tensor]):
                     self._contents[image_id] = content
         return {self._contents[image_id]: self._paths[image_id] for image_id in wanted if image_id in self._contents}
 
-    def _keep(self, files: Mapping[str, Path], progress: bool = False) -> None:
-        """Encode what is not in memory yet and keep it there."""
-        missing = {c: path for c, path in files.items() if c not in self._kept and c not in self._unreadable}
+    def _hold(self, files: Mapping[str, Path]) -> None:
+        """Have these in memory, and no others: a dataset's would not fit."""
+        self._held = {content: own for content, own in self._held.items() if content in files}
+        missing = {c: path for c, path in files.items() if c not in self._held and c not in self._unreadable}
         if missing:
-            with self._bar(len(missing), progress) as bar:
+            with self._bar(len(missing), progress=False) as bar:
                 tensors, failed = self._encode(missing, bar)
-            self._kept.update(tensors)
+            self._held.update(tensors)
             self._unreadable.update(failed)
 
     def _write(self, folder: Path, files: Mapping[str, Path], progress: bool) -> None:

@@ -66,7 +66,7 @@ class Workplace:
     folder: Path
     progress: bool
     features: Path | None = None
-    """RUN/features, where what images look like to a model is kept."""
+    """RUN/features, where what images look like to a model is kept; None keeps nothing."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(

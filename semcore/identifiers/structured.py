@@ -77,7 +77,7 @@ def build_structured_identifiers(
     num_inits: int,
     max_iterations: int,
     max_fit_items: int,
-    batch_size: int,
+    tokens_a_batch: int,
     progress: bool = False,
 ) -> StructuredIdentifiers:
     """Give every image (by its caption) and every sentence an identifier.
@@ -99,7 +99,7 @@ def build_structured_identifiers(
         num_inits: see `fit_centroids`.
         max_iterations: likewise.
         max_fit_items: likewise.
-        batch_size: texts embedded at once.
+        tokens_a_batch: texts embedded at once make about so many tokens.
         progress: show progress bars.
 
     Raises:
@@ -110,7 +110,7 @@ def build_structured_identifiers(
     counts, vocabulary = count_words([item.text for item in items], ngram_range=ngram_range, stop_words=stop_words)
 
     def embed_all(texts: Sequence[str], description: str) -> np.ndarray:
-        return embed(texts, encode, batch_size=batch_size, progress=progress, description=description)
+        return embed(texts, encode, tokens_a_batch=tokens_a_batch, progress=progress, description=description)
 
     embeddings = embed_all([item.text for item in items], "captions and sentences")
     centroids = fit_centroids(

@@ -91,14 +91,22 @@ def test_what_was_not_added_is_encoded_but_not_written(tiny_checkpoint, files, t
     features = store.of(["red", "copy", "blue"])
     assert sum(encoded) == 2 and not (tmp_path / "features").exists()
     assert torch.equal(features["red"], features["copy"])
-    in_memory = open_store(tiny_checkpoint, files, None)
-    in_memory.add(files)
-    torch.testing.assert_close(in_memory["blue"], features["blue"], rtol=1e-4, atol=1e-5)
     before = sum(encoded)
     for path in files.values():
         path.unlink()
     assert torch.equal(store.of(["blue"])["blue"], features["blue"])
     assert sum(encoded) == before
+
+
+def test_without_a_folder_every_call_encodes_and_nothing_is_kept(tiny_checkpoint, files, tmp_path, encoded):
+    stored = open_store(tiny_checkpoint, files, tmp_path / "features").of(files)
+    nothing_kept = open_store(tiny_checkpoint, files, None)
+    encoded.clear()
+    nothing_kept.add(files)
+    assert not encoded
+    for name in ("blue", "red", "blue"):
+        torch.testing.assert_close(nothing_kept.of([name])[name], stored[name], rtol=1e-4, atol=1e-5)
+    assert encoded == [1, 1, 1]
 
 
 def test_another_precision_is_kept_apart(tiny_checkpoint, files, tmp_path):
