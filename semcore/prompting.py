@@ -24,7 +24,12 @@ class ImageSlot(str):
     """The place of an image in a prompt; `semcore.inputs` puts the image's tokens there."""
 
 
+class LabelSlot(str):
+    """The place of a candidate's letter; `semcore.verification.blocks` cuts a prompt there."""
+
+
 IMAGE = ImageSlot("<image>")
+LABEL = LabelSlot("<label>")
 
 # The variables every template has to use. A list stands for the candidates of a verification; there are
 # two, so that a template which shows only the first of them is noticed.
@@ -65,7 +70,7 @@ class Prompts:
         self._harmless = make_harmless(special)
 
     def render(self, name: str, **variables: Any) -> str:
-        """Return the user's turn; `IMAGE` values stay placeholders, all other text is data."""
+        """Return the user's turn; `IMAGE` and `LABEL` stay placeholders, all other text is data."""
         return self._templates[name].render(**_clean(variables, self._harmless)).strip()
 
 
@@ -105,7 +110,9 @@ def make_harmless(special_tokens: Collection[str]) -> Callable[[str], str]:
     Runs of white space become one space, and every special token found gets a space after its
     first character, until none is left.
     """
-    words = sorted({token for token in (*special_tokens, str(IMAGE)) if len(token) > 1}, key=len, reverse=True)
+    words = sorted(
+        {token for token in (*special_tokens, str(IMAGE), str(LABEL)) if len(token) > 1}, key=len, reverse=True
+    )
     pattern = re.compile("|".join(map(re.escape, words)))
 
     def harmless(text: str) -> str:
@@ -118,7 +125,7 @@ def make_harmless(special_tokens: Collection[str]) -> Callable[[str], str]:
 
 
 def _clean(value: Any, harmless: Callable[[str], str]) -> Any:
-    if isinstance(value, ImageSlot):
+    if isinstance(value, ImageSlot | LabelSlot):
         return value
     if isinstance(value, str):
         return harmless(value)

@@ -11,7 +11,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from semcore.dataset import ImageRecord
 from semcore.errors import UserError
@@ -86,6 +86,14 @@ class Ask:
     seed: str
 
 
+class Drawn(NamedTuple):
+    """A question to train on: a letter's token is the answer; `images` are the ids of its images, in order."""
+
+    question: Question
+    answer: int
+    images: tuple[str, ...]
+
+
 class QuestionMaker:
     """Make the examples of a row: questions about the same candidates in the same order.
 
@@ -100,45 +108,52 @@ class QuestionMaker:
     def __init__(
         self, tokenizer: Any, prompts: Prompts, images: Sequence[ImageRecord], visuals: Visuals, num_extra: int
     ):
-        self._tokenizer, self._prompts, self._visuals, self._num_extra = tokenizer, prompts, visuals, num_extra
-        self._letters = option_tokens(tokenizer)
+        self.tokenizer, self.prompts, self.visuals, self._num_extra = tokenizer, prompts, visuals, num_extra
+        self.letters = option_tokens(tokenizer)
         self._sentences = {record.image_id: [sentence.text for sentence in record.sentences] for record in images}
 
     def __call__(self, ask: Ask) -> list[Example]:
         """Return one example a question; the answer is a letter's token."""
+        return [self._example(ask.candidates.direction, drawn) for drawn in self.draw(ask)]
+
+    def draw(self, ask: Ask) -> list[Drawn]:
+        """Return questions about the same candidates in the same order."""
         rng, candidates = random.Random(ask.seed), ask.candidates
         items = tuple(rng.sample(candidates.items, len(candidates.items)))
         shuffled = CandidateSet(candidates.direction, candidates.query, candidates.image_id, items)
         queries = [(candidates.query, candidates.image_id), *self._further_queries(candidates, rng)]
-        return [self._example(shuffled, query, rng.choice(shuffled.right(image_id))) for query, image_id in queries]
+        return [self._drawn(shuffled, query, rng.choice(shuffled.right(image_id))) for query, image_id in queries]
 
     def _further_queries(self, candidates: CandidateSet, rng: random.Random) -> list[tuple[str, str]]:
         """Return (query, image id) of other images among the candidates."""
         others = sorted({item.image_id for item in candidates.items} - {candidates.image_id})
-        known = [i for i in others if (self._sentences.get(i) if candidates.direction == "t2i" else i in self._visuals)]
+        known = [i for i in others if (self._sentences.get(i) if candidates.direction == "t2i" else i in self.visuals)]
         chosen = rng.sample(known, min(self._num_extra, len(known)))
         if candidates.direction == "i2t":
             return [(image_id, image_id) for image_id in chosen]
         return [(rng.choice(self._sentences[image_id]), image_id) for image_id in chosen]
 
-    def _example(self, candidates: CandidateSet, query: str, right: int) -> Example:
+    def _drawn(self, candidates: CandidateSet, query: str, right: int) -> Drawn:
         choices = tuple(Choice(item.item_id, item.keywords, item.text) for item in candidates.items)
-        turn = question_turn(self._prompts, candidates.direction, Question(query, choices))
         images = [item.item_id for item in candidates.items] if candidates.direction == "t2i" else [query]
-        text = expand_images(chat_prompt(self._tokenizer, turn), [self._visuals.num_tokens(i) for i in images])
-        return Example(tokenize(self._tokenizer, text), [self._letters[right]], tuple(images))
+        return Drawn(Question(query, choices), self.letters[right], tuple(images))
+
+    def _example(self, direction: str, drawn: Drawn) -> Example:
+        turn = question_turn(self.prompts, direction, drawn.question)
+        text = expand_images(chat_prompt(self.tokenizer, turn), [self.visuals.num_tokens(i) for i in drawn.images])
+        return Example(tokenize(self.tokenizer, text), [drawn.answer], drawn.images)
 
     def length(self, ask: Ask) -> int:
         """Return about how many tokens a row has, without making it."""
         words = sum(len(item.text.split()) + len(item.keywords.split()) for item in ask.candidates.items)
         if ask.candidates.direction == "i2t":
-            return words + (1 + self._num_extra) * self._visuals.num_tokens(ask.candidates.query)
-        return words + sum(self._visuals.num_tokens(item.item_id) for item in ask.candidates.items)
+            return words + (1 + self._num_extra) * self.visuals.num_tokens(ask.candidates.query)
+        return words + sum(self.visuals.num_tokens(item.item_id) for item in ask.candidates.items)
 
     def can_ask(self, candidates: CandidateSet) -> bool:
         """Tell whether all images are there to be shown."""
         shown = [i.item_id for i in candidates.items] if candidates.direction == "t2i" else [candidates.query]
-        return all(image_id in self._visuals for image_id in shown)
+        return all(image_id in self.visuals for image_id in shown)
 
 
 def _to_set(row: Mapping[str, Any], items: Mapping[str, Mapping[str, Item]]) -> CandidateSet:

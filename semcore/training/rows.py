@@ -12,7 +12,7 @@ Shapes: B rows, L tokens of the longest, W tokens of the longest window.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ class Row:
         branches: 0 in the prefix, k in the k-th example's own tokens.
         labels: what the last `len(labels)` tokens predict.
         images: ids of the images, in the order of their tokens.
+        sees: the branches that each branch sees; by default the prefix and itself.
     """
 
     input_ids: list[int]
@@ -42,6 +43,7 @@ class Row:
     branches: list[int]
     labels: list[int]
     images: list[str]
+    sees: list[set[int]] | None = None
 
 
 def shared_prefix(first: Example, second: Example, image_start_id: int) -> int:
@@ -71,10 +73,10 @@ def merge(examples: Sequence[Example], image_start_id: int) -> Row:
         list(first.prompt[:shared]), list(range(shared)), [0] * shared, [], list(first.images[:num_shared_images])
     )
     for branch, example in enumerate(examples, start=1):
-        _append(row, example.prompt[shared:-1], shared, branch)
+        append(row, example.prompt[shared:-1], shared, branch)
         row.images.extend(example.images[num_shared_images:])
     for branch, example in enumerate(examples, start=1):
-        _append(row, [example.prompt[-1], *example.answer[:-1]], len(example.prompt) - 1, branch)
+        append(row, [example.prompt[-1], *example.answer[:-1]], len(example.prompt) - 1, branch)
         row.labels.extend(example.answer)
     return row
 
@@ -114,7 +116,8 @@ def _length(examples: Sequence[Example], shared: int) -> int:
     return shared + sum(len(example.prompt) + len(example.answer) - 1 - shared for example in examples)
 
 
-def _append(row: Row, tokens: Sequence[int], position: int, branch: int) -> None:
+def append(row: Row, tokens: Sequence[int], position: int, branch: int) -> None:
+    """Put tokens of one branch at the end of a row, at positions from `position` on."""
     row.input_ids.extend(tokens)
     row.position_ids.extend(range(position, position + len(tokens)))
     row.branches.extend([branch] * len(tokens))
@@ -140,7 +143,7 @@ def collate(rows: Sequence[Row], pad_token_id: int, multiple: int = 8) -> dict[s
     return {
         "input_ids": pad((row.input_ids for row in rows), pad_token_id, length),
         "position_ids": pad((row.position_ids for row in rows), 0, length),
-        "attention_mask": attention_mask(branches),
+        "attention_mask": attention_mask(branches, [row.sees for row in rows]),
         "labels": labels,
         "shift_labels": labels,  # they stand where they are predicted: nothing is to be shifted
         "logits_to_keep": window,
@@ -148,9 +151,24 @@ def collate(rows: Sequence[Row], pad_token_id: int, multiple: int = 8) -> dict[s
     }
 
 
-def attention_mask(branches: torch.Tensor) -> torch.Tensor:
-    """Return the additive mask (B, 1, L, L) under which a token sees the prefix and its own branch, up to itself."""
+def attention_mask(branches: torch.Tensor, sees: Sequence[Sequence[Collection[int]] | None] = ()) -> torch.Tensor:
+    """Return the additive mask (B, 1, L, L) under which a token sees its branch and what that sees, up to itself.
+
+    Args:
+        branches: of the tokens, -1 for padding; (B, L).
+        sees: the `Row.sees` of each row; none at all where all are the default.
+    """
     length = branches.shape[1]
     same = branches[:, :, None] == branches[:, None, :]
-    visible = (same | (branches[:, None, :] == 0)) & torch.ones(length, length, dtype=torch.bool).tril()
+    visible = same | (branches[:, None, :] == 0)
+    for row, own in enumerate(sees):
+        if own is not None:
+            visible[row] = same[row] | _table(own)[branches[row][:, None], branches[row]]
+    visible &= torch.ones(length, length, dtype=torch.bool).tril()
     return torch.zeros(visible.shape).masked_fill_(~visible, HIDDEN)[:, None]
+
+
+def _table(sees: Sequence[Collection[int]]) -> torch.Tensor:
+    """Return which branch (first index) sees which; the last one, -1, is the padding's and sees none."""
+    count = len(sees)
+    return torch.tensor([*([other in own for other in range(count + 1)] for own in sees), [False] * (count + 1)])

@@ -13,9 +13,11 @@ from typing import TypeVar
 from torch.utils.data import Dataset
 
 from semcore.errors import UserError
+from semcore.training.block_rows import make_block_row
 from semcore.training.examples import Example
 from semcore.training.questions import Ask, CandidateSet, QuestionMaker
 from semcore.training.rows import Row, merge, pack, row_length
+from semcore.verification.blocks import Attention
 
 T = TypeVar("T")
 
@@ -52,8 +54,11 @@ def plan_question_rows(
     batch_size: int,
     max_steps: int | None,
     seed: int,
+    attention: Attention = "full",
 ) -> PlannedRows:
     """Return the rows of a verifier's training: each set once an epoch, in a new order; see `plan`.
+
+    With `attention` "blocks" they are rows of candidate blocks, of the same questions in the same order.
 
     Raises:
         UserError: no set's images can be read.
@@ -69,6 +74,8 @@ def plan_question_rows(
         one_epoch, num_epochs=num_epochs, batch_size=batch_size, max_steps=max_steps, seed=seed,
         length=make_questions.length,
     )  # fmt: skip
+    if attention == "blocks":
+        return PlannedRows(planned, lambda ask: make_block_row(make_questions, ask))
     return PlannedRows(planned, lambda ask: merge(make_questions(ask), image_start_id))
 
 

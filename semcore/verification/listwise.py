@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -19,6 +19,9 @@ from semcore.embedding import make_prompts
 from semcore.errors import UserError
 from semcore.prompting import IMAGE, Prompts
 from semcore.verification.options import LETTERS, TOKENS_A_BATCH, option_tokens, read_options
+
+if TYPE_CHECKING:
+    from semcore.verification.block_reader import BlockReader
 
 
 class Choice(NamedTuple):
@@ -47,9 +50,14 @@ def question_turn(prompts: Prompts, direction: str, question: Question) -> str:
             f"a question needs 2 to {len(LETTERS)} candidates, one a letter from A to {LETTERS[-1]}, "
             f"found {len(question.choices)}; choose another --num-candidates, or use --verifier likelihood"
         )
+    return render_question(prompts, direction, question, LETTERS)
+
+
+def render_question(prompts: Prompts, direction: str, question: Question, labels: Sequence[str]) -> str:
+    """Return the user's turn with these labels before the choices, as they stand."""
     candidates: list[dict[str, Any]] = [
-        {"label": letter, "keywords": choice.keywords, "image": IMAGE, "sentence": choice.sentence}
-        for letter, choice in zip(LETTERS, question.choices, strict=False)
+        {"label": label, "keywords": choice.keywords, "image": IMAGE, "sentence": choice.sentence}
+        for label, choice in zip(labels, question.choices, strict=False)
     ]
     if direction == "t2i":
         return prompts.render("verify_t2i", candidates=candidates, query=question.query)
@@ -65,6 +73,7 @@ def choose(
     *,
     num_shifts: int = 1,
     tokens_a_batch: int = TOKENS_A_BATCH,
+    blocks: BlockReader | None = None,
 ) -> list[list[float]]:
     """Return the log-probability of each choice of each question, in the order of its choices.
 
@@ -78,13 +87,16 @@ def choose(
             or late letters; 1 asks once, in the given order. A question of K choices has K shifts at
             most; with all of them the given order does not matter, as they turn a circle of its own.
         tokens_a_batch: bounds the memory of a forward pass.
+        blocks: reads the questions in candidate blocks, for a verifier that was trained so.
     """
     circles = [_circle(question, num_shifts) for question in questions]
     turned = [
         [circle[offset:] + circle[:offset] for offset in shift_offsets(len(circle), num_shifts)] for circle in circles
     ]
     asked = [reordered(question, order) for question, own in zip(questions, turned, strict=True) for order in own]
-    answers = iter(choose_as_asked(checkpoint, prompts, direction, asked, features, tokens_a_batch=tokens_a_batch))
+    answers = iter(
+        choose_as_asked(checkpoint, prompts, direction, asked, features, tokens_a_batch=tokens_a_batch, blocks=blocks)
+    )
     return [_mean_of_orders(own, [next(answers) for _ in own]) for own in turned]
 
 
@@ -96,14 +108,19 @@ def choose_as_asked(
     features: Mapping[str, torch.Tensor],
     *,
     tokens_a_batch: int = TOKENS_A_BATCH,
+    blocks: BlockReader | None = None,
 ) -> list[torch.Tensor]:
     """Return the log-probabilities (K,) of the letters of each question, asked once in the given order."""
     if not questions:
         return []
     turns = [question_turn(prompts, direction, question) for question in questions]
     letters = LETTERS[: max(len(question.choices) for question in questions)]
-    rows = make_prompts(checkpoint, turns, [_images(direction, question, features) for question in questions])
-    logits = read_options(checkpoint, rows, option_tokens(checkpoint.tokenizer, turns[0], letters), tokens_a_batch)
+    options = option_tokens(checkpoint.tokenizer, turns[0], letters)
+    if blocks is not None:
+        logits = blocks.read_options(direction, questions, features, options)
+    else:
+        rows = make_prompts(checkpoint, turns, [_images(direction, question, features) for question in questions])
+        logits = read_options(checkpoint, rows, options, tokens_a_batch)
     return [own[: len(question.choices)].log_softmax(dim=0) for own, question in zip(logits, questions, strict=True)]
 
 

@@ -60,12 +60,16 @@ def read_options(
         options: token ids, from `option_tokens`.
         tokens_a_batch: bounds the memory of a forward pass.
     """
-    head = checkpoint.model.get_output_embeddings()
-    weight = head.weight[list(options)].float()
-    bias = 0 if head.bias is None else head.bias[list(options)].float()
     logits = torch.empty(len(rows), len(options))
     for places, batch in batches_by_length(rows, [len(row.tokens) for row in rows], tokens_a_batch):
         inputs = model_inputs(checkpoint, batch)
-        states = last_hidden(checkpoint.model, **inputs)[:, -1].float()
-        logits[places] = (states @ weight.T + bias).cpu()
+        logits[places] = option_logits(checkpoint, last_hidden(checkpoint.model, **inputs)[:, -1], options)
     return logits
+
+
+def option_logits(checkpoint: Checkpoint, states: torch.Tensor, options: Sequence[int]) -> torch.Tensor:
+    """Return the options' logits (B, K) after the last layer's states (B, H), float32 on the CPU."""
+    head = checkpoint.model.get_output_embeddings()
+    weight = head.weight[list(options)].float()
+    bias = 0 if head.bias is None else head.bias[list(options)].float()
+    return (states.float() @ weight.T + bias).cpu()
