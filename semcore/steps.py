@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 GRACE_S = 30.0  # for a launcher to end the processes that it started
 _SET_DEATH_SIGNAL = 1  # Linux: prctl(PR_SET_PDEATHSIG, signal)
@@ -29,14 +29,26 @@ def run_step(step: Step, environment: Mapping[str, str]) -> int:
     Returns:
         Its exit code; negative, the signal that ended it.
     """
-    with subprocess.Popen(
-        _executable(step.command), env=environment, start_new_session=True, preexec_fn=_end_with_parent
-    ) as process:
+    with start_step(step, environment) as process:
         try:
             return process.wait()
         except BaseException:
-            _stop(process)
+            stop_step(process)
             raise
+
+
+def start_step(step: Step, environment: Mapping[str, str], output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    """Start one command and do not wait for it; it never outlives this process.
+
+    Args:
+        step: the command.
+        environment: of the command.
+        output: gets what it prints and its errors; by default they come out where this process's do.
+    """
+    return subprocess.Popen(
+        _executable(step.command), env=environment, start_new_session=True, preexec_fn=_end_with_parent,
+        stdout=output, stderr=None if output is None else subprocess.STDOUT,
+    )  # fmt: skip
 
 
 def step_environment(num_threads: int | None = None) -> dict[str, str]:
@@ -71,7 +83,7 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGTERM)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop_step(process: subprocess.Popen[bytes]) -> None:
     """End a command and what it started: on SIGTERM a launcher takes its processes with it."""
     process.terminate()
     try:

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "semcore"
 
 # Floor by room; a room is a module or a folder of semcore. A new one is given its floor here.
 FLOORS = {
-    6: ("cli", "quickstart", "serving", "evaluate", "outcome"),
+    6: ("cli", "quickstart", "serving", "evaluate", "outcome", "study"),
     5: ("candidates", "report"),
     4: (
         "retriever", "evaluation", "generator", "shortlists", "measuring", "reordering", "ablations", "baselines",

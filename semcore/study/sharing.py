@@ -1,0 +1,36 @@
+"""A run that begins where some stages of another have ended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from semcore.files import write_json
+from semcore.runfolder import STAGE_OUTPUTS, RunFolder
+
+_BESIDE = ("captions.stats.json", "features")
+
+
+def share_run(source: Path, target: Path, stages: Sequence[str]) -> None:
+    """Make a run folder that holds what stages of another have left, as links; one that is there stays as it is.
+
+    Args:
+        source: the run whose stages are shared; they are finished, and nobody deletes them.
+        target: the run to make.
+        stages: names of stages.
+    """
+    manifest = RunFolder(source).manifest()
+    if not stages or (target / "manifest.json").exists():
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    for name in [*(output for stage in stages for output in STAGE_OUTPUTS[stage]), *_BESIDE]:
+        if (source / name).exists() and not (target / name).is_symlink():
+            (target / name).symlink_to(os.path.relpath(source / name, target))
+    shared = {stage: manifest["stages"][stage] for stage in stages}
+    write_json(target / "manifest.json", {**manifest, "stages": shared})
+
+
+def finished(run: Path, stage: str) -> bool:
+    """Tell whether a stage of a run is finished."""
+    return bool(RunFolder(run).manifest().get("stages", {}).get(stage, {}).get("finished"))
