@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from semcore.errors import UserError
+from semcore.suitability import check_model, check_tokenizer
 
 logger = logging.getLogger(__name__)
 transformers_logging.disable_progress_bar()
@@ -71,11 +72,13 @@ def load_checkpoint(
     """
     path = str(name_or_path)
     adapter = _adapter_config(Path(path))
-    tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
     base = adapter["base_model_name_or_path"] if adapter else path
+    check_model(base, _model_config(base))
+    tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
     model = _load_model(base, dtype, trust_remote_code)
     if adapter:
         model = _attach_adapter(model, path, len(tokenizer))
+    check_tokenizer(path, tokenizer, model.config.image_token_id)
     image_processor = load_image_processor(path, trust_remote_code=trust_remote_code)
     return Checkpoint(model.to(device).eval(), tokenizer, image_processor, path)
 
@@ -199,8 +202,13 @@ def _adapter_config(folder: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def _load_model(name_or_path: str, dtype: str, trust_remote_code: bool) -> Any:
+def _model_config(name_or_path: str) -> dict[str, Any]:
     _announce_download(name_or_path)
+    with _readable(name_or_path, "configuration"):
+        return PretrainedConfig.get_config_dict(name_or_path)[0]
+
+
+def _load_model(name_or_path: str, dtype: str, trust_remote_code: bool) -> Any:
     with _readable(name_or_path, "model"):
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             name_or_path,

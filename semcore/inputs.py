@@ -17,8 +17,7 @@ from PIL import Image
 
 from semcore.checkpoint import Checkpoint
 from semcore.prompting import IMAGE
-
-IMAGE_START, IMAGE_CONTEXT, IMAGE_END = "<img>", "<IMG_CONTEXT>", "</img>"
+from semcore.suitability import IMAGE_CONTEXT, IMAGE_END, IMAGE_START
 
 
 def prepare_images(checkpoint: Checkpoint, images: Sequence[Image.Image]) -> list[torch.Tensor]:

@@ -23,7 +23,7 @@ FLOORS = {
     ),
     3: ("training", "verification", "captioning", "served_captions"),
     2: ("decoding", "identifiers", "items", "features", "embedding", "inference"),
-    1: ("checkpoint", "conversion", "inputs", "models", "prompting", "shards", "vision"),
+    1: ("checkpoint", "conversion", "inputs", "models", "prompting", "shards", "suitability", "vision", "weight_files"),
     0: (
         "dataset", "runfolder", "errors", "commandline", "configfile", "files", "machine", "processes", "resources",
         "settings", "stopwatch", "chunks", "steps",

@@ -14,11 +14,12 @@ from tqdm import tqdm
 from transformers import GenerationConfig, GotOcr2ImageProcessorPil, InternVLConfig
 
 from semcore.conversion.config import image_side, native_config, text_heads
-from semcore.conversion.source import WeightFile, list_weights, read_config
+from semcore.conversion.source import read_config
 from semcore.conversion.tokenizer import convert_tokenizer
 from semcore.conversion.weights import convert_weights, is_tied, plan_moves, stored_dtype
 from semcore.errors import UserError
 from semcore.files import is_disk_full, writing_to
+from semcore.weight_files import WeightFile, list_weights
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # ImageNet's, as in the original's build_transform
 

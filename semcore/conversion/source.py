@@ -1,31 +1,16 @@
-"""The original checkpoint folder: its configuration and its weight files, read without its code."""
+"""The original checkpoint folder: its configuration, read without its code."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from semcore.errors import UserError
 from semcore.files import read_json
+from semcore.suitability import NATIVE, ORIGINAL
 
-ARCHITECTURE = "InternVLChatModel"
 TEXT_ARCHITECTURES = ("Qwen2ForCausalLM", "InternLM2ForCausalLM")
 NEEDED_OF_TEXT = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-
-
-@dataclass(frozen=True)
-class WeightFile:
-    """One weight file: the shape and the safetensors dtype ("BF16", say) of every tensor in it."""
-
-    path: Path
-    shapes: dict[str, tuple[int, ...]]
-    dtypes: dict[str, str]
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -51,11 +36,11 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _check_architecture(folder: Path, config: dict[str, Any]) -> None:
     found = _first(config)
-    if found == "InternVLForConditionalGeneration":
+    if found == NATIVE:
         raise UserError(f"{folder} is a native checkpoint already; use it as it is, with --model {folder}")
-    if found != ARCHITECTURE or not {"llm_config", "vision_config"} <= config.keys():
+    if found != ORIGINAL or not {"llm_config", "vision_config"} <= config.keys():
         raise UserError(
-            f"{folder} holds {found or 'no named architecture'}; convert-checkpoint takes {ARCHITECTURE}, "
+            f"{folder} holds {found or 'no named architecture'}; convert-checkpoint takes {ORIGINAL}, "
             "the original layout of InternVL2.5 and InternVL3"
         )
     text = _first(config["llm_config"])
@@ -71,52 +56,3 @@ def _check_architecture(folder: Path, config: dict[str, Any]) -> None:
 def _first(config: dict[str, Any]) -> str | None:
     names = config.get("architectures")
     return names[0] if names else None
-
-
-def list_weights(folder: Path) -> list[WeightFile]:
-    """Return the weight files of a checkpoint, in order, having read their headers only.
-
-    Raises:
-        UserError: a file is missing, damaged or cut short.
-    """
-    paths = _weight_paths(folder)
-    missing = [path.name for path in paths if not path.is_file()]
-    if missing:
-        raise UserError(
-            f"{folder} is not whole: {len(missing)} of {len(paths)} weight files are missing, {missing[0]} the first; "
-            "download it again"
-        )
-    return [_read_header(path) for path in paths]
-
-
-def _weight_paths(folder: Path) -> list[Path]:
-    if (folder / INDEX).is_file():
-        weight_map = read_json(folder / INDEX).get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
-            raise UserError(f"{folder / INDEX} names no weights; download it again")
-        return [folder / name for name in sorted(set(weight_map.values()))]
-    if not (folder / WEIGHTS).is_file():
-        raise UserError(f"{folder} has no weights: neither {WEIGHTS} nor {INDEX}; download it again")
-    return [folder / WEIGHTS]
-
-
-def _read_header(path: Path) -> WeightFile:
-    with opened(path) as file:
-        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
-    return WeightFile(path, shapes, {name: part.get_dtype() for name, part in slices.items()})
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """Open a weight file for reading single tensors; they are views of the file, not copies.
-
-    Raises:
-        UserError: it is damaged or cut short.
-    """
-    try:
-        file = safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"the weight file {path} is damaged or cut short ({error}); download it again") from None
-    with file:
-        yield file

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from transformers import InternVLConfig, InternVLForConditionalGeneration
 
 from semcore.conversion.names import Heads, Move, move_of
-from semcore.conversion.source import INDEX, WEIGHTS, WeightFile, opened
 from semcore.errors import UserError
+from semcore.weight_files import INDEX, WEIGHTS, WeightFile, opened
 
 DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 HEADS = ("language_model.lm_head.weight", "language_model.output.weight")

@@ -12,12 +12,12 @@ from huggingface_hub import try_to_load_from_cache
 from transformers import InternVLConfig
 
 from semcore.conversion.config import native_config
-from semcore.conversion.source import ARCHITECTURE, read_config
+from semcore.conversion.source import read_config
 from semcore.conversion.weights import native_shapes
 from semcore.errors import UserError
 from semcore.files import read_json
+from semcore.suitability import NATIVE, ORIGINAL
 
-NATIVE = "InternVLForConditionalGeneration"
 TEXT, PROJECTOR, VISION = "language_model.", "multi_modal_projector.", "vision_tower."
 
 
@@ -44,8 +44,8 @@ def read_model_config(name: str) -> InternVLConfig:
     architecture = (content.get("architectures") or ["no named architecture"])[0]
     if architecture == NATIVE:
         return InternVLConfig(**content)
-    if architecture != ARCHITECTURE:
-        raise UserError(f"{name} holds {architecture}; plan knows {NATIVE} and {ARCHITECTURE}")
+    if architecture != ORIGINAL:
+        raise UserError(f"{name} holds {architecture}; plan knows {NATIVE} and {ORIGINAL}")
     original = read_config(folder)
     # The ids play no part in sizes; the published checkpoints of this layout store a head of their own.
     return native_config(original, tied=False, dtype="bfloat16", image_token_id=0, end_token_id=0)

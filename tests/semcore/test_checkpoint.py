@@ -1,4 +1,6 @@
 import copy
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from data_prep.scenes.base_model import build_image_processor, build_model
 from semcore.checkpoint import Checkpoint, add_cluster_tokens, apply_lora, fingerprint, load_checkpoint
 from semcore.errors import UserError
 from semcore.inputs import batch_inputs, prompt_text
+from tests.semcore.conversion.originals import edit
 
 
 def save(checkpoint: Checkpoint, folder: Path) -> Path:
@@ -82,17 +85,76 @@ def test_lora_trains_its_layers_and_the_new_rows_only_and_reloads(tiny_checkpoin
     assert not torch.allclose(logits(untrained), expected[..., : logits(untrained).shape[-1]], atol=1e-3)
 
 
-def test_what_is_not_a_checkpoint_is_refused(tiny_checkpoint, tmp_path):
-    with pytest.raises(UserError, match="there is no checkpoint folder .*nowhere; give a folder or a hub id"):
-        load_checkpoint(tmp_path / "nowhere")
+@pytest.fixture
+def folder(tiny_checkpoint: Checkpoint, tmp_path: Path) -> Path:
+    """A whole checkpoint folder in three weight files, for a test to damage."""
+    save(tiny_checkpoint, tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    tiny_checkpoint.model.save_pretrained(tmp_path / "model", max_shard_size="40KB")
+    return tmp_path / "model"
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(UserError) as error:
+        load_checkpoint(path)
+    return str(error.value)
+
+
+def test_what_is_not_a_checkpoint_is_refused(tmp_path):
+    way_out = "give a folder or a hub id like OpenGVLab/NAME"
+    assert refusal(tmp_path / "nowhere") == f"there is no checkpoint folder {tmp_path / 'nowhere'}; {way_out}"
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="cannot load the tokenizer of .*empty"):
-        load_checkpoint(tmp_path / "empty")
-    folder = save(tiny_checkpoint, tmp_path / "damaged")
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(UserError, match="cannot load the model of .*damaged"):
-        load_checkpoint(folder)
+    assert refusal(tmp_path / "empty").startswith(f"{tmp_path / 'empty'} has no config.json: it is no checkpoint")
+    (tmp_path / "empty" / "config.json").write_text("{")
+    assert refusal(tmp_path / "empty").startswith(f"cannot load the configuration of {tmp_path / 'empty'}: ")
+
+
+def test_other_architectures_are_refused(folder):
+    edit(folder / "config.json", architectures=["Qwen2ForCausalLM"])
+    assert refusal(folder) == (
+        f"{folder} holds Qwen2ForCausalLM; semcore works with native InternVL checkpoints "
+        "(InternVLForConditionalGeneration)"
+    )
+    original = Path(__file__).parent / "conversion" / "fixtures" / "internlm2"
+    assert refusal(original) == (
+        f"{original} is in InternVL's original layout (InternVLChatModel); convert it once: "
+        f"semcore convert-checkpoint {original} internlm2-native"
+    )
+
+
+def test_missing_and_cut_weight_files_are_named(folder):
+    shards = sorted(folder.glob("model-*.safetensors"))
+    assert len(shards) > 2
+    whole = shards[1].read_bytes()
+    shards[1].write_bytes(whole[:-100])
+    assert refusal(folder).startswith(f"the weight file {shards[1]} is damaged or cut short (")
+    shards[1].unlink()
+    assert refusal(folder) == (
+        f"{folder} is not whole: 1 of {len(shards)} weight files are missing, {shards[1].name} the first; "
+        "download it again"
+    )
+    shards[1].write_bytes(whole)
+    assert load_checkpoint(folder).path == str(folder)
+
+
+def test_a_tokenizer_must_be_its_models(folder):
+    template = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").unlink()
+    assert refusal(folder).startswith(f"{folder} has no chat template; copy chat_template.jinja from ")
+    (folder / "chat_template.jinja").write_text(template)
+    token_id = json.loads((folder / "config.json").read_text())["image_token_id"]
+    edit(folder / "config.json", image_token_id=token_id - 1)
+    assert refusal(folder) == (
+        f"the tokenizer of {folder} writes <IMG_CONTEXT> as {token_id}, its model reads images at {token_id - 1}: "
+        "they are not of the same checkpoint"
+    )
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        content = (folder / name).read_text()
+        (folder / name).write_text(re.sub("(</?)img>", r"\1picture>", content).replace("IMG_CONTEXT", "PICTURE"))
+    assert refusal(folder) == (
+        f"the tokenizer of {folder} has no <img>, <IMG_CONTEXT>, </img>: it is not InternVL's; "
+        "copy the tokenizer's files from the checkpoint that the model was made from"
+    )
 
 
 def test_the_fingerprint_follows_the_weights(tiny_checkpoint, tmp_path):
