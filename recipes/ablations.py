@@ -74,6 +74,8 @@ class Settings:
         default_factory=lambda: [(2, 4), (4, 4), (8, 4), (2, 8), (8, 8), (4, 12)]
     )  # ours: half and twice the full system's clusters, half and one and a half times its keywords, as in Figure 3
     """Clusters and keywords to compare with the full system's."""
+    json: Path | None = None
+    """File to save the findings in too."""
     jobs: int | None = None
     """Variants side by side; by default one a core."""
     config: Path | None = None
@@ -105,7 +107,8 @@ def main(settings: Settings) -> None:
         }
         if can_draw():
             study["plots"] = draw_study(settings.out, study["variants"], settings.num_beams, full)
-        write_json(settings.out / "ablations.json", study)
+        for path in filter(None, (settings.out / "ablations.json", settings.json)):
+            write_json(path, study)
         with atomic_text(settings.out / "ablations.md") as handle:
             handle.write(render_study(study))
     for sentence in (sentence for own in study["statements"].values() for sentence in own):

@@ -97,7 +97,8 @@ def order_of_grid(
     means = {point: float(found[point].values(direction, metric).mean()) for point in found}
     keywords = sorted({point[1] for point in found})
     best = max(means, key=lambda point: means[point])
-    spread = {k: float(np.ptp([mean for point, mean in means.items() if point[1] == k])) for k in keywords}
+    rows = {k: [mean for point, mean in means.items() if point[1] == k] for k in keywords}
+    spread = {k: float(np.ptp(row)) for k, row in rows.items() if len(row) > 1}
     return {
         "direction": direction,
         "metric": metric,
@@ -107,7 +108,7 @@ def order_of_grid(
         "full_is_best": best == full,
         "best_beyond_chance": best != full and is_sure(found[full], found[best], direction, metric),
         "spread": {str(k): round(value, 2) for k, value in spread.items()},
-        "fewest_keywords_vary_most": spread[keywords[0]] == max(spread.values()),
+        "fewest_keywords_vary_most": spread[min(spread)] > max(v for k, v in spread.items() if k != min(spread)),
     }
 
 

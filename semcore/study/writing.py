@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from semcore.study.variants import FULL, PAPER_BEAMS
+
 DIRECTIONS = {"t2i": "text → image", "i2t": "image → text"}
 TITLES = {
     "parts": "What the parts are worth (paper, Table 3)",
@@ -18,10 +20,35 @@ def render_study(study: Mapping[str, Any]) -> str:
     """Return ablations.md: a table for each of the paper's, and what the order of its rows says."""
     blocks = ["# Ablations on drawn scenes", _introduction(study["settings"], study["seconds"])]
     for group, title in TITLES.items():
-        rows = [row for row in study["variants"] if group in row["groups"]]
+        rows = rows_of_group(study, group)
         blocks += [f"## {title}", table(rows), *_plot(study, group), "\n".join(study["statements"][group])]
     blocks += ["Table 4 compares backbones, which need real checkpoints: not run."]
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def rows_of_group(study: Mapping[str, Any], group: str) -> list[dict[str, Any]]:
+    """Return a table's rows in its order; the full system goes by what it is there."""
+    settings = study["settings"]
+    full = {"num_beams": settings["num_beams"]}
+    full |= {"num_clusters": settings["num_clusters"], "num_keywords": settings["num_keywords"]}
+    rows = []
+    for row in study["variants"]:
+        if group in row["groups"]:
+            own = {**full, **row["changed"]["identifiers"], **row["changed"]["evaluate"]}
+            if row["name"] == FULL and group == "beams":
+                row = {
+                    **row,
+                    "label": f"{own['num_beams']} beams, as above",
+                    "paper": PAPER_BEAMS.get(own["num_beams"]),
+                }
+            elif row["name"] == FULL and group == "grid":
+                label = f"{own['num_clusters']} clusters, {own['num_keywords']} keywords, as above"
+                row = {**row, "label": label, "paper": None}
+            place = {"beams": own["num_beams"], "grid": (own["num_keywords"], own["num_clusters"])}.get(
+                group, len(rows)
+            )
+            rows.append((place, row))
+    return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -37,7 +64,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 def _cell(row: Mapping[str, Any], direction: str, metric: str) -> str:
     score = row[direction][metric]
     difference = score["difference"]
-    if row["name"] == "full":
+    if row["name"] == FULL:
         return f"{score['mean']:.1f} [{score['low']:.1f}, {score['high']:.1f}]"
     return f"{score['mean']:.1f} ({difference['mean']:+.1f} [{difference['low']:+.1f}, {difference['high']:+.1f}])"
 
@@ -65,9 +92,10 @@ def state_parts(order: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     def listed(names: Sequence[str]) -> str:
         return " > ".join(labels[name] for name in names)
 
+    agrees = _agrees(order["agrees"], order["reversed_beyond_chance"])
     agreeing = order["num_pairs"] - len(order["reversed"])
     text = (
-        f"- {DIRECTIONS[order['direction']]}, {order['metric']}: the order {_agrees(order['agrees'])} the paper's. "
+        f"- {DIRECTIONS[order['direction']]}, {order['metric']}: the order {agrees} the paper's. "
         f"Here {listed(order['ours'])}; paper {listed(order['paper'])}. {agreeing} of {order['num_pairs']} pairs stand "
         f"alike (Kendall's tau {order['kendall_tau']:.2f})"
     )
@@ -81,11 +109,12 @@ def state_parts(order: Mapping[str, Any], labels: Mapping[str, str]) -> str:
 def state_beams(order: Mapping[str, Any]) -> str:
     """Say whether wider beams find more."""
     how = "never falls" if order["monotone"] else "falls somewhere"
-    sure = "" if order["monotone"] else f" ({len(order['falls_beyond_chance'])} steps down beyond chance)"
+    falls = order["falls_beyond_chance"]
+    sure = "" if order["monotone"] else f" ({len(falls)} steps down beyond chance)"
     widths = order["widths"]
     return (
         f"- {DIRECTIONS[order['direction']]}, {order['metric']}: {how} from {widths[0]} to {widths[-1]} beams{sure}, "
-        f"which {_agrees(order['monotone'])} the paper; {order['gain']:+.1f} in all, "
+        f"which {_agrees(order['monotone'], falls)} the paper; {order['gain']:+.1f} in all, "
         f"{order['gain_after_20']:+.1f} after 20."
     )
 
@@ -106,5 +135,8 @@ def state_grid(order: Mapping[str, Any]) -> str:
     return f"{text} Range over the cluster sizes by keywords: {spread}; the fewest {most}."
 
 
-def _agrees(agrees: bool) -> str:
-    return "agrees with" if agrees else "does not agree with"
+def _agrees(agrees: bool, beyond_chance: Sequence[Any]) -> str:
+    """Say how far an order is the paper's; what differs within chance speaks against nothing."""
+    if agrees:
+        return "agrees with"
+    return "does not agree with" if beyond_chance else "agrees within chance with"
