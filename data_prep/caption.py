@@ -31,11 +31,12 @@ from semcore.captioning import Caption, caption_images, caption_stats
 from semcore.checkpoint import fingerprint
 from semcore.chunks import in_chunks, remove_work_folder, work_folder
 from semcore.commandline import resolved, run_command
-from semcore.dataset import SPLITS, Dataset, ImageRecord, load_dataset
+from semcore.dataset import Dataset, ImageRecord, load_dataset
 from semcore.errors import UserError
 from semcore.features import FeatureStore
 from semcore.files import write_json, write_jsonl
 from semcore.inference import Dtype, load_for_inference
+from semcore.limits import first_images
 from semcore.processes import is_main_process
 from semcore.prompting import IMAGE, Prompts, load_prompts
 from semcore.runfolder import RunFolder
@@ -78,7 +79,7 @@ class Settings:
     api_key_variable: str | None = None
     """The environment variable that holds the key the server wants, if it wants one."""
     limit: int | None = None
-    """Caption the first so many images of each split only, for a quick trial."""
+    """Caption so many images only, shared out over the splits, for a quick trial."""
 
     def __post_init__(self) -> None:
         at_least(1, self, "batch_size", "max_new_tokens", "num_beams", "limit", "concurrency", "max_attempts")
@@ -135,7 +136,7 @@ def lasting(settings: Settings) -> dict[str, Any]:
 
 def caption_dataset(settings: Settings, run: RunFolder, dataset: Dataset, key: str) -> list[Caption]:
     """Caption the images, batch by batch, each batch once whatever is killed between."""
-    records = chosen_records(dataset, settings.limit)
+    records = first_images(dataset, settings.limit)
     result = in_chunks(
         work_folder(run.path, "caption", key),
         "captions",
@@ -189,13 +190,6 @@ def ask_server(settings: Settings, dataset: Dataset) -> Callable[[list[ImageReco
         return serve_captions(server, turn, images, num_at_once=settings.concurrency)
 
     return caption_batch
-
-
-def chosen_records(dataset: Dataset, limit: int | None) -> list[ImageRecord]:
-    """Return all images, or the first `limit` of each split."""
-    if limit is None:
-        return dataset.images
-    return [record for split in SPLITS for record in dataset.split(split)[:limit]]
 
 
 def write_results(run: RunFolder, dataset: Dataset, captions: list[Caption], stats: dict) -> None:

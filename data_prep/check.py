@@ -15,11 +15,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep.writing import ABOUT, METADATA, NUM_SHOWN, check_limit, spread
+from data_prep.writing import ABOUT, METADATA, NUM_SHOWN
 from semcore.commandline import run_command
 from semcore.dataset import SPLITS, Dataset, ImageRecord, is_safe_id, load_dataset, verify_image
 from semcore.errors import UnreadableImage, UserError
 from semcore.files import read_json, read_jsonl
+from semcore.limits import spread
+from semcore.settings import at_least
 
 
 @dataclass
@@ -32,7 +34,7 @@ class Settings:
     """Open at most so many images, evenly spread."""
 
     def __post_init__(self) -> None:
-        check_limit(self.limit)
+        at_least(1, self, "limit")
 
 
 def main(settings: Settings) -> None:

@@ -19,9 +19,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from data_prep.importing import SourceImage, already_made, import_images, inside, survey
-from data_prep.splits import SPLIT_NAMES, check_shares, draw_splits
-from data_prep.writing import check_limit
+from data_prep.importing import LinkSettings, import_images, request_of
+from data_prep.pictures import SourceImage, inside, survey
+from data_prep.splits import SPLIT_NAMES, SplitSettings, draw_splits
+from data_prep.writing import Findings, Source, already_made
 from semcore.commandline import run_command
 from semcore.errors import UserError
 from semcore.files import sha256_of
@@ -30,7 +31,7 @@ MAX_FIELD = 1 << 20  # characters; more is a quote that was never closed
 
 
 @dataclass
-class Settings:
+class Settings(LinkSettings, SplitSettings):
     """Which table and images to import."""
 
     csv: Path
@@ -47,22 +48,10 @@ class Settings:
     """The column that names the split, where there is one."""
     separator: str | None = None
     """What stands between two columns; by default a tab in .tsv files, else a comma."""
-    val_share: float = 0.1
-    """Share of the images that becomes the val split, where no column says so."""
-    test_share: float = 0.1
-    """Share of the images that becomes the test split, where no column says so."""
-    split_seed: int = 0
-    """Seed of the drawing of splits."""
-    copy: bool = False
-    """Copy the images; the default links them."""
-    skip_missing: bool = False
-    """Leave out images that are not there; the default says which, and stops."""
-    limit: int | None = None
-    """Import at most so many images, shared out over the splits."""
 
     def __post_init__(self) -> None:
-        check_limit(self.limit)
-        check_shares(self.val_share, self.test_share)
+        LinkSettings.__post_init__(self)
+        SplitSettings.__post_init__(self)
         if self.separator is None:
             self.separator = "\t" if self.csv.suffix == ".tsv" else ","
         if len(self.separator) != 1:
@@ -83,28 +72,13 @@ def main(settings: Settings) -> None:
         raise UserError(f"there is no folder of images {settings.images}; check --images")
     if not settings.csv.is_file():
         raise UserError(f"there is no file {settings.csv}; check --csv")
-    names = ("image_column", "sentence_column", "split_column", "separator", "val_share", "test_share", "split_seed")
-    request = {
-        "command": "from_csv",
-        "csv_sha256": sha256_of(settings.csv),
-        "images": settings.images.absolute(),
-        **{name: getattr(settings, name) for name in (*names, "copy", "limit", "skip_missing")},
-    }
+    request = request_of("from_csv", settings, csv=sha256_of(settings.csv))
     if already_made(settings.out, request):
         return
     images = source_images(settings)
-    import_images(
-        settings.out,
-        images,
-        survey(images),
-        name=settings.out.name,
-        source=f"{settings.csv.name} and the images of {settings.images.absolute()}",
-        licence="as at the source; not stated in the table",
-        request=request,
-        copy=settings.copy,
-        limit=settings.limit,
-        skip_missing=settings.skip_missing,
-    )
+    place = f"{settings.csv.name} and the images of {settings.images.absolute()}"
+    source = Source(settings.out.name, place, "as at the source; not stated in the table", request)
+    import_images(settings.out, images, survey(images), source, settings, Findings())
 
 
 def source_images(settings: Settings) -> Callable[[], Iterator[SourceImage]]:
@@ -128,7 +102,7 @@ def source_images(settings: Settings) -> Callable[[], Iterator[SourceImage]]:
     if not split_of:
         raise UserError(f"{settings.csv} holds no rows")
     if "" in split_of.values():
-        split_of = draw_splits(list(split_of), settings.val_share, settings.test_share, settings.split_seed)
+        split_of = draw_splits(list(split_of), settings)
 
     def images() -> Iterator[SourceImage]:
         for name, sentences in _grouped(settings, together):

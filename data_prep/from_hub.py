@@ -17,28 +17,28 @@ from __future__ import annotations
 
 import glob
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from itertools import count, groupby
+from dataclasses import dataclass
+from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_prep.hub_rows import read_row
-from data_prep.importing import INCOMING, SourceImage, already_made, make_folder
-from data_prep.splits import SPLIT_NAMES, check_shares
-from data_prep.writing import Findings, check_limit
+from data_prep.importing import INCOMING, make_folder, request_of
+from data_prep.pictures import SourceImage
+from data_prep.splits import SPLIT_NAMES, SplitSettings
+from data_prep.writing import Findings, Source, already_made
 from semcore.commandline import run_command
 from semcore.dataset import SPLITS
 from semcore.errors import UserError
-from semcore.files import plain_data
+from semcore.settings import at_least
 
 FORMATS = {".parquet": "parquet", ".tar": "webdataset"}
 UNNAMED = "all"
 
 
 @dataclass
-class Settings:
+class Settings(SplitSettings):
     """Which rows to import."""
 
     out: Path
@@ -59,18 +59,12 @@ class Settings:
     """The column that tells images apart; by default a file name or number where there is one, else each row is one."""
     split_column: str | None = None
     """The column that names the split; by default `split`, where there is one."""
-    val_share: float = 0.1
-    """Share of the images that becomes the val split, where nothing says so."""
-    test_share: float = 0.1
-    """Share of the images that becomes the test split, where nothing says so."""
-    split_seed: int = 0
-    """Seed of the drawing of splits."""
     limit: int | None = None
-    """Import the first so many images of each split only."""
+    """Import the first so many images only, shared out over the data set's parts; the rest is not read."""
 
     def __post_init__(self) -> None:
-        check_limit(self.limit)
-        check_shares(self.val_share, self.test_share)
+        super().__post_init__()
+        at_least(1, self, "limit")
         if (self.dataset is None) == (self.files is None):
             raise UserError("give either --dataset NAME or --files PATTERN")
 
@@ -85,24 +79,16 @@ class Stream(NamedTuple):
 def main(settings: Settings) -> None:
     """Read the rows, write and check their images, write the folder."""
     files = local_files(settings.files) if settings.files else []
-    request = {
-        "command": "from_hub",
-        **plain_data({key: value for key, value in asdict(settings).items() if key != "out"}),
-        "files_sha256": _fingerprint(files),
-    }
+    request = request_of("from_hub", settings, files_sha256=_fingerprint(files))
     if already_made(settings.out, request):
         return
-    source = settings.files or f"{settings.dataset} of the Hugging Face hub"
+    place = settings.files or f"{settings.dataset} of the Hugging Face hub"
+    source = Source(settings.dataset or settings.out.name, place, "as at the source; see the data set's card", request)
     make_folder(
         settings.out,
         lambda folder: source_images(settings, open_streams(settings, files), folder / INCOMING),
-        name=settings.dataset or settings.out.name,
-        source=source,
-        licence="as at the source; see the data set's card",
-        request=request,
-        copy=False,
-        keep_without_sentences=False,
-        findings=Findings(),
+        source,
+        Findings(),
     )
 
 
@@ -166,29 +152,30 @@ def source_images(settings: Settings, streams: list[Stream], incoming: Path) -> 
         UserError: a row cannot be read, a column is missing, or an image's rows do not follow each other.
     """
     incoming.mkdir()
-    names = (settings.image_column, settings.sentence_column, settings.id_column, settings.split_column)
+    columns = (settings.image_column, settings.sentence_column, settings.id_column, settings.split_column)
     met: set[int] = set()  # hashes of the ids
-    taken: Counter[str] = Counter()
-    places, number = count(), 0
-    for stream in streams:
-        rows = (read_row(row, names, f"row-{next(places):08d}") for row in _reading(stream, settings))
-        for image_id, group in groupby(rows, key=lambda row: row.image_id):
-            first = next(group)
-            sentences = [text for row in (first, *group) for text in row.sentences]
+    places, numbers = count(), count(1)
+    for part, stream in enumerate(streams):
+        rows = (read_row(row, columns, f"row-{next(places):08d}") for row in _reading(stream, settings))
+        groups = groupby(rows, key=lambda row: row.image_id)
+        for image_id, group in islice(groups, _share(settings.limit, part, len(streams))):
             if hash(image_id) in met:
                 raise UserError(
                     f"the rows of image {image_id!r} do not follow each other in {settings.dataset or settings.files}; "
                     "choose another --id-column, or sort them"
                 )
             met.add(hash(image_id))
+            first = next(group)
+            sentences = tuple((None, text) for row in (first, *group) for text in row.sentences)
             split = _split(first.split, stream.split, image_id, settings)
-            number += 1
-            if settings.limit is not None and taken[split] >= settings.limit:
-                continue
-            taken[split] += 1
-            path = incoming / f"{number:08d}{Path(first.file_name).suffix.lower()}"
+            path = incoming / f"{next(numbers):08d}{Path(first.file_name).suffix.lower()}"
             path.write_bytes(first.image)
-            yield SourceImage(path, image_id, split, tuple((None, text) for text in sentences), owned=True)
+            yield SourceImage(path, image_id, split, sentences, owned=True)
+
+
+def _share(limit: int | None, part: int, num_parts: int) -> int | None:
+    """Return how many images a part gives to the limit: as many as every other, the first ones one more."""
+    return None if limit is None else limit // num_parts + (part < limit % num_parts)
 
 
 def _split(given: str, of_stream: str, image_id: str, settings: Settings) -> str:

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.importing import IMAGE_SUFFIXES, SourceImage, already_made, import_images, inside, survey
-from data_prep.sentences import printable
-from data_prep.splits import SPLIT_NAMES, check_shares, draw_splits
-from data_prep.writing import check_limit
+from data_prep.importing import LinkSettings, import_images, request_of
+from data_prep.pictures import IMAGE_SUFFIXES, SourceImage, inside, survey
+from data_prep.splits import SPLIT_NAMES, SplitSettings, draw_splits
+from data_prep.writing import Findings, Source, already_made
 from semcore.commandline import run_command
 from semcore.errors import UserError
 from semcore.files import read_numbered_jsonl
@@ -35,29 +35,17 @@ Sentences = tuple[tuple[str | None, str], ...]
 
 
 @dataclass
-class Settings:
+class Settings(LinkSettings, SplitSettings):
     """Which images to import, and how to split them."""
 
     images: Path
     """The folder of images."""
     out: Path
     """The dataset folder to make."""
-    val_share: float = 0.1
-    """Share of the images that becomes the val split, where no folders say so."""
-    test_share: float = 0.1
-    """Share of the images that becomes the test split, where no folders say so."""
-    split_seed: int = 0
-    """Seed of the drawing of splits."""
-    copy: bool = False
-    """Copy the images; the default links them."""
-    skip_missing: bool = False
-    """Leave out images that are not there; the default says which, and stops."""
-    limit: int | None = None
-    """Import at most so many images, shared out over the splits."""
 
     def __post_init__(self) -> None:
-        check_limit(self.limit)
-        check_shares(self.val_share, self.test_share)
+        LinkSettings.__post_init__(self)
+        SplitSettings.__post_init__(self)
 
 
 def main(settings: Settings) -> None:
@@ -75,37 +63,16 @@ def main(settings: Settings) -> None:
     names = sorted({*names, *spoken})  # what is spoken of but not there is reported as missing
     splits = _splits(names, settings)
     images = [SourceImage(root / name, name, splits[name], spoken.get(name, ())) for name in names if name in splits]
-    request = {
-        "command": "from_imagefolder",
-        "images": root.absolute(),
-        "files_sha256": _fingerprint(root, files),
-        "val_share": settings.val_share,
-        "test_share": settings.test_share,
-        "split_seed": settings.split_seed,
-        "copy": settings.copy,
-        "limit": settings.limit,
-        "skip_missing": settings.skip_missing,
-    }
+    request = request_of("from_imagefolder", settings, files=_fingerprint(root, files))
     if already_made(settings.out, request):
         return
-    import_images(
-        settings.out,
-        lambda: iter(images),
-        survey(lambda: iter(images)),
-        name=settings.out.name,
-        source=str(root.absolute()),
-        licence="as at the source; not stated",
-        request=request,
-        copy=settings.copy,
-        limit=settings.limit,
-        skip_missing=settings.skip_missing,
-        keep_without_sentences=not spoken,
-        left_out=[
-            {"file": printable(name), "kind": "outside", "reason": "outside of the folders of the splits"}
-            for name in names
-            if name not in splits
-        ],
-    )
+    findings = Findings()
+    for name in names:
+        if name not in splits:
+            findings.skip(name, "outside", "outside of the folders of the splits")
+    found = survey(lambda: iter(images))
+    source = Source(settings.out.name, str(root.absolute()), "as at the source; not stated", request)
+    import_images(settings.out, lambda: iter(images), found, source, settings, findings, keep_bare=not spoken)
 
 
 def _files_below(root: Path) -> list[str]:
@@ -124,7 +91,7 @@ def _splits(names: list[str], settings: Settings) -> dict[str, str]:
     by_folder = {name: SPLIT_NAMES[top] for name, top in tops.items() if top in SPLIT_NAMES}
     if by_folder:
         return by_folder
-    return draw_splits(names, settings.val_share, settings.test_share, settings.split_seed)
+    return draw_splits(names, settings)
 
 
 def _sentences(root: Path, files: list[str]) -> dict[str, Sentences]:

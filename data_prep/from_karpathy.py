@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.importing import SourceImage, already_made, import_images, inside, survey
+from data_prep.importing import LinkSettings, import_images, request_of
 from data_prep.json_stream import stream_list
-from data_prep.writing import check_limit
+from data_prep.pictures import SourceImage, inside, survey
+from data_prep.repeats import Keys
+from data_prep.writing import Findings, Source, already_made
 from semcore.commandline import run_command
 from semcore.dataset import SPLITS
 from semcore.errors import UserError
@@ -36,7 +38,7 @@ IN_THE_PAPER = {"flickr30k": (29_783, 1_000, 1_000)}
 
 
 @dataclass
-class Settings:
+class Settings(LinkSettings):
     """Which captions and images to import."""
 
     json: Path
@@ -45,49 +47,30 @@ class Settings:
     """The folder of the images."""
     out: Path
     """The dataset folder to make."""
-    copy: bool = False
-    """Copy the images; the default links them."""
-    skip_missing: bool = False
-    """Leave out images that are not there; the default says which, and stops."""
-    limit: int | None = None
-    """Import at most so many images, shared out over the splits."""
-
-    def __post_init__(self) -> None:
-        check_limit(self.limit)
 
 
 def main(settings: Settings) -> None:
     """Read the captions, check and link the images, write the folder."""
     if not settings.images.is_dir():
         raise UserError(f"there is no folder of images {settings.images}; check --images")
-    request = {
-        "command": "from_karpathy",
-        "json_sha256": sha256_of(settings.json) if settings.json.is_file() else "",
-        "images": settings.images.absolute(),
-        "copy": settings.copy,
-        "limit": settings.limit,
-        "skip_missing": settings.skip_missing,
-    }
+    request = request_of("from_karpathy", settings, json=sha256_of(settings.json) if settings.json.is_file() else "")
     if already_made(settings.out, request):
         return
     about: dict[str, Any] = {}
     licences: set[str] = set()
-    found = survey(lambda: _source_images(settings.json, settings.images, about, licences))
+    keys = Keys()
+    found = survey(lambda: _source_images(settings, about, licences, keys))
     if not found.counts.total():
         raise UserError(f"{settings.json} holds no images")
-    import_images(
-        settings.out,
-        lambda: _source_images(settings.json, settings.images, {}, set()),
-        found,
-        name=str(about.get("dataset", settings.out.name)),
-        source=f"{settings.json.name} and the images of {settings.images.absolute()}",
-        licence="; ".join(sorted(licences)) or "as at the source; not stated in the caption file",
-        request=request,
-        copy=settings.copy,
-        limit=settings.limit,
-        skip_missing=settings.skip_missing,
-        notes=count_notes(str(about.get("dataset", "")), found.counts),
+    _refuse_repeats(settings, keys)
+    source = Source(
+        str(about.get("dataset", settings.out.name)),
+        f"{settings.json.name} and the images of {settings.images.absolute()}",
+        "; ".join(sorted(licences)) or "as at the source; not stated in the caption file",
+        request,
     )
+    findings = Findings(notes=count_notes(str(about.get("dataset", "")), found.counts))
+    import_images(settings.out, lambda: _source_images(settings, {}, set(), Keys()), found, source, settings, findings)
 
 
 def count_notes(name: str, counts: Mapping[str, int]) -> list[str]:
@@ -124,19 +107,32 @@ def _in_words(counts: tuple[int, ...]) -> str:
     return "/".join(f"{count:,}" for count in counts)
 
 
-def _source_images(path: Path, folder: Path, about: dict[str, Any], licences: set[str]) -> Iterator[SourceImage]:
-    first_at: dict[int, int] = {}  # by hash: a hundred thousand paths are not kept
-    for index, entry in enumerate(stream_captions(path, about)):
+def _source_images(settings: Settings, about: dict[str, Any], licences: set[str], keys: Keys) -> Iterator[SourceImage]:
+    for index, entry in enumerate(stream_captions(settings.json, about)):
         try:
-            image = _source_image(entry, folder)
-            for key in (("file", str(image.path)), ("imgid", str(entry.get("imgid", f"none {index}")))):
-                if first_at.setdefault(hash(key), index) != index:
-                    raise ValueError(f"repeats the {key[0]} of images[{first_at[hash(key)]}], {key[1]}")
+            image = _source_image(entry, settings.images)
         except ValueError as error:
-            raise UserError(f"{path}: images[{index}] {error}") from None
+            raise UserError(f"{settings.json}: images[{index}] {error}") from None
+        for key in _keys(entry, image):
+            keys.add(key)
         if entry.get("license"):
             licences.add(str(entry["license"]))
         yield image
+
+
+def _keys(entry: dict[str, Any], image: SourceImage) -> Iterator[tuple[str, str]]:
+    """Yield what no two images may have in common."""
+    yield "file", str(image.path)
+    if "imgid" in entry:
+        yield "imgid", str(entry["imgid"])
+
+
+def _refuse_repeats(settings: Settings, keys: Keys) -> None:
+    entries = enumerate(stream_captions(settings.json, {}))
+    placed = ((key, index) for index, entry in entries for key in _keys(entry, _source_image(entry, settings.images)))
+    if repeat := keys.first_repeat(placed):
+        (kind, value), first, again = repeat
+        raise UserError(f"{settings.json}: images[{again}] repeats the {kind} of images[{first}], {value}")
 
 
 def _source_image(entry: Any, folder: Path) -> SourceImage:
@@ -161,7 +157,7 @@ def _source_image(entry: Any, folder: Path) -> SourceImage:
 def _sentence(entry: Any) -> tuple[str | None, str]:
     if not isinstance(entry, dict):
         raise ValueError(f"has a sentence that is no object: {entry!r}")
-    text = entry.get("raw", " ".join(map(str, entry.get("tokens", []))))
+    text = entry["raw"] if "raw" in entry else " ".join(map(str, entry.get("tokens", [])))
     if not isinstance(text, str):
         raise ValueError(f"has a sentence whose raw is no text: {text!r}")
     sentence_id = entry.get("sentid")

@@ -87,7 +87,7 @@ class Settings:
     device: str | None = None  # ours
     """Where the encoder runs ("cpu", "cuda"); by default the fastest device there is."""
     limit: int | None = None
-    """Use the first so many images of each split only, for a quick trial."""
+    """Use so many images only, shared out over the splits, for a quick trial."""
 
     def __post_init__(self) -> None:
         at_least(1, self, "num_clusters", "num_keywords", "num_cluster_words", "num_inits", "max_iterations")

@@ -21,11 +21,13 @@ from data_prep.scenes.drawing import draw
 from data_prep.scenes.graph import Scene, draw_scenes
 from data_prep.scenes.reader import ceiling
 from data_prep.scenes.wording import Reading, write_sentences
-from data_prep.writing import building, check_limit, finished_before, print_made, share_out, write_folder
+from data_prep.writing import Findings, Source, already_made, building, print_made, write_folder
 from semcore.commandline import run_command
 from semcore.dataset import SPLITS
 from semcore.errors import UserError
 from semcore.files import write_json, write_jsonl, writing_to
+from semcore.limits import share_out
+from semcore.settings import at_least
 
 NUM_SENTENCES = 5  # as many as MSCOCO and Flickr30K have
 
@@ -48,10 +50,8 @@ class Settings:
     """Draw at most so many scenes, shared out over the splits."""
 
     def __post_init__(self) -> None:
-        check_limit(self.limit)
-        for split in SPLITS:
-            if getattr(self, split) < 0:
-                raise UserError(f"--{split} takes a whole number of at least 0, found {getattr(self, split)}")
+        at_least(1, self, "limit")
+        at_least(0, self, *SPLITS)
         if self.train + self.val + self.test == 0:
             raise UserError("--train, --val and --test are all 0; ask for at least one scene")
 
@@ -70,9 +70,7 @@ def main(settings: Settings) -> None:
     """Draw scenes, sentences and pictures, and compute the ceiling."""
     counts = {"train": settings.train, "val": settings.val, "test": settings.test}
     request = {"command": "make_scenes", "counts": counts, "seed": settings.seed, "limit": settings.limit}
-    about = finished_before(settings.out, request)
-    if about is not None:
-        print_made(settings.out, about, already=True)
+    if already_made(settings.out, request):
         return
     drawn = draw_dataset(counts, settings.seed, settings.limit)
     with building(settings.out) as folder:
@@ -80,15 +78,9 @@ def main(settings: Settings) -> None:
         ceilings = _ceilings(drawn)
         write_json(folder / "ceiling.json", ceilings)
         (folder / "images").mkdir()
-        about = write_folder(
-            folder,
-            _draw_rows(folder, drawn, settings.seed),
-            name=f"scenes-seed{settings.seed}",
-            source=f"drawn by semcore, python -m data_prep.make_scenes --seed {settings.seed}",
-            licence="CC0",
-            request=request,
-            skipped=[],
-        )
+        place = f"drawn by semcore, python -m data_prep.make_scenes --seed {settings.seed}"
+        source = Source(f"scenes-seed{settings.seed}", place, "CC0", request)
+        about = write_folder(folder, _draw_rows(folder, drawn, settings.seed), source, Findings())
     for split, scores in ceilings.items():
         print(
             f"ceiling {split}: R@1 {scores['t2i']['R@1']:.1f} text -> image, {scores['i2t']['R@1']:.1f} image -> text"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from semcore.errors import UserError
 
@@ -14,20 +15,31 @@ SPLIT_NAMES = {
 }  # fmt: skip
 
 
-def check_shares(val_share: float, test_share: float) -> None:
-    """Raise a `UserError` unless both are shares that leave something to train on."""
-    if not all(0 <= share < 1 for share in (val_share, test_share)) or val_share + test_share >= 1:
-        raise UserError(
-            "--val-share and --test-share are shares of at least 0 that leave something to train on, "
-            f"found {val_share} and {test_share}"
-        )
+@dataclass(kw_only=True)
+class SplitSettings:
+    """How splits are drawn where the source does not say them."""
+
+    val_share: float = 0.1
+    """Share of the images that becomes the val split, where nothing says so."""
+    test_share: float = 0.1
+    """Share of the images that becomes the test split, where nothing says so."""
+    split_seed: int = 0
+    """Seed of the drawing of splits."""
+
+    def __post_init__(self) -> None:
+        shares = (self.val_share, self.test_share)
+        if not all(0 <= share < 1 for share in shares) or sum(shares) >= 1:
+            raise UserError(
+                "--val-share and --test-share are shares of at least 0 that leave something to train on, "
+                f"found {self.val_share} and {self.test_share}"
+            )
 
 
-def draw_splits(names: Sequence[str], val_share: float, test_share: float, seed: int) -> dict[str, str]:
-    """Return name -> split, drawn by lot in exactly these shares."""
+def draw_splits(names: Sequence[str], settings: SplitSettings) -> dict[str, str]:
+    """Return name -> split, drawn by lot in exactly the shares of the settings."""
     shuffled = list(names)
-    random.Random(seed).shuffle(shuffled)
-    num_val, num_test = round(val_share * len(names)), round(test_share * len(names))
+    random.Random(settings.split_seed).shuffle(shuffled)
+    num_val, num_test = round(settings.val_share * len(names)), round(settings.test_share * len(names))
     splits = dict.fromkeys(names, "train")
     splits.update(dict.fromkeys(shuffled[:num_val], "val"))
     splits.update(dict.fromkeys(shuffled[num_val : num_val + num_test], "test"))

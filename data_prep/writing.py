@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from data_prep.sentences import WORDS, printable
 from semcore import __version__
@@ -22,12 +22,27 @@ from semcore.dataset import SPLITS
 from semcore.errors import UserError
 from semcore.files import is_disk_full, plain_data, read_json, sha256_of, write_json, write_jsonl, writing_to
 
-T = TypeVar("T")
-
 METADATA = "metadata.jsonl"
 ABOUT = "dataset.json"
 SKIPPED = "skipped.jsonl"
 NUM_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a dataset comes from.
+
+    Attributes:
+        name: the dataset's name.
+        place: what it was made of, in words.
+        licence: a note on what may be done with it.
+        request: what makes the content: the command, its settings, fingerprints of the files.
+    """
+
+    name: str
+    place: str
+    licence: str
+    request: Mapping[str, Any]
 
 
 @dataclass
@@ -51,22 +66,23 @@ class Findings:
         self.skipped.append({"file": printable(file), "kind": kind, "reason": printable(reason)})
 
 
-def finished_before(out: Path, request: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what dataset.json says if exactly this request is already done, None if OUT is free.
+def already_made(out: Path, request: Mapping[str, Any]) -> bool:
+    """Tell, and print, whether exactly this request is already done.
 
     Args:
         out: the dataset folder to make.
-        request: what makes its content: the command, its settings, fingerprints of its sources.
+        request: as in `Source`.
 
     Raises:
         UserError: OUT holds something else.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return None
+        return False
     if (out / ABOUT).is_file() and (out / METADATA).is_file():
         about = read_json(out / ABOUT)
         if about.get("request") == plain_data(request) and about.get("metadata_sha256") == sha256_of(out / METADATA):
-            return about
+            print_made(out, about, already=True)
+            return True
         raise UserError(f"{out} already holds another dataset; choose another --out, or delete {out} first")
     raise UserError(f"{out} is not empty and is no dataset; choose another --out")
 
@@ -138,30 +154,14 @@ def place_image(source: Path, target: Path, copy: bool, *, move: bool = False) -
                     raise
 
 
-def write_folder(
-    folder: Path,
-    rows: Iterable[dict[str, Any]],
-    *,
-    name: str,
-    source: str,
-    licence: str,
-    request: dict[str, Any],
-    skipped: Sequence[dict[str, str]],
-    cleaned: Mapping[str, int] | None = None,
-    notes: Sequence[str] = (),
-) -> dict[str, Any]:
+def write_folder(folder: Path, rows: Iterable[dict[str, Any]], source: Source, findings: Findings) -> dict[str, Any]:
     """Write metadata.jsonl, skipped.jsonl and dataset.json, and return what the last says.
 
     Args:
         folder: the folder from `building`; the pictures are there, or `rows` puts them there.
         rows: the lines of metadata.jsonl, in their order.
-        name: the dataset's name.
-        source: where it came from.
-        licence: a note on what may be done with it.
-        request: as in `finished_before`.
-        skipped: what was left out so far, as in `Findings`; `rows` may add to it, and to `cleaned`.
-        cleaned: how many sentences were changed, as in `Findings`.
-        notes: what a reader of the scores should know.
+        source: where all of it came from.
+        findings: what was found so far; `rows` may add to it.
     """
     num_images: Counter[str] = Counter()
     num_sentences: Counter[str] = Counter()
@@ -173,20 +173,20 @@ def write_folder(
             yield row
 
     write_jsonl(folder / METADATA, counted())
-    if skipped:
-        write_jsonl(folder / SKIPPED, skipped)
+    if findings.skipped:
+        write_jsonl(folder / SKIPPED, findings.skipped)
     about = {
-        "name": name,
-        "source": source,
-        "licence": licence,
+        "name": source.name,
+        "source": source.place,
+        "licence": source.licence,
         "counts": {split: num_images[split] for split in SPLITS},
         "sentence_counts": {split: num_sentences[split] for split in SPLITS},
-        "skipped": dict(Counter(entry["kind"] for entry in skipped)),
-        **({"cleaned": dict(cleaned)} if cleaned else {}),
-        **({"notes": list(notes)} if notes else {}),
+        "skipped": dict(Counter(entry["kind"] for entry in findings.skipped)),
+        **({"cleaned": dict(findings.cleaned)} if findings.cleaned else {}),
+        **({"notes": findings.notes} if findings.notes else {}),
         "metadata_sha256": sha256_of(folder / METADATA),
         "semcore": __version__,
-        "request": plain_data(request),
+        "request": plain_data(source.request),
     }
     write_json(folder / ABOUT, about)
     return about
@@ -227,37 +227,3 @@ def _in_words(counts: dict[str, int]) -> str:
         "outside": "images outside of the folders of the splits",
     }
     return ", ".join(f"{count} {words.get(kind, kind)}" for kind, count in sorted(counts.items()))
-
-
-def share_out(counts: Mapping[str, int], limit: int | None) -> dict[str, int]:
-    """Return how many of each split make up a limit: in proportion, and at least one where there are any.
-
-    >>> share_out({"train": 29000, "val": 1014, "test": 0}, 20)
-    {'train': 19, 'val': 1, 'test': 0}
-    """
-    total = sum(counts.values())
-    if limit is None or limit >= total:
-        return dict(counts)
-    exact = {split: limit * count / total for split, count in counts.items()}
-    shares = {split: min(count, max(1, int(exact[split]))) for split, count in counts.items()}
-    while sum(shares.values()) > limit:
-        shares[max(shares, key=lambda split: shares[split])] -= 1
-    while sum(shares.values()) < limit:
-        shares[max(shares, key=lambda split: exact[split] - shares[split])] += 1
-    return shares
-
-
-def spread(items: Sequence[T], num_items: int) -> list[T]:
-    """Return at most `num_items` of the items, evenly spread.
-
-    >>> spread("abcdef", 3)
-    ['a', 'c', 'e']
-    """
-    number = min(num_items, len(items))
-    return [items[position * len(items) // number] for position in range(number)]
-
-
-def check_limit(limit: int | None) -> None:
-    """Raise a `UserError` unless the limit is positive or None."""
-    if limit is not None and limit < 1:
-        raise UserError(f"--limit takes a whole number of at least 1, found {limit}")

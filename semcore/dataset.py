@@ -42,6 +42,7 @@ __all__ = [
 
 SPLITS = ("train", "val", "test")
 METADATA = "metadata.jsonl"
+WAYS = "make one with python -m data_prep.from_karpathy, from_imagefolder, from_csv, from_hub or make_scenes"
 MAX_PIXELS = 89_478_485  # Pillow's own bound; above it a picture is more likely an attack than a photograph
 MAX_ID_LETTERS = 180  # a file name may have 255 bytes
 # `datasets.load_dataset("imagefolder")` takes these words, between delimiters anywhere in a path,
@@ -122,15 +123,9 @@ def load_dataset(folder: Path | str) -> Dataset:
     folder = Path(folder)
     metadata = folder / METADATA
     if not folder.is_dir():
-        raise UserError(
-            f"there is no dataset folder {folder}; make one with python -m data_prep.from_karpathy, "
-            "from_imagefolder or make_scenes"
-        )
+        raise UserError(f"there is no dataset folder {folder}; {WAYS}")
     if not metadata.is_file():
-        raise UserError(
-            f"{folder} is no dataset folder, it has no {METADATA}; make one with python -m data_prep.from_karpathy, "
-            "from_imagefolder or make_scenes"
-        )
+        raise UserError(f"{folder} is no dataset folder, it has no {METADATA}; {WAYS}")
     images = _read_records(metadata)
     if not images:
         raise UserError(f"{metadata} is empty; make the dataset again with one of the data_prep commands")

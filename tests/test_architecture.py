@@ -26,7 +26,7 @@ FLOORS = {
     1: ("checkpoint", "conversion", "inputs", "models", "prompting", "shards", "suitability", "vision", "weight_files"),
     0: (
         "dataset", "runfolder", "errors", "commandline", "configfile", "files", "machine", "processes", "resources",
-        "settings", "stopwatch", "chunks", "steps",
+        "settings", "stopwatch", "chunks", "steps", "limits",
     ),
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from semcore.dataset import SPLITS, Dataset, ImageRecord
+from semcore.dataset import Dataset
 from semcore.errors import UserError
 from semcore.files import read_numbered_jsonl
+from semcore.limits import first_images
 
 
 class TextItem(NamedTuple):
@@ -40,14 +41,14 @@ def read_captions(path: Path, dataset: Dataset, limit: int | None = None) -> Cap
     Args:
         path: one line an image, {"image_id", "caption"}.
         dataset: whose images they are.
-        limit: use the first so many images of each split only.
+        limit: use so many images only, shared out over the splits.
 
     Raises:
         UserError: a malformed line, an image with two captions, or no image with a caption.
     """
     texts = _read_texts(path)
     num_unknown = len(texts.keys() - {record.image_id for record in dataset.images})
-    records = _first_images(dataset, limit)
+    records = first_images(dataset, limit)
     items = [
         TextItem(record.image_id, record.split, texts[record.image_id])
         for record in records
@@ -66,7 +67,7 @@ def sentence_items(dataset: Dataset, limit: int | None = None) -> list[TextItem]
     """Return the sentences as items; those of an image without a caption too."""
     return [
         TextItem(sentence.sentence_id, record.split, sentence.text)
-        for record in _first_images(dataset, limit)
+        for record in first_images(dataset, limit)
         for sentence in record.sentences
     ]
 
@@ -81,9 +82,3 @@ def _read_texts(path: Path) -> dict[str, str]:
             raise UserError(f"{path}, line {number}: image {image_id} has a second caption; delete one of the lines")
         texts[image_id] = caption.strip()
     return texts
-
-
-def _first_images(dataset: Dataset, limit: int | None) -> list[ImageRecord]:
-    if limit is None:
-        return dataset.images
-    return [record for split in SPLITS for record in dataset.split(split)[:limit]]

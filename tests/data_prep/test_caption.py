@@ -86,12 +86,12 @@ def test_other_settings_are_noticed(tiny_dataset, tmp_path, model):
         main(settings(tiny_dataset, tmp_path / "run", model, limit=1))
 
 
-def test_a_limit_counts_in_every_split(tiny_dataset, tmp_path, model):
-    main(settings(tiny_dataset, tmp_path / "run", model, limit=1))
+def test_a_limit_is_shared_out_over_the_splits(tiny_dataset, tmp_path, model):
+    main(settings(tiny_dataset, tmp_path / "run", model, limit=4))
     stats = json.loads((tmp_path / "run" / "captions.stats.json").read_text())
     captioned = [row["image_id"] for row in read_rows(tmp_path / "run")]
     # The random model may find nothing to say of one of them.
-    assert sorted(captioned + stats["empty_images"]) == ["tiny-0", "tiny-3", "tiny-4"]
+    assert sorted(captioned + stats["empty_images"]) == ["tiny-0", "tiny-1", "tiny-3", "tiny-4"]
 
 
 def test_no_readable_image_at_all(tiny_dataset, tmp_path, model):

@@ -100,7 +100,7 @@ def test_a_command_without_a_folder_is_one_sentence(run_module: Runner) -> None:
         (
             ("nowhere",),
             "there is no dataset folder nowhere; make one with python -m data_prep.from_karpathy, "
-            "from_imagefolder or make_scenes",
+            "from_imagefolder, from_csv, from_hub or make_scenes",
         ),
     ],
 )

@@ -112,8 +112,20 @@ def test_a_data_set_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert dataset.name == "someone/photos"
     sizes = [len(dataset.split(name)) for name in SPLITS]
     assert sum(sizes) == 40 and sizes[0] > 20 and min(sizes) > 0  # drawn by lot
-    main(Settings(tmp_path / "less", dataset="someone/photos", limit=1))
-    assert len(load_dataset(tmp_path / "less").images) == 3
+
+
+def test_a_limit_is_shared_out_over_the_parts_and_the_rest_is_not_read(tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    for name, numbers in (("train", range(5)), ("val", range(5, 10)), ("test", range(10, 15))):
+        write_parquet(shards / f"{name}.parquet", [image_row(n, text=f"number {n}", id=n) for n in numbers])
+    main(Settings(tmp_path / "data", files=str(shards), limit=5, id_column="id"))
+    dataset = load_dataset(tmp_path / "data")
+    assert [len(dataset.split(name)) for name in SPLITS] == [2, 2, 1]
+    rows: list[dict[str, Any]] = [image_row(n, text=f"number {n}", id=n) for n in range(3)]
+    write_parquet(tmp_path / "bad.parquet", [*rows, {**rows[0], "id": 3, "image": None}])
+    assert "no column of images was found" in refusal(tmp_path / "less", files=str(tmp_path / "bad.parquet"))
+    main(Settings(tmp_path / "less", files=str(tmp_path / "bad.parquet"), limit=2))
+    assert len(load_dataset(tmp_path / "less").images) == 2
 
 
 def test_bad_rows_have_an_outcome_each(tmp_path: Path) -> None:

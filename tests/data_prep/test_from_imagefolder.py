@@ -178,7 +178,7 @@ def test_folders_that_cannot_work_are_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shares", [(0.6, 0.4), (-0.1, 0.1), (0.1, 1.5)])
 def test_shares_must_leave_something_to_train_on(tmp_path: Path, shares: tuple[float, float]) -> None:
     with pytest.raises(UserError, match="^--val-share and --test-share are shares of at least 0"):
-        Settings(tmp_path, tmp_path / "data", *shares)
+        Settings(tmp_path, tmp_path / "data", val_share=shares[0], test_share=shares[1])
 
 
 def test_a_changed_tree_is_another_request(tmp_path: Path, run_module: Callable[..., CompletedProcess[str]]) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from data_prep import from_karpathy
 from data_prep.from_karpathy import PUBLISHED, Settings, count_notes, main, stream_captions
+from data_prep.repeats import Keys
 from semcore.dataset import SPLITS, load_dataset, read_json, read_jsonl
 from semcore.errors import UserError
 from semcore.prompting import load_prompts
@@ -198,7 +199,8 @@ def test_the_real_layouts_give_the_published_counts(tmp_path: Path, name: str) -
     about: dict[str, Any] = {}
     found: Counter[str] = Counter()
     folders = set()
-    for image in from_karpathy._source_images(captions, tmp_path, about, set()):
+    settings = Settings(captions, tmp_path, tmp_path / "data")
+    for image in from_karpathy._source_images(settings, about, set(), Keys()):
         found[image.split] += 1
         folders.add(image.path.parent if name == "coco" else "")
     assert found == published
@@ -308,7 +310,7 @@ def test_a_missing_image_folder_and_a_wrong_limit_are_named(karpathy_source: Any
     with pytest.raises(UserError, match=r"^there is no folder of images nowhere; check --images$"):
         main(Settings(karpathy_source.json, Path("nowhere"), tmp_path / "data"))
     said = refusal(karpathy_source, tmp_path / "data", limit=0)
-    assert said == "--limit takes a whole number of at least 1, found 0"
+    assert said == "--limit must be 1 or more, found 0"
 
 
 def test_a_limit_is_shared_out_over_the_splits(karpathy_source: Any, tmp_path: Path) -> None:

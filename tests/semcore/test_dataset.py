@@ -107,7 +107,7 @@ def test_malformed_json_is_named_with_its_line(tiny_dataset: Path) -> None:
 
 
 def test_no_folder_no_metadata_and_no_line_are_three_sentences(tmp_path: Path, tiny_dataset: Path) -> None:
-    ways = "make one with python -m data_prep.from_karpathy, from_imagefolder or make_scenes"
+    ways = "make one with python -m data_prep.from_karpathy, from_imagefolder, from_csv, from_hub or make_scenes"
     assert refusal(tmp_path / "none") == f"there is no dataset folder {tmp_path / 'none'}; {ways}"
     (tmp_path / "bare").mkdir()
     assert refusal(tmp_path / "bare") == f"{tmp_path / 'bare'} is no dataset folder, it has no metadata.jsonl; {ways}"

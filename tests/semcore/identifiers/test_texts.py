@@ -38,11 +38,11 @@ def test_sentences_are_items_whether_or_not_their_image_has_a_caption(dataset: D
     assert len(sentence_items(dataset)) == 3
 
 
-def test_limit_takes_the_first_images_of_each_split(dataset: Dataset, tmp_path: Path) -> None:
-    captions = read_captions(_write(tmp_path / "captions.jsonl", a="1 one", b="2 two", c="3 three"), dataset, limit=1)
+def test_a_limit_is_shared_out_over_the_splits(dataset: Dataset, tmp_path: Path) -> None:
+    captions = read_captions(_write(tmp_path / "captions.jsonl", a="1 one", b="2 two", c="3 three"), dataset, limit=2)
     assert [item.item_id for item in captions.items] == ["a", "b"]
     assert (captions.missing, captions.num_unknown) == ([], 0)
-    assert [item.item_id for item in sentence_items(dataset, limit=1)] == ["a_0", "b_0"]
+    assert [item.item_id for item in sentence_items(dataset, limit=2)] == ["a_0", "b_0"]
 
 
 def test_captions_of_another_dataset_are_refused(dataset: Dataset, tmp_path: Path) -> None:
