@@ -14,6 +14,8 @@ The candidates have letters, the answer is the right one's letter. Both directio
 model; the order of the candidates is drawn anew for every question. Needs RUN/candidates, from
 `python -m data_prep.candidates`, mined with queries that the identifier model was not trained on.
 Writes RUN/verifier_model, the checkpoint or the adapter.
+With `--attention blocks` a candidate is read by itself and serves every query: another verifier, for
+RUN/verifier_model_blocks, beside the first one (`semcore.verification.blocks`).
 
 A killed training goes on from its last checkpoint. `--check` reads everything and trains nothing,
 `--training.max_steps 5` stops early.
@@ -29,6 +31,7 @@ from semcore.commandline import resolved, run_command
 from semcore.dataset import load_dataset
 from semcore.errors import UserError
 from semcore.items import DIRECTIONS, read_items
+from semcore.models import VERIFIER_FOLDERS, verifier_start_of
 from semcore.processes import is_main_process
 from semcore.prompting import load_prompts
 from semcore.runfolder import RunFolder
@@ -38,8 +41,10 @@ from semcore.training.questions import QuestionMaker, read_candidates
 from semcore.training.schedule import plan_question_rows
 from semcore.training.settings import LoraSettings, TrainingSettings
 from semcore.training.visuals import load_visuals
+from semcore.verification.attention import ATTENTION, Attention, attention_record
+from semcore.verification.block_reader import check_blocks
 
-STAGE = "train_verifier"
+STAGES = {"full": "train_verifier", "blocks": "train_verifier_blocks"}
 PROMPTS = ("verify_t2i.jinja", "verify_i2t.jinja")
 
 
@@ -67,6 +72,8 @@ class Settings:
     """A YAML file whose section `train_verifier` is read before the flags."""
     check: bool = False
     """Read and check everything, train nothing."""
+    attention: Attention = "full"  # paper, section 3.3; "blocks" is ours: a candidate is read once for all queries
+    """What a candidate sees: all that stands before it ("full"), or itself only ("blocks")."""
     extra_questions: int = 4  # ours: reading the candidates is what costs
     """Further questions about the same candidates in a row, at most."""
     keep_features: bool = True
@@ -89,13 +96,14 @@ def main(settings: Settings) -> None:
     items = {d: {item.item_id: item for item in read_items(run, dataset, d)} for d in DIRECTIONS}
     candidates = read_candidates(run / "candidates", items)
     model, lora, training = settings.model, settings.lora, settings.training
-    base = start_of(run, model)
+    base = model.base or verifier_start_of(run, model.start)
+    name, folder = STAGES[settings.attention], run / VERIFIER_FOLDERS[settings.attention]
     with run.lock():
         files = [f"candidates/{path.name}" for path in sorted((run / "candidates").glob("*.jsonl"))]
         inputs = stage_inputs(run, dataset, base, files, PROMPTS)
-        stage = None if settings.check else run.open_stage(STAGE, resolved(settings), inputs, dataset.folder)
+        stage = None if settings.check else run.open_stage(name, resolved(settings), inputs, dataset.folder)
         if stage and stage.finished:
-            return say(f"already trained, see {run / 'verifier_model'}")
+            return say(f"already trained, see {folder}")
 
         say(f"the model, from {base}")
         checkpoint = load_start(base, lora.rank, training.bf16, trust_remote_code=model.trust_remote_code)
@@ -110,40 +118,32 @@ def main(settings: Settings) -> None:
         )  # fmt: skip
 
         questions = QuestionMaker(checkpoint.tokenizer, prompts, images, visuals, settings.extra_questions)
-        start = image_start_id(checkpoint)
-        rows = plan_question_rows(candidates, questions, image_start_id=start, **training.schedule())
+        start, how = image_start_id(checkpoint), settings.attention
+        if how == "blocks":
+            check_blocks(checkpoint, prompts)
+        rows = plan_question_rows(candidates, questions, image_start_id=start, attention=how, **training.schedule())
         say(f"{len(candidates)} sets of candidates, {len(rows) // training.batch_size} steps")
         if stage is None:
             return say("everything is in order")
 
-        run.set_config(STAGE, resolved(settings))
+        run.set_config(name, resolved(settings))
         used = {name: prompts.sha256[name] for name in PROMPTS}
         run.set_prompts(used)
         trained = make_trainable(
             checkpoint.model, model.freeze_vision, model.freeze_projector, new_token_ids=(), **asdict(lora)
         )
         measured = fine_tune(
-            checkpoint, trained, rows, visuals, run / "verifier_model",
-            prompts=used, description=STAGE, **training.optimization(),
+            checkpoint, trained, rows, visuals, folder, prompts=used, description=name,
+            records={ATTENTION: attention_record(settings.attention)}, **training.optimization(),
         )  # fmt: skip
         stage.finish(**measured)
     return say(f"next: semcore evaluate --data {dataset.folder} --run {run.path}")
 
 
-def start_of(run: RunFolder, model: ModelSettings) -> str:
-    """Return the folder or hub id to start from."""
-    if model.base is not None:
-        return model.base
-    stage = run.manifest().get("stages", {}).get("train_identifier")
-    if stage is None:
-        raise UserError(f"{run.path} has no identifier model yet; say with --model.base what to start from")
-    return str(run / "identifier_model") if model.start == "identifier" else stage["settings"]["model"]["base"]
-
-
 def say(sentence: str) -> None:
     if is_main_process():
-        print(f"{STAGE}: {sentence}", flush=True)
+        print(f"train_verifier: {sentence}", flush=True)
 
 
 if __name__ == "__main__":
-    run_command(main, Settings, section=STAGE)
+    run_command(main, Settings, section="train_verifier")

@@ -35,7 +35,7 @@ from semcore.identifiers.encoder import DEFAULT_ENCODER
 from semcore.inference import Dtype
 from semcore.items import DIRECTIONS
 from semcore.measuring import Key, Part, Workplace, fold_parts, read_parts
-from semcore.models import generator_of, model_of, untrained_verifier_of
+from semcore.models import generator_of, has_verifier, model_of, untrained_verifier_of
 from semcore.outcome import Scores, measure, write_outcome
 from semcore.processes import is_main_process
 from semcore.prompting import load_prompts
@@ -43,11 +43,12 @@ from semcore.report import write_report
 from semcore.runfolder import RunFolder
 from semcore.settings import at_least, hash_of
 from semcore.shortlists import VerifierName
-from semcore.verification import LETTERS
+from semcore.verification import LETTERS, read_attention
 
 PROMPTS = {
     "generator": ("identify_t2i.jinja", "identify_i2t.jinja"),
     "listwise": ("verify_t2i.jinja", "verify_i2t.jinja"),
+    "blocks": ("verify_t2i.jinja", "verify_i2t.jinja"),
     "pointwise": ("verify_pointwise_t2i.jinja", "verify_pointwise_i2t.jinja"),
     "likelihood": ("sentence_of_image.jinja", "sentence_alone.jinja"),
 }
@@ -73,8 +74,11 @@ class EvaluateSettings:
     """Let the generator write identifiers that exist only; false searches the whole vocabulary, as `generate` does."""
     num_candidates: int = 10  # ours: as many as there are single-token letters; the paper does not say
     """How many of the best are verified."""
-    verifier: Literal["listwise", "pointwise", "likelihood", "both", "all", "none"] = "listwise"  # paper, section 3.3
-    """Who verifies; "both" measures listwise and likelihood, "all" the three, and the best one on val counts."""
+    verifier: Literal["listwise", "blocks", "pointwise", "likelihood", "both", "all", "none"] = (
+        "listwise"  # section 3.3
+    )
+    """Who verifies; "blocks" is the listwise verifier trained with --attention blocks, "both" measures listwise and
+    likelihood, "all" these and pointwise, and blocks where it is trained. The best one on val counts."""
     shifts: int = 1  # ours: training shuffles the candidates already
     """Ask the listwise verifier so many times, its candidates shifted cyclically, and average; 1 is fast, as many as
     there are candidates is exact: then it does not matter which of them is the first."""
@@ -135,7 +139,8 @@ class EvaluateSettings:
         if self.verifier == "none":
             return ()
         if self.verifier == "all":
-            return ("listwise", "pointwise", "likelihood")
+            blocks: tuple[VerifierName, ...] = ("blocks",) if has_verifier(RunFolder(self.run), "blocks") else ()
+            return ("listwise", *blocks, "pointwise", "likelihood")
         return ("listwise", "likelihood") if self.verifier == "both" else (self.verifier,)
 
     @property
@@ -156,6 +161,8 @@ def main(settings: EvaluateSettings) -> None:
     if settings.check:
         counts = [f"{len(part.queries.contents)} queries {key.direction} {key.split}" for key, part in parts.items()]
         return _say(f"everything is in order: {', '.join(counts)}")
+    for name in {"listwise", "blocks"} & models.keys():
+        _say(f"the {name} verifier is asked with attention {read_attention(models[name])}, as it was trained")
     with run.lock():
         stage = run.open_stage("evaluate", resolved(settings), inputs, dataset.folder)
         if stage.finished:

@@ -31,7 +31,12 @@ from semcore.shortlists import (
     pairs_to_score,
     verifier_scores,
 )
-from semcore.verification import given_image_log_probabilities, sentence_log_probabilities
+from semcore.verification import (
+    BlockReader,
+    given_image_log_probabilities,
+    read_attention,
+    sentence_log_probabilities,
+)
 
 T = TypeVar("T")
 QUERIES_A_CHUNK = 256
@@ -84,13 +89,16 @@ class Asked(NamedTuple):
     checkpoint: Checkpoint
     prompts: Prompts
     features: FeatureStore
+    blocks: BlockReader | None = None
+    """Reads questions in candidate blocks, where the model was trained to choose so."""
 
 
 def ask(checkpoint: Checkpoint, dataset: Dataset, features: Path | None) -> Asked:
     """Put a checkpoint together with the prompts, and with the images of a dataset as RUN/features keeps them."""
     paths = {record.image_id: dataset.image_path(record) for record in dataset.images}
     prompts = load_prompts(special_tokens=checkpoint.special_tokens)
-    return Asked(checkpoint, prompts, FeatureStore(checkpoint, paths, features))
+    blocks = BlockReader(checkpoint, prompts) if read_attention(checkpoint.path) == "blocks" else None
+    return Asked(checkpoint, prompts, FeatureStore(checkpoint, paths, features), blocks)
 
 
 def read_parts(run: RunFolder, dataset: Dataset, split: str, most_queries: int | None = None) -> dict[Key, Part]:
@@ -219,7 +227,14 @@ def verify_by_letter(
     def work(chunk: list[Shortlist]) -> list[Any]:
         features = asked.features.of(images_of(key.direction, chunk))
         return verifier_scores(
-            verifier, asked.checkpoint, asked.prompts, key.direction, chunk, features, num_shifts=num_shifts
+            verifier,
+            asked.checkpoint,
+            asked.prompts,
+            key.direction,
+            chunk,
+            features,
+            num_shifts=num_shifts,
+            blocks=asked.blocks,
         )
 
     return place.run(f"{verifier} {key.direction} {key.split}", shortlists, QUERIES_A_CHUNK, work, "query")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from semcore.errors import UserError
 from semcore.runfolder import RunFolder
 
+VERIFIER_FOLDERS = {"full": "verifier_model", "blocks": "verifier_model_blocks"}
+"""Attention of a listwise verifier -> its folder in the run; both may be there, to be compared."""
+
 
 def generator_of(run: RunFolder) -> str:
     """Return the identifier model's folder.
@@ -21,7 +24,16 @@ def verifier_of(run: RunFolder) -> str:
     Raises:
         UserError: it is not trained yet.
     """
-    return _trained(run, "verifier_model", "train_verifier.py", ", or use --verifier likelihood")
+    return _trained(run, VERIFIER_FOLDERS["full"], "train_verifier.py", ", or use --verifier likelihood")
+
+
+def blocks_verifier_of(run: RunFolder) -> str:
+    """Return the folder of the listwise verifier that was trained in candidate blocks.
+
+    Raises:
+        UserError: it is not trained yet.
+    """
+    return _trained(run, VERIFIER_FOLDERS["blocks"], "train_verifier.py --attention blocks")
 
 
 def captioner_of(run: RunFolder, verifier: str = "likelihood") -> str:
@@ -54,6 +66,8 @@ def model_of(run: RunFolder, verifier: str) -> str:
     Raises:
         UserError: it is not trained yet, or not known.
     """
+    if verifier == "blocks":
+        return blocks_verifier_of(run)
     return verifier_of(run) if verifier == "listwise" else captioner_of(run, verifier)
 
 
@@ -67,9 +81,21 @@ def untrained_verifier_of(run: RunFolder) -> str | None:
     return (model.get("base") or generator.get("base")) if model else None
 
 
-def has_verifier(run: RunFolder) -> bool:
-    """Tell whether the listwise verifier is trained."""
-    return _is_model(run, "verifier_model")
+def verifier_start_of(run: RunFolder, start: str) -> str:
+    """Return what a verifier starts from: "base" is what the identifier model started from, "identifier" that model.
+
+    Raises:
+        UserError: there is no identifier model yet.
+    """
+    stage = run.manifest().get("stages", {}).get("train_identifier")
+    if stage is None:
+        raise UserError(f"{run.path} has no identifier model yet; say with --model.base what to start from")
+    return str(run / "identifier_model") if start == "identifier" else stage["settings"]["model"]["base"]
+
+
+def has_verifier(run: RunFolder, attention: str = "full") -> bool:
+    """Tell whether the listwise verifier is trained, with full attention or in "blocks"."""
+    return _is_model(run, VERIFIER_FOLDERS[attention])
 
 
 def _trained(run: RunFolder, name: str, recipe: str, way_out: str = "") -> str:

@@ -36,6 +36,9 @@ from semcore.verification.fusion import WEIGHTS, Weighing, write_weighing
 if TYPE_CHECKING:
     from semcore.evaluate import EvaluateSettings
 
+ORDERED: dict[str, str] = {"listwise": "trained", "blocks": "trained, blocks"}
+"""Verifiers that an order can sway -> what their models are called beside the untrained one."""
+
 Scores = dict[str, float]
 Ranking = list[tuple[str, float]]
 
@@ -45,6 +48,7 @@ class Outcome:
     """What was found, and how good it is.
 
     Attributes:
+        split: that is measured.
         num_beams: width of the beam.
         constraint: whether only identifiers that exist could be written.
         seconds: of each step.
@@ -59,6 +63,7 @@ class Outcome:
         baselines: name -> direction -> scores of dense retrieval.
     """
 
+    split: str
     num_beams: int
     seconds: dict[str, float]
     parts: dict[str, Part]
@@ -98,6 +103,7 @@ def measure(
     shortlists = {key: make_shortlists(part, hits[key], settings.num_candidates) for key, part in parts.items()}
     measured = [key for key in parts if key.split == settings.split]
     outcome = Outcome(
+        split=settings.split,
         num_beams=settings.num_beams,
         constraint=settings.constraint,
         seconds=place.seconds,
@@ -193,6 +199,7 @@ def metrics_of(outcome: Outcome, protocol: str, ceiling: Mapping[str, Any]) -> d
     return {
         **metrics,
         "protocol": protocol,
+        "split": outcome.split,
         "num_beams": outcome.num_beams,
         "constraint": outcome.constraint,
         "verifier": outcome.verifier,
@@ -249,12 +256,13 @@ def _verify(
 ) -> dict[Key, list[list[float]]]:
     """Return a verifier's scores; where an order can sway it, measure that too."""
     asked = ask(load_for_inference(model, dtype=settings.dtype, device=settings.device), dataset, place.features)
-    if name == "listwise":
-        _add_order_bias("trained", settings, asked, outcome, place)
     if name == "likelihood":
         return verify_by_likelihood(asked, shortlists, place)
     shifts = settings.shifts
-    return {key: verify_by_letter(name, asked, key, own, place, shifts) for key, own in shortlists.items()}
+    scores = {key: verify_by_letter(name, asked, key, own, place, shifts) for key, own in shortlists.items()}
+    if name in ORDERED:
+        _add_order_bias(ORDERED[name], settings, asked, outcome, place)
+    return scores
 
 
 def _measure_untrained(

@@ -71,7 +71,9 @@ def measure_order_bias(
     def work(chunk: list[Puzzle]) -> list[Any]:
         features = asked.features.of(images_of(key.direction, [puzzle.shortlist for puzzle in chunk]))
         questions = [own for puzzle in chunk for own in reorder(question_of(puzzle.shortlist), orders_of(puzzle))]
-        answers = choose_as_asked(asked.checkpoint, asked.prompts, key.direction, questions, features)
+        answers = choose_as_asked(
+            asked.checkpoint, asked.prompts, key.direction, questions, features, blocks=asked.blocks
+        )
         return torch.stack(answers).view(len(chunk), NUM_ORDERS, num_candidates, num_candidates).tolist()
 
     num_candidates = len(puzzles[0].shortlist.items)

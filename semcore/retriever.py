@@ -111,8 +111,8 @@ class Retriever:
             run: the run folder.
             data: where the dataset is now; by default where the run's manifest says it was.
             split: search the items of "train", "val" or "test", or of "all".
-            verifier: "auto" is the one the evaluation found better, else a trained listwise one, else
-                the captioner's likelihood; it is asked and weighed as in the evaluation.
+            verifier: "auto" is the one the evaluation found better, else a trained listwise one (full
+                attention before "blocks"), else the captioner's likelihood; it is asked and weighed as it was there.
             num_beams: width of the beam.
             num_candidates: how many of the best are verified, two to ten.
             dtype: "float32", "bfloat16", or "auto" for bfloat16 where the device multiplies it natively.
@@ -222,6 +222,7 @@ class Retriever:
             shortlists,
             features,
             num_shifts=self.weighing.num_shifts,
+            blocks=judge.blocks,
         )
 
     def _hits(
@@ -251,7 +252,7 @@ def _choose_verifier(
         if weighing.verifier in (*get_args(VerifierName), "none"):
             wish = weighing.verifier  # type: ignore[assignment]
         else:
-            wish = "listwise" if has_verifier(run) else "likelihood"
+            wish = "listwise" if has_verifier(run) else "blocks" if has_verifier(run, "blocks") else "likelihood"
     chosen: VerifierName | Literal["none"] = wish  # type: ignore[assignment]
     return chosen, weighing
 

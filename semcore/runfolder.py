@@ -32,6 +32,7 @@ STAGE_OUTPUTS = {
     "train_identifier": ("identifier_model",),
     "candidates": ("candidates",),
     "train_verifier": ("verifier_model",),
+    "train_verifier_blocks": ("verifier_model_blocks",),
     "evaluate": ("t2i", "i2t", "metrics.json"),
 }
 

@@ -12,6 +12,7 @@ from semcore.evaluation.per_query import GeneratedHit
 from semcore.items import Item
 from semcore.prompting import Prompts
 from semcore.verification import (
+    BlockReader,
     Choice,
     Fusion,
     Question,
@@ -21,7 +22,8 @@ from semcore.verification import (
     sentence_log_probabilities,
 )
 
-VerifierName = Literal["listwise", "pointwise", "likelihood"]
+VerifierName = Literal["listwise", "blocks", "pointwise", "likelihood"]
+"""Who verifies; "blocks" is the listwise verifier that was trained in candidate blocks."""
 
 
 class Shortlist(NamedTuple):
@@ -57,6 +59,7 @@ def listwise_scores(
     shortlists: Sequence[Shortlist],
     features: Mapping[str, torch.Tensor],
     num_shifts: int = 1,
+    blocks: BlockReader | None = None,
 ) -> list[list[float]]:
     """Return the log-probability of each candidate as the verifier's choice, one forward pass a query and shift.
 
@@ -64,7 +67,8 @@ def listwise_scores(
     """
     asked = [shortlist for shortlist in shortlists if len(shortlist.items) > 1]
     questions = [question_of(shortlist) for shortlist in asked]
-    chosen = iter(choose(checkpoint, prompts, direction, questions, features, num_shifts=num_shifts))
+    scores = choose(checkpoint, prompts, direction, questions, features, num_shifts=num_shifts, blocks=blocks)
+    chosen = iter(scores)
     return [next(chosen) if len(own.items) > 1 else [0.0] * len(own.items) for own in shortlists]
 
 
@@ -129,6 +133,7 @@ def verifier_scores(
     features: Mapping[str, torch.Tensor],
     *,
     num_shifts: int = 1,
+    blocks: BlockReader | None = None,
 ) -> list[list[float]]:
     """Return a verifier's score of each candidate of each shortlist.
 
@@ -139,10 +144,11 @@ def verifier_scores(
         direction: "t2i" or "i2t".
         shortlists: queries with their candidates.
         features: the visual features of the candidates (t2i) or of the queries (i2t).
-        num_shifts: cyclic shifts of the candidates; only the listwise verifier has an order to shift.
+        num_shifts: cyclic shifts of the candidates; only a listwise verifier has an order to shift.
+        blocks: reads a listwise verifier's questions, where it was trained in candidate blocks.
     """
-    if verifier == "listwise":
-        return listwise_scores(checkpoint, prompts, direction, shortlists, features, num_shifts)
+    if verifier in ("listwise", "blocks"):
+        return listwise_scores(checkpoint, prompts, direction, shortlists, features, num_shifts, blocks)
     score = pointwise_scores if verifier == "pointwise" else likelihood_scores
     return score(checkpoint, prompts, direction, shortlists, features)
 

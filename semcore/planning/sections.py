@@ -13,6 +13,7 @@ from semcore.commandline import parse
 from semcore.configfile import read_yaml
 from semcore.errors import UserError
 from semcore.training.settings import HeldOutSettings, LoraSettings, TrainingSettings
+from semcore.verification.attention import Attention
 
 S = TypeVar("S")
 ELSEWHERE = {"identifiers": {"num_clusters": 128, "num_keywords": 4}, "candidates": {"num_candidates": 10}}
@@ -56,6 +57,7 @@ class VerifierTraining:
     """Section `train_verifier`."""
 
     config: Path | None = None
+    attention: Attention = "full"
     extra_questions: int = 4
     model: VerifierModel = field(default_factory=VerifierModel)
     lora: LoraSettings = field(default_factory=LoraSettings)

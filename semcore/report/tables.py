@@ -13,6 +13,12 @@ _STAGES = {
     "generated": "the order in which constrained beam search found the items",
     "verified": "the shortlist put in order by the verifier",
 }
+_VERIFIERS = {
+    "listwise": "chooses among all candidates by letter",
+    "blocks": "the same, but reads each candidate by itself, once for all queries",
+    "pointwise": "judges one candidate at a time",
+    "likelihood": "how probable the captioner finds the sentence, given the picture",
+}
 _ABLATIONS = {
     "without_trie": "the model writes freely; a text that is nobody's identifier finds nothing",
     "without_verification": "an arbitrary unique suffix decides between items that share an identifier",
@@ -81,9 +87,14 @@ def score_rows(
 
 
 def verifier_rows(metrics: Mapping[str, Any], direction: str) -> list[ScoreRow]:
-    """Build the comparison of the verifiers in one direction, empty where metrics.json holds none."""
-    verifiers = metrics.get("verifiers", {})
-    return [ScoreRow(name, "", scores[direction], {}) for name, scores in verifiers.items() if direction in scores]
+    """Build the comparison of the verifiers in one direction, "seconds" among the scores where they are known."""
+    rows = []
+    for name, verifiers in metrics.get("verifiers", {}).items():
+        if direction in verifiers:
+            step = f"{name} {direction} {metrics.get('split')}"
+            seconds = {"seconds": metrics["seconds"][step]} if step in metrics.get("seconds", {}) else {}
+            rows.append(ScoreRow(name, _VERIFIERS.get(name, ""), {**verifiers[direction], **seconds}, {}))
+    return rows
 
 
 def order_rows(metrics: Mapping[str, Any], direction: str) -> list[OrderRow]:

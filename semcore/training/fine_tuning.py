@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,7 @@ def fine_tune(
     batch_size: int,
     rows_a_device: int,
     gradient_checkpointing: bool,
+    records: Mapping[str, Mapping[str, str]] | None = None,
     **training: Any,
 ) -> dict[str, Any]:
     """Train and save; return what the manifest says of it.
@@ -135,6 +136,7 @@ def fine_tune(
         batch_size: rows a step, over all processes.
         rows_a_device: rows one process takes at once, at most.
         gradient_checkpointing: recompute activations to save memory.
+        records: other JSON files saved with the model, name -> content.
         training: the other arguments of `training_arguments`.
 
     Raises:
@@ -159,7 +161,7 @@ def fine_tune(
         check_moved(
             before, weight_hashes({name: state[name] for name in before if name in state}), trainable, num_steps
         )
-        save_model(done.trainer, checkpoint, folder, state, prompts)
+        save_model(done.trainer, checkpoint, folder, state, {"prompts.json": prompts, **(records or {})})
     done.trainer.accelerator.wait_for_everyone()
     return done.measured()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -26,16 +27,20 @@ def whole_state(trainer: Trainer) -> dict[str, torch.Tensor]:
 
 
 def save_model(
-    trainer: Trainer, checkpoint: Checkpoint, folder: Path, state: dict[str, torch.Tensor], prompts: dict[str, str]
+    trainer: Trainer,
+    checkpoint: Checkpoint,
+    folder: Path,
+    state: dict[str, torch.Tensor],
+    records: Mapping[str, Mapping[str, str]],
 ) -> None:
-    """Write model (or adapter), tokenizer, image processor and the hashes of the prompts; replace the folder.
+    """Write model (or adapter), tokenizer, image processor and what is to be known of them; replace the folder.
 
     Args:
         trainer: whose model is saved.
         checkpoint: gives tokenizer and image processor.
         folder: the checkpoint folder; what it held, the trainer's own checkpoints too, is removed.
         state: from `whole_state`.
-        prompts: prompt file -> sha256.
+        records: name of a JSON file -> what it is to hold.
     """
     new, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("new", "old"))
     with writing_to(folder):
@@ -44,7 +49,8 @@ def save_model(
         model.save_pretrained(new, state_dict=state)
         checkpoint.tokenizer.save_pretrained(new)
         checkpoint.image_processor.save_pretrained(new)
-        write_json(new / "prompts.json", prompts)
+        for name, record in records.items():
+            write_json(new / name, record)
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             os.replace(folder, old)

@@ -17,7 +17,7 @@ from semcore.training.block_rows import make_block_row
 from semcore.training.examples import Example
 from semcore.training.questions import Ask, CandidateSet, QuestionMaker
 from semcore.training.rows import Row, merge, pack, row_length
-from semcore.verification.blocks import Attention
+from semcore.verification.attention import Attention
 
 T = TypeVar("T")
 

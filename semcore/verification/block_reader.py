@@ -104,8 +104,7 @@ class BlockReader:
         most_bytes: int = MOST_BYTES,
         tokens_a_batch: int = TOKENS_A_BATCH,
     ):
-        check_templates(checkpoint.tokenizer, prompts)
-        check_turning(checkpoint.model)
+        check_blocks(checkpoint, prompts)
         self._checkpoint, self._prompts, self._tokens_a_batch = checkpoint, prompts, tokens_a_batch
         self._block_tokens = lru_cache(TEXTS_KEPT)(lambda *text: block_tokens(checkpoint.tokenizer, *text))
         self.states = BlockStates(checkpoint, most_bytes, tokens_a_batch)
@@ -191,6 +190,16 @@ class BlockReader:
         for layer, (keys, values) in enumerate(whole):
             cache.update(keys, values, layer)
         return cache
+
+
+def check_blocks(checkpoint: Checkpoint, prompts: Prompts) -> None:
+    """Check that a model and its prompts can be asked in candidate blocks.
+
+    Raises:
+        UserError: the templates or the model's position embedding do not allow it.
+    """
+    check_templates(checkpoint.tokenizer, prompts)
+    check_turning(checkpoint.model)
 
 
 def _mask(cached: torch.Tensor, slots: torch.Tensor, sees: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -18,15 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from semcore.errors import UserError
 from semcore.inputs import chat_prompt, expand_images, tokenize
 from semcore.prompting import IMAGE, LABEL, Prompts
 from semcore.verification.listwise import Choice, Question, render_question
 from semcore.verification.options import LETTERS
-
-Attention = Literal["full", "blocks"]
 
 
 class Pieces(NamedTuple):

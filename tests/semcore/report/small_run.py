@@ -49,9 +49,14 @@ def write_run_folder(folder: Path) -> Path:
             "ceiling": {"t2i": {"R@1": 80.0}},
             "protocol": "inductive",
             "num_beams": 8,
-            "seconds": {"t2i": {"generate": 1.5}},
+            "split": "test",
+            "seconds": {"listwise t2i test": 12.5, "listwise t2i val": 3.0, "blocks t2i test": 0.75},
             "ablations": {"without_trie": {"t2i": poor}, "without_verification": {"t2i": t2i["generated"]}},
-            "verifiers": {"listwise": {"t2i": t2i["verified"]}, "likelihood": {"t2i": t2i["generated"]}},
+            "verifiers": {
+                "listwise": {"t2i": t2i["verified"]},
+                "blocks": {"t2i": t2i["verified"]},
+                "likelihood": {"t2i": t2i["generated"]},
+            },
             "order_bias": {"t2i": [ORDER_BIAS]},
         },
     )

@@ -44,7 +44,12 @@ def test_what_metrics_do_not_say_has_no_row(run: RunContents) -> None:
     table = score_rows(run.metrics, "i2t", run.per_query["i2t"], seed=0)
     assert [row.name for row in table] == ["generated", "verified"]
     assert verifier_rows(run.metrics, "i2t") == []
-    assert [row.name for row in verifier_rows(run.metrics, "t2i")] == ["listwise", "likelihood"]
+    assert [row.name for row in verifier_rows(run.metrics, "t2i")] == ["listwise", "blocks", "likelihood"]
+
+
+def test_the_seconds_of_a_verifier_are_those_of_the_measured_split(run: RunContents) -> None:
+    seconds = [row.scores.get("seconds") for row in verifier_rows(run.metrics, "t2i")]
+    assert seconds == [12.5, 0.75, None]
 
 
 def test_order_bias_is_a_row_a_model_and_number_of_shifts(run: RunContents) -> None:
