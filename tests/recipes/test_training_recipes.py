@@ -1,6 +1,7 @@
 """The two training recipes, in this process: a whole small training, `--check`, and what users get wrong."""
 
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ from semcore.dataset import load_dataset
 from semcore.errors import UserError
 from semcore.files import read_json, read_jsonl, write_json, write_jsonl
 from semcore.identifiers.rows import NO_CLUSTER, make_row
+from semcore.verification import read_attention
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 QUICK = (
@@ -88,6 +90,34 @@ def test_both_trainings_one_after_the_other(train, run, capsys):
 
     train("train_verifier")
     assert capsys.readouterr().out == f"train_verifier: already trained, see {run / 'verifier_model'}\n"
+
+
+def test_a_verifier_in_candidate_blocks_stands_beside_the_first(train, run, tiny_checkpoint_folder, capsys):
+    write_candidates(run)
+    for attention in ("full", "blocks"):
+        train("train_verifier", "--model.base", tiny_checkpoint_folder, "--attention", attention)
+    assert stage(run, "train_verifier")["settings"]["attention"] == "full"
+    assert stage(run, "train_verifier_blocks")["steps"] == 2
+    assert read_attention(run / "verifier_model") == "full"
+    assert read_attention(run / "verifier_model_blocks") == "blocks"
+    capsys.readouterr()
+    train("train_verifier", "--model.base", tiny_checkpoint_folder, "--attention", "blocks")
+    assert capsys.readouterr().out == f"train_verifier: already trained, see {run / 'verifier_model_blocks'}\n"
+
+
+def test_an_attention_that_is_not_known(run):
+    with pytest.raises(UserError, match=r"attention.*wide"):
+        run_recipe("train_verifier", "--run", run, "--attention", "wide")
+
+
+def test_blocks_that_the_prompts_do_not_allow(train, run, tiny_checkpoint_folder, tmp_path, monkeypatch):
+    write_candidates(run)
+    prompts = shutil.copytree(RECIPES.parent / "prompts", tmp_path / "mine" / "prompts")
+    asked_first = "Sentence: {{ query }}\n" + (prompts / "verify_t2i.jinja").read_text().replace("{{ query }}", "above")
+    (prompts / "verify_t2i.jinja").write_text(asked_first)
+    monkeypatch.chdir(tmp_path / "mine")
+    with pytest.raises(UserError, match="what is asked has to come after them; .* use --attention full"):
+        train("train_verifier", "--model.base", tiny_checkpoint_folder, "--attention", "blocks", "--check")
 
 
 def test_identifiers_without_global_ids_need_no_new_tokens(train, run, tiny_checkpoint_folder):

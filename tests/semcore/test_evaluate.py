@@ -9,8 +9,11 @@ from semcore.errors import UserError
 from semcore.evaluate import EvaluateSettings, main
 from semcore.evaluation.per_query import read_per_query
 from semcore.evaluation.trec import rankings, read_qrels, read_run
-from semcore.files import read_json
+from semcore.files import read_json, write_json
+from semcore.retriever import Retriever
 from semcore.runfolder import RunFolder
+from semcore.verification import BlockReader
+from semcore.verification.attention import attention_record
 from tests.run_fixtures import SearchableRun
 
 FILES = ["metrics.json", "verification.json"] + [
@@ -31,6 +34,14 @@ def small_chunks():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(semcore.measuring, "QUERIES_A_CHUNK", 4)
         yield
+
+
+@pytest.fixture
+def blocks_verifier(searchable_run):
+    """A verifier in candidate blocks, with the weights of the other one."""
+    folder = shutil.copytree(searchable_run.run / "verifier_model", searchable_run.run / "verifier_model_blocks")
+    write_json(folder / "attention.json", attention_record("blocks"))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +229,42 @@ def test_one_verifier_needs_no_other_model(searchable_run):
     metrics = read_json(searchable_run.run / "metrics.json")
     assert set(metrics["verifiers"]) == {"likelihood"}
     assert metrics["order_bias"] == {}
+
+
+def test_the_verifier_in_blocks_is_compared_with_the_default(searchable_run, blocks_verifier, capsys, monkeypatch):
+    read_options, asked = BlockReader.read_options, []
+
+    def counted(self, direction, questions, *rest):
+        asked.extend([direction] * len(questions))
+        return read_options(self, direction, questions, *rest)
+
+    monkeypatch.setattr(BlockReader, "read_options", counted)
+    main(settings(searchable_run, ablations=False, num_order_queries=2))
+    output = capsys.readouterr().out
+    assert "evaluate: the blocks verifier is asked with attention blocks, as it was trained\n" in output
+    assert "evaluate: the listwise verifier is asked with attention full, as it was trained\n" in output
+    metrics = read_json(searchable_run.run / "metrics.json")
+    orders = 2 * 2 * 5  # of two queries, for their bias
+    assert {d: asked.count(d) for d in asked} == {"t2i": 2 * (30 + 8) + orders, "i2t": 2 * (6 + 4) + orders}
+    assert list(metrics["verifiers"]) == ["listwise", "blocks", "pointwise", "likelihood"]
+    for direction in ("t2i", "i2t"):
+        assert metrics["seconds"][f"blocks {direction} test"] > 0
+        assert [own["model"] for own in metrics["order_bias"][direction]] == ["trained", "trained, blocks"]
+    report = (searchable_run.run / "report.md").read_text()
+    assert "| rSum | MRR@10 | seconds |" in report
+    assert "\n- blocks: the same, but reads each candidate by itself, once for all queries." in report
+
+
+def test_one_verifier_in_blocks_needs_no_other(searchable_run, blocks_verifier):
+    shutil.rmtree(searchable_run.run / "verifier_model")
+    main(settings(searchable_run, verifier="blocks", ablations=False, num_order_queries=0))
+    assert read_json(searchable_run.run / "metrics.json")["verifier"] == "blocks"
+    assert Retriever.from_run(searchable_run.run, split="test", dtype="float32", device="cpu").verifier == "blocks"
+
+
+def test_a_verifier_in_blocks_that_is_not_trained_is_named(searchable_run):
+    with pytest.raises(UserError, match=r"no model in .*verifier_model_blocks; .*train_verifier.py --attention blocks"):
+        main(settings(searchable_run, verifier="blocks"))
 
 
 def test_check_measures_nothing(searchable_run, capsys):

@@ -1,4 +1,5 @@
 import math
+import shutil
 
 import pytest
 
@@ -6,10 +7,12 @@ from semcore import Retriever
 from semcore.dataset import load_dataset, open_image
 from semcore.errors import UserError
 from semcore.features import FeatureStore
+from semcore.files import write_json
 from semcore.generator import build_corpus
 from semcore.inference import load_for_inference
 from semcore.items import read_items
 from semcore.verification import Fusion
+from semcore.verification.attention import attention_record
 from semcore.verification.fusion import Weighing, write_weighing
 
 CPU = {"dtype": "float32", "device": "cpu"}
@@ -116,6 +119,37 @@ def test_all_verifiers_work_in_both_directions(finished_training, test_images, v
     path = load_dataset(finished_training.data).image_path(test_images[0])
     assert len(retriever.search(text="a red circle")) == 6
     assert len(retriever.search(image=path)) == 10
+
+
+def test_a_verifier_is_asked_with_the_attention_it_was_trained_with(searchable_run, test_images):
+    """Its record decides, not its name: the same weights, first with full attention and then in blocks."""
+    folder = searchable_run.run / "verifier_model"
+    path = load_dataset(searchable_run.data).image_path(test_images[0])
+
+    def search(verifier):
+        retriever = Retriever.from_run(searchable_run.run, split="test", verifier=verifier, **CPU)
+        hits = [*retriever.search(text="a red circle", top_k=6), *retriever.search(image=path)]
+        return {hit.item_id: hit.score for hit in hits}, retriever
+
+    full, before = search("listwise")
+    assert before._judge.blocks is None
+    shutil.copytree(folder, searchable_run.run / "verifier_model_blocks")
+    for recorded in (folder, searchable_run.run / "verifier_model_blocks"):
+        write_json(recorded / "attention.json", attention_record("blocks"))
+    (listwise, _), (blocks, retriever) = search("listwise"), search("blocks")
+    assert listwise == pytest.approx(blocks, abs=1e-5)
+    assert blocks == pytest.approx(full, abs=1e-3), "a model of one layer cannot tell the difference"
+    num_read = retriever._judge.blocks.states.num_read
+    assert num_read > 6
+    assert retriever.search(text="a red circle", top_k=6)
+    assert retriever._judge.blocks.states.num_read == num_read, "candidates are read once"
+
+
+def test_a_record_that_is_not_understood_is_named(searchable_run):
+    write_json(searchable_run.run / "verifier_model" / "attention.json", {"attention": "wide"})
+    retriever = Retriever.from_run(searchable_run.run, split="test", verifier="listwise", **CPU)
+    with pytest.raises(UserError, match=r"attention.json says that the attention is 'wide', known are full and blocks"):
+        retriever.search(text="a red circle")
 
 
 def test_the_feature_store_changes_no_ranking(searchable_run, monkeypatch):
