@@ -1,11 +1,11 @@
-"""Verification of ten images a query: with the visual-feature store, against encoding them for every query.
+"""Verification of ten images a query: features stored against every image encoded, candidates kept against stored.
 
     python -m benchmarks.verification --json benchmarks/results/verification-cpu.json
     python -m benchmarks.verification --device cuda --shape 1b --json benchmarks/results/verification-cuda.json
     python -m benchmarks.verification --quick
 
-Same process, same weights, same questions, the same single forward pass a query; the runs alternate and the median
-counts. Before anything is timed the scores of both sides are compared.
+Same process, same weights, same questions; the runs alternate and the median counts. Before anything is timed the
+scores are compared: with and without the store, and in candidate blocks with one whole pass and an explicit mask.
 """
 
 from __future__ import annotations
@@ -27,8 +27,12 @@ from semcore.commandline import run_command
 from semcore.dataset import open_image
 from semcore.errors import UserError
 from semcore.features import FeatureStore, encode_pictures
-from semcore.prompting import load_prompts
-from semcore.verification import Choice, Question, choose
+from semcore.prompting import Prompts, load_prompts
+from semcore.training.block_rows import merge_blocks
+from semcore.training.collator import Collator
+from semcore.training.visuals import StoredFeatures
+from semcore.verification import BlockReader, Choice, Question, choose, option_tokens
+from semcore.verification.blocks import cut_question
 
 SHAPES = {"tiny": (models.TINY, models.TINY_VISION), "1b": (models.ONE_B, models.VISION_300M)}
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
@@ -69,12 +73,12 @@ def main(settings: Settings) -> None:
     if settings.quick:
         settings.num_queries, settings.num_candidates, settings.num_images, settings.repeats = 2, 2, 3, 1
     if settings.device == "cuda" and not torch.cuda.is_available():
-        rows = [not_run("feature_store", "no GPU")]
+        rows = [not_run(name, "no GPU") for name in ("feature_store", "blocks")]
     else:
         dtype = torch.bfloat16 if settings.device == "cuda" else torch.float32
         checkpoint = models.vision_checkpoint(*SHAPES[settings.shape], settings.device, dtype)
         with tempfile.TemporaryDirectory() as folder:
-            rows = [feature_store_row(checkpoint, Path(folder), settings)]
+            rows = [make(checkpoint, Path(folder), settings) for make in (feature_store_row, blocks_row)]
     publish(rows, settings.json)
 
 
@@ -109,6 +113,63 @@ def feature_store_row(checkpoint: Checkpoint, folder: Path, settings: Settings) 
     )
     a_query = {side: taken / settings.num_queries for side, taken in seconds.items()}
     return lower_is_better("feature_store", a_query["ours"], a_query["peer"], "s a query", note)
+
+
+def blocks_row(checkpoint: Checkpoint, folder: Path, settings: Settings) -> Row:
+    """Time the listwise verifier with candidates read before, and with full attention on stored features."""
+    paths = draw_images(folder, settings.num_images)
+    questions = draw_questions(list(paths), settings)
+    prompts = load_prompts(special_tokens=checkpoint.special_tokens)
+    store = FeatureStore(checkpoint, paths, folder / "features")
+    store.add(paths)
+    shown = {choice.item_id for question in questions for choice in question.choices}
+    reader = BlockReader(checkpoint, prompts)
+
+    def ours() -> list[list[float]]:
+        return choose(checkpoint, prompts, "t2i", questions, store.of(shown), blocks=reader)
+
+    def peer() -> list[list[float]]:
+        return choose(checkpoint, prompts, "t2i", questions, store.of(shown))
+
+    cold = timed(ours)
+    features = store.of(shown)
+    whole = [whole_pass(checkpoint, prompts, question, features) for question in questions]
+    apart = float((torch.tensor(ours()) - torch.tensor(whole)).abs().max())
+    if apart > TOLERANCE[checkpoint.model.dtype]:
+        raise RuntimeError(f"the scores from kept blocks and from one whole pass differ by {apart:.4f}")
+    seconds = interleaved_medians({"ours": ours, "peer": peer}, settings.repeats)
+    warm = seconds["ours"]
+    note = (
+        f"{settings.shape} shape, {settings.num_candidates} images a query, {settings.num_queries} queries; scores "
+        f"differ from one whole pass by {apart:.0e} at most; each candidate read once in "
+        f"{max(cold - warm, 0) / len(shown):.2g} s, {reader.states.nbytes / len(shown) / 2**20:.2g} MiB kept"
+    )
+    return lower_is_better(
+        "blocks", warm / settings.num_queries, seconds["peer"] / settings.num_queries, "s a query", note
+    )
+
+
+@torch.inference_mode()
+def whole_pass(
+    checkpoint: Checkpoint, prompts: Prompts, question: Question, features: dict[str, torch.Tensor]
+) -> list[float]:
+    """Return the letters' log-probabilities of a question in candidate blocks, as it is trained: in one pass."""
+    tokenizer, config = checkpoint.tokenizer, checkpoint.model.config
+    letters = option_tokens(tokenizer)[: len(question.choices)]
+    row = merge_blocks(
+        tokenizer,
+        "t2i",
+        [cut_question(tokenizer, prompts, "t2i", question)],
+        [[choice.item_id for choice in question.choices]],
+        lambda image_id: len(features[image_id]),
+        letters=letters,
+        answers=letters[:1],
+    )
+    batch = Collator(StoredFeatures(features), tokenizer.pad_token_id, config.image_token_id)([row])
+    batch = {
+        name: value.to(checkpoint.device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()
+    }
+    return checkpoint.model(**batch).logits[0, -1, letters].float().log_softmax(dim=0).tolist()
 
 
 def draw_images(folder: Path, num_images: int) -> dict[str, Path]:

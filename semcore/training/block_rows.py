@@ -10,12 +10,13 @@ logits that `BlockReader` gets from kept and turned keys.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from semcore.inputs import expand_images, tokenize
 from semcore.training.questions import Ask, QuestionMaker
 from semcore.training.rows import Row, append
-from semcore.verification.blocks import block_tokens, cut_question, slot_starts
+from semcore.verification.blocks import Pieces, block_tokens, cut_question, slot_starts
 
 HEAD = 0
 PARTS = 4  # branches of a slot: copy of the head, letter, block, closing
@@ -23,22 +24,51 @@ PARTS = 4  # branches of a slot: copy of the head, letter, block, closing
 
 def make_block_row(make_questions: QuestionMaker, ask: Ask) -> Row:
     """Return the row of an ask's questions, the same ones that are asked with full attention."""
-    direction, drawn = ask.candidates.direction, make_questions.draw(ask)
-    tokenizer, prompts, visuals = make_questions.tokenizer, make_questions.prompts, make_questions.visuals
-    pieces = [cut_question(tokenizer, prompts, direction, own.question) for own in drawn]
-    shown = [[i] for i in drawn[0].images] if direction == "t2i" else [[]] * len(pieces[0].blocks)
-    blocks = [
-        block_tokens(tokenizer, text, [visuals.num_tokens(image_id) for image_id in own])
-        for text, own in zip(pieces[0].blocks, shown, strict=True)
+    tokenizer, direction, drawn = make_questions.tokenizer, ask.candidates.direction, make_questions.draw(ask)
+    return merge_blocks(
+        tokenizer,
+        direction,
+        [cut_question(tokenizer, make_questions.prompts, direction, own.question) for own in drawn],
+        [own.images for own in drawn],
+        make_questions.visuals.num_tokens,
+        letters=make_questions.letters,
+        answers=[own.answer for own in drawn],
+    )
+
+
+def merge_blocks(
+    tokenizer: Any,
+    direction: str,
+    questions: Sequence[Pieces],
+    images: Sequence[Sequence[str]],
+    num_tokens: Callable[[str], int],
+    *,
+    letters: Sequence[int],
+    answers: Sequence[int],
+) -> Row:
+    """Merge questions about the same candidates in the same order into one row.
+
+    Args:
+        tokenizer: the checkpoint's.
+        direction: "t2i" (the images are in the blocks, the same of every question) or "i2t" (in the tails).
+        questions: from `cut_question`.
+        images: ids of the images of each question, in order.
+        num_tokens: image id -> how many tokens it takes.
+        letters: the tokens that begin the slots.
+        answers: the token that each question is answered with.
+    """
+    head, texts, _ = questions[0]
+    shown = [[image_id] for image_id in images[0]] if direction == "t2i" else [[] for _ in texts]
+    visual = [[num_tokens(image_id) for image_id in own] for own in shown]
+    blocks = [block_tokens(tokenizer, text, counts) for text, counts in zip(texts, visual, strict=True)]
+    row = _slots(tokenize(tokenizer, head), letters, blocks)
+    asked = images if direction == "i2t" else [[] for _ in questions]
+    row.images.extend(image_id for own in (*shown, *asked) for image_id in own)
+    tails = [
+        tokenize(tokenizer, expand_images(piece.tail, [num_tokens(image_id) for image_id in own]))
+        for piece, own in zip(questions, asked, strict=True)
     ]
-    row = _slots(tokenize(tokenizer, pieces[0].head), make_questions.letters, blocks)
-    row.images.extend(image_id for own in shown for image_id in own)
-    tails = []
-    for own, piece in zip(drawn, pieces, strict=True):
-        images = own.images if direction == "i2t" else ()
-        row.images.extend(images)
-        tails.append(tokenize(tokenizer, expand_images(piece.tail, [visuals.num_tokens(i) for i in images])))
-    return _with_tails(row, tails, [own.answer for own in drawn])
+    return _with_tails(row, tails, answers)
 
 
 def _slots(head: Sequence[int], letters: Sequence[int], blocks: Sequence[tuple[Sequence[int], int]]) -> Row:
