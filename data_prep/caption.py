@@ -6,6 +6,12 @@ Run as:
     python -m data_prep.caption --data DATA --run RUN --model OpenGVLab/InternVL3-1B-hf --batch-size 16
     python -m data_prep.caption --data DATA --run RUN --config recipes/configs/scenes.yaml
 
+or with the images shared between processes, on one machine or several:
+
+    accelerate launch --config_file ds_configs/zero1.yaml -m data_prep.caption --data DATA --run RUN --model CHECKPOINT
+
+or by a server:
+
     python -m data_prep.caption --data DATA --run RUN --server http://localhost:8000 --model NAME --concurrency 64
 
 CHECKPOINT is a folder, an adapter's folder, or a hub id. With --server the model runs elsewhere: any server
@@ -114,7 +120,8 @@ def main(settings: Settings) -> None:
     with run.lock():
         stage = run.open_stage("caption", lasting(settings), inputs, dataset.folder)
         if stage.finished:
-            print(f"caption: already done, see {run / 'captions.jsonl'}")
+            if is_main_process():
+                print(f"caption: already done, see {run / 'captions.jsonl'}")
             return
         run.set_config("caption", resolved(settings))
         run.set_prompts({"caption.jinja": prompts.sha256["caption.jinja"]})

@@ -36,6 +36,7 @@ class IdentifierTraining:
     config: Path | None = None
     model: IdentifierModel = field(default_factory=IdentifierModel)
     row_tokens: int = 512
+    keep_features: bool = True
     held_out: HeldOutSettings = field(default_factory=HeldOutSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -59,6 +60,7 @@ class VerifierTraining:
     config: Path | None = None
     attention: Attention = "full"
     extra_questions: int = 4
+    keep_features: bool = True
     model: VerifierModel = field(default_factory=VerifierModel)
     lora: LoraSettings = field(default_factory=LoraSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)

@@ -31,7 +31,7 @@ def rows_of_group(study: Mapping[str, Any], group: str) -> list[dict[str, Any]]:
     settings = study["settings"]
     full = {"num_beams": settings["num_beams"]}
     full |= {"num_clusters": settings["num_clusters"], "num_keywords": settings["num_keywords"]}
-    rows = []
+    rows: list[tuple[Any, dict[str, Any]]] = []
     for row in study["variants"]:
         if group in row["groups"]:
             own = {**full, **row["changed"]["identifiers"], **row["changed"]["evaluate"]}
