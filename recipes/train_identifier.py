@@ -38,6 +38,7 @@ from semcore.training.engine import computing_dtype, own_device
 from semcore.training.examples import identifier_examples
 from semcore.training.fine_tuning import fine_tune, image_start_id, load_start, make_trainable, stage_inputs
 from semcore.training.held_out import choose_held_out, write_held_out
+from semcore.training.modes import check_mode
 from semcore.training.schedule import plan_identifier_rows
 from semcore.training.settings import HeldOutSettings, LoraSettings, TrainingSettings
 from semcore.training.visuals import load_visuals
@@ -81,17 +82,16 @@ class Settings:
     def __post_init__(self) -> None:
         if self.row_tokens < 1:
             raise UserError(f"--row_tokens must be 1 or more, found {self.row_tokens}")
-        if self.lora.rank and not (self.model.freeze_vision and self.model.freeze_projector):
-            raise UserError("--lora.rank trains the text model only: leave --model.freeze_vision and _projector true")
 
 
 def main(settings: Settings) -> None:
+    model, lora, training = settings.model, settings.lora, settings.training
+    check_mode(lora.rank, lora.quantization, model.freeze_vision and model.freeze_projector, **asdict(training))
     run = RunFolder(settings.run)
     dataset = load_dataset(settings.data or run.data_folder())
     images = dataset.split("train")
     words = read_cluster_words(run / "identifiers")
     identifiers = {direction: read_identifiers(run / "identifiers", direction, "train") for direction in DIRECTIONS}
-    model, lora, training = settings.model, settings.lora, settings.training
     with run.lock():
         inputs = stage_inputs(run, dataset, model.base, FILES, PROMPTS)
         stage = None if settings.check else run.open_stage(STAGE, resolved(settings), inputs, dataset.folder)
@@ -99,7 +99,7 @@ def main(settings: Settings) -> None:
             return say(f"already trained, see {run / 'identifier_model'}")
 
         say("the model, with a new token for every cluster")
-        checkpoint = load_start(model.base, lora.rank, training.bf16, trust_remote_code=model.trust_remote_code)
+        checkpoint = load_start(model.base, lora.rank, lora.quantization, model.trust_remote_code, **training.loading())
         new_tokens = add_cluster_tokens(checkpoint, len(words), words)
         prompts = load_prompts(special_tokens=checkpoint.special_tokens)
 
@@ -125,8 +125,9 @@ def main(settings: Settings) -> None:
         used = {name: prompts.sha256[name] for name in PROMPTS}
         run.set_prompts(used)
         trained = make_trainable(
-            checkpoint.model, model.freeze_vision, model.freeze_projector, new_token_ids=new_tokens, **asdict(lora)
-        )
+            checkpoint.model, model.freeze_vision, model.freeze_projector,
+            new_token_ids=new_tokens, seed=training.seed, **lora.adapter(),
+        )  # fmt: skip
         measured = fine_tune(
             checkpoint, trained, rows, visuals, run / "identifier_model",
             prompts=used, description=STAGE, **training.optimization(),

@@ -37,6 +37,7 @@ from semcore.prompting import load_prompts
 from semcore.runfolder import RunFolder
 from semcore.training.engine import computing_dtype, own_device
 from semcore.training.fine_tuning import fine_tune, image_start_id, load_start, make_trainable, stage_inputs
+from semcore.training.modes import check_mode
 from semcore.training.questions import QuestionMaker, read_candidates
 from semcore.training.schedule import plan_question_rows
 from semcore.training.settings import LoraSettings, TrainingSettings
@@ -85,17 +86,16 @@ class Settings:
     def __post_init__(self) -> None:
         if self.extra_questions < 0:
             raise UserError(f"--extra_questions must be 0 or more, found {self.extra_questions}")
-        if self.lora.rank and not (self.model.freeze_vision and self.model.freeze_projector):
-            raise UserError("--lora.rank trains the text model only: leave --model.freeze_vision and _projector true")
 
 
 def main(settings: Settings) -> None:
+    model, lora, training = settings.model, settings.lora, settings.training
+    check_mode(lora.rank, lora.quantization, model.freeze_vision and model.freeze_projector, **asdict(training))
     run = RunFolder(settings.run)
     dataset = load_dataset(settings.data or run.data_folder())
     images = dataset.split("train")
     items = {d: {item.item_id: item for item in read_items(run, dataset, d)} for d in DIRECTIONS}
     candidates = read_candidates(run / "candidates", items)
-    model, lora, training = settings.model, settings.lora, settings.training
     base = model.base or verifier_start_of(run, model.start)
     name, folder = STAGES[settings.attention], run / VERIFIER_FOLDERS[settings.attention]
     with run.lock():
@@ -106,7 +106,7 @@ def main(settings: Settings) -> None:
             return say(f"already trained, see {folder}")
 
         say(f"the model, from {base}")
-        checkpoint = load_start(base, lora.rank, training.bf16, trust_remote_code=model.trust_remote_code)
+        checkpoint = load_start(base, lora.rank, lora.quantization, model.trust_remote_code, **training.loading())
         prompts = load_prompts(special_tokens=checkpoint.special_tokens)
 
         say("the training images")
@@ -130,8 +130,9 @@ def main(settings: Settings) -> None:
         used = {name: prompts.sha256[name] for name in PROMPTS}
         run.set_prompts(used)
         trained = make_trainable(
-            checkpoint.model, model.freeze_vision, model.freeze_projector, new_token_ids=(), **asdict(lora)
-        )
+            checkpoint.model, model.freeze_vision, model.freeze_projector,
+            new_token_ids=(), seed=training.seed, **lora.adapter(),
+        )  # fmt: skip
         measured = fine_tune(
             checkpoint, trained, rows, visuals, folder, prompts=used, description=name,
             records={ATTENTION: attention_record(settings.attention)}, **training.optimization(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,6 +10,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Retriever", "__version__"]
+
+# Where bitsandbytes is installed, peft imports it, and on a CPU it warns of a kernel that it does without.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 def __getattr__(name: str) -> Any:

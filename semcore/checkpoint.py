@@ -7,7 +7,6 @@ download is announced. New cluster tokens and LoRA are put on here, so that ever
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,9 @@ import torch
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
+from semcore.adapters import base_of, is_adapter, read_note
 from semcore.errors import UserError
+from semcore.quantization import Quantization, nf4_config, unpacked
 from semcore.suitability import check_model, check_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -29,12 +30,16 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded model and what belongs to it; `path` says where it came from."""
+    """A loaded model and what belongs to it.
+
+    `path` says where it came from, `quantization` how its text model is packed.
+    """
 
     model: Any
     tokenizer: Any
     image_processor: Any
     path: str
+    quantization: Quantization = "none"
 
     @property
     def end_token_id(self) -> int:
@@ -58,29 +63,41 @@ def load_checkpoint(
     dtype: str = "float32",
     device: str | torch.device = "cpu",
     trust_remote_code: bool = False,
+    quantization: Quantization = "none",
+    device_map: str | None = None,
+    base: str | None = None,
 ) -> Checkpoint:
     """Load a checkpoint folder, a hub id, or a PEFT adapter folder.
+
+    The base under an adapter gets the weights that the adapter was trained on, in the digits that they
+    then had: under a QLoRA adapter they are packed, and unpacked again unless "nf4" is asked for.
 
     Args:
         name_or_path: a folder of a native InternVL checkpoint or of an adapter on one, or a hub id.
         dtype: "float32", "bfloat16", or "auto" for what the weights are stored in.
         device: where the model goes.
         trust_remote_code: run Python code that comes with the checkpoint.
+        quantization: "nf4" packs the text model's layers into four bits.
+        device_map: "auto" and the like, for the library to spread the layers over devices, instead of `device`.
+        base: where the base under an adapter is now; the adapter says where it was.
 
     Raises:
         UserError: if it is not a checkpoint this can load; the sentence says why.
     """
-    path = str(name_or_path)
-    adapter = _adapter_config(Path(path))
-    base = adapter["base_model_name_or_path"] if adapter else path
-    check_model(base, _model_config(base))
+    path, placed = str(name_or_path), device_map or ({"": device} if quantization != "none" else None)
+    folder = Path(path) if is_adapter(Path(path)) else None
+    whole = (base or base_of(folder)) if folder else path
+    check_model(whole, _model_config(whole))
     tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
-    model = _load_model(base, dtype, trust_remote_code)
-    if adapter:
+    if folder:
+        model = _load_base(folder, whole, dtype, quantization, placed, trust_remote_code)
         model = _attach_adapter(model, path, len(tokenizer))
+    else:
+        model = _load_model(path, dtype, quantization, placed, trust_remote_code)
     check_tokenizer(path, tokenizer, model.config.image_token_id)
     image_processor = load_image_processor(path, trust_remote_code=trust_remote_code)
-    return Checkpoint(model.to(device).eval(), tokenizer, image_processor, path)
+    model = model if placed else model.to(device)
+    return Checkpoint(model.eval(), tokenizer, image_processor, path, quantization)
 
 
 def load_tokenizer(name_or_path: str | Path, *, trust_remote_code: bool = False) -> Any:
@@ -197,9 +214,17 @@ def _embedding_weights(model: Any) -> list[torch.Tensor]:
     return [embedding] if head is embedding else [embedding, head]
 
 
-def _adapter_config(folder: Path) -> dict[str, Any] | None:
-    path = folder / "adapter_config.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+def _load_base(
+    adapter: Path, base: str, dtype: str, quantization: Quantization, device_map: Any, trust_remote_code: bool
+) -> Any:
+    """Load what an adapter was trained on: read and packed as it was then, now packed or plain as asked for."""
+    note = read_note(adapter)
+    if quantization not in ("none", note.quantization):
+        raise UserError(f"{adapter} was not trained on a base in {quantization}; leave --lora.quantization none")
+    model = _load_model(base, note.dtype or dtype, note.quantization, device_map, trust_remote_code)
+    if note.quantization != quantization:
+        model = unpacked(model)
+    return model if quantization != "none" else model.to(DTYPES.get(dtype))
 
 
 def _model_config(name_or_path: str) -> dict[str, Any]:
@@ -208,11 +233,15 @@ def _model_config(name_or_path: str) -> dict[str, Any]:
         return PretrainedConfig.get_config_dict(name_or_path)[0]
 
 
-def _load_model(name_or_path: str, dtype: str, trust_remote_code: bool) -> Any:
+def _load_model(
+    name_or_path: str, dtype: str, quantization: Quantization, device_map: Any, trust_remote_code: bool
+) -> Any:
     with _readable(name_or_path, "model"):
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             name_or_path,
             dtype=DTYPES.get(dtype, "auto"),
+            quantization_config=None if quantization == "none" else nf4_config(DTYPES.get(dtype, torch.float32)),
+            device_map=device_map,
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
             output_loading_info=True,

@@ -1,4 +1,4 @@
-"""The command `semcore`: quickstart, search, evaluate, plan, convert-checkpoint, init, env."""
+"""The command `semcore`: quickstart, search, evaluate, plan, convert-checkpoint, merge-adapter, init, env."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": "measure a run in both directions and write its report: --run RUN",
     "plan": "what a configuration's trainings need, by ZeRO stage: --config FILE --gpus N --gpu-memory GB",
     "convert-checkpoint": "an original InternVL2.5 or InternVL3 folder as a native one: SRC DST",
+    "merge-adapter": "an adapter and its base as one checkpoint: RUN_OR_ADAPTER DST",
     "init": "copy prompts, recipes and DeepSpeed configurations out for editing: DIR",
     "env": "what is installed, which device, what is missing and how to get it",
 }
@@ -71,6 +72,20 @@ class ConvertSettings:
     """The original checkpoint's folder; it is only read."""
     dst: Path
     """The native folder to make."""
+
+
+@dataclass
+class MergeSettings:
+    """What `semcore merge-adapter` takes."""
+
+    src: Path
+    """The adapter's folder, or a run folder that holds one."""
+    dst: Path
+    """The checkpoint folder to make."""
+    base: Path | None = None
+    """Where the adapter's base is now, should it have moved."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision to write; "auto" keeps the base's."""
 
 
 @dataclass
@@ -138,6 +153,11 @@ def _convert(arguments: list[str]) -> None:
     run_command(convert, ConvertSettings, positional=("src", "dst"), arguments=arguments, program=program)
 
 
+def _merge(arguments: list[str]) -> None:
+    program = "semcore merge-adapter"
+    run_command(merge, MergeSettings, positional=("src", "dst"), arguments=arguments, program=program)
+
+
 def _init(arguments: list[str]) -> None:
     run_command(init, InitSettings, positional=("folder",), arguments=arguments, program="semcore init")
 
@@ -152,6 +172,7 @@ _RUNNERS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": _evaluate,
     "plan": _plan,
     "convert-checkpoint": _convert,
+    "merge-adapter": _merge,
     "init": _init,
     "env": _env,
 }
@@ -180,6 +201,15 @@ def convert(settings: ConvertSettings) -> None:
     config: Any = convert_checkpoint(settings.src, settings.dst, progress=True)
     text_model = config.text_config.model_type
     sys.stdout.write(f"{settings.dst}: InternVL with a {text_model} text model; use it with --model {settings.dst}\n")
+
+
+def merge(settings: MergeSettings) -> None:
+    """Merge an adapter, and say what it became."""
+    from semcore.merging import merge_adapter
+
+    merged = merge_adapter(settings.src, settings.dst, base=settings.base, dtype=settings.dtype).model
+    size = sum(weight.numel() for weight in merged.parameters())
+    sys.stdout.write(f"{settings.dst}: {size:,} weights, adapter merged; use it as any checkpoint\n")
 
 
 def init(settings: InitSettings) -> None:

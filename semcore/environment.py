@@ -25,6 +25,7 @@ EXTRAS = {
     "quickstart": "the quickstart: a sentence encoder that needs no download",
     "demo": "the web page and the plots",
     "hub": "data sets of the Hugging Face hub, Parquet and WebDataset files",
+    "qlora": "QLoRA and AdamW in eight bits",
     "benchmarks": "the dense scan that the benchmarks put beside ours",
     "dev": "the tests, the linter, the types and the build",
 }

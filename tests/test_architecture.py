@@ -22,11 +22,14 @@ FLOORS = {
         "environment", "scaffold", "planning",
     ),
     3: ("training", "verification", "captioning", "served_captions"),
-    2: ("decoding", "identifiers", "items", "features", "embedding", "inference"),
-    1: ("checkpoint", "conversion", "inputs", "models", "prompting", "shards", "suitability", "vision", "weight_files"),
+    2: ("decoding", "identifiers", "items", "features", "embedding", "inference", "merging"),
+    1: (
+        "adapters", "checkpoint", "conversion", "inputs", "models", "prompting", "quantization", "shards",
+        "suitability", "vision", "weight_files",
+    ),
     0: (
         "dataset", "runfolder", "errors", "commandline", "configfile", "files", "machine", "processes", "resources",
-        "settings", "stopwatch", "chunks", "steps", "limits",
+        "settings", "stopwatch", "chunks", "steps", "folders", "limits",
     ),
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

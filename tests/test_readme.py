@@ -66,6 +66,7 @@ def settings_of(words: list[str]) -> tuple[Any, list[str]]:
         kinds = {
             "search": cli.SearchSettings,
             "convert-checkpoint": cli.ConvertSettings,
+            "merge-adapter": cli.MergeSettings,
             "init": cli.InitSettings,
             "env": cli.EnvironmentSettings,
         }

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from tqdm import tqdm
 from transformers import GenerationConfig, GotOcr2ImageProcessorPil, InternVLConfig
 
@@ -18,7 +14,7 @@ from semcore.conversion.source import read_config
 from semcore.conversion.tokenizer import convert_tokenizer
 from semcore.conversion.weights import convert_weights, is_tied, plan_moves, stored_dtype
 from semcore.errors import UserError
-from semcore.files import is_disk_full, writing_to
+from semcore.folders import check_new, new_folder
 from semcore.weight_files import WeightFile, list_weights
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # ImageNet's, as in the original's build_transform
@@ -40,7 +36,7 @@ def convert_checkpoint(source: Path, target: Path, *, progress: bool = False) ->
     Raises:
         UserError: the source is not such a folder or not whole, the target exists, or the disk is full.
     """
-    _check_target(source, target)
+    check_new(source, target)
     original = read_config(source)
     tokenizer = convert_tokenizer(source, original)
     files = list_weights(source)
@@ -53,19 +49,12 @@ def convert_checkpoint(source: Path, target: Path, *, progress: bool = False) ->
     )
     moves = plan_moves(files, config, text_heads(original))
     _check_space(files, target)
-    with _new_folder(target) as folder:
+    with new_folder(target) as folder:
         shown = tqdm(files, desc="weights", unit="file", disable=not progress)
         convert_weights(shown, len(files), moves, folder)
         for part in (config, tokenizer, _image_processor(original), _generation(tokenizer)):
             part.save_pretrained(folder)
     return config
-
-
-def _check_target(source: Path, target: Path) -> None:
-    if source.resolve() == target.resolve():
-        raise UserError(f"SRC and DST are the same folder, {source}; give another DST: the original is kept")
-    if target.exists() or target.is_symlink():
-        raise UserError(f"{target} exists already; give a DST that does not, or remove it first")
 
 
 def _check_space(files: list[WeightFile], target: Path) -> None:
@@ -77,37 +66,6 @@ def _check_space(files: list[WeightFile], target: Path) -> None:
             f"{target} needs {needed / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free; "
             "free some or give a DST on another disk"
         )
-
-
-@contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary folder beside the target, which becomes the target unless something fails."""
-    folder = target.absolute().with_name(f".{target.name}.{os.getpid()}.incomplete")
-    with writing_to(target):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-    try:
-        yield folder
-        _flush(folder)
-        os.rename(folder, target)
-    except (OSError, SafetensorError) as error:
-        reason = "its disk is full" if is_disk_full(error) else " ".join(str(error).split())
-        raise UserError(
-            f"{target} could not be written: {reason}; nothing is left of it, make room and run the command again"
-        ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _flush(folder: Path) -> None:
-    """Bring the files to the disk: a full one can say so as late as here.
-
-    safetensors lets only their owner read the files it writes; who may read is for the folder to say.
-    """
-    for path in folder.iterdir():
-        path.chmod(folder.stat().st_mode & 0o666)
-        with path.open("rb") as handle:
-            os.fsync(handle.fileno())
 
 
 def _image_processor(original: dict[str, Any]) -> GotOcr2ImageProcessorPil:

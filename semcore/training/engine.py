@@ -38,7 +38,9 @@ def training_arguments(
     warmup_share: float,
     max_grad_norm: float,
     adam_beta2: float,
+    optim: str,
     bf16: str,
+    report_to: str,
     save_steps: int,
     seed: int,
 ) -> TrainingArguments:
@@ -54,7 +56,9 @@ def training_arguments(
         warmup_share: share of the steps in which the learning rate rises.
         max_grad_norm: gradients are clipped to it.
         adam_beta2: of AdamW.
+        optim: the optimizer, as transformers names it.
         bf16: "yes", "no", or "auto" for where the machine computes it natively.
+        report_to: libraries that are told losses, with commas between, or "none".
         save_steps: steps between two checkpoints.
         seed: of dropout.
 
@@ -74,6 +78,7 @@ def training_arguments(
         warmup_steps=math.ceil(warmup_share * num_steps),
         max_grad_norm=max_grad_norm,
         adam_beta2=adam_beta2,
+        optim=optim,
         bf16=computes_bf16(bf16),
         use_cpu=not torch.cuda.is_available(),
         ddp_backend="gloo" if "RANK" in os.environ and not torch.cuda.is_available() else None,
@@ -87,7 +92,7 @@ def training_arguments(
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
-        report_to="none",
+        report_to=[name.strip() for name in report_to.split(",")],
         seed=seed,
     )
     if arguments.world_size != num_processes():
@@ -143,13 +148,19 @@ def recompute_activations(model: Any) -> None:
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": zero_stage() == 3})
 
 
-def choose_attention(model: Any) -> None:
-    """Compute attention by plain products on a CPU.
+def choose_attention(model: Any, wish: str = "auto") -> None:
+    """Compute attention as wished; by plain products on a CPU, if nothing is.
 
     With a mask, torch's fused CPU kernel takes 2.5 times as long in the backward pass: a step on
     rows of 64 to 160 tokens takes 1.4 times as long (two cores, bfloat16, measured 2026-11-21).
+
+    Args:
+        model: a native InternVL model.
+        wish: a name that transformers knows, or "auto".
     """
-    if own_device().type == "cpu":
+    if wish != "auto":
+        model.set_attn_implementation(wish)
+    elif own_device().type == "cpu":
         model.set_attn_implementation("eager")
 
 

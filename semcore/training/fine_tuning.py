@@ -6,19 +6,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftModel
 
+from semcore.adapters import is_adapter, read_note
 from semcore.checkpoint import Checkpoint, apply_lora, fingerprint, load_checkpoint
 from semcore.dataset import Dataset
+from semcore.errors import UserError
 from semcore.files import sha256_of
 from semcore.inputs import IMAGE_START
 from semcore.processes import is_main_process, num_processes
 from semcore.prompting import load_prompts
+from semcore.quantization import Quantization
 from semcore.runfolder import RunFolder
 from semcore.training.collator import Collator
 from semcore.training.engine import (
     choose_attention,
     computes_bf16,
+    own_device,
     quiet_libraries,
     recompute_activations,
     training_arguments,
@@ -53,19 +58,45 @@ def stage_inputs(
     }
 
 
-def load_start(base: str, lora_rank: int, bf16: str, *, trust_remote_code: bool) -> Checkpoint:
+def load_start(
+    base: str,
+    lora_rank: int,
+    quantization: Quantization,
+    trust_remote_code: bool,
+    *,
+    bf16: str,
+    dtype: str,
+    device_map: str | None,
+) -> Checkpoint:
     """Load the checkpoint a training starts from; the base under an adapter is kept in bfloat16 where it computes so.
 
     Args:
         base: a folder or a hub id.
         lora_rank: 0 where the whole text model will be trained.
-        bf16: "yes", "no" or "auto".
+        quantization: "nf4" packs the base under an adapter into four bits.
         trust_remote_code: run Python code that comes with the checkpoint.
+        bf16: "yes", "no" or "auto".
+        dtype: precision of the weights; "auto" is float32, and under an adapter what is computed in.
+        device_map: how the library spreads the layers over devices, if it does.
+
+    Raises:
+        UserError: it cannot be loaded, or is an adapter on a base that was packed otherwise.
     """
     quiet_libraries()
-    short = lora_rank > 0 and computes_bf16(bf16)
-    place = str(Path(base).resolve()) if Path(base).is_dir() else base  # an adapter notes it for good
-    return load_checkpoint(place, dtype="bfloat16" if short else "float32", trust_remote_code=trust_remote_code)
+    place = Path(base)
+    noted = read_note(place).quantization
+    if is_adapter(place) and noted != quantization:
+        raise UserError(f"the adapter {base} was trained with --lora.quantization {noted}; give the same to go on")
+    if dtype == "auto":
+        dtype = "bfloat16" if lora_rank > 0 and computes_bf16(bf16) else "float32"
+    return load_checkpoint(
+        str(place.resolve()) if place.is_dir() else base,  # an adapter notes it for good
+        dtype=dtype,
+        device=own_device() if quantization != "none" else "cpu",  # packed weights stay where they are packed
+        trust_remote_code=trust_remote_code,
+        quantization=quantization,
+        device_map=device_map,
+    )
 
 
 def make_trainable(
@@ -78,6 +109,7 @@ def make_trainable(
     dropout: float,
     target_modules: Sequence[str],
     new_token_ids: Sequence[int],
+    seed: int = 0,
 ) -> Any:
     """Freeze what is not trained and put LoRA on if it is asked for; return the model to train.
 
@@ -92,6 +124,7 @@ def make_trainable(
         dropout: LoRA's.
         target_modules: linear layers that get LoRA.
         new_token_ids: rows of the embeddings that train under LoRA.
+        seed: of LoRA's first matrices.
     """
     if isinstance(model, PeftModel):
         model.set_requires_grad("default", requires_grad=True)
@@ -100,10 +133,12 @@ def make_trainable(
     freeze(model, vision=freeze_vision, projector=freeze_projector)
     if rank == 0:
         return model
-    model = apply_lora(
-        model, rank=rank, alpha=alpha or 2 * rank, dropout=dropout, target_modules=target_modules,
-        new_token_ids=new_token_ids,
-    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = apply_lora(
+            model, rank=rank, alpha=alpha or 2 * rank, dropout=dropout, target_modules=target_modules,
+            new_token_ids=new_token_ids,
+        )  # fmt: skip
     model.enable_input_require_grads()  # gradient checkpointing loses the gradients of frozen embeddings otherwise
     return model
 
@@ -120,6 +155,7 @@ def fine_tune(
     batch_size: int,
     rows_a_device: int,
     gradient_checkpointing: bool,
+    attn_implementation: str = "auto",
     records: Mapping[str, Mapping[str, str]] | None = None,
     **training: Any,
 ) -> dict[str, Any]:
@@ -136,6 +172,7 @@ def fine_tune(
         batch_size: rows a step, over all processes.
         rows_a_device: rows one process takes at once, at most.
         gradient_checkpointing: recompute activations to save memory.
+        attn_implementation: as transformers names it, or "auto".
         records: other JSON files saved with the model, name -> content.
         training: the other arguments of `training_arguments`.
 
@@ -149,7 +186,7 @@ def fine_tune(
     arguments = training_arguments(
         restore_folder(folder), num_steps=num_steps, rows_a_device=own_rows, batches_a_step=batches, **training
     )
-    choose_attention(checkpoint.model)
+    choose_attention(checkpoint.model, attn_implementation)
     if gradient_checkpointing:
         recompute_activations(model)
     tokenizer = checkpoint.tokenizer

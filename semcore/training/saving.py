@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from transformers import Trainer
 
-from semcore.checkpoint import Checkpoint
+from semcore.adapters import BaseNote, base_of, is_adapter, write_note
+from semcore.checkpoint import Checkpoint, fingerprint
 from semcore.files import write_json, writing_to
 
 CHECKPOINTS = "checkpoints"
@@ -35,6 +36,8 @@ def save_model(
 ) -> None:
     """Write model (or adapter), tokenizer, image processor and what is to be known of them; replace the folder.
 
+    Beside an adapter it is noted what base it was trained on.
+
     Args:
         trainer: whose model is saved.
         checkpoint: gives tokenizer and image processor.
@@ -51,6 +54,9 @@ def save_model(
         checkpoint.image_processor.save_pretrained(new)
         for name, record in records.items():
             write_json(new / name, record)
+        if is_adapter(new):
+            packing, dtype = checkpoint.quantization, str(checkpoint.model.config.dtype).removeprefix("torch.")
+            write_note(new, BaseNote(fingerprint(base_of(new)), packing, dtype))
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             os.replace(folder, old)

@@ -10,8 +10,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from semcore.errors import UserError
+from semcore.quantization import Quantization
 
 SCHEDULE = ("num_epochs", "max_steps", "batch_size", "seed")
+LOADING = ("bf16", "dtype", "device_map")
+UNMASKED = ("flash_attention_2", "flash_attention_3", "flex_attention")
 
 
 @dataclass
@@ -28,10 +31,21 @@ class LoraSettings:
         default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     )  # InternVL, for Qwen2
     """Names of the linear layers of the text model that get LoRA."""
+    quantization: Quantization = "none"  # InternVL; nf4: QLoRA (Dettmers et al., 2023)
+    """Keep the base's linear layers of the text model in four bits: QLoRA."""
 
     def __post_init__(self) -> None:
         _at_least("lora.rank", self.rank, 0)
         _share("lora.dropout", self.dropout)
+        if self.quantization != "none" and not self.rank:
+            raise UserError(
+                f"--lora.quantization {self.quantization} packs weights that do not train: give --lora.rank 16, or "
+                "leave it none"
+            )
+
+    def adapter(self) -> dict[str, Any]:
+        """Return what an adapter is made of."""
+        return {name: value for name, value in asdict(self).items() if name != "quantization"}
 
 
 @dataclass
@@ -48,6 +62,8 @@ class TrainingSettings:
     """Gradients are clipped to this norm."""
     adam_beta2: float = 0.999  # InternVL
     """AdamW's second beta."""
+    optim: Literal["adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"] = "adamw_torch_fused"  # InternVL: AdamW
+    """AdamW, or the one of bitsandbytes that keeps its moments in eight bits."""
     num_epochs: int = 1  # InternVL
     """Passes over the training data."""
     max_steps: int | None = None
@@ -58,12 +74,22 @@ class TrainingSettings:
     """Rows one process takes at once, at most."""
     bf16: Literal["auto", "yes", "no"] = "auto"  # InternVL: yes
     """Compute in bfloat16; "auto" where the machine does that natively."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # ours: small steps would be lost in bfloat16's digits
+    """Precision of the weights; "auto" is float32, and under LoRA what is computed in."""
+    attn_implementation: Literal[
+        "auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"
+    ] = "auto"  # ours: the library's choice, but plain products on a CPU, where they are faster
+    """How attention is computed. Rows of several examples need a mask, which only eager and sdpa take."""
+    device_map: str | None = None
+    """"auto" and the like: the library spreads the layers of one process over several GPUs."""
     gradient_checkpointing: bool = True  # InternVL
     """Recompute activations in the backward pass to save memory."""
     save_steps: int = 200  # InternVL
     """Steps between two checkpoints that an interrupted training goes on from."""
     seed: int = 0
     """Seed of the order of the examples and of dropout."""
+    report_to: str = "none"  # ours
+    """Where steps and losses are reported too: tensorboard, wandb, ..., or several with commas between."""
 
     def __post_init__(self) -> None:
         for name in ("num_epochs", "batch_size", "rows_a_device", "save_steps"):
@@ -76,6 +102,11 @@ class TrainingSettings:
         for name in ("warmup_share", "adam_beta2"):
             _share(f"training.{name}", getattr(self, name))
         _at_least("training.weight_decay", self.weight_decay, 0)
+        if self.attn_implementation in UNMASKED:
+            raise UserError(
+                f"--training.attn_implementation {self.attn_implementation} takes no mask, and the examples of a row "
+                "would see each other; give sdpa or eager"
+            )
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--training.seed must be from 0 to {2**32 - 1}, found {self.seed}")
 
@@ -85,7 +116,12 @@ class TrainingSettings:
 
     def optimization(self) -> dict[str, Any]:
         """Return the rest, and what both need."""
-        return {name: value for name, value in asdict(self).items() if name not in ("num_epochs", "max_steps")}
+        left_out = ("num_epochs", "max_steps", "dtype", "device_map")
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
+
+    def loading(self) -> dict[str, Any]:
+        """Return what decides how the model is loaded."""
+        return {name: value for name, value in asdict(self).items() if name in LOADING}
 
 
 @dataclass

@@ -28,7 +28,8 @@ def freeze(model: Any, *, vision: bool, projector: bool) -> None:
         vision: freeze the vision tower.
         projector: freeze the multi-modal projector.
     """
-    model.requires_grad_(True)
+    for weight in model.parameters():
+        weight.requires_grad_(weight.is_floating_point())  # packed weights are whole numbers, and cannot train
     model.model.vision_tower.requires_grad_(not vision)
     model.model.multi_modal_projector.requires_grad_(not projector)
 

@@ -12,6 +12,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import torch
 from transformers import Trainer
 
 from semcore.training import trainer as training_trainer
@@ -19,13 +20,19 @@ from semcore.training import trainer as training_trainer
 
 class Probe(Trainer):
     def train(self, *arguments, **named):
-        self.seen = []
+        self.seen, self.first = [], None
         result = super().train(*arguments, **named)
+        self.model_wrapped.train()
+        with torch.no_grad():
+            self.last_loss = self.model_wrapped(**self.first).loss.item()
         FOLDER.mkdir(parents=True, exist_ok=True)
+        if self.is_world_process_zero():
+            torch.save(self.first, FOLDER / "batch.pt")
         (FOLDER / f"{os.environ.get('RANK', '0')}.json").write_text(json.dumps(self.report()))
         return result
 
     def training_step(self, model, inputs, *arguments, **named):
+        self.first = self.first or self._prepare_inputs(dict(inputs))
         self.seen.append(hashlib.sha256(inputs["input_ids"].numpy().tobytes()).hexdigest())
         return super().training_step(model, inputs, *arguments, **named)
 
@@ -39,6 +46,7 @@ class Probe(Trainer):
             "own_elements": own_elements(engine),
             "all_elements": sum(getattr(p, "ds_numel", p.numel()) for p in self.model.parameters() if p.requires_grad),
             "seen": self.seen,
+            "last_loss": self.last_loss,
             "losses": [entry["loss"] for entry in self.state.log_history if "loss" in entry],
         }
 

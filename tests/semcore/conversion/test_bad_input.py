@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from semcore import folders
 from semcore.conversion import convert, convert_checkpoint
 from semcore.errors import UserError
 from tests.semcore.conversion.originals import copy_of, edit
@@ -230,8 +231,8 @@ def test_what_a_kill_left_is_not_taken_for_a_checkpoint(source: Path, monkeypatc
     """A killed process cannot clean up: what it leaves is hidden, named incomplete, and in nobody's way."""
     target = source.parent / "native"
     with monkeypatch.context() as killed:
-        killed.setattr(convert.os, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        killed.setattr(convert.shutil, "rmtree", lambda *_, **__: None)
+        killed.setattr(folders.os, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        killed.setattr(folders.shutil, "rmtree", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt):
             convert_checkpoint(source, target)
     (left,) = [path for path in source.parent.iterdir() if path.name.startswith(".native.")]
