@@ -36,11 +36,11 @@ def semcore(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         (("serch",), "there is no command 'serch'; did you mean search?"),
         (
             ("fly",),
-            "there is no command 'fly'; there are quickstart, search, evaluate, plan, convert-checkpoint, init, env",
+            f"there is no command 'fly'; there are {', '.join(cli.COMMANDS)}",
         ),
         (
             ("--fly",),
-            "there is no command '--fly'; there are quickstart, search, evaluate, plan, convert-checkpoint, init, env",
+            f"there is no command '--fly'; there are {', '.join(cli.COMMANDS)}",
         ),
         (("search", "--run", "r"), "search needs one query: a text such as 'a red circle', or --image FILE"),
         (

@@ -217,9 +217,9 @@ def fail(*_: object, **__: object) -> None:
     raise OSError(28, os.strerror(28))
 
 
-@pytest.mark.parametrize("place", ["GenerationConfig.save_pretrained", "os.fsync"])
+@pytest.mark.parametrize("place", ["semcore.conversion.convert.GenerationConfig.save_pretrained", "os.fsync"])
 def test_a_disk_that_fills_up_leaves_nothing(source: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
-    monkeypatch.setattr(f"semcore.conversion.convert.{place}", fail)
+    monkeypatch.setattr(place, fail)
     refuse(
         source,
         f"{source.parent}/native could not be written: its disk is full; nothing is left of it, make room and run the "
