@@ -115,10 +115,10 @@ def make_source(folder: Path, num_images: int) -> Path:
 
 
 def entries(num_images: int) -> Iterator[dict[str, Any]]:
-    """Yield entries as dataset_coco.json has them, with its share of each split."""
+    """Yield entries as dataset_coco.json has them, with its share of each split; of its size, with its counts."""
     for number in range(num_images):
-        place = number / num_images
-        split = "train" if place < 0.671 else "restval" if place < 0.919 else "val" if place < 0.9595 else "test"
+        place = number * 123_287 // num_images
+        split = "train" if place < 82_783 else "restval" if place < 113_287 else "val" if place < 118_287 else "test"
         folder = "train2014" if split == "train" else "val2014"
         sentences = [
             {"tokens": words, "raw": " ".join(words) + ".", "imgid": number, "sentid": 5 * number + turn}

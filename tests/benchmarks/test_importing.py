@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from benchmarks.importing import Cost, cost_of, entries, make_source, measured_import, rows
+from data_prep.from_karpathy import PUBLISHED
 from semcore.dataset import load_dataset
 
 
 def test_the_made_up_dataset_has_the_shares_of_coco() -> None:
-    splits = [entry["split"] for entry in entries(2_000)]
-    assert [splits.count(name) for name in ("train", "restval", "val", "test")] == [1342, 496, 81, 81]
+    splits = Counter(entry["split"] for entry in entries(2_000))
+    assert splits == {"train": 1343, "restval": 495, "val": 81, "test": 81}
+    whole = Counter(entry["split"] for entry in entries(123_287))
+    assert (whole["train"] + whole["restval"], whole["val"], whole["test"]) == PUBLISHED["coco"]
 
 
 def test_a_small_one_is_imported_and_measured(tmp_path: Path) -> None:
