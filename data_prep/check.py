@@ -41,7 +41,7 @@ def main(settings: Settings) -> None:
     """Read the folder, open its images, print what was found."""
     dataset = load_dataset(settings.data)
     _print_counts(dataset)
-    opened = spread(dataset.images, settings.limit or len(dataset.images))
+    opened = list(spread(dataset.images, settings.limit or len(dataset.images)))
     bad = _unreadable(dataset, opened)
     missing = [name for name in bad if not (dataset.folder / name).exists()]
     _print_found("missing images", missing)

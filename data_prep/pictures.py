@@ -76,7 +76,7 @@ def within_shares(
         counts: how many a split has.
         shares: how many of them are wanted.
     """
-    wanted = {split: iter(spread(range(counts[split]), share)) for split, share in shares.items()}
+    wanted = {split: spread(range(counts[split]), share) for split, share in shares.items()}
     following = {split: next(places, None) for split, places in wanted.items()}
     met: Counter[str] = Counter()
     for image in images:

@@ -28,8 +28,9 @@ class Keys:
         Args:
             placed: the keys once more, each with its place; read only where hashes are equal.
         """
-        values, counts = np.unique(np.asarray(self._hashes, dtype=np.int64), return_counts=True)
-        suspects = set(values[counts > 1].tolist())
+        hashes = np.frombuffer(self._hashes, dtype=np.int64)
+        hashes.sort()  # in its place
+        suspects = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
         if not suspects:
             return None
         first_at: dict[K, P] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from semcore.dataset import SPLITS, Dataset, ImageRecord
@@ -41,11 +41,11 @@ def first_images(dataset: Dataset, limit: int | None) -> list[ImageRecord]:
     return [record for split, records in splits.items() for record in records[: shares[split]]]
 
 
-def spread(items: Sequence[T], num_items: int) -> list[T]:
-    """Return at most `num_items` of the items, evenly spread.
+def spread(items: Sequence[T], num_items: int) -> Iterator[T]:
+    """Yield at most `num_items` of the items, evenly spread.
 
-    >>> spread("abcdef", 3)
+    >>> list(spread("abcdef", 3))
     ['a', 'c', 'e']
     """
     number = min(num_items, len(items))
-    return [items[position * len(items) // number] for position in range(number)]
+    return (items[position * len(items) // number] for position in range(number))
