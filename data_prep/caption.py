@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from semcore.captioning import Caption, caption_images, caption_stats
+from semcore.chat_client import Server, check_server
 from semcore.checkpoint import fingerprint
 from semcore.chunks import in_chunks, remove_work_folder, work_folder
 from semcore.commandline import resolved, run_command
@@ -46,7 +47,7 @@ from semcore.limits import first_images
 from semcore.processes import is_main_process
 from semcore.prompting import IMAGE, Prompts, load_prompts
 from semcore.runfolder import RunFolder
-from semcore.served_captions import Server, check_server, serve_captions
+from semcore.served_captions import serve_captions
 from semcore.settings import at_least, hash_of
 
 

@@ -9,12 +9,13 @@ from PIL import Image
 import data_prep.caption
 from data_prep.caption import Settings, main
 from semcore.captioning import write_captions
+from semcore.chat_client import Server
 from semcore.errors import UserError
 from semcore.inference import load_for_inference
 from semcore.models import captioner_of
 from semcore.prompting import load_prompts
+from semcore.resources import asset_folder
 from semcore.runfolder import RunFolder
-from semcore.served_captions import Server
 from tests.run_fixtures import save
 from tests.semcore.chat_server import chat_server
 
@@ -103,22 +104,30 @@ def test_no_readable_image_at_all(tiny_dataset, tmp_path, model):
 
 
 def served(tiny_dataset, run, url, **others):
-    return Settings(tiny_dataset, run, "tiny", server=url, batch_size=2, max_new_tokens=5, concurrency=2, **others)
+    return Settings(tiny_dataset, run, "tiny", server=url, batch_size=2, concurrency=2, **others)
 
 
-def test_a_server_that_runs_the_model_gives_the_same_captions(tiny_dataset, tmp_path, model):
-    checkpoint = load_for_inference(model, dtype="float32", device="cpu")
+def test_a_server_that_runs_the_base_checkpoint_gives_the_same_captions(tiny_dataset, tmp_path, monkeypatch):
+    """And no fault on the way changes them: each image meets another one first."""
+    monkeypatch.setattr(data_prep.caption, "Server", partial(Server, first_pause_s=0.01))
+    base = str(asset_folder("scenes_base"))
+    checkpoint = load_for_inference(base, dtype="float32", device="cpu")
     prompts, one = load_prompts(special_tokens=checkpoint.special_tokens), threading.Lock()
+    faults = [500, "hang up", "half", "hang", ("raw", b"<html>"), 429]
 
     def script(attempt, image):
         with one:
+            if attempt == 1:
+                return faults.pop()
             picture = Image.open(io.BytesIO(image)).convert("RGB")
-            ((text, ended),) = write_captions(checkpoint, prompts, [picture], max_new_tokens=5)
+            ((text, ended),) = write_captions(checkpoint, prompts, [picture], max_new_tokens=24)
         return text if ended else ("cut", text)
 
-    main(settings(tiny_dataset, tmp_path / "here", model))
+    main(Settings(tiny_dataset, tmp_path / "here", base, max_new_tokens=24, dtype="float32", device="cpu"))
     with chat_server(script) as chat:
-        main(served(tiny_dataset, tmp_path / "there", chat.url))
+        main(served(tiny_dataset, tmp_path / "there", chat.url, max_new_tokens=24))
+    assert not faults
+    assert len(read_rows(tmp_path / "there")) == 6
     for name in ("captions.jsonl", "captions.stats.json"):
         assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
     with pytest.raises(UserError, match="were written by a server, and the likelihood verifier asks"):

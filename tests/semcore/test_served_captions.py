@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from semcore.chat_client import Server, check_server
 from semcore.dataset import open_image
 from semcore.errors import UserError
 from semcore.prompting import IMAGE
-from semcore.served_captions import MAX_SIDE, Server, check_server, encoded_image, serve_captions
+from semcore.served_captions import MAX_SIDE, encoded_image, serve_captions
 from tests.semcore.chat_server import Script, answer, chat_server
 
 TURN = f"{IMAGE}\nDescribe the image."
