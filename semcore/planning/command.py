@@ -88,6 +88,9 @@ def facts_of(plan: TrainingPlan, tokens_per_second: float | None) -> dict[str, A
     return {
         "stage": plan.stage,
         "model": plan.model,
+        "lora_rank": plan.lora_rank,
+        "quantization": plan.quantization,
+        "optim": plan.optim,
         "parameters": asdict(plan.parameters),
         "row_tokens": plan.row.num_tokens,
         "zero": {

@@ -16,6 +16,7 @@ from semcore.conversion.source import read_config
 from semcore.conversion.weights import native_shapes
 from semcore.errors import UserError
 from semcore.files import read_json
+from semcore.quantization import Quantization
 from semcore.suitability import NATIVE, ORIGINAL
 
 TEXT, PROJECTOR, VISION = "language_model.", "multi_modal_projector.", "vision_tower."
@@ -23,11 +24,12 @@ TEXT, PROJECTOR, VISION = "language_model.", "multi_modal_projector.", "vision_t
 
 @dataclass(frozen=True)
 class Parameters:
-    """How many numbers a model has, how many of them train, and how many its largest weight has."""
+    """How many numbers a model has, how many train, how many its largest weight has, and how many are in four bits."""
 
     total: int
     trained: int
     largest: int
+    packed: int = 0
 
 
 def read_model_config(name: str) -> InternVLConfig:
@@ -59,6 +61,7 @@ def count_parameters(
     freeze_projector: bool,
     lora_rank: int,
     target_modules: Sequence[str],
+    quantization: Quantization = "none",
 ) -> Parameters:
     """Count what a fine-tuning of a model holds and trains.
 
@@ -69,6 +72,7 @@ def count_parameters(
         freeze_projector: the projector does not train.
         lora_rank: 0 where the whole text model trains.
         target_modules: names of the text model's linear layers that get LoRA.
+        quantization: "nf4" where the text model's linear layers are in four bits.
 
     Raises:
         UserError: `target_modules` names no layer.
@@ -79,7 +83,8 @@ def count_parameters(
     if lora_rank:
         added = _lora_size(shapes, lora_rank, target_modules)
         rows = num_new_tokens * sum(shape[1] for name, shape in shapes.items() if _is_per_token(name))
-        return Parameters(whole + added + rows, added + rows, largest)
+        packed = sum(map(math.prod, _linear_layers(shapes).values())) if quantization == "nf4" else 0
+        return Parameters(whole + added + rows, added + rows, largest, packed)
     trained = (TEXT, *((VISION,) if not freeze_vision else ()), *((PROJECTOR,) if not freeze_projector else ()))
     return Parameters(whole, sum(size for name, size in sizes.items() if name.startswith(trained)), largest)
 
@@ -111,10 +116,16 @@ def _grown(name: str, shape: tuple[int, ...], num_new_tokens: int) -> tuple[int,
 
 def _lora_size(shapes: dict[str, tuple[int, ...]], rank: int, target_modules: Sequence[str]) -> int:
     """Return the numbers in LoRA's two matrices beside every layer that gets them."""
-    linear = {name.removesuffix(".weight"): shape for name, shape in shapes.items() if len(shape) == 2}
-    chosen = [
-        shape for name, shape in linear.items() if name.startswith(TEXT) and name.rpartition(".")[2] in target_modules
-    ]
+    chosen = [shape for name, shape in _linear_layers(shapes).items() if name.split(".")[-2] in target_modules]
     if not chosen:
         raise UserError(f"lora.target_modules {list(target_modules)} names no layer of the text model")
     return sum(rank * sum(shape) for shape in chosen)
+
+
+def _linear_layers(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Return the weights of the text model's layers that are matrices."""
+    return {
+        name: shape
+        for name, shape in shapes.items()
+        if name.startswith(TEXT) and len(shape) == 2 and not _is_per_token(name)
+    }

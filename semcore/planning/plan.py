@@ -21,8 +21,9 @@ from semcore.planning.sections import (
 )
 from semcore.planning.training import Option, choose, options
 from semcore.planning.workload import Workload, identifier_workload, num_steps, verifier_workload
+from semcore.quantization import Quantization
 from semcore.training.schedule import rows_a_device
-from semcore.training.settings import LoraSettings, TrainingSettings
+from semcore.training.settings import LoraSettings, Optim, TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class TrainingPlan:
     stage: str
     model: str
     lora_rank: int
+    quantization: Quantization
+    optim: Optim
     batch_size: int
     machine: Machine
     parameters: Parameters
@@ -126,6 +129,7 @@ def _plan(
     parameters = count_parameters(
         config, num_new_tokens=num_new_tokens, freeze_vision=section.model.freeze_vision,
         freeze_projector=section.model.freeze_projector, lora_rank=lora.rank, target_modules=lora.target_modules,
+        quantization=lora.quantization,
     )  # fmt: skip
     found = options(
         parameters,
@@ -134,11 +138,14 @@ def _plan(
         num_gpus=machine.num_gpus,
         gpu_memory=machine.gpu_memory,
         element_bytes=_element_bytes(training),
+        quantization=lora.quantization,
+        optim=training.optim,
     )
     steps = num_steps(work.num_rows, training.batch_size, training.num_epochs, training.max_steps)
     tokens = work.num_tokens * steps * training.batch_size // max(1, work.num_rows)
     return TrainingPlan(
-        stage=stage, model=name, lora_rank=lora.rank, batch_size=training.batch_size, machine=machine,
+        stage=stage, model=name, lora_rank=lora.rank, quantization=lora.quantization, optim=training.optim,
+        batch_size=training.batch_size, machine=machine,
         parameters=parameters, row=work.largest, options=found, chosen=choose(found, wished),
         num_rows=work.num_rows if known else None,
         num_steps=steps if known else None,

@@ -11,15 +11,20 @@ COLUMNS = ("weights", "gradients", "optimizer", "activations", "other", "total")
 def text_of(plan: TrainingPlan, tokens_per_second: float | None) -> str:
     """Return in words and a table what a training needs, which stage to take, and how long it lasts."""
     parameters = plan.parameters
-    how = f"LoRA of rank {plan.lora_rank}" if plan.lora_rank else "full"
     lines = [
-        f"{plan.stage}: {plan.model}, {parameters.total:,} parameters, {parameters.trained:,} trained ({how})",
+        f"{plan.stage}: {plan.model}, {parameters.total:,} parameters, {parameters.trained:,} trained ({_how(plan)})",
         f"rows of up to {plan.row.num_tokens:,} tokens, {plan.batch_size} a step; GB on each of {_gpus(plan)}:",
         *_table(plan.options),
         _suggestion(plan),
         _steps(plan) + _time(plan, tokens_per_second),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _how(plan: TrainingPlan) -> str:
+    how = f"LoRA of rank {plan.lora_rank}" if plan.lora_rank else "full"
+    base = "" if plan.quantization == "none" else f" on a base in {plan.quantization}"
+    return how + base + ("" if plan.optim == "adamw_torch_fused" else f", {plan.optim}")
 
 
 def _table(options: list[Option]) -> list[str]:
@@ -37,7 +42,9 @@ def _table(options: list[Option]) -> list[str]:
 
 def _suggestion(plan: TrainingPlan) -> str:
     if plan.chosen is None:
-        lora = "" if plan.lora_rank else ", or train with LoRA (lora.rank: 16)"
+        lora = ", or train with LoRA (lora.rank: 16)"
+        if plan.lora_rank:
+            lora = ", or pack the base into four bits (lora.quantization: nf4)" if plan.quantization == "none" else ""
         return f"does not fit: take more GPUs, or larger ones{lora}"
     return f"suggested: ds_configs/{plan.chosen.zero}.yaml with --training.rows_a_device {plan.chosen.rows_a_device}"
 

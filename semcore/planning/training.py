@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from semcore.planning.memory import ZEROS, Memory, Zero, memory_of
+from semcore.planning.memory import Memory, Zero, memory_of, possible_zeros
 from semcore.planning.model import Parameters
+from semcore.quantization import Quantization
+from semcore.training.settings import Optim
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,10 @@ def options(
     num_gpus: int,
     gpu_memory: int,
     element_bytes: int,
+    quantization: Quantization = "none",
+    optim: Optim = "adamw_torch_fused",
 ) -> list[Option]:
-    """Return what every ZeRO stage needs at the most rows that fit.
+    """Return what every ZeRO stage that can train so needs, at the most rows that fit.
 
     Args:
         parameters: of the model.
@@ -36,13 +40,18 @@ def options(
         num_gpus: how many GPUs.
         gpu_memory: bytes of each.
         element_bytes: 2 for bfloat16, 4 for float32.
+        quantization: of the base under an adapter.
+        optim: the optimizer.
     """
 
     def memory(zero: Zero, rows: int) -> Memory:
-        return memory_of(zero, parameters, activations(rows), num_gpus=num_gpus, element_bytes=element_bytes)
+        return memory_of(
+            zero, parameters, activations(rows), num_gpus=num_gpus, element_bytes=element_bytes, optim=optim
+        )
 
     sizes = [rows for rows in range(own_rows, 0, -1) if own_rows % rows == 0]
-    found = {zero: next((rows for rows in sizes if memory(zero, rows).total <= gpu_memory), 0) for zero in ZEROS}
+    zeros = possible_zeros(quantization, optim)
+    found = {zero: next((rows for rows in sizes if memory(zero, rows).total <= gpu_memory), 0) for zero in zeros}
     return [Option(zero, rows, memory(zero, rows or 1)) for zero, rows in found.items()]
 
 

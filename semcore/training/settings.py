@@ -12,6 +12,7 @@ from typing import Any, Literal
 from semcore.errors import UserError
 from semcore.quantization import Quantization
 
+Optim = Literal["adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"]
 SCHEDULE = ("num_epochs", "max_steps", "batch_size", "seed")
 LOADING = ("bf16", "dtype", "device_map")
 UNMASKED = ("flash_attention_2", "flash_attention_3", "flex_attention")
@@ -62,7 +63,7 @@ class TrainingSettings:
     """Gradients are clipped to this norm."""
     adam_beta2: float = 0.999  # InternVL
     """AdamW's second beta."""
-    optim: Literal["adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"] = "adamw_torch_fused"  # InternVL: AdamW
+    optim: Optim = "adamw_torch_fused"  # InternVL: AdamW
     """AdamW, or the one of bitsandbytes that keeps its moments in eight bits."""
     num_epochs: int = 1  # InternVL
     """Passes over the training data."""

@@ -70,6 +70,23 @@ def test_does_not_fit_is_an_answer(plan: Any) -> None:
     assert not any(option["fits"] for option in only["zero"].values())
 
 
+def test_a_packed_base_and_moments_in_eight_bits_are_planned(plan: Any) -> None:
+    section = "{model: {base: InternVL2_5-8B}, lora: {rank: 16, quantization: nf4}, training: {optim: adamw_8bit}}"
+    Path("x.yaml").write_text(f"train_identifier: {section}\n")
+    code, out, _ = plan("--config", "x.yaml", "--gpus", "1", "--gpu-memory", "24")
+    assert code == 0
+    assert "(LoRA of rank 16 on a base in nf4, adamw_8bit)\n" in out
+    assert "zero2" in out and "zero3" not in out
+    (packed,) = facts(plan, "--config", "x.yaml", "--gpu-memory", "24")
+    Path("x.yaml").write_text(f"train_identifier: {section.replace('nf4', 'none')}\n")
+    (plain,) = facts(plan, "--config", "x.yaml", "--gpu-memory", "24")
+    assert packed["zero"]["zero1"]["bytes"]["weights"] < 0.42 * plain["zero"]["zero1"]["bytes"]["weights"]
+    assert packed["suggested"] is not None
+    _, out, _ = plan("--config", "x.yaml", "--gpu-memory", "8")
+    assert out.endswith("does not fit: take more GPUs, or larger ones, or pack the base into four bits "
+                        "(lora.quantization: nf4)\nsteps: give --num-images or --data\n")  # fmt: skip
+
+
 def test_both_trainings_are_planned(plan: Any) -> None:
     first, second = facts(plan, "--config", FULL, "--model", "InternVL2_5-1B", "--gpus", "2")
     assert (first["stage"], second["stage"]) == ("train_identifier", "train_verifier")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
@@ -9,10 +11,14 @@ from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem
 from transformers import Qwen2Config
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RotaryEmbedding
 
+from semcore.errors import UserError
 from semcore.planning.activations import text_layer_bytes
-from semcore.planning.memory import CONTEXT_BYTES, Memory, memory_of
+from semcore.planning.memory import CONTEXT_BYTES, ZEROS, Memory, memory_of, possible_zeros
 from semcore.planning.model import Parameters
 from semcore.planning.training import Option, choose, options
+from semcore.resources import resource_folder
+from semcore.training.engine import CONFIG_VARIABLE
+from semcore.training.modes import check_mode
 
 FULL = Parameters(total=1_000_000_000, trained=1_000_000_000, largest=100_000_000)
 
@@ -45,6 +51,44 @@ def test_every_stage_shares_out_more_than_the_one_before() -> None:
 def test_what_is_frozen_has_neither_gradients_nor_optimizer() -> None:
     memory = memory_of("zero1", Parameters(1000, 10, 100), 7, num_gpus=1, element_bytes=2)
     assert (memory.weights, memory.gradients, memory.optimizer, memory.activations) == (2000, 60, 120, 7)
+
+
+@pytest.mark.parametrize("optim", ["adamw_8bit", "paged_adamw_8bit"])
+def test_moments_in_eight_bits_take_what_bitsandbytes_keeps(optim: Any) -> None:
+    bitsandbytes = pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    weight = torch.nn.Parameter(torch.randn(65_536))
+    optimizer = bitsandbytes.optim.AdamW8bit([weight], lr=1e-3)
+    weight.grad = torch.randn(65_536)
+    optimizer.step()
+    state = optimizer.state[weight]
+    kept = sum(state[name].nbytes for name in ("state1", "state2", "absmax1", "absmax2"))
+    trained = Parameters(65_536, 65_536, 1)
+    assert memory_of("zero1", trained, 0, num_gpus=1, element_bytes=2, optim=optim).optimizer == weight.nbytes + kept
+
+
+@pytest.mark.parametrize(
+    ("quantization", "optim", "zeros"),
+    [
+        ("none", "adamw_torch_fused", ("zero1", "zero2", "zero3", "zero3_offload")),
+        ("none", "adamw_8bit", ("zero1", "zero2", "zero3")),
+        ("nf4", "adamw_torch_fused", ("zero1", "zero2")),
+        ("nf4", "paged_adamw_8bit", ("zero1", "zero2")),
+    ],
+)
+def test_only_what_can_train_is_an_option(
+    quantization: Any, optim: Any, zeros: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `plan` offers and what a recipe refuses are told apart by the same configurations."""
+    assert possible_zeros(quantization, optim) == zeros
+    monkeypatch.setattr("semcore.quantization.find_spec", lambda name: name)
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    for zero in ZEROS:
+        monkeypatch.setenv(CONFIG_VARIABLE, str(resource_folder("ds_configs") / f"{zero}.json"))
+        try:
+            check_mode(16, quantization, True, optim=optim, dtype="auto", device_map=None, report_to="none")
+            assert zero in zeros
+        except UserError:
+            assert zero not in zeros
 
 
 def test_the_buckets_of_the_configurations_are_counted() -> None:

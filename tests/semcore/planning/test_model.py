@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import InternVLForConditionalGeneration
 
-from semcore.checkpoint import apply_lora
+from semcore.checkpoint import apply_lora, load_checkpoint
 from semcore.errors import UserError
-from semcore.planning.model import count_parameters, read_model_config
+from semcore.planning.memory import PACKED_BYTES, memory_of
+from semcore.planning.model import Parameters, count_parameters, read_model_config
 from semcore.resources import asset_folder
 from semcore.training.weights import freeze
 
@@ -59,6 +62,21 @@ def test_lora_counts_adapters_and_new_rows_as_peft_does() -> None:
     )
     counted = count_parameters(config, **FULL | {"lora_rank": 8, "num_new_tokens": 4})
     assert counted.trained == trained.num_parameters(only_trainable=True)
+
+
+def test_what_is_packed_is_what_bitsandbytes_packs() -> None:
+    """And its bytes, with the factors of its blocks, are those that the weights take."""
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    model = load_checkpoint(SCENES, dtype="bfloat16", quantization="nf4").model
+    packed = [weight for weight in model.parameters() if weight.dtype == torch.uint8]
+    counted = count_parameters(read_model_config(SCENES), **FULL | {"lora_rank": 8, "quantization": "nf4"})
+    assert counted.packed == sum(math.prod(weight.quant_state.shape) for weight in packed)
+    states = [weight.quant_state for weight in packed]
+    measured = sum(weight.nbytes + state.absmax.nbytes + state.state2.absmax.nbytes for weight, state in
+                   zip(packed, states, strict=True))  # fmt: skip
+    assert counted.packed * PACKED_BYTES == pytest.approx(measured, rel=1e-3)
+    alone = Parameters(counted.packed, 0, 0, counted.packed)
+    assert memory_of("zero1", alone, 0, num_gpus=1, element_bytes=2).weights == pytest.approx(measured, rel=1e-3)
 
 
 @pytest.mark.parametrize(
