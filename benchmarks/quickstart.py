@@ -68,8 +68,8 @@ def score_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
         for label, scores in rankings.items():
             for metric in METRICS:
                 values = [one[metric] for one in scores]
-                rows.append(_row(f"{name}, {label}, {metric}", values, fmean(ceilings[metric])))
-        rows += [_row(f"{name}, ceiling, {metric}", values) for metric, values in ceilings.items()]
+                rows.append(mean_row(f"{name}, {label}, {metric}", values, fmean(ceilings[metric])))
+        rows += [mean_row(f"{name}, ceiling, {metric}", values) for metric, values in ceilings.items()]
     return rows
 
 
@@ -81,10 +81,10 @@ def closing_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
         for one in metrics:
             generated, verified = one[direction]["generated"], one[direction]["verified"]
             shares.append(100 * (verified["R@1"] - generated["R@1"]) / (generated["R@10"] - generated["R@1"]))
-        rows.append(_row(f"{name}, closed by verification", shares))
+        rows.append(mean_row(f"{name}, closed by verification", shares))
         for ablation in metrics[0]["ablations"]:
             values = [one["ablations"][ablation][direction]["R@1"] for one in metrics]
-            rows.append(_row(f"{name}, {ablation.replace('_', ' ')}, R@1", values))
+            rows.append(mean_row(f"{name}, {ablation.replace('_', ' ')}, R@1", values))
     return rows
 
 
@@ -92,18 +92,20 @@ def cost_rows(stages: Sequence[dict[str, Any]]) -> list[Row]:
     """Return seconds and peak memory of every stage."""
     rows = []
     for name in STAGES:
-        rows.append(_row(f"{name}, seconds", [one[name]["seconds"] for one in stages], unit="s"))
+        rows.append(mean_row(f"{name}, seconds", [one[name]["seconds"] for one in stages], unit="s"))
         peaks = [one[name]["peak_memory_bytes"] / 1e9 for one in stages]
-        rows.append(_row(f"{name}, peak memory a process, GB", peaks, unit="GB"))
+        rows.append(mean_row(f"{name}, peak memory a process, GB", peaks, unit="GB"))
     totals = [sum(one[name]["seconds"] for name in STAGES) for one in stages]
-    return [*rows, _row("all stages, seconds", totals, unit="s")]
+    return [*rows, mean_row("all stages, seconds", totals, unit="s")]
 
 
-def _row(name: str, values: Sequence[float], ceiling: float | None = None, unit: str = "percent") -> Row:
+def mean_row(name: str, values: Sequence[float], peer: float | None = None, unit: str = "percent") -> Row:
+    """Return a row of the mean over seeds, with each seed's value in the note."""
     note = f"{len(values)} seeds: " + ", ".join(f"{value:.4g}" for value in values)
     mean = fmean(values)
-    peer, ratio = (None, None) if ceiling is None else (round(ceiling, 2), round(mean / ceiling, 3))
-    return Row(name, round(mean, 2), peer, ratio, unit, note)
+    if peer is None:
+        return Row(name, round(mean, 2), None, None, unit, note)
+    return Row(name, round(mean, 2), round(peer, 2), round(mean / peer, 3), unit, note)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def main(settings: Settings) -> None:
         for direction in DIRECTIONS:
             items = {item.item_id: item for item in read_items(run, dataset, direction, "test")}
             shortlists = draw_shortlists(run / direction / "per_query.jsonl", direction, items, settings.num_queries)
-            rows.append(verification_row(name, direction, asked, shortlists, paths, settings.repeats))  # type: ignore[arg-type]
+            rows.append(verification_row(name, direction, asked, shortlists, paths, settings.repeats))
     publish(rows, settings.json)
 
 

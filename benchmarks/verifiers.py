@@ -1,0 +1,121 @@
+"""All verifiers on the shortlists of finished quickstarts: their scores, their time, and what the order does to them.
+
+    python -m benchmarks.quickstart --out runs
+    python -m benchmarks.verifiers --runs [runs/seed-0,runs/seed-1,runs/seed-2] --out verifiers
+
+Copies each run to OUT, trains the listwise verifier in candidate blocks too, and measures with `--verifier all`. The
+peer of a recall is the generator's own order; seconds are those of all test queries of a direction, summed over
+processes. What is done already is not done again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.quickstart import DIRECTIONS, mean_row
+from benchmarks.report import Row, publish
+from semcore.commandline import run_command
+from semcore.errors import UserError
+from semcore.files import read_json, write_json
+from semcore.resources import resource_folder
+from semcore.steps import Step, run_step, step_environment
+
+MEASURED = ("t2i", "i2t", "data", "metrics.json", "verification.json", "report.md", "report.html", "report_images")
+"""What a copy leaves out: the results of the first evaluation, and the dataset, whose place the run knows."""
+
+
+@dataclass
+class Settings:
+    """What to measure."""
+
+    runs: list[Path]
+    """Finished runs of the quickstart."""
+    out: Path
+    """Folder of their copies."""
+    json: Path | None = None
+    """File to save the rows in."""
+
+
+def main(settings: Settings) -> None:
+    """Measure the runs that are not done, and publish the rows."""
+    metrics = []
+    for run in settings.runs:
+        copy = settings.out / run.name
+        if not (copy / "metrics.json").exists():
+            copy_run(run, copy)
+            measure(copy)
+        metrics.append(read_json(copy / "metrics.json"))
+    publish([*score_rows(metrics), *second_rows(metrics), *order_rows(metrics)], settings.json)
+
+
+def copy_run(run: Path, copy: Path) -> None:
+    """Copy a run as it was before its evaluation; a copy that is there already is kept."""
+    if not (run / "metrics.json").exists():
+        raise UserError(f"{run} is no finished run; make it with: semcore quickstart --out {run}")
+    if copy.exists():
+        return
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns(*MEASURED))
+    manifest = read_json(copy / "manifest.json")
+    del manifest["stages"]["evaluate"]
+    write_json(copy / "manifest.json", manifest)
+
+
+def measure(run: Path) -> None:
+    """Train the verifier in candidate blocks, and evaluate all of them."""
+    seed = read_json(run / "manifest.json")["stages"]["train_verifier"]["settings"]["training"]["seed"]
+    recipes = resource_folder("recipes")
+    launcher = str(resource_folder("ds_configs") / "cpu_zero2.yaml")
+    launch = ["accelerate", "launch", "--config_file", launcher]
+    where = ["--config", str(recipes / "configs" / "scenes.yaml"), "--run", str(run)]
+    blocks = ["--attention", "blocks", "--training.seed", str(seed)]
+    for step in (
+        Step("train", [*launch, str(recipes / "train_verifier.py"), *where, *blocks]),
+        Step(
+            "measure",
+            [*launch, str(recipes / "evaluate.py"), *where, "--verifier", "all", "--order_bias_untrained", "true"],
+        ),
+    ):
+        code = run_step(step, step_environment(num_threads=1))
+        if code:
+            raise SystemExit(code)
+
+
+def score_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
+    """Return R@1 of every verifier, beside the generator's."""
+    rows = []
+    for direction, name in DIRECTIONS.items():
+        generated = [one[direction]["generated"]["R@1"] for one in metrics]
+        for verifier in metrics[0]["verifiers"]:
+            found = [one["verifiers"][verifier][direction]["R@1"] for one in metrics]
+            rows.append(mean_row(f"{name}, {verifier}, R@1", found, sum(generated) / len(generated)))
+    return rows
+
+
+def second_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
+    """Return what every verifier's test queries cost; the likelihood verifier scores all pairs at once."""
+    rows = []
+    for verifier in metrics[0]["verifiers"]:
+        steps = [step for step in metrics[0]["seconds"] if step.startswith(f"{verifier} ") and "val" not in step]
+        rows += [mean_row(f"{step}, seconds", [one["seconds"][step] for one in metrics], unit="s") for step in steps]
+    return rows
+
+
+def order_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
+    """Return accuracy, its spread over the places of the right answer, and agreement under reshuffling."""
+    rows = []
+    for direction, name in DIRECTIONS.items():
+        for number, measured in enumerate(metrics[0]["order_bias"][direction]):
+            for place, row in enumerate(measured["rows"]):
+                model, shifts = measured["model"], row["shifts"]
+                for figure in ("accuracy", "spread", "agreement"):
+                    values = [one["order_bias"][direction][number]["rows"][place][figure] for one in metrics]
+                    rows.append(mean_row(f"{name}, order bias, {model}, shifts {shifts}, {figure}", values))
+    return rows
+
+
+if __name__ == "__main__":
+    run_command(main, Settings)

@@ -1,0 +1,52 @@
+"""What is measured on finished runs: the copy that is measured again, and the rows made of its figures."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import run_verification
+from benchmarks.verifiers import copy_run, order_rows, score_rows, second_rows
+from semcore import evaluate
+from semcore.errors import UserError
+from semcore.evaluate import EvaluateSettings
+from semcore.files import read_json
+
+
+def test_a_finished_runs_verifiers_become_rows(searchable_run, tmp_path):
+    run = searchable_run.run
+    evaluate.main(EvaluateSettings(run=run, data=searchable_run.data, verifier="both", num_order_queries=2))
+    metrics = read_json(run / "metrics.json")
+    (better,) = (row for row in score_rows([metrics]) if row.name == "text → image, likelihood, R@1")
+    assert better.ours == pytest.approx(metrics["verifiers"]["likelihood"]["t2i"]["R@1"], abs=0.01)
+    assert better.peer == pytest.approx(metrics["t2i"]["generated"]["R@1"], abs=0.01)
+    assert {row.name for row in second_rows([metrics])} >= {
+        "listwise t2i test, seconds",
+        "listwise i2t test, seconds",
+        "likelihood with the image, seconds",
+    }
+    measured = metrics["order_bias"]["t2i"][0]["rows"]
+    assert len(order_rows([metrics])) == 2 * 3 * len(measured)
+
+    before = (run / "manifest.json").read_text()
+    copy_run(run, tmp_path / "copy")
+    assert "evaluate" not in read_json(tmp_path / "copy" / "manifest.json")["stages"]
+    assert not (tmp_path / "copy" / "metrics.json").exists()
+    assert (tmp_path / "copy" / "verifier_model" / "model.safetensors").exists()
+    assert (run / "manifest.json").read_text() == before
+
+
+def test_an_unfinished_run_is_not_copied(searchable_run, tmp_path):
+    with pytest.raises(UserError, match="is no finished run; make it with: semcore quickstart --out"):
+        copy_run(searchable_run.run, tmp_path / "copy")
+
+
+def test_a_finished_runs_shortlists_are_timed_both_ways(searchable_run, tmp_path):
+    run = searchable_run.run
+    evaluate.main(EvaluateSettings(run=run, data=searchable_run.data, verifier="both", num_order_queries=0))
+    file = tmp_path / "rows.json"
+    run_verification.main(run_verification.Settings(run=run, json=file, num_queries=3, repeats=1))
+    rows = json.loads(file.read_text())["rows"]
+    assert [row["name"] for row in rows] == ["listwise_t2i", "listwise_i2t", "likelihood_t2i", "likelihood_i2t"]
+    assert all(row["ours"] > 0 and row["peer"] > 0 for row in rows)
