@@ -24,9 +24,10 @@ def order_of_parts(
         metric: "R@1", "R@5", ...
 
     Returns:
-        "paper" and "ours", the names best first; "kendall_tau"; "num_pairs"; "reversed", the pairs
+        "paper" and "ours", the names best first; "kendall_tau"; "num_pairs"; "num_alike", the pairs
+        that stand as in the paper; "reversed", those
         (better in the paper, worse there) that stand the other way here; "reversed_beyond_chance", those
-        whose 95 % interval leaves zero out; "agrees", whether no pair is reversed.
+        whose 95 % interval leaves zero out; "agrees", whether all pairs stand alike.
     """
     means = {name: float(found[name].values(direction, metric).mean()) for name in paper}
     pairs = [(a, b) if paper[a] > paper[b] else (b, a) for a, b in combinations(paper, 2)]
@@ -40,9 +41,10 @@ def order_of_parts(
         "ours": sorted(paper, key=lambda name: -means[name]),
         "kendall_tau": round((agreeing - len(turned)) / len(pairs), 3),
         "num_pairs": len(pairs),
+        "num_alike": agreeing,
         "reversed": turned,
         "reversed_beyond_chance": sure,
-        "agrees": not turned,
+        "agrees": agreeing == len(pairs),
     }
 
 
@@ -90,9 +92,9 @@ def order_of_grid(
         metric: "R@1", "R@5", ...
 
     Returns:
-        "means", "clusters x keywords" -> score; "best" and "full"; "full_is_best"; "best_beyond_chance",
+        "means", "clusters x keywords" -> score; "best", and "num_best" that are as good; "full"; "full_is_best"; "best_beyond_chance",
         whether the 95 % interval of their difference leaves zero out; "spread", keywords -> the range over the
-        cluster sizes; "fewest_keywords_vary_most".
+        cluster sizes; "fewest_keywords_vary_most", None where there is nothing to compare.
     """
     means = {point: float(found[point].values(direction, metric).mean()) for point in found}
     keywords = sorted({point[1] for point in found})
@@ -104,12 +106,17 @@ def order_of_grid(
         "metric": metric,
         "means": {f"{c} x {k}": round(mean, 2) for (c, k), mean in means.items()},
         "best": best,
+        "num_best": sum(mean == means[best] for mean in means.values()),
         "full": full,
         "full_is_best": best == full,
         "best_beyond_chance": best != full and is_sure(found[full], found[best], direction, metric),
         "spread": {str(k): round(value, 2) for k, value in spread.items()},
-        "fewest_keywords_vary_most": spread[min(spread)] > max(v for k, v in spread.items() if k != min(spread)),
+        "fewest_keywords_vary_most": _first_is_largest(list(spread.values())),
     }
+
+
+def _first_is_largest(values: Sequence[float]) -> bool | None:
+    return values[0] > max(values[1:]) if len(values) > 1 else None
 
 
 def _steps(widths: Sequence[int]) -> list[tuple[int, int]]:

@@ -93,10 +93,9 @@ def state_parts(order: Mapping[str, Any], labels: Mapping[str, str]) -> str:
         return " > ".join(labels[name] for name in names)
 
     agrees = _agrees(order["agrees"], order["reversed_beyond_chance"])
-    agreeing = order["num_pairs"] - len(order["reversed"])
     text = (
         f"- {DIRECTIONS[order['direction']]}, {order['metric']}: the order {agrees} the paper's. "
-        f"Here {listed(order['ours'])}; paper {listed(order['paper'])}. {agreeing} of {order['num_pairs']} pairs stand "
+        f"Here {listed(order['ours'])}; paper {listed(order['paper'])}. {order['num_alike']} of {order['num_pairs']} pairs stand "
         f"alike (Kendall's tau {order['kendall_tau']:.2f})"
     )
     if order["reversed"]:
@@ -123,11 +122,15 @@ def state_grid(order: Mapping[str, Any]) -> str:
     """Say which clusters and keywords are best, and how much the clusters matter."""
     (clusters, keywords), full = order["best"], order["full"]
     text = f"- {DIRECTIONS[order['direction']]}, {order['metric']}: best are {clusters} clusters x {keywords} keywords"
+    if order["num_best"] > 1:
+        text += f" and {order['num_best'] - 1} more that are as good"
     if order["full_is_best"]:
         text += ", the full system's, as in the paper."
     else:
         chance = "beyond" if order["best_beyond_chance"] else "within"
         text += f" ({chance} chance of the full system's {full[0]} x {full[1]}, which is the paper's kind of best)."
+    if order["fewest_keywords_vary_most"] is None:
+        return text
     spread = ", ".join(f"{points:.1f} with {count}" for count, points in order["spread"].items())
     most = (
         "vary most, as in the paper" if order["fewest_keywords_vary_most"] else "do not vary most; in the paper they do"

@@ -40,6 +40,14 @@ def test_pairs_that_stand_the_other_way_are_named_and_weighed() -> None:
     assert "does not agree" in text and "of the others 1 beyond chance (C above B)" in text
 
 
+def test_equals_are_neither_alike_nor_reversed() -> None:
+    order = order_of_parts({"a": 69.0, "b": 60.0}, {"a": at(40), "b": at(40)}, "t2i", "R@1")
+    assert (order["num_alike"], order["reversed"], order["kendall_tau"], order["agrees"]) == (0, [], 0, False)
+    assert "agrees within chance with" in state_parts(order, LABELS)
+    grid = order_of_grid({(4, 8): at(20), (2, 8): at(20), (2, 4): at(10)}, (4, 8), "t2i", "R@1")
+    assert "4 clusters x 8 keywords and 1 more that are as good" in state_grid(grid)
+
+
 def test_a_difference_is_sure_where_its_interval_leaves_zero_out() -> None:
     assert is_sure(at(40), at(50), "t2i", "R@1")
     assert not is_sure(at(40), at(40.25), "t2i", "R@1")
@@ -68,6 +76,18 @@ def test_the_grids_best_is_held_against_the_full_systems() -> None:
     assert other["fewest_keywords_vary_most"] and re.search(
         "within chance of the full system's 4 x 8", state_grid(other)
     )
+
+
+def test_a_grid_may_have_gaps_or_one_point_only() -> None:
+    points = [(4, 8), (2, 4), (4, 4), (8, 4), (2, 8), (8, 8), (4, 12)]
+    order = order_of_grid({point: at(20 + point[0]) for point in points}, (4, 8), "t2i", "R@1")
+    assert order["spread"] == {"4": 6, "8": 6} and order["fewest_keywords_vary_most"] is False
+    assert "6.0 with 4, 6.0 with 8; the fewest do not vary most" in state_grid(order)
+    for found in ({(4, 8): at(20)}, {(4, 8): at(20), (2, 4): at(10)}):
+        order = order_of_grid(found, (4, 8), "t2i", "R@1")
+        assert order["full_is_best"] and order["fewest_keywords_vary_most"] is None
+        assert state_grid(order).endswith("the full system's, as in the paper.")
+    assert order_of_beams({20: at(30)}, "t2i", "R@1")["monotone"]
 
 
 def test_intervals_come_from_the_images_not_from_the_queries() -> None:
