@@ -92,9 +92,10 @@ def order_of_grid(
         metric: "R@1", "R@5", ...
 
     Returns:
-        "means", "clusters x keywords" -> score; "best", and "num_best" that are as good; "full"; "full_is_best"; "best_beyond_chance",
-        whether the 95 % interval of their difference leaves zero out; "spread", keywords -> the range over the
-        cluster sizes; "fewest_keywords_vary_most", None where there is nothing to compare.
+        "means", "clusters x keywords" -> score; "best", and "num_best" that are as good; "full";
+        "full_is_best"; "best_beyond_chance", whether the 95 % interval of their difference leaves zero out;
+        "spread", keywords -> the range over the cluster sizes; "fewest_keywords_vary_most", None where
+        there is nothing to compare.
     """
     means = {point: float(found[point].values(direction, metric).mean()) for point in found}
     keywords = sorted({point[1] for point in found})

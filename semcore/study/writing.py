@@ -95,8 +95,8 @@ def state_parts(order: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     agrees = _agrees(order["agrees"], order["reversed_beyond_chance"])
     text = (
         f"- {DIRECTIONS[order['direction']]}, {order['metric']}: the order {agrees} the paper's. "
-        f"Here {listed(order['ours'])}; paper {listed(order['paper'])}. {order['num_alike']} of {order['num_pairs']} pairs stand "
-        f"alike (Kendall's tau {order['kendall_tau']:.2f})"
+        f"Here {listed(order['ours'])}; paper {listed(order['paper'])}. {order['num_alike']} of "
+        f"{order['num_pairs']} pairs stand alike (Kendall's tau {order['kendall_tau']:.2f})"
     )
     if order["reversed"]:
         text += f"; of the others {len(order['reversed_beyond_chance'])} beyond chance"
