@@ -96,11 +96,17 @@ def score_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
 
 
 def second_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
-    """Return what every verifier's test queries cost; the likelihood verifier scores all pairs at once."""
+    """Return the seconds of every verifier; that of likelihood scores all pairs of test and val at once."""
+    seconds = [one["seconds"] for one in metrics]
     rows = []
-    for verifier in metrics[0]["verifiers"]:
-        steps = [step for step in metrics[0]["seconds"] if step.startswith(f"{verifier} ") and "val" not in step]
-        rows += [mean_row(f"{step}, seconds", [one["seconds"][step] for one in metrics], unit="s") for step in steps]
+    for direction, name in DIRECTIONS.items():
+        for verifier in metrics[0]["verifiers"]:
+            step = f"{verifier} {direction} test"
+            if step in seconds[0]:
+                rows.append(mean_row(f"{name}, {verifier}, seconds", [one[step] for one in seconds], unit="s"))
+    for verifier in {"likelihood"} & metrics[0]["verifiers"].keys():
+        values = [sum(taken for step, taken in one.items() if step.startswith(verifier)) for one in seconds]
+        rows.append(mean_row(f"both directions and val, {verifier}, seconds", values, unit="s"))
     return rows
 
 

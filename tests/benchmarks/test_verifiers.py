@@ -21,10 +21,12 @@ def test_a_finished_runs_verifiers_become_rows(searchable_run, tmp_path):
     (better,) = (row for row in score_rows([metrics]) if row.name == "text → image, likelihood, R@1")
     assert better.ours == pytest.approx(metrics["verifiers"]["likelihood"]["t2i"]["R@1"], abs=0.01)
     assert better.peer == pytest.approx(metrics["t2i"]["generated"]["R@1"], abs=0.01)
-    assert {row.name for row in second_rows([metrics])} >= {
-        "listwise t2i test, seconds",
-        "listwise i2t test, seconds",
-        "likelihood with the image, seconds",
+    assert {row.name: row.ours for row in second_rows([metrics])} == {
+        "text → image, listwise, seconds": pytest.approx(metrics["seconds"]["listwise t2i test"], abs=0.01),
+        "image → text, listwise, seconds": pytest.approx(metrics["seconds"]["listwise i2t test"], abs=0.01),
+        "both directions and val, likelihood, seconds": pytest.approx(
+            sum(metrics["seconds"][f"likelihood {which}"] for which in ("with the image", "without")), abs=0.01
+        ),
     }
     measured = metrics["order_bias"]["t2i"][0]["rows"]
     assert len(order_rows([metrics])) == 2 * 3 * len(measured)
