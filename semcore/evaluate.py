@@ -77,8 +77,8 @@ class EvaluateSettings:
     verifier: Literal["listwise", "blocks", "pointwise", "likelihood", "both", "all", "none"] = (
         "listwise"  # section 3.3
     )
-    """Who verifies; "blocks" is the listwise verifier trained with --attention blocks, "both" measures listwise and
-    likelihood, "all" these and pointwise, and blocks where it is trained. The best one on val counts."""
+    """Who verifies; "blocks" is the listwise verifier trained with --attention blocks. "both" measures listwise, blocks
+    where it is trained, and likelihood, "all" these and pointwise; the best one on val counts."""
     shifts: int = 1  # ours: training shuffles the candidates already
     """Ask the listwise verifier so many times, its candidates shifted cyclically, and average; 1 is fast, as many as
     there are candidates is exact: then it does not matter which of them is the first."""
@@ -138,10 +138,11 @@ class EvaluateSettings:
         """Return the verifiers to measure."""
         if self.verifier == "none":
             return ()
-        if self.verifier == "all":
-            blocks: tuple[VerifierName, ...] = ("blocks",) if has_verifier(RunFolder(self.run), "blocks") else ()
-            return ("listwise", *blocks, "pointwise", "likelihood")
-        return ("listwise", "likelihood") if self.verifier == "both" else (self.verifier,)
+        if self.verifier != "both" and self.verifier != "all":
+            return (self.verifier,)
+        blocks: tuple[VerifierName, ...] = ("blocks",) if has_verifier(RunFolder(self.run), "blocks") else ()
+        pointwise: tuple[VerifierName, ...] = ("pointwise",) if self.verifier == "all" else ()
+        return ("listwise", *blocks, *pointwise, "likelihood")
 
     @property
     def other_models(self) -> dict[str, str]:

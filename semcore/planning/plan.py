@@ -102,6 +102,7 @@ def plan_verifier(path: Path, model: str | None, machine: Machine, images: tuple
         held_out_sentences=generator.held_out.sentences_per_image,
         held_out_share=generator.held_out.image_share,
         limit=read_elsewhere(path, "candidates", "limit"),
+        attention=section.attention,
     )
     new_tokens = read_num_cluster_tokens(path) if section.model.start == "identifier" else 0
     return _plan("train_verifier", name, config, section, work, new_tokens, machine, known=images is not None)

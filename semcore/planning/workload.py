@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from semcore.planning.activations import RowSize
+from semcore.verification.attention import Attention
 
 # ours: Qwen2's tokens, rounded up
 CHAT_TOKENS = 40  # the conversation's frame around a prompt
@@ -77,6 +78,7 @@ def verifier_workload(
     held_out_sentences: int,
     held_out_share: float,
     limit: int | None,
+    attention: Attention = "full",
 ) -> Workload:
     """Estimate the rows of a verifier training: a set of candidates each, and the questions about them.
 
@@ -89,12 +91,14 @@ def verifier_workload(
         held_out_sentences: of each image; each is asked with once.
         held_out_share: of the images; each is asked with once.
         limit: queries a direction, at most.
+        attention: of the candidates; in "blocks" the head of the prompt stands before each of them.
     """
     sets = [num_images * held_out_sentences, round(num_images * held_out_share)]
     t2i_sets, i2t_sets = (min(number, limit) if limit else number for number in sets)
     questions, words = 1 + extra_questions, FRAME_TOKENS + WORD_TOKENS * num_keywords
-    t2i = CHAT_TOKENS + num_candidates * (words + image_tokens) + questions * (SENTENCE_TOKENS + INSTRUCTION_TOKENS)
-    i2t = CHAT_TOKENS + num_candidates * (words + SENTENCE_TOKENS) + questions * (image_tokens + INSTRUCTION_TOKENS)
+    heads = CHAT_TOKENS * (num_candidates if attention == "blocks" else 1)
+    t2i = heads + num_candidates * (words + image_tokens) + questions * (SENTENCE_TOKENS + INSTRUCTION_TOKENS)
+    i2t = heads + num_candidates * (words + SENTENCE_TOKENS) + questions * (image_tokens + INSTRUCTION_TOKENS)
     largest = RowSize(max(t2i, i2t), num_candidates if t2i >= i2t else questions)
     return Workload(t2i_sets + i2t_sets, t2i_sets * t2i + i2t_sets * i2t, largest)
 

@@ -255,6 +255,13 @@ def test_the_verifier_in_blocks_is_compared_with_the_default(searchable_run, blo
     assert "\n- blocks: the same, but reads each candidate by itself, once for all queries." in report
 
 
+def test_several_verifiers_are_with_the_one_in_blocks_where_it_is_trained(searchable_run, blocks_verifier):
+    assert settings(searchable_run, verifier="both").verifiers == ("listwise", "blocks", "likelihood")
+    (blocks_verifier / "config.json").unlink()
+    assert settings(searchable_run, verifier="both").verifiers == ("listwise", "likelihood")
+    assert settings(searchable_run, verifier="all").verifiers == ("listwise", "pointwise", "likelihood")
+
+
 def test_one_verifier_in_blocks_needs_no_other(searchable_run, blocks_verifier):
     shutil.rmtree(searchable_run.run / "verifier_model")
     main(settings(searchable_run, verifier="blocks", ablations=False, num_order_queries=0))

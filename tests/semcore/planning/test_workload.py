@@ -41,6 +41,16 @@ def test_a_verifier_is_asked_with_what_is_held_out() -> None:
     assert rows(50) == 50 + 50
 
 
+def test_in_candidate_blocks_the_head_stands_before_every_candidate() -> None:
+    sizes = {"image_tokens": 256, "num_keywords": 4, "num_candidates": 10, "extra_questions": 4}
+    full, blocks = (
+        verifier_workload(1000, held_out_sentences=1, held_out_share=0.0, limit=None, attention=attention, **sizes)
+        for attention in ("full", "blocks")
+    )
+    assert blocks.num_tokens - full.num_tokens == 1000 * 9 * CHAT_TOKENS
+    assert blocks.largest.num_tokens - full.largest.num_tokens == 9 * CHAT_TOKENS
+
+
 def test_steps_are_whole_and_end_where_they_are_told_to() -> None:
     assert num_steps(100, 8, 3, None) == 37
     assert num_steps(100, 8, 3, 5) == 5
