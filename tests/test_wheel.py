@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.slow
@@ -81,3 +83,47 @@ def test_a_recipe_runs_from_the_package(installed: Path, tmp_path: Path) -> None
     package = run(installed / "python", "-c", "import semcore; print(semcore.__path__[0])", cwd=tmp_path).strip()
     recipe = Path(package) / "recipes" / "train_identifier.py"
     assert "--training.max_steps" in run(installed / "python", recipe, "--help", cwd=tmp_path)
+
+
+def test_every_import_runs(installed: Path, tmp_path: Path) -> None:
+    """From files as users have them: a table, a tree of photos, a Karpathy file, a WebDataset shard."""
+    (tmp_path / "photos").mkdir()
+    for number in range(10):
+        Image.new("RGB", (8, 8), (20 * number, 0, 0)).save(tmp_path / "photos" / f"{number}.png")
+    (tmp_path / "table.csv").write_text("image,sentence\n" + "".join(f"{n}.png,number {n}\n" for n in range(10)))
+    said = [{"filename": f"{n}.png", "split": "train", "sentences": [{"raw": f"number {n}"}]} for n in range(10)]
+    (tmp_path / "captions.json").write_text(json.dumps({"images": said}))
+    with tarfile.open(tmp_path / "train-0.tar", "w") as shard:
+        for number in range(10):
+            (tmp_path / f"{number}.txt").write_text(f"number {number}")
+            shard.add(tmp_path / "photos" / f"{number}.png", f"{number}.png")
+            shard.add(tmp_path / f"{number}.txt", f"{number}.txt")
+    for name, *arguments in (
+        ("csv", "--csv", "table.csv", "--images", "photos"),
+        ("karpathy", "--json", "captions.json", "--images", "photos"),
+        ("imagefolder", "--images", "photos"),
+        ("hub", "--files", "train-0.tar"),
+    ):
+        run(installed / "python", "-m", f"data_prep.from_{name}", *arguments, "--out", name, cwd=tmp_path)
+        assert "10 images" in run(installed / "python", "-m", "data_prep.check", name, cwd=tmp_path)
+
+
+def test_checkpoints_are_planned_converted_and_used(installed: Path, tmp_path: Path) -> None:
+    """An original folder becomes a native one; what it writes becomes identifiers, a generator and a search."""
+    source = ROOT / "tests" / "semcore" / "conversion" / "fixtures" / "qwen2"
+    configs = Path(run(installed / "python", "-c", "import semcore; print(semcore.__path__[0])", cwd=tmp_path).strip())
+    scenes = configs / "recipes" / "configs" / "scenes.yaml"
+    assert "train_verifier" in run(installed / "semcore", "plan", "--config", scenes, "--model", source, cwd=tmp_path)
+    run(installed / "semcore", "convert-checkpoint", source, "native", cwd=tmp_path)
+    python, data, where = installed / "python", ("--data", "data"), ("--run", "run")
+    sizes = ("--train", 6, "--val", 2, "--test", 2)
+    run(python, "-m", "data_prep.make_scenes", "--out", "data", *sizes, cwd=tmp_path)
+    run(python, "-m", "data_prep.caption", *data, *where, "--model", "native", "--max-new-tokens", 8, cwd=tmp_path)
+    run(python, "-m", "data_prep.identifiers", *data, *where, "--num-clusters", 2, cwd=tmp_path)
+    recipe = configs / "recipes" / "train_identifier.py"
+    steps = ("--training.max_steps", 1, "--training.batch_size", 2, "--lora.rank", 2)
+    run(python, recipe, *data, *where, "--model.base", "native", *steps, cwd=tmp_path)
+    found = json.loads(run(installed / "semcore", "search", *where, "a red circle", "--json", cwd=tmp_path))
+    assert found
+    run(installed / "semcore", "merge-adapter", "run/identifier_model", "merged", cwd=tmp_path)
+    assert (tmp_path / "merged" / "config.json").exists()
