@@ -46,7 +46,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_what_users_edit_and_the_base_checkpoint(installed: Path, tmp_path: Path) -> None:
     package = Path(run(installed / "python", "-c", "import semcore; print(semcore.__path__[0])", cwd=tmp_path).strip())
     assert package.is_relative_to(installed.parent)
-    for name in ("prompts", "recipes", "ds_configs", "assets/scenes_base"):
+    for name in ("prompts", "recipes", "ds_configs", "assets"):
         expected = files_of(ROOT / name if (ROOT / name).is_dir() else ROOT / "semcore" / name)
         assert expected
         assert files_of(package / name) == expected
@@ -104,26 +104,25 @@ def test_every_import_runs(installed: Path, tmp_path: Path) -> None:
         ("imagefolder", "--images", "photos"),
         ("hub", "--files", "train-0.tar"),
     ):
-        run(installed / "python", "-m", f"data_prep.from_{name}", *arguments, "--out", name, cwd=tmp_path)
-        assert "10 images" in run(installed / "python", "-m", "data_prep.check", name, cwd=tmp_path)
+        made = run(installed / "python", "-m", f"data_prep.from_{name}", *arguments, "--out", name, cwd=tmp_path)
+        assert f"{name}: 10 images" in made
 
 
-def test_checkpoints_are_planned_converted_and_used(installed: Path, tmp_path: Path) -> None:
-    """An original folder becomes a native one; what it writes becomes identifiers, a generator and a search."""
-    source = ROOT / "tests" / "semcore" / "conversion" / "fixtures" / "qwen2"
-    configs = Path(run(installed / "python", "-c", "import semcore; print(semcore.__path__[0])", cwd=tmp_path).strip())
-    scenes = configs / "recipes" / "configs" / "scenes.yaml"
-    assert "train_verifier" in run(installed / "semcore", "plan", "--config", scenes, "--model", source, cwd=tmp_path)
-    run(installed / "semcore", "convert-checkpoint", source, "native", cwd=tmp_path)
-    python, data, where = installed / "python", ("--data", "data"), ("--run", "run")
+def test_checkpoints_are_converted_planned_trained_and_merged(installed: Path, tmp_path: Path) -> None:
+    """From an original folder to a native one; from the base checkpoint to a generator, a search and a whole model."""
+    python, semcore, where = installed / "python", installed / "semcore", ("--data", "data", "--run", "run")
+    package = Path(run(python, "-c", "import semcore; print(semcore.__path__[0])", cwd=tmp_path).strip())
+    recipes, base = package / "recipes", package / "assets" / "scenes_base"
+    run(semcore, "convert-checkpoint", ROOT / "tests/semcore/conversion/fixtures/qwen2", "native", cwd=tmp_path)
+    for config, model in (("scenes", ("--model", "native")), ("flickr30k_internvl2_5-1b_full", ())):
+        told = run(semcore, "plan", "--config", recipes / "configs" / f"{config}.yaml", *model, cwd=tmp_path)
+        assert "train_verifier" in told
     sizes = ("--train", 6, "--val", 2, "--test", 2)
     run(python, "-m", "data_prep.make_scenes", "--out", "data", *sizes, cwd=tmp_path)
-    run(python, "-m", "data_prep.caption", *data, *where, "--model", "native", "--max-new-tokens", 8, cwd=tmp_path)
-    run(python, "-m", "data_prep.identifiers", *data, *where, "--num-clusters", 2, cwd=tmp_path)
-    recipe = configs / "recipes" / "train_identifier.py"
-    steps = ("--training.max_steps", 1, "--training.batch_size", 2, "--lora.rank", 2)
-    run(python, recipe, *data, *where, "--model.base", "native", *steps, cwd=tmp_path)
-    found = json.loads(run(installed / "semcore", "search", *where, "a red circle", "--json", cwd=tmp_path))
-    assert found
-    run(installed / "semcore", "merge-adapter", "run/identifier_model", "merged", cwd=tmp_path)
+    run(python, "-m", "data_prep.caption", *where, "--model", base, "--max-new-tokens", 8, cwd=tmp_path)
+    run(python, "-m", "data_prep.identifiers", *where, "--num-clusters", 2, cwd=tmp_path)
+    steps = ("--model.base", base, "--training.max_steps", 1, "--training.batch_size", 2, "--lora.rank", 2)
+    run(python, recipes / "train_identifier.py", *where, *steps, cwd=tmp_path)
+    assert json.loads(run(semcore, "search", "--run", "run", "a red circle", "--json", cwd=tmp_path))
+    run(semcore, "merge-adapter", "run/identifier_model", "merged", cwd=tmp_path)
     assert (tmp_path / "merged" / "config.json").exists()

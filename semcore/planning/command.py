@@ -3,7 +3,8 @@
     semcore plan --config recipes/configs/flickr30k_internvl2_5-1b_full.yaml --gpus 2 --gpu-memory 48
     semcore plan --config X.yaml --model InternVL2_5-1B --num-images 29000 --tokens-per-second 10000 --json
 
-Of the checkpoint only `config.json` is read, so a folder that holds nothing else will do. For both
+Of the checkpoint only `config.json` is read, so a folder that holds nothing else will do; the sizes of
+InternVL2.5 from 1B to 8B are known before anything is there. For both
 trainings it counts the parameters that train, the memory a GPU needs with every ZeRO stage of
 `ds_configs`, how many rows it can take at once, the steps, and the time at a speed you know.
 These are estimates: a training that fills its memory to the brim may still fail.

@@ -17,6 +17,7 @@ from semcore.conversion.weights import native_shapes
 from semcore.errors import UserError
 from semcore.files import read_json
 from semcore.quantization import Quantization
+from semcore.resources import asset_folder
 from semcore.suitability import NATIVE, ORIGINAL
 
 TEXT, PROJECTOR, VISION = "language_model.", "multi_modal_projector.", "vision_tower."
@@ -36,7 +37,7 @@ def read_model_config(name: str) -> InternVLConfig:
     """Return the native configuration of a checkpoint, native or original; its weights need not be there.
 
     Args:
-        name: a folder that holds `config.json`, or a hub id whose configuration is cached.
+        name: a folder that holds `config.json`, a hub id whose configuration is cached, or InternVL2.5 by its name.
 
     Raises:
         UserError: there is no such configuration here, or it is of another architecture.
@@ -92,6 +93,9 @@ def count_parameters(
 def _folder_of(name: str) -> Path:
     if (Path(name) / "config.json").is_file():
         return Path(name)
+    published = re.match(r"InternVL2_5-[1248]B(?=$|-)", Path(name).name)
+    if published and not Path(name).exists():  # nor converted or downloaded yet
+        return asset_folder("published") / published[0]
     if Path(name).exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise UserError(
             f"there is no {Path(name) / 'config.json'}; give --model a folder that holds one (weights are not needed), "

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 
 from semcore.conversion.config import native_config
 from semcore.conversion.weights import native_shapes
+from semcore.resources import asset_folder
 
-PUBLISHED = Path(__file__).parent / "published"
+PUBLISHED = asset_folder("published")
 # Parameters of the published weight files.
 NUM_PARAMETERS = {
     "InternVL2_5-1B": 938_193_024,
@@ -23,11 +23,11 @@ NUM_PARAMETERS = {
 
 @pytest.mark.parametrize("name", NUM_PARAMETERS)
 def test_the_native_model_has_the_published_number_of_parameters(name: str) -> None:
-    original = json.loads((PUBLISHED / f"{name}.json").read_text())
+    original = json.loads((PUBLISHED / name / "config.json").read_text())
     config = native_config(original, tied=False, dtype="bfloat16", image_token_id=92546, end_token_id=2)
     assert sum(map(math.prod, native_shapes(config).values())) == NUM_PARAMETERS[name]
     assert config.image_seq_length == 256
 
 
 def test_every_published_configuration_is_counted() -> None:
-    assert {path.stem for path in PUBLISHED.glob("*.json")} == set(NUM_PARAMETERS)
+    assert {path.parent.name for path in PUBLISHED.glob("*/config.json")} == set(NUM_PARAMETERS)

@@ -1,4 +1,4 @@
-"""`semcore plan`, typed as a user types it; of the models only `config.json` is there."""
+"""`semcore plan`, typed as a user types it; no model is there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from semcore import cli
 
 ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PUBLISHED = Path(__file__).parents[1] / "conversion" / "published"
 FULL = str(ROOT / "recipes" / "configs" / "flickr30k_internvl2_5-1b_full.yaml")
 UNVERIFIED = str(ROOT / "recipes" / "configs" / "flickr30k_internvl2_5-1b_full_without_verification.yaml")
 EXAMPLES = re.findall(r"^    (semcore plan .*)\n\n```text\n([^`]*)```", README, flags=re.MULTILINE)
@@ -23,10 +22,7 @@ EXAMPLES = re.findall(r"^    (semcore plan .*)\n\n```text\n([^`]*)```", README, 
 
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run `semcore plan ARGUMENTS` beside the published configurations; return exit code, output and errors."""
-    for path in PUBLISHED.glob("*.json"):
-        (tmp_path / path.stem).mkdir()
-        (tmp_path / path.stem / "config.json").write_text(path.read_text())
+    """Run `semcore plan ARGUMENTS` where no model is; return exit code, output and errors."""
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     monkeypatch.chdir(tmp_path)
 
@@ -113,7 +109,7 @@ def test_images_are_counted_in_a_dataset(plan: Any, tiny_dataset: Path) -> None:
     [
         ((), "--config is missing"),
         (("--config", "no.yaml"), "there is no config file no.yaml"),
-        (("--config", FULL), "there is no InternVL2_5-1B-native/config.json; give --model a folder that holds one"),
+        (("--config", FULL, "--model", "mine"), "there is no mine/config.json; give --model a folder that holds one"),
         (("--config", FULL, "--model", "nobody/nothing"), "get it with: hf download nobody/nothing config.json"),
         (("--config", FULL, "--gpus", "0"), "--gpus must be 1 or more, found 0"),
         (("--config", FULL, "--gpu-memory", "0"), "--gpu-memory must be above 0, found 0.0"),

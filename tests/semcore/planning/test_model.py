@@ -18,7 +18,6 @@ from semcore.planning.model import Parameters, count_parameters, read_model_conf
 from semcore.resources import asset_folder
 from semcore.training.weights import freeze
 
-PUBLISHED = Path(__file__).parents[1] / "conversion" / "published"
 SCENES = str(asset_folder("scenes_base"))
 TARGETS = ("q_proj", "down_proj")
 FULL: dict[str, Any] = {
@@ -29,7 +28,8 @@ FULL: dict[str, Any] = {
 @pytest.fixture
 def original(tmp_path: Path) -> Path:
     """A folder with the published configuration of InternVL2.5-1B, and nothing else."""
-    (tmp_path / "config.json").write_text((PUBLISHED / "InternVL2_5-1B.json").read_text())
+    published = asset_folder("published") / "InternVL2_5-1B" / "config.json"
+    (tmp_path / "config.json").write_text(published.read_text())
     return tmp_path
 
 
@@ -37,6 +37,17 @@ def test_the_original_layout_has_the_published_number_of_parameters(original: Pa
     config = read_model_config(str(original))
     assert count_parameters(config, **FULL).total == 938_193_024
     assert config.image_seq_length == 256
+
+
+@pytest.mark.parametrize("name", ["InternVL2_5-1B", "OpenGVLab/InternVL2_5-1B", "models/InternVL2_5-1B-native"])
+def test_the_published_models_are_known_before_they_are_there(
+    name: str, original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_model_config(name).to_dict() == read_model_config(str(original)).to_dict()
+    for other in ("InternVL2_5-26B", "InternVL2_5-1Bx"):
+        with pytest.raises(UserError, match="^there is no "):
+            read_model_config(other)
 
 
 @pytest.mark.parametrize("freeze_vision", [True, False])
