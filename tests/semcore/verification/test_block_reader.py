@@ -157,6 +157,14 @@ def test_a_dynamic_embedding_is_turned_up_to_the_length_it_stays_the_same(pristi
         fast_scores(short, "t2i", QUESTIONS["t2i"], BlockReader(short, load_prompts()))
 
 
+def test_bfloat16_differs_by_rounding_only(checkpoint):
+    exact = fast_scores(checkpoint, "t2i", QUESTIONS["t2i"], BlockReader(checkpoint, load_prompts()))
+    checkpoint.model.to(torch.bfloat16)
+    rounded = fast_scores(checkpoint, "t2i", QUESTIONS["t2i"], BlockReader(checkpoint, load_prompts()))
+    for one, other in zip(exact, rounded, strict=True):
+        assert one == pytest.approx(other, abs=0.03)
+
+
 def test_no_question_asks_nothing(checkpoint):
     reader = BlockReader(checkpoint, load_prompts())
     assert reader.read_options("t2i", [], {}, option_tokens(checkpoint.tokenizer)).shape == (0, 10)
