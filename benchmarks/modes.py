@@ -1,8 +1,9 @@
 """Every way to fine-tune, on drawn scenes: the loss before and after, which weights moved, seconds and memory.
 
-    python -m benchmarks.modes --json benchmarks/results/modes-cpu.json
-    python -m benchmarks.modes --only "QLoRA" --max-steps 5
+    python -m benchmarks.modes --out runs/modes --json benchmarks/results/modes-cpu.json --table recipes/README.md
+    python -m benchmarks.modes --out runs/quick --only QLoRA --max-steps 5
 
+What is in OUT already is not trained again. `--table` writes the results between the marks of a document.
 Each mode is `recipes/train_identifier.py` as a user starts it, from the base checkpoint of the scenes: in one process,
 or under DeepSpeed in two. The loss is that of the training rows, without dropout, of the model it began with and of
 what was saved, loaded again: the peer of a loss after is the loss before. "Moved" is the share of a part's numbers that
@@ -16,8 +17,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -32,7 +32,7 @@ from semcore.checkpoint import Checkpoint, add_cluster_tokens, load_checkpoint
 from semcore.commandline import run_command
 from semcore.dataset import Dataset, load_dataset
 from semcore.errors import UserError
-from semcore.files import read_json, write_json, write_jsonl
+from semcore.files import atomic_text, read_json, write_json, write_jsonl
 from semcore.identifiers.rows import DIRECTIONS, make_row, read_identifiers
 from semcore.prompting import load_prompts
 from semcore.quantization import Quantization, unpacked
@@ -59,6 +59,10 @@ KINDS: dict[str, dict[str, str]] = {
 }
 ENGINES = {"ZeRO-1": "cpu_zero1", "ZeRO-2": "cpu_zero2", "ZeRO-3": "cpu_zero3", "ZeRO-3 offload": "cpu_zero3_offload"}
 REFUSED = {"QLoRA": ("ZeRO-3", "ZeRO-3 offload"), "8-bit AdamW": ("ZeRO-3 offload",)}
+COLUMNS = (
+    "loss before", "loss after", "vision moved", "projector moved", "text moved", "new rows moved", "adapters moved",
+    "seconds", "peak GB",
+)  # fmt: skip
 PARTS = {"vision": "model.vision_tower.", "projector": "model.multi_modal_projector.", "text": "model.language_model."}
 
 
@@ -66,17 +70,23 @@ PARTS = {"vision": "model.vision_tower.", "projector": "model.multi_modal_projec
 class Settings:
     """What to run."""
 
+    out: Path
+    """Folder of the scenes and of a run folder a mode."""
     json: Path | None = None
     """File to save the rows in."""
+    table: Path | None = None
+    """Document that gets them as a table, where it names that file."""
     only: str | None = None
     """Run the modes whose name holds this."""
     num_images: int = 48
     """Scenes to train on."""
-    max_steps: int = 30
+    max_steps: int = 20
     """Steps of each training."""
 
     def __post_init__(self) -> None:
         at_least(1, self, "num_images", "max_steps")
+        if self.table is not None and self.json is None:
+            raise UserError("--table names the file of the results: give --json too")
 
 
 class Mode(NamedTuple):
@@ -99,21 +109,26 @@ def main(settings: Settings) -> None:
     chosen = [mode for mode in modes() if settings.only is None or settings.only in mode.name]
     if not chosen:
         raise UserError(f"no mode's name holds {settings.only!r}; there are {', '.join(mode.name for mode in modes())}")
-    with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "data"
+    data = settings.out / "data"
+    if not data.exists():
         make_scenes.main(make_scenes.Settings(data, train=settings.num_images, val=1, test=1))
-        dataset = load_dataset(data)
-        rows = []
-        for number, mode in enumerate(chosen):
-            rows += measure(mode, dataset, Path(folder) / f"run{number}", settings.max_steps)
+    dataset = load_dataset(data)
+    rows = []
+    for mode in chosen:
+        rows += measure(
+            mode, dataset, settings.out / mode.name.replace(", ", "-").replace(" ", "-"), settings.max_steps
+        )
     publish(rows, settings.json)
+    if settings.table is not None and settings.json is not None:
+        write_table(settings.table, settings.json, rows)
 
 
 def measure(mode: Mode, dataset: Dataset, run: Path, max_steps: int) -> list[Row]:
     """Train in one mode, in a fresh run folder, and return its rows."""
     if mode.engine in REFUSED.get(mode.kind, ()):
         return [not_run(mode.name, "refused, with a sentence that says what to take instead")]
-    write_identifiers(run, dataset)
+    if not (run / "manifest.json").exists():
+        write_identifiers(run, dataset)
     train(mode, dataset, run, max_steps)
     stage = read_json(run / "manifest.json")["stages"]["train_identifier"]
     start, trained = start_of(mode), load_checkpoint(run / "identifier_model")
@@ -195,6 +210,31 @@ def rows_of(checkpoint: Checkpoint, dataset: Dataset, run: Path) -> tuple[Planne
         batch_size=BATCH_SIZE, max_steps=None, seed=0,
     )  # fmt: skip
     return rows, visuals
+
+
+def write_table(document: Path, results: Path, rows: Sequence[Row]) -> None:
+    """Write the rows as a table between a document's marks, a mode a line.
+
+    Raises:
+        UserError: the document has no marks for these results.
+    """
+    begin, end = f"<!-- results: {results} -->\n", "<!-- /results -->"
+    before, mark, rest = document.read_text(encoding="utf-8").partition(begin)
+    if not mark:
+        raise UserError(f"{document} has no line {begin.strip()} with {end} below it")
+    with atomic_text(document) as handle:
+        handle.write(f"{before}{begin}\n{table_of(rows)}\n{end}{rest.partition(end)[2]}")
+
+
+def table_of(rows: Sequence[Row]) -> str:
+    """Return the rows as a table in markdown, a mode a line; – where there is nothing to measure."""
+    found = {row.name: row.ours for row in rows}
+    lines = ["| mode | " + " | ".join(COLUMNS) + " |", "|---|" + "--:|" * len(COLUMNS)]
+    for mode in modes():
+        if f"{mode.name}, seconds" in found:
+            cells = [found.get(f"{mode.name}, {column}") for column in COLUMNS]
+            lines.append(f"| {mode.name} | " + " | ".join("–" if cell is None else str(cell) for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def shares_moved(start: Checkpoint, trained: Checkpoint) -> dict[str, float]:

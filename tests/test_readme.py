@@ -23,6 +23,7 @@ from semcore.quickstart import QuickstartSettings, plan
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [README, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")]
+MEASURED = [README, (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")]
 PROGRAMS = ("make", "semcore", "python", "accelerate", ".ci/run")
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
@@ -118,9 +119,10 @@ def test_the_counts_of_the_quickstart_are_its_defaults() -> None:
     assert f"searches {counts.test} unseen pictures" in README
 
 
-def test_every_measured_number_is_held_by_its_results_file() -> None:
+@pytest.mark.parametrize("document", MEASURED, ids=["README", "recipes/README"])
+def test_every_measured_number_is_held_by_its_results_file(document: str) -> None:
     """A cell's row in the file is named by its line's labels and its column: "text → image, generated, R@1"."""
-    blocks = re.findall(r"<!-- results: (\S+) -->(.*?)<!-- /results -->", README, flags=re.DOTALL)
+    blocks = re.findall(r"<!-- results: (\S+) -->(.*?)<!-- /results -->", document, flags=re.DOTALL)
     assert blocks
     for name, block in blocks:
         held = held_in(ROOT / name)

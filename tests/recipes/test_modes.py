@@ -74,7 +74,9 @@ def test_a_killed_training_ends_like_a_whole_one(launch, whole, mode):
     resumed = launch(config, *options, go_on=launch(config, *options, kill_at=STOP_AT))
     assert len(resumed.reports[0]["seen"]) == STEPS - STOP_AT
     assert resumed.reports[0]["losses"] == pytest.approx(whole(mode).reports[0]["losses"], abs=1e-4)
-    assert resumed.reports[0]["last_loss"] == pytest.approx(whole(mode).reports[0]["last_loss"], abs=1e-4)
+    expected = whole(mode).adapter() if "LoRA" in mode else whole(mode).model()
+    for name, weight in (resumed.adapter() if "LoRA" in mode else resumed.model()).items():
+        torch.testing.assert_close(weight, expected[name], atol=1e-3, rtol=1e-2, msg=name)
 
 
 @pytest.mark.parametrize(("mode", "tolerance"), [("LoRA, DDP", 1e-4), ("LoRA, ZeRO-3", 1e-4), ("QLoRA, ZeRO-2", 1e-4)])
