@@ -43,12 +43,19 @@ class Probe(Trainer):
             "engine": type(engine).__name__,
             "stage": engine.zero_optimization_stage() if hasattr(engine, "zero_optimization_stage") else None,
             "optimizer": type(getattr(engine, "basic_optimizer", self.optimizer)).__name__,
+            "moments": moments(getattr(engine, "basic_optimizer", self.optimizer)),
             "own_elements": own_elements(engine),
             "all_elements": sum(getattr(p, "ds_numel", p.numel()) for p in self.model.parameters() if p.requires_grad),
             "seen": self.seen,
             "last_loss": self.last_loss,
             "losses": [entry["loss"] for entry in self.state.log_history if "loss" in entry],
         }
+
+
+def moments(optimizer):
+    """The types of what the optimizer keeps of the weights."""
+    states = getattr(optimizer, "state", {}).values()
+    return sorted({str(value.dtype) for state in states for value in state.values() if torch.is_tensor(value)})
 
 
 def own_elements(engine):

@@ -65,7 +65,7 @@ def test_two_processes_learn_what_they_should_and_nothing_else(whole, tiny_check
         moved = {name for name, weight in before.items() if not torch.equal(after[name][: len(weight)], weight)}
         assert moved
         assert all("language_model" in name for name in moved)
-        assert {report["optimizer"] for report in reports} == {"AdamW"}
+        assert all("torch.uint8" in report["moments"] for report in reports)
 
 
 @pytest.mark.parametrize("mode", ["LoRA, ZeRO-3", "QLoRA, ZeRO-2", "8-bit AdamW, ZeRO-2"])
@@ -79,9 +79,9 @@ def test_a_killed_training_ends_like_a_whole_one(launch, whole, mode):
         torch.testing.assert_close(weight, expected[name], atol=1e-3, rtol=1e-2, msg=name)
 
 
-@pytest.mark.parametrize(("mode", "tolerance"), [("LoRA, DDP", 1e-4), ("LoRA, ZeRO-3", 1e-4), ("QLoRA, ZeRO-2", 1e-4)])
-def test_one_process_and_two_learn_the_same(alone, whole, mode, tolerance):
-    assert alone(MODES[mode][1]).reports[0]["losses"] == pytest.approx(whole(mode).reports[0]["losses"], abs=tolerance)
+@pytest.mark.parametrize("mode", ["LoRA, DDP", "LoRA, ZeRO-3", "QLoRA, ZeRO-2"])
+def test_one_process_and_two_learn_the_same(alone, whole, mode):
+    assert alone(MODES[mode][1]).reports[0]["losses"] == pytest.approx(whole(mode).reports[0]["losses"], abs=1e-3)
 
 
 @pytest.fixture(scope="module")
