@@ -32,12 +32,13 @@ NUM_PICTURES = 100  # links to one file are limited to 65,000 on common file sys
 WORDS = ("a", "man", "in", "red", "rides", "his", "horse", "along", "the", "wide", "beach", "near", "some", "houses")
 READ_WHOLE = "import json, sys; document = json.load(open(sys.argv[1])); print(len(document['images']))"
 
-# A process that starts another and prints its peak memory in KiB.
+# A process that starts another and prints its peak memory in KiB and its seconds of computing.
 WATCH = """
 import resource, subprocess, sys
 quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 subprocess.run(sys.argv[1:], check=True, **quiet)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_maxrss, used.ru_utime + used.ru_stime)
 """
 
 
@@ -55,10 +56,11 @@ class Settings:
 
 
 class Cost(NamedTuple):
-    """What a process took."""
+    """What a process took; of the seconds it computed `cpu_seconds`, on all cores."""
 
     seconds: float
     peak_bytes: int
+    cpu_seconds: float
 
 
 def main(settings: Settings) -> None:
@@ -75,11 +77,10 @@ def main(settings: Settings) -> None:
 def rows(num_images: int, ours: Cost, peer: Cost, small: Cost) -> list[Row]:
     """Put the costs into the rows of the benchmark."""
     size = f"{num_images} images, {5 * num_images} sentences"
+    speed = f"{num_images / ours.seconds:.0f} images/s; {ours.cpu_seconds:.0f} s of computing"
     growth = f"{ours.peak_bytes / small.peak_bytes:.2f} times that of a tenth of the images"
     return [
-        lower_is_better(
-            f"import of {size}: time", ours.seconds, None, "s", f"{num_images / ours.seconds:.0f} images/s"
-        ),
+        lower_is_better(f"import of {size}: time", ours.seconds, None, "s", speed),
         lower_is_better(f"import of {size}: peak memory", ours.peak_bytes, peer.peak_bytes, "bytes", growth),
         lower_is_better("import of a tenth of it: peak memory", small.peak_bytes, None, "bytes"),
     ]
@@ -95,7 +96,8 @@ def cost_of(command: list[str]) -> Cost:
     """Run a command and return its seconds and its own peak memory."""
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", WATCH, *command], capture_output=True, text=True, check=True)
-    return Cost(time.monotonic() - started, int(done.stdout) * 1024)
+    peak, computing = done.stdout.split()
+    return Cost(time.monotonic() - started, int(peak) * 1024, float(computing))
 
 
 def make_source(folder: Path, num_images: int) -> Path:

@@ -22,7 +22,7 @@ def test_a_small_one_is_imported_and_measured(tmp_path: Path) -> None:
     dataset = load_dataset(tmp_path / "data")
     assert sum(len(image.sentences) for image in dataset.images) == 600
     assert {image.source_file[:9] for image in dataset.images} == {"COCO_trai", "COCO_val2"}
-    assert cost.seconds > 0
+    assert cost.seconds > 0 and cost.cpu_seconds > 0
     assert cost.peak_bytes > 10_000_000
 
 
@@ -32,8 +32,8 @@ def test_peak_memory_is_the_commands_own() -> None:
 
 
 def test_rows_compare_peak_memories() -> None:
-    time, memory, small = rows(100, Cost(2.0, 100), Cost(1.0, 400), Cost(1.0, 80))
-    assert (time.ours, time.peer, time.note) == (2.0, None, "50 images/s")
+    time, memory, small = rows(100, Cost(2.0, 100, 3.0), Cost(1.0, 400, 1.0), Cost(1.0, 80, 1.0))
+    assert (time.ours, time.peer, time.note) == (2.0, None, "50 images/s; 3 s of computing")
     assert (memory.ours, memory.peer, memory.ratio) == (100, 400, 4.0)
     assert memory.note == "1.25 times that of a tenth of the images"
     assert small.ours == 80
