@@ -60,6 +60,16 @@ def test_the_table_of_order_bias(reported: Path) -> None:
     ]
 
 
+def test_the_table_of_verifiers(reported: Path) -> None:
+    """One table, with the seconds of those that are known."""
+    [section] = read(reported).split("### Verifiers\n\n")[1:]
+    table = section.split("\n\n")[0].splitlines()
+    assert table[0].endswith(" MRR@10 | seconds |")
+    assert table[1] == "|:--|--:|--:|--:|--:|--:|--:|--:|"
+    assert [line.split(" | ")[0] for line in table[2:]] == ["| listwise", "| blocks", "| likelihood"]
+    assert [line.split(" | ")[-1] for line in table[2:]] == ["12.5 |", "0.8 |", "– |"]
+
+
 def test_stages_verifiers_and_prompts_are_there(reported: Path) -> None:
     text = read(reported)
     assert "| train\\_identifier | 2 min 5 s | 1.5 GiB | 2 | deepspeed, ZeRO-2 | 3.500 → 0.250 in 1,200 steps |" in text
