@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from semcore.files import write_json
-from semcore.machine import describe_hardware, library_versions
+from semcore.machine import describe_measurement
 
 
 @dataclass(frozen=True)
@@ -50,16 +48,7 @@ def publish(rows: Sequence[Row], json_file: Path | None) -> None:
         table.add_row(row.name, _figure(row.ours), _figure(row.peer), _figure(row.ratio), row.unit, row.note)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     if json_file is not None:
-        write_json(
-            json_file,
-            {
-                "rows": [asdict(row) for row in rows],
-                "machine": describe_hardware(),
-                "versions": library_versions(),
-                "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                "command": shlex.join(["python", *sys.orig_argv[1:]]),
-            },
-        )
+        write_json(json_file, {"rows": [asdict(row) for row in rows], **describe_measurement()})
 
 
 def _figure(value: float | None) -> str:

@@ -18,32 +18,29 @@ generator. Each core has a variant of its own. Writes into RUNS
 A killed study goes on where it stopped, and what is finished is not done again.
 """
 
-import datetime
 import os
-import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from semcore.commandline import run_command
+from data_prep.identifiers import Settings as IdentifierSettings
+from semcore.commandline import parse, run_command
+from semcore.configfile import read_yaml
 from semcore.errors import UserError
-from semcore.files import atomic_text, plain_data, read_json, write_json
-from semcore.machine import describe_hardware, library_versions
+from semcore.machine import describe_measurement
 from semcore.resources import resource_folder
 from semcore.runfolder import RunFolder
-from semcore.settings import at_least
+from semcore.settings import at_least, hash_of
 from semcore.steps import step_environment
 from semcore.study.commands import Place, jobs_of
-from semcore.study.findings import draw_study, findings_of
+from semcore.study.findings import findings_of
+from semcore.study.folder import begin_study, write_study
 from semcore.study.jobs import StepFailed, run_jobs
 from semcore.study.plots import can_draw
-from semcore.study.variants import Variant, family
-from semcore.study.writing import render_study
+from semcore.study.variants import STAGES, Variant, family
 
 
 @dataclass
@@ -88,31 +85,20 @@ class Settings:
 
 
 def main(settings: Settings) -> None:
-    full = full_system(settings)
+    identifiers = identifier_settings(settings)
+    full = (identifiers.num_clusters, identifiers.num_keywords)
     variants = family(
         num_beams=settings.num_beams, num_clusters=full[0], num_keywords=full[1], beams=settings.beams,
         grid=settings.grid,
     )  # fmt: skip
     place, seeds = place_of(settings), range(settings.seeds)
     with RunFolder(settings.out).lock("study"):
-        check_same(settings)
+        begin_study(settings.out, about(settings))
         work(settings, place, seeds, variants)
-        study = {
-            "settings": {**about(settings), "num_clusters": full[0], "num_keywords": full[1], "num_seeds": len(seeds)},
-            **findings_of(place, seeds, variants, settings.num_beams, full),
-            "machine": describe_hardware(),
-            "versions": library_versions(),
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "command": shlex.join(["python", *sys.orig_argv[1:]]),
-        }
-        if can_draw():
-            study["plots"] = draw_study(settings.out, study["variants"], settings.num_beams, full)
-        for path in filter(None, (settings.out / "ablations.json", settings.json)):
-            write_json(path, study)
-        with atomic_text(settings.out / "ablations.md") as handle:
-            handle.write(render_study(study))
-    for sentence in (sentence for own in study["statements"].values() for sentence in own):
-        print(sentence)
+        known = {**about(settings), "num_clusters": full[0], "num_keywords": full[1], "num_seeds": len(seeds)}
+        findings = findings_of(place, seeds, variants, settings.num_beams, full)
+        write_study(settings.out, {"settings": known, **findings, **describe_measurement()}, settings.json)
+    print(*(sentence for own in findings["statements"].values() for sentence in own), sep="\n")
     if not can_draw():
         print("ablations: no plots without matplotlib; pip install 'semcore[demo]' and type the same command again")
     print(f"ablations: see {settings.out / 'ablations.md'} and {settings.out / 'ablations.json'}")
@@ -147,27 +133,17 @@ def config_file(settings: Settings) -> Path:
     return settings.config or resource_folder("recipes") / "configs" / "scenes.yaml"
 
 
-def full_system(settings: Settings) -> tuple[int, int]:
-    """Return the clusters and keywords of the configuration file."""
-    section = yaml.safe_load(config_file(settings).read_text(encoding="utf-8"))["identifiers"]
-    return section["num_clusters"], section["num_keywords"]
+def identifier_settings(settings: Settings) -> IdentifierSettings:
+    """Return the full system's."""
+    arguments = ["--run", str(settings.out), "--config", str(config_file(settings))]
+    return parse(IdentifierSettings, arguments, "identifiers")
 
 
 def about(settings: Settings) -> dict[str, Any]:
-    """Return what all variants of a study have in common."""
+    """Return what all variants of a study have in common; of the configuration a hash of what they read."""
     chosen = ("on", "train", "val", "test", "queries", "val_queries", "epochs", "num_beams")
-    return {name: value for name, value in plain_data(asdict(settings)).items() if name in chosen}
-
-
-def check_same(settings: Settings) -> None:
-    path = settings.out / "study.json"
-    before = read_json(path) if path.exists() else about(settings)
-    for name, value in about(settings).items():
-        if before.get(name) != value:
-            raise UserError(
-                f"{settings.out} was begun with --{name} {before.get(name)}, not {value}; choose another --out"
-            )
-    write_json(path, before)
+    read = hash_of([read_yaml(config_file(settings)).get(stage) for stage in STAGES])
+    return {**{name: getattr(settings, name) for name in chosen}, "config": read}
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import platform
 import resource
+import shlex
 import shutil
 import subprocess
+import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -48,6 +51,16 @@ def describe_hardware() -> dict[str, Any]:
         "num_cores": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "gpus": gpus.splitlines(),
+    }
+
+
+def describe_measurement() -> dict[str, Any]:
+    """Return what stands beside every set of figures: "machine", "versions", "date" and "command"."""
+    return {
+        "machine": describe_hardware(),
+        "versions": library_versions(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
     }
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from semcore.study.commands import Place, seconds_of
 from semcore.study.order import order_of_beams, order_of_grid, order_of_parts
 from semcore.study.outcomes import METRICS, Found, compare, read_found, read_found_unverified
-from semcore.study.plots import PLOTS, draw_beams, draw_grid
 from semcore.study.variants import FULL, STAGES, WITHOUT_VERIFICATION, Variant
 from semcore.study.writing import DIRECTIONS, state_beams, state_grid, state_parts
 
@@ -40,30 +38,7 @@ def findings_of(
         "variants": rows,
         "orders": orders,
         "statements": statements_of(orders, {variant.name: variant.label for variant in variants}),
-        "plots": {},
     }
-
-
-def draw_study(out: Path, rows: Sequence[dict[str, Any]], num_beams: int, full: tuple[int, int]) -> dict[str, str]:
-    """Draw the plots into a folder and return group -> file name; matplotlib has to be there.
-
-    Args:
-        out: the folder.
-        rows: of ablations.json.
-        num_beams: the full system's.
-        full: the full system's clusters and keywords.
-    """
-    beams, grid = {}, {}
-    for row in rows:
-        changed = row["changed"]
-        if "beams" in row["groups"]:
-            beams[changed["evaluate"].get("num_beams", num_beams)] = row
-        if "grid" in row["groups"]:
-            own = changed["identifiers"]
-            grid[own.get("num_clusters", full[0]), own.get("num_keywords", full[1])] = row
-    draw_beams(out / PLOTS["beams"], beams)
-    draw_grid(out / PLOTS["grid"], grid)
-    return PLOTS
 
 
 def read_all(place: Place, seeds: Sequence[int], variants: Sequence[Variant]) -> dict[str, Found]:

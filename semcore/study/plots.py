@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from semcore.files import write_bytes
+from semcore.study.writing import DIRECTIONS
 
-DIRECTIONS = {"t2i": "text → image", "i2t": "image → text"}
 METRICS = ("R@1", "R@5")
 PLOTS = {"beams": "ablations-beams.png", "grid": "ablations-grid.png"}
 

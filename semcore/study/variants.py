@@ -65,12 +65,12 @@ def family(
         num_beams: the full system's.
         num_clusters: likewise.
         num_keywords: likewise.
-        beams: widths to measure beside it (paper, Table 5).
-        grid: (clusters, keywords) to measure beside it (paper, Figure 3).
+        beams: widths to measure beside it (paper, Table 5); each counts once.
+        grid: (clusters, keywords) to measure beside it (paper, Figure 3); likewise.
     """
     widths = [
         Variant(f"beams{width}", f"{width} beams", ("beams",), {}, {"num_beams": width}, PAPER_BEAMS.get(width))
-        for width in beams
+        for width in dict.fromkeys(beams)
         if width != num_beams
     ]
     points = [
@@ -80,7 +80,7 @@ def family(
             ("grid",),
             {"num_clusters": clusters, "num_keywords": keywords},
         )
-        for clusters, keywords in grid
+        for clusters, keywords in dict.fromkeys(grid)
         if (clusters, keywords) != (num_clusters, num_keywords)
     ]
     return [*PARTS, *widths, *points]

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from recipes import ablations
-from recipes.ablations import Settings, check_same, main, place_of
+from recipes.ablations import Settings, about, main, place_of
 from semcore.errors import UserError
 from semcore.study.commands import jobs_of, steps_of
+from semcore.study.folder import begin_study
 from semcore.study.variants import PARTS
 
 SMALL = {
@@ -49,10 +50,34 @@ def test_full_systems_come_first_and_the_others_wait_for_theirs(tmp_path: Path) 
 
 
 def test_another_study_is_not_mixed_into_a_folder(tmp_path: Path) -> None:
-    check_same(Settings(tmp_path, train=60))
-    check_same(Settings(tmp_path, train=60, seeds=5, beams=[10]))
+    begin_study(tmp_path, about(Settings(tmp_path, train=60)))
+    begin_study(tmp_path, about(Settings(tmp_path, train=60, seeds=5, beams=[10])))
     with pytest.raises(UserError, match="was begun with --train 60, not 70; choose another --out"):
-        check_same(Settings(tmp_path, train=70))
+        begin_study(tmp_path, about(Settings(tmp_path, train=70)))
+
+
+def test_a_configuration_that_changes_is_noticed(tmp_path: Path) -> None:
+    config = tmp_path / "own.yaml"
+    settings = Settings(tmp_path, config=config)
+    config.write_text("identifiers: {num_clusters: 4}")
+    begin_study(tmp_path, about(settings))
+    config.write_text("identifiers: {num_clusters: 4}  # the same\ncandidates: {limit: 3}")
+    begin_study(tmp_path, about(settings))
+    config.write_text("identifiers: {num_clusters: 8}")
+    with pytest.raises(UserError, match="was begun with --config .*, not "):
+        begin_study(tmp_path, about(settings))
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [(None, "there is no config file"), ("[]", "has no sections"), ("identifiers: {clusters: 4}", "unknown key")],
+)
+def test_a_configuration_that_makes_no_sense(tmp_path: Path, content: str | None, sentence: str) -> None:
+    config = tmp_path / "own.yaml"
+    if content is not None:
+        config.write_text(content)
+    with pytest.raises(UserError, match=sentence):
+        main(Settings(tmp_path / "study", config=config))
 
 
 def test_numbers_that_make_no_sense() -> None:

@@ -43,18 +43,30 @@ def test_steps_of_a_job_and_jobs_that_wait_keep_their_order(run: Callable[..., l
     ]  # fmt: skip
 
 
-def test_jobs_run_side_by_side_but_not_more_than_asked_for(run: Callable[..., list[str]], tmp_path: Path) -> None:
-    code = "import pathlib, time; p = pathlib.Path({own!r}); p.touch(); time.sleep(1); {check}; p.unlink()"
-    seen = tmp_path / "seen"
-    check = f"open({str(seen)!r}, 'a').write(str(len(list(pathlib.Path({str(tmp_path)!r}).glob('on*')))))"
+MEET = """
+import os, sys, time
+open(sys.argv[1], "w")
+for _ in range(3000):
+    if os.path.exists(sys.argv[2]):
+        sys.exit()
+    time.sleep(0.01)
+sys.exit("the other never came")
+"""
 
-    def job(name: str) -> Job:
-        return Job(
-            name, lambda: [Step("", ["python", "-c", code.format(own=str(tmp_path / f"on{name}"), check=check)])]
-        )
 
-    run([job("1"), job("2"), job("3")], most=1)
-    assert set(seen.read_text()) == {"1"}
+def test_jobs_run_side_by_side(run: Callable[..., list[str]], tmp_path: Path) -> None:
+    def job(own: str, other: str) -> Job:
+        return Job(own, lambda: [Step("", ["python", "-c", MEET, str(tmp_path / own), str(tmp_path / other)])])
+
+    assert run([job("one", "other"), job("other", "one")])[-1].endswith("2 of 2")
+
+
+def test_no_more_jobs_run_than_asked_for(run: Callable[..., list[str]], tmp_path: Path) -> None:
+    code = "import os, sys, time; os.mkdir(sys.argv[1]); time.sleep(0.2); os.rmdir(sys.argv[1])"
+    jobs = [
+        Job(name, lambda: [Step("", ["python", "-c", code, str(tmp_path / "only one has it")])]) for name in ("1", "2")
+    ]
+    assert run(jobs, most=1)[-1].endswith("2 of 2")
 
 
 def test_one_that_fails_ends_the_others(run: Callable[..., list[str]], tmp_path: Path) -> None:

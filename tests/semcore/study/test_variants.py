@@ -5,7 +5,11 @@ from __future__ import annotations
 from semcore.study.variants import FULL, Variant, family
 
 FAMILY = family(
-    num_beams=20, num_clusters=4, num_keywords=8, beams=[10, 20, 50], grid=[(c, k) for c in (2, 4) for k in (4, 8)]
+    num_beams=20,
+    num_clusters=4,
+    num_keywords=8,
+    beams=[10, 20, 50, 10],
+    grid=[(c, k) for c in (2, 4, 2) for k in (4, 8)],
 )
 BY_NAME = {variant.name: variant for variant in FAMILY}
 
