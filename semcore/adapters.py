@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from semcore.errors import UserError
 from semcore.files import read_json, write_json
 from semcore.quantization import Quantization
 
@@ -32,14 +33,21 @@ def is_adapter(folder: Path) -> bool:
 
 
 def base_of(folder: Path) -> str:
-    """Return the folder or hub id of the checkpoint that an adapter sits on."""
-    return str(read_json(folder / CONFIG)["base_model_name_or_path"])
+    """Return the folder or hub id of the checkpoint that an adapter sits on.
+
+    Raises:
+        UserError: the adapter does not say.
+    """
+    base = read_json(folder / CONFIG).get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise UserError(f"{folder / CONFIG} names no base_model_name_or_path; write the base's folder or hub id there")
+    return base
 
 
 def read_note(folder: Path) -> BaseNote:
     """Return what an adapter was trained on; adapters of other tools say nothing of it."""
-    path = folder / BASE
-    return BaseNote(**read_json(path)) if path.exists() else BaseNote()
+    noted = read_json(folder / BASE) if (folder / BASE).exists() else {}
+    return BaseNote(**{own.name: noted[own.name] for own in fields(BaseNote) if own.name in noted})
 
 
 def write_note(folder: Path, note: BaseNote) -> None:

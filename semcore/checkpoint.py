@@ -191,9 +191,16 @@ def apply_lora(
         dropout: LoRA's dropout.
         target_modules: names of linear layers of the text model, "q_proj" say.
         new_token_ids: rows of the input embedding, and of an untied head, that train.
+
+    Raises:
+        UserError: the text model has no layer of such a name.
     """
     from peft import LoraConfig, get_peft_model
 
+    layers = [name for name, _ in model.named_modules() if "language_model." in name]
+    unknown = [target for target in target_modules if not any(name.endswith(f".{target}") for name in layers)]
+    if unknown or not target_modules:
+        raise UserError(f"--lora.target_modules {unknown} names no layer of the text model; q_proj, say, is one")
     rows = {"embed_tokens": list(new_token_ids)}
     if len(_embedding_weights(model)) == 2:
         rows["lm_head"] = list(new_token_ids)

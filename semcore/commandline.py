@@ -166,14 +166,16 @@ def _split_arguments(
         key = name.replace("-", "_")
         if key not in hints:
             raise UserError(f"unknown option --{name}{suggestion(key, hints, '--')}")
-        flags[key] = value if equals else _take_value(name, hints[key], rest)
+        flags[key] = value if equals else _take_value(name, hints[key], rest, may_be_another=bool(unnamed))
     return flags, False
 
 
-def _take_value(name: str, hint: Any, rest: list[str]) -> str:
+def _take_value(name: str, hint: Any, rest: list[str], *, may_be_another: bool) -> str:
     """Take an option's value from the arguments after it; a bare switch means true."""
     has_value = bool(rest) and not rest[0].startswith("--")
     if hint is bool and not (has_value and rest[0].lower() in ("true", "false", "yes", "no")):
+        if has_value and not may_be_another:
+            raise UserError(f"--{name} takes true or false, found {rest[0]!r}")
         return "true"
     if not has_value:
         raise UserError(f"--{name} needs a value: {_expected(hint)}")
@@ -208,5 +210,7 @@ def _expected(hint: Any) -> str:
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(_expected(choice) for choice in inner)
     if get_origin(hint) in (list, tuple):
+        if get_origin(inner[0]) is tuple:
+            return "a list such as [[1, 2], [3, 4]]"
         return f"a list such as {'[1, 2]' if inner[0] in (int, float) else '[a, b]'}"
     return f"a value of type {hint}"

@@ -62,7 +62,7 @@ def keeping(load: Callable[[], Encode], name: str, folder: Path) -> Encode:
 
     Args:
         load: returns the encoder; called at the first batch that is not kept yet.
-        name: the encoder's name or folder.
+        name: the encoder's name or folder, which stands for what it holds.
         folder: of the files; it may be deleted at any time.
     """
     loaded: list[Encode] = []

@@ -19,8 +19,6 @@ from semcore.identifiers.rows import NO_CLUSTER, IdentifierRow, make_row
 from semcore.identifiers.texts import TextItem
 from semcore.identifiers.tfidf import sum_by_cluster, top_words, weigh_words
 
-PROTOCOLS = ("inductive", "transductive")
-
 
 @dataclass(frozen=True)
 class StructuredIdentifiers:

@@ -37,6 +37,8 @@ class LoraSettings:
 
     def __post_init__(self) -> None:
         _at_least("lora.rank", self.rank, 0)
+        if self.alpha is not None:
+            _at_least("lora.alpha", self.alpha, 1)
         _share("lora.dropout", self.dropout)
         if self.quantization != "none" and not self.rank:
             raise UserError(

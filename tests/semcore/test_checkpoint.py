@@ -164,3 +164,9 @@ def test_the_fingerprint_follows_the_weights(tiny_checkpoint, tmp_path):
     with torch.no_grad():
         tiny_checkpoint.model.lm_head.weight[0, 0] += 1
     assert fingerprint(save(tiny_checkpoint, tmp_path / "a")) != first
+
+
+@pytest.mark.parametrize("names", [[], ["wqkv"], ["q_proj", "k_prj"]])
+def test_lora_on_layers_that_are_not_there(tiny_checkpoint, names):
+    with pytest.raises(UserError, match="--lora.target_modules .* names no layer of the text model"):
+        apply_lora(tiny_checkpoint.model, rank=2, alpha=4, dropout=0.0, target_modules=names, new_token_ids=())

@@ -39,6 +39,7 @@ class Settings:
     num_beams: int = 20
     """Beams of the search."""
     cut_offs: tuple[int, ...] = (1, 5)
+    points: list[tuple[int, int]] = field(default_factory=list)
     training: Training = field(default_factory=Training)
 
 
@@ -98,6 +99,8 @@ def test_a_section_the_file_lacks_leaves_the_defaults(tmp_path: Path) -> None:
         (["--data", "d", "--num_beams", "many"], "--num_beams takes a whole number, found 'many'"),
         (["--data", "d", "--direction", "t2v"], "--direction takes one of t2i, i2t, found 't2v'"),
         (["--data", "d", "--check=maybe"], "--check takes true or false, found 'maybe'"),
+        (["--data", "d", "--check", "maybe"], "--check takes true or false, found 'maybe'"),
+        (["--data", "d", "--points", "2x4"], "--points takes a list such as [[1, 2], [3, 4]], found '2x4'"),
         (["--data", "d", "--cut_offs", "7"], "--cut_offs takes a list such as [1, 2], found '7'"),
         (["--data", "d", "--training.learning_rate", "x"], "--training.learning_rate takes a number, found 'x'"),
         (["--data", "d", "--training.max_steps=0"], "--training.max_steps takes a whole number of at least 1, found 0"),

@@ -119,6 +119,13 @@ def test_what_is_no_adapter_and_where_something_is(base, tmp_path):
         merge_adapter(tmp_path / "adapter", tmp_path / "adapter")
 
 
+@pytest.mark.parametrize("content", ["{}", '{"base_model_name_or_path": null}'])
+def test_an_adapter_that_names_no_base(tmp_path, content):
+    (tmp_path / "adapter_config.json").write_text(content)
+    with pytest.raises(UserError, match=r"adapter_config.json names no base_model_name_or_path; write"):
+        merge_adapter(tmp_path, tmp_path / "merged")
+
+
 def test_nothing_is_left_of_a_merge_that_failed(base, tmp_path, monkeypatch):
     make_adapter(base, tmp_path / "adapter")
     monkeypatch.setattr("semcore.merging._copy_missing", fail)
