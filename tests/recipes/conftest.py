@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,10 @@ class Launched(NamedTuple):
 
     run: Path
     reports: list[dict[str, Any]]
+
+    def as_killed(self) -> Launched:
+        """Return the run as a kill at step `STOP_AT` would have left it; it can go on from there."""
+        return Launched(self.run.with_name(f"{self.run.name}-kept"), [])
 
     def model(self) -> dict[str, torch.Tensor]:
         return load_file(self.run / "identifier_model" / "model.safetensors")
@@ -72,7 +76,7 @@ def launch(data, tiny_checkpoint_folder, tmp_path_factory) -> Launch:
         launcher = ["-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", f"ds_configs/{config}.yaml"]
         if config == "ddp":
             launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--"]
-        probe = ["tests/recipes/probe.py", str(reports), str(kill_at), "recipes/train_identifier.py"]
+        probe = ["tests/recipes/probe.py", str(reports), str(kill_at or -STOP_AT), "recipes/train_identifier.py"]
         code, output = execute([*(launcher if config else []), *probe, *words, *options])
         assert (code == 0) is (kill_at == 0), output
         return Launched(where, [json.loads(path.read_text()) for path in sorted(reports.glob("*.json"))])
@@ -90,14 +94,19 @@ def new_run(run: Path, data: Path) -> Path:
     return run
 
 
-def execute(arguments: list[str]) -> tuple[int, str]:
+def start(arguments: Sequence[str]) -> subprocess.Popen[str]:
+    """Start Python in the environment of a user's terminal, as far as tests allow."""
     environment = {name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"}
     environment |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, *arguments], cwd=ROOT, env=environment, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    ) as process:  # fmt: skip
+    )  # fmt: skip
+
+
+def execute(arguments: Sequence[str]) -> tuple[int, str]:
+    with start(arguments) as process:
         try:
             output = process.communicate(timeout=900)[0]
             return process.returncode, output

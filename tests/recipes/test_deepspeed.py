@@ -56,7 +56,8 @@ def test_two_processes_really_share_the_work(whole, tiny_checkpoint_folder, conf
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_a_killed_training_ends_like_a_whole_one(launch, whole, config):
-    killed = launch(config, kill_at=STOP_AT)
+    """One is really killed; the others go on from what a kill would have left, which spares a launch."""
+    killed = launch(config, kill_at=STOP_AT) if config == "cpu_zero2" else whole(config).as_killed()
     assert killed.reports == []
     assert (killed.run / "identifier_model" / "checkpoints" / f"checkpoint-{STOP_AT}").is_dir()
     resumed = launch(config, go_on=killed)

@@ -71,7 +71,7 @@ def test_two_processes_learn_what_they_should_and_nothing_else(whole, tiny_check
 @pytest.mark.parametrize("mode", ["LoRA, ZeRO-3", "QLoRA, ZeRO-2", "8-bit AdamW, ZeRO-2"])
 def test_a_killed_training_ends_like_a_whole_one(launch, whole, mode):
     config, options = MODES[mode]
-    resumed = launch(config, *options, go_on=launch(config, *options, kill_at=STOP_AT))
+    resumed = launch(config, *options, go_on=whole(mode).as_killed())
     assert len(resumed.reports[0]["seen"]) == STEPS - STOP_AT
     assert resumed.reports[0]["losses"] == pytest.approx(whole(mode).reports[0]["losses"], abs=1e-4)
     expected = whole(mode).adapter() if "LoRA" in mode else whole(mode).model()

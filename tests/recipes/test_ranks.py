@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,9 +18,9 @@ from data_prep import caption
 from semcore.evaluate import EvaluateSettings
 from semcore.evaluate import main as evaluate
 from semcore.files import read_json
+from tests.recipes.conftest import start
 from tests.run_fixtures import SearchableRun
 
-ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = ("--config_file", "ds_configs/cpu_zero2.yaml", "--num_processes", "2")
 FOUND = [
     f"{direction}/{name}"
@@ -32,15 +31,9 @@ FOUND = [
 pytestmark = pytest.mark.slow
 
 
-def start(*words: object) -> subprocess.Popen[str]:
+def accelerate(*words: object) -> subprocess.Popen[str]:
     """Start an accelerate launcher."""
-    environment = {name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"}
-    environment |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.Popen(
-        [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", *map(str, words)],
-        cwd=ROOT, env=environment, text=True, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    return start(["-m", "accelerate.commands.accelerate_cli", "launch", *map(str, words)])
 
 
 def wait(*processes: subprocess.Popen[str]) -> list[str]:
@@ -66,7 +59,7 @@ def test_captions_of_two_processes_are_those_of_one(finished_training: Searchabl
     caption.main(caption.Settings(run=tmp_path / "one", max_new_tokens=12, dtype="float32", **asked))  # type: ignore[arg-type]
     options = [word for name, value in asked.items() for word in (f"--{name}", value)]
     options += ["--run", tmp_path / "two", "--max_new_tokens", 12, "--dtype", "float32"]
-    [output] = wait(start(*LAUNCHER, "--main_process_port", free_port(), "-m", "data_prep.caption", *options))
+    [output] = wait(accelerate(*LAUNCHER, "--main_process_port", free_port(), "-m", "data_prep.caption", *options))
     assert output.count("next: python -m data_prep.identifiers") == 1
     for name in ("captions.jsonl", "captions.stats.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
@@ -80,7 +73,7 @@ def test_an_evaluation_of_two_processes_is_that_of_one(finished_training: Search
     evaluate(EvaluateSettings(tmp_path / "one", device="cpu", num_order_queries=0, **asked))  # type: ignore[arg-type]
     options = [word for name, value in asked.items() for word in (f"--{name}", value)]
     options += ["--run", tmp_path / "two", "--device", "cpu", "--num_order_queries", 0]
-    wait(start(*LAUNCHER, "--main_process_port", free_port(), "recipes/evaluate.py", *options))
+    wait(accelerate(*LAUNCHER, "--main_process_port", free_port(), "recipes/evaluate.py", *options))
     for name in FOUND:
         assert (tmp_path / "one" / name).read_text() == (tmp_path / "two" / name).read_text()
     one, two = (read_json(tmp_path / name / "metrics.json") for name in ("one", "two"))
@@ -96,27 +89,9 @@ def test_two_machines_train_one_model(finished_training: SearchableRun, tmp_path
     )
     options = ["--data", finished_training.data, "--run", run, "--model.base", finished_training.base]
     options += ["--training.max_steps", 2, "--training.batch_size", 4, "--training.rows_a_device", 2]
-    outputs = wait(
-        *(
-            start(
-                "--config_file",
-                "ds_configs/zero1_2nodes.yaml",
-                "--num_machines",
-                2,
-                "--num_processes",
-                2,
-                "--machine_rank",
-                rank,
-                "--main_process_ip",
-                "127.0.0.1",
-                "--main_process_port",
-                port,
-                "recipes/train_identifier.py",
-                *options,
-            )
-            for rank in (0, 1)
-        )
-    )
+    two = ["--config_file", "ds_configs/zero1_2nodes.yaml", "--num_machines", 2, "--num_processes", 2]
+    meet = ["--main_process_ip", "127.0.0.1", "--main_process_port", port, "recipes/train_identifier.py"]
+    outputs = wait(*(accelerate(*two, "--machine_rank", rank, *meet, *options) for rank in (0, 1)))
     entry = read_json(run / "manifest.json")["stages"]["train_identifier"]
     expected = {"engine": "deepspeed", "zero_stage": 1, "num_processes": 2, "steps": 2, "finished": True}
     assert {key: entry[key] for key in expected} == expected

@@ -153,6 +153,7 @@ def test_resolved_is_plain_and_says_nothing_of_places() -> None:
         "direction": "t2i",
         "num_beams": 20,
         "cut_offs": [1, 5],
+        "points": [],
         "training": {"max_steps": 100, "learning_rate": 1e-3},
     }
 
