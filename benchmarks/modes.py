@@ -129,7 +129,8 @@ def measure(mode: Mode, dataset: Dataset, run: Path, max_steps: int) -> list[Row
         return [not_run(mode.name, "refused, with a sentence that says what to take instead")]
     if not (run / "manifest.json").exists():
         write_identifiers(run, dataset)
-    train(mode, dataset, run, max_steps)
+    if not (run / "identifier_model" / "prompts.json").exists():  # it appears with the whole folder
+        train(mode, dataset, run, max_steps)
     stage = read_json(run / "manifest.json")["stages"]["train_identifier"]
     start, trained = start_of(mode), load_checkpoint(run / "identifier_model")
     before, after = (loss_of(checkpoint, dataset, run) for checkpoint in (start, trained))
