@@ -58,10 +58,13 @@ def copy_run(run: Path, copy: Path) -> None:
         raise UserError(f"{run} is no finished run; make it with: semcore quickstart --out {run}")
     if copy.exists():
         return
-    shutil.copytree(run, copy, ignore=shutil.ignore_patterns(*MEASURED))
-    manifest = read_json(copy / "manifest.json")
+    half = copy.with_name(f".{copy.name}.incomplete")
+    shutil.rmtree(half, ignore_errors=True)
+    shutil.copytree(run, half, ignore=shutil.ignore_patterns(*MEASURED))
+    manifest = read_json(half / "manifest.json")
     del manifest["stages"]["evaluate"]
-    write_json(copy / "manifest.json", manifest)
+    write_json(half / "manifest.json", manifest)
+    half.rename(copy)
 
 
 def measure(run: Path) -> None:
