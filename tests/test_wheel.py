@@ -123,6 +123,7 @@ def test_checkpoints_are_converted_planned_trained_and_merged(installed: Path, t
     run(python, "-m", "data_prep.identifiers", *where, "--num-clusters", 2, cwd=tmp_path)
     steps = ("--model.base", base, "--training.max_steps", 1, "--training.batch_size", 2, "--lora.rank", 2)
     run(python, recipes / "train_identifier.py", *where, *steps, cwd=tmp_path)
-    assert json.loads(run(semcore, "search", "--run", "run", "a red circle", "--json", cwd=tmp_path))
+    hits = run(semcore, "search", "--run", "run", "a red circle", "--json", cwd=tmp_path).splitlines()
+    assert len(hits) == 10 and "identifier" in json.loads(hits[0])
     run(semcore, "merge-adapter", "run/identifier_model", "merged", cwd=tmp_path)
     assert (tmp_path / "merged" / "config.json").exists()
