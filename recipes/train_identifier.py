@@ -33,6 +33,7 @@ from semcore.errors import UserError
 from semcore.identifiers.rows import DIRECTIONS, read_cluster_words, read_identifiers
 from semcore.processes import is_main_process
 from semcore.prompting import load_prompts
+from semcore.report import write_model_cards
 from semcore.runfolder import RunFolder
 from semcore.training.engine import computing_dtype, own_device
 from semcore.training.examples import identifier_examples
@@ -135,6 +136,7 @@ def main(settings: Settings) -> None:
         if is_main_process():
             write_held_out(run, held_out)
         stage.finish(**measured)
+        write_model_cards(run, dataset.name)
     return say(f"next: python -m data_prep.candidates --data {dataset.folder} --run {run.path}")
 
 

@@ -12,10 +12,8 @@ or on GPUs, with LoRA:
 
 The candidates have letters, the answer is the right one's letter. Both directions are mixed in one
 model; the order of the candidates is drawn anew for every question. Needs RUN/candidates, from
-`python -m data_prep.candidates`, mined with queries that the identifier model was not trained on.
-Writes RUN/verifier_model, the checkpoint or the adapter.
-With `--attention blocks` a candidate is read by itself and serves every query: another verifier, for
-RUN/verifier_model_blocks, beside the first one (`semcore.verification.blocks`).
+`python -m data_prep.candidates`. Writes RUN/verifier_model, the checkpoint or the adapter; with
+`--attention blocks`, where a candidate is read by itself for all queries, RUN/verifier_model_blocks.
 
 A killed training goes on from its last checkpoint. `--check` reads everything and trains nothing,
 `--training.max_steps 5` stops early.
@@ -34,6 +32,7 @@ from semcore.items import DIRECTIONS, read_items
 from semcore.models import VERIFIER_FOLDERS, verifier_start_of
 from semcore.processes import is_main_process
 from semcore.prompting import load_prompts
+from semcore.report import write_model_cards
 from semcore.runfolder import RunFolder
 from semcore.training.engine import computing_dtype, own_device
 from semcore.training.fine_tuning import fine_tune, image_start_id, load_start, make_trainable, stage_inputs
@@ -138,6 +137,7 @@ def main(settings: Settings) -> None:
             records={ATTENTION: attention_record(settings.attention)}, **training.optimization(),
         )  # fmt: skip
         stage.finish(**measured)
+        write_model_cards(run, dataset.name)
     return say(f"next: semcore evaluate --data {dataset.folder} --run {run.path}")
 
 

@@ -39,7 +39,7 @@ from semcore.models import generator_of, has_verifier, model_of, untrained_verif
 from semcore.outcome import Scores, measure, write_outcome
 from semcore.processes import is_main_process
 from semcore.prompting import load_prompts
-from semcore.report import write_report
+from semcore.report import write_model_cards, write_report
 from semcore.runfolder import RunFolder
 from semcore.settings import at_least, hash_of
 from semcore.shortlists import VerifierName
@@ -186,6 +186,7 @@ def main(settings: EvaluateSettings) -> None:
             stage.finish(num_queries=sum(len(part.queries.contents) for part in parts.values()))
             remove_work_folder(run.path, "evaluate")
             write_report(run.path, data=dataset.folder)
+            write_model_cards(run, dataset.name)
     return _say(f"see {run / 'metrics.json'}, {run / 'report.md'} and {run / 'report.html'}")
 
 

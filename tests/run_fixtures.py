@@ -56,7 +56,12 @@ def finished_training(lively_checkpoint: Checkpoint, tmp_path_factory: pytest.Te
     save(generator, run / "identifier_model")
     settings: dict[str, dict[str, Any]] = {
         "caption": {"model": str(folder / "base")},
-        "train_identifier": {"held_out": HELD_OUT},
+        "train_identifier": {
+            "held_out": HELD_OUT,
+            "model": {"base": str(folder / "base")},
+            "training": {},
+            "lora": {},
+        },
     }
     for stage, own in settings.items():
         run.open_stage(stage, own, {}, folder / "data").finish()

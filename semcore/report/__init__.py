@@ -6,12 +6,13 @@ write.
 
 from pathlib import Path
 
+from semcore.report.cards import write_model_cards
 from semcore.report.contents import read_run
 from semcore.report.html import write_html
 from semcore.report.markdown import write_markdown
 from semcore.report.view import build_view
 
-__all__ = ["write_report"]
+__all__ = ["write_model_cards", "write_report"]
 
 
 def write_report(

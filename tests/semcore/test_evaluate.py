@@ -3,6 +3,7 @@ import shutil
 
 import ir_measures
 import pytest
+from huggingface_hub import ModelCard
 
 import semcore.measuring
 from semcore.errors import UserError
@@ -130,7 +131,7 @@ def test_the_untrained_verifier_can_be_measured_too(searchable_run):
     few = {"verifier": "listwise", "ablations": False, "limit": 3, "num_val_queries": 2}
     with pytest.raises(UserError, match="does not say what its listwise verifier was trained from; leave out"):
         main(settings(searchable_run, order_bias_untrained=True, **few))
-    started = {"model": {"start": "base", "base": str(searchable_run.base)}}
+    started = {"model": {"start": "base", "base": str(searchable_run.base)}, "training": {}, "lora": {}}
     RunFolder(searchable_run.run).open_stage("train_verifier", started, {}, searchable_run.data).finish()
     main(settings(searchable_run, order_bias_untrained=True, **few))
     for own in read_json(searchable_run.run / "metrics.json")["order_bias"].values():
@@ -152,6 +153,15 @@ def test_without_constraint_what_is_nobodys_identifier_finds_nothing(searchable_
         assert all(len(row["verified"]) == min(len(row["generated"]), 5) for row in rows)
         assert any(not row["generated"] for row in rows)  # its random model does not end by itself
     assert "4, without the prefix tree" in (searchable_run.run / "report.md").read_text()
+
+
+def test_every_trained_model_gets_a_card_with_its_scores(measured):
+    card = ModelCard.load(measured.run / "identifier_model" / "README.md")
+    found = {(r.task_name, r.metric_name): r.metric_value for r in card.data.eval_results}
+    scores = read_json(measured.run / "metrics.json")["t2i"]["generated"]
+    assert found["text to image retrieval", "R@1"] == pytest.approx(scores["R@1"], abs=1e-3)
+    assert "trained from: base" in card.text
+    assert not (measured.run / "verifier_model" / "README.md").exists()  # it was not trained in this run
 
 
 def test_a_report_is_written(measured):
