@@ -1,7 +1,7 @@
 """All verifiers on the shortlists of finished quickstarts: their scores, their time, and what the order does to them.
 
     python -m benchmarks.quickstart --out runs
-    python -m benchmarks.verifiers --runs [runs/seed-0,runs/seed-1,runs/seed-2] --out verifiers
+    python -m benchmarks.verifiers --runs [runs/seed-0,runs/seed-1,runs/seed-2] --out runs/verifiers
 
 Copies each run to OUT, trains the listwise verifier in candidate blocks too, and measures with `--verifier all`. The
 peer of a recall is the generator's own order; seconds are those of all test queries of a direction, summed over
@@ -122,7 +122,7 @@ def order_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
                 model, shifts = measured["model"], row["shifts"]
                 for figure in ("accuracy", "spread", "agreement"):
                     values = [one["order_bias"][direction][number]["rows"][place][figure] for one in metrics]
-                    rows.append(mean_row(f"{name}, order bias, {model}, shifts {shifts}, {figure}", values))
+                    rows.append(mean_row(f"{name}, {model}, shifts {shifts}, {figure}", values))
     return rows
 
 
