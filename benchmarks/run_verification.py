@@ -4,7 +4,8 @@
     python -m benchmarks.run_verification --run runs/quickstart --json benchmarks/results/run_verification-cpu.json
 
 Ours reads stored features and batches all queries by length; the peer opens the images of one query, puts them through
-the vision tower and verifies it, then the next. Same process, same weights, same queries, drawn from the test split;
+the vision tower and verifies it, then the next. A run with a verifier in candidate blocks has rows of that too: ours
+reads every candidate once, the peer once a query. Same process, same weights, same queries, drawn from the test split;
 the runs alternate and the median counts. Before anything is timed the scores of both sides are compared.
 """
 
@@ -28,9 +29,10 @@ from semcore.files import read_jsonl
 from semcore.inference import load_for_inference
 from semcore.items import DIRECTIONS, read_items
 from semcore.measuring import Asked, ask, images_of
-from semcore.models import model_of
+from semcore.models import has_verifier, model_of
 from semcore.runfolder import RunFolder
 from semcore.shortlists import Shortlist, VerifierName, make_shortlist, verifier_scores
+from semcore.verification import BlockReader
 
 NUM_CANDIDATES = 10
 TOLERANCE = 1.0
@@ -62,7 +64,8 @@ def main(settings: Settings) -> None:
     run = RunFolder(settings.run)
     dataset = load_dataset(run.data_folder())
     rows = []
-    for name in ("listwise", "likelihood"):
+    verifiers = ("listwise", *(["blocks"] if has_verifier(run, "blocks") else []), "likelihood")
+    for name in verifiers:
         asked = ask(load_for_inference(model_of(run, name), dtype="auto", device=None), dataset, run / "features")
         paths = {record.image_id: dataset.image_path(record) for record in dataset.images}
         for direction in DIRECTIONS:
@@ -95,7 +98,8 @@ def verification_row(
     asked.features.add(images_of(direction, shortlists))
 
     def score(chunk: list[Shortlist], features: dict[str, torch.Tensor]) -> Scores:
-        return verifier_scores(name, asked.checkpoint, asked.prompts, direction, chunk, features)
+        blocks = asked.blocks and BlockReader(asked.checkpoint, asked.prompts)  # has read nothing yet
+        return verifier_scores(name, asked.checkpoint, asked.prompts, direction, chunk, features, blocks=blocks)
 
     def ours() -> Scores:
         return score(shortlists, asked.features.of(images_of(direction, shortlists)))

@@ -200,6 +200,7 @@ def fine_tune(
         )
         save_model(done.trainer, checkpoint, folder, state, {"prompts.json": prompts, **(records or {})})
     done.trainer.accelerator.wait_for_everyone()
+    done.trainer.accelerator.end_training()  # left to the interpreter's end, the processes' threads may abort it
     return done.measured()
 
 

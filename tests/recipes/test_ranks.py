@@ -10,9 +10,11 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from data_prep import caption
 from semcore.evaluate import EvaluateSettings
@@ -29,6 +31,15 @@ FOUND = [
 ]
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Compute here as in the processes that are started, on one thread: more would add up in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def accelerate(*words: object) -> subprocess.Popen[str]:

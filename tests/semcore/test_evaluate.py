@@ -155,6 +155,17 @@ def test_without_constraint_what_is_nobodys_identifier_finds_nothing(searchable_
     assert "4, without the prefix tree" in (searchable_run.run / "report.md").read_text()
 
 
+def test_rankings_are_the_same_where_no_features_are_kept(searchable_run, measured):
+    main(settings(searchable_run, keep_features=False))
+    assert not (searchable_run.run / "features").exists()
+    for direction in ("t2i", "i2t"):
+        for ranking in ("run.generated.trec", "run.verified.trec"):
+            found, right = (read_run(run.run / direction / ranking) for run in (searchable_run, measured))
+            assert {q: [item for item, _ in own] for q, own in found.items()} == {
+                q: [item for item, _ in own] for q, own in right.items()
+            }
+
+
 def test_every_trained_model_gets_a_card_with_its_scores(measured):
     card = ModelCard.load(measured.run / "identifier_model" / "README.md")
     found = {(r.task_name, r.metric_name): r.metric_value for r in card.data.eval_results}
