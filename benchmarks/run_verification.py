@@ -64,7 +64,8 @@ def main(settings: Settings) -> None:
     run = RunFolder(settings.run)
     dataset = load_dataset(run.data_folder())
     rows = []
-    verifiers = ("listwise", *(["blocks"] if has_verifier(run, "blocks") else []), "likelihood")
+    blocks: list[VerifierName] = ["blocks"] if has_verifier(run, "blocks") else []
+    verifiers: list[VerifierName] = ["listwise", *blocks, "likelihood"]
     for name in verifiers:
         asked = ask(load_for_inference(model_of(run, name), dtype="auto", device=None), dataset, run / "features")
         paths = {record.image_id: dataset.image_path(record) for record in dataset.images}
