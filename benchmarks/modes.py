@@ -108,7 +108,7 @@ def main(settings: Settings) -> None:
     """Train in every mode and publish the rows."""
     chosen = [mode for mode in modes() if settings.only is None or settings.only in mode.name]
     if not chosen:
-        raise UserError(f"no mode's name holds {settings.only!r}; there are {', '.join(mode.name for mode in modes())}")
+        raise UserError(f"no mode's name holds {settings.only!r}; there are {'; '.join(mode.name for mode in modes())}")
     data = settings.out / "data"
     if not data.exists():
         make_scenes.main(make_scenes.Settings(data, train=settings.num_images, val=1, test=1))

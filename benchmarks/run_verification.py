@@ -73,7 +73,16 @@ def main(settings: Settings) -> None:
             items = {item.item_id: item for item in read_items(run, dataset, direction, "test")}
             shortlists = draw_shortlists(run / direction / "per_query.jsonl", direction, items, settings.num_queries)
             rows.append(verification_row(name, direction, asked, shortlists, paths, settings.repeats))
-    publish(rows, settings.json)
+    counts = {direction: sum(1 for _ in read_jsonl(run / direction / "per_query.jsonl")) for direction in DIRECTIONS}
+    publish([*rows, whole_row(rows, counts)], settings.json)
+
+
+def whole_row(rows: list[Row], counts: dict[str, int]) -> Row:
+    """Return what the verifiers of `--verifier both` take for all test queries, from their rows for one query."""
+    weighed = [(row, counts[row.name[-3:]]) for row in rows if not row.name.startswith("blocks")]
+    ours, peer = (sum(count * getattr(row, side) for row, count in weighed) for side in ("ours", "peer"))
+    note = " and ".join(f"{count} queries {direction}" for direction, count in counts.items())
+    return lower_is_better("listwise_and_likelihood", ours, peer, "s", note)
 
 
 def draw_shortlists(path: Path, direction: str, items: dict, num_queries: int) -> list[Shortlist]:

@@ -39,6 +39,11 @@ class Settings:
     json: Path | None = None
     """File to save the rows in."""
 
+    def __post_init__(self) -> None:
+        names = [run.name for run in self.runs]
+        if not names or len(set(names)) < len(names):
+            raise UserError(f"--runs takes folders of different names, one at least, found {names}")
+
 
 def main(settings: Settings) -> None:
     """Measure the runs that are not done, and publish the rows."""

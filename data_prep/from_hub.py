@@ -195,7 +195,7 @@ def _reading(stream: Stream, settings: Settings) -> Iterator[Mapping[str, Any]]:
     while True:
         try:
             row = next(stream.rows, None)
-        except Exception as error:
+        except Exception as error:  # each kind of source fails in its own way
             raise UserError(
                 f"{settings.dataset or settings.files} cannot be read to its end: {_reason(error)}"
             ) from None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,12 @@ def tiny_checkpoint_folder(pristine_checkpoint: Checkpoint, tmp_path_factory: py
     for part in (pristine_checkpoint.model, pristine_checkpoint.tokenizer, pristine_checkpoint.image_processor):
         part.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def base(tiny_checkpoint_folder: Path, tmp_path: Path) -> Path:
+    """A copy of that folder; a test may change it."""
+    return shutil.copytree(tiny_checkpoint_folder, tmp_path / "base")
 
 
 def few_texts(prompts: Path, english_words: list[str]) -> Iterator[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from benchmarks import run_verification
-from benchmarks.verifiers import copy_run, order_rows, score_rows, second_rows
+from benchmarks.verifiers import Settings, copy_run, order_rows, score_rows, second_rows
 from semcore import evaluate
 from semcore.errors import UserError
 from semcore.evaluate import EvaluateSettings
@@ -39,6 +40,12 @@ def test_a_finished_runs_verifiers_become_rows(searchable_run, tmp_path):
     assert (run / "manifest.json").read_text() == before
 
 
+@pytest.mark.parametrize("runs", [[], [Path("a/seed-0"), Path("b/seed-0")]])
+def test_copies_that_would_be_one_are_refused(runs, tmp_path):
+    with pytest.raises(UserError, match="--runs takes folders of different names, one at least, found"):
+        Settings(runs=runs, out=tmp_path)
+
+
 def test_an_unfinished_run_is_not_copied(searchable_run, tmp_path):
     with pytest.raises(UserError, match="is no finished run; make it with: semcore quickstart --out"):
         copy_run(searchable_run.run, tmp_path / "copy")
@@ -50,5 +57,9 @@ def test_a_finished_runs_shortlists_are_timed_both_ways(searchable_run, tmp_path
     file = tmp_path / "rows.json"
     run_verification.main(run_verification.Settings(run=run, json=file, num_queries=3, repeats=1))
     rows = json.loads(file.read_text())["rows"]
-    assert [row["name"] for row in rows] == ["listwise_t2i", "listwise_i2t", "likelihood_t2i", "likelihood_i2t"]
+    names = ["listwise_t2i", "listwise_i2t", "likelihood_t2i", "likelihood_i2t", "listwise_and_likelihood"]
+    assert [row["name"] for row in rows] == names
+    assert rows[4]["ours"] == pytest.approx(
+        30 * (rows[0]["ours"] + rows[2]["ours"]) + 6 * (rows[1]["ours"] + rows[3]["ours"])
+    )
     assert all(row["ours"] > 0 and row["peer"] > 0 for row in rows)

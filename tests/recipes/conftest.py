@@ -85,6 +85,7 @@ def launch(data, tiny_checkpoint_folder, tmp_path_factory) -> Launch:
 
 
 def new_run(run: Path, data: Path) -> Path:
+    """Make a run folder with identifiers."""
     images = load_dataset(data).images
     t2i = [make_row(r.image_id, r.split, n % 2, ["circle", f"number{n}"]) for n, r in enumerate(images)]
     i2t = [make_row(s.sentence_id, r.split, 0, s.text.split()[-2:]) for r in images for s in r.sentences]

@@ -10,11 +10,11 @@ import pytest
 
 from semcore.checkpoint import load_checkpoint
 from semcore.commandline import parse
-from semcore.dataset import load_dataset
 from semcore.errors import UserError
 from semcore.files import read_json, read_jsonl, write_json, write_jsonl
 from semcore.identifiers.rows import NO_CLUSTER, make_row
 from semcore.verification import read_attention
+from tests.recipes.conftest import new_run
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 QUICK = (
@@ -40,13 +40,7 @@ def run_recipe(name: str, *arguments: object) -> None:
 @pytest.fixture
 def run(tiny_dataset, tmp_path) -> Path:
     """A run folder with identifiers."""
-    folder, images = tmp_path / "run", load_dataset(tiny_dataset).images
-    t2i = [make_row(r.image_id, r.split, n % 2, ["circle", f"number{n}"]) for n, r in enumerate(images)]
-    i2t = [make_row(s.sentence_id, r.split, 0, s.text.split()[-2:]) for r in images for s in r.sentences]
-    write_jsonl(folder / "identifiers" / "t2i.jsonl", t2i)
-    write_jsonl(folder / "identifiers" / "i2t.jsonl", i2t)
-    write_json(folder / "identifiers" / "cluster_words.json", {"clusters": [{"words": ["red"]}, {"words": []}]})
-    return folder
+    return new_run(tmp_path / "run", tiny_dataset)
 
 
 @pytest.fixture

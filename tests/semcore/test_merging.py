@@ -16,14 +16,6 @@ from semcore.quantization import Quantization
 CARD = "# A card that somebody wrote\n"
 
 
-@pytest.fixture
-def base(tiny_checkpoint, tmp_path) -> Path:
-    folder = tmp_path / "base"
-    for part in (tiny_checkpoint.model, tiny_checkpoint.tokenizer, tiny_checkpoint.image_processor):
-        part.save_pretrained(folder)
-    return folder
-
-
 def make_adapter(base: Path, folder: Path, quantization: Quantization = "none", dtype: str = "float32") -> Checkpoint:
     """Save an adapter with new rows as a training does, its numbers drawn; return what was saved."""
     checkpoint = load_checkpoint(base, quantization=quantization, dtype=dtype)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from semcore import cli
 
 ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,21 +19,11 @@ EXAMPLES = re.findall(r"^    (semcore plan .*)\n\n```text\n([^`]*)```", README, 
 
 
 @pytest.fixture
-def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, semcore: Any) -> Any:
     """Run `semcore plan ARGUMENTS` where no model is; return exit code, output and errors."""
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["semcore", "plan", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as left:
-            code = int(left.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
+    return partial(semcore, "plan")
 
 
 def facts(plan: Any, *arguments: str) -> list[dict[str, Any]]:

@@ -98,14 +98,6 @@ def widen(base: Path) -> None:
     build_model(load_checkpoint(base).tokenizer, text_layers=1, hidden_size=64).save_pretrained(base)
 
 
-@pytest.fixture
-def base(tiny_checkpoint, tmp_path) -> Path:
-    folder = tmp_path / "base"
-    for part in (tiny_checkpoint.model, tiny_checkpoint.tokenizer, tiny_checkpoint.image_processor):
-        part.save_pretrained(folder)
-    return folder
-
-
 def test_a_full_training_learns_and_is_saved(base, tmp_path):
     folder = tmp_path / "model"
     checkpoint = start_of(base)
