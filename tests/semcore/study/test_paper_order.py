@@ -64,7 +64,7 @@ def test_a_setting_is_monotone_or_not() -> None:
 
 
 def test_the_grids_best_is_held_against_the_references() -> None:
-    found = {(c, k): at(20) for c in (2, 4, 8) for k in (4, 8, 12)}
+    found: dict[tuple[float, float], Found] = {(c, k): at(20) for c in (2, 4, 8) for k in (4, 8, 12)}
     best = best_of_grid({**found, (4, 8): at(30)}, (4, 8), "t2i", "R@1")
     assert best["reference_is_best"] and best["means"]["4 by 8"] == 30
     assert best["spread"] == {"4": 0, "8": 10, "12": 0} and not fewest_vary_most(list(best["spread"].values()))
