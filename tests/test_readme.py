@@ -78,8 +78,8 @@ def settings_of(words: list[str]) -> tuple[Any, list[str]]:
             "compare": ("semcore.study.comparison", "CompareSettings"),
         }
         if words[1] in elsewhere:
-            module, name = elsewhere[words[1]]
-            return getattr(importlib.import_module(module), name), words[2:]
+            where, name = elsewhere[words[1]]
+            return getattr(importlib.import_module(where), name), words[2:]
         return kinds.get(words[1]) or {"quickstart": QuickstartSettings}[words[1]], words[2:]
     if words[:2] == ["python", "-m"]:
         return importlib.import_module(words[2]).Settings, words[3:]
