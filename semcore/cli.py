@@ -1,4 +1,4 @@
-"""The command `semcore`: quickstart, search, evaluate, plan, convert-checkpoint, merge-adapter, init, env."""
+"""The command `semcore`, with its subcommands: quickstart, search, evaluate, study, compare, plan and others."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ COMMANDS = {
     "quickstart": "the whole pipeline on drawn scenes, on a CPU: --out RUN",
     "search": "the best items for a sentence or a picture: --run RUN 'a text query' | --image FILE",
     "evaluate": "measure a run in both directions and write its report: --run RUN",
+    "study": "variants of a configuration x seeds, one table with intervals: STUDY.yaml --data DATA --out RUNS",
+    "compare": "two measured runs on the same queries, with intervals and tests: RUN1 RUN2",
     "plan": "what a configuration's trainings need, by ZeRO stage: --config FILE --gpus N --gpu-memory GB",
     "convert-checkpoint": "an original InternVL2.5 or InternVL3 folder as a native one: SRC DST",
     "merge-adapter": "an adapter and its base as one checkpoint: RUN_OR_ADAPTER DST",
@@ -142,6 +144,19 @@ def _evaluate(arguments: list[str]) -> None:
     run_command(main, EvaluateSettings, "evaluate", arguments=arguments, program="semcore evaluate")
 
 
+def _study(arguments: list[str]) -> None:
+    from semcore.study.command import StudySettings, main
+
+    run_command(main, StudySettings, positional=("study",), arguments=arguments, program="semcore study")
+
+
+def _compare(arguments: list[str]) -> None:
+    from semcore.study.comparison import CompareSettings, main
+
+    positional = ("first", "second")
+    run_command(main, CompareSettings, positional=positional, arguments=arguments, program="semcore compare")
+
+
 def _plan(arguments: list[str]) -> None:
     from semcore.planning.command import PlanSettings, main
 
@@ -170,6 +185,8 @@ _RUNNERS: dict[str, Callable[[list[str]], None]] = {
     "quickstart": _quickstart,
     "search": _search,
     "evaluate": _evaluate,
+    "study": _study,
+    "compare": _compare,
     "plan": _plan,
     "convert-checkpoint": _convert,
     "merge-adapter": _merge,

@@ -71,10 +71,15 @@ def settings_of(words: list[str]) -> tuple[Any, list[str]]:
             "init": cli.InitSettings,
             "env": cli.EnvironmentSettings,
         }
-        if words[1] == "plan":
-            return importlib.import_module("semcore.planning.command").PlanSettings, words[2:]
-        if words[1] == "evaluate":
-            return importlib.import_module("semcore.evaluate").EvaluateSettings, words[2:]
+        elsewhere = {
+            "plan": ("semcore.planning.command", "PlanSettings"),
+            "evaluate": ("semcore.evaluate", "EvaluateSettings"),
+            "study": ("semcore.study.command", "StudySettings"),
+            "compare": ("semcore.study.comparison", "CompareSettings"),
+        }
+        if words[1] in elsewhere:
+            where, name = elsewhere[words[1]]
+            return getattr(importlib.import_module(where), name), words[2:]
         return kinds.get(words[1]) or {"quickstart": QuickstartSettings}[words[1]], words[2:]
     if words[:2] == ["python", "-m"]:
         return importlib.import_module(words[2]).Settings, words[3:]

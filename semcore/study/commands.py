@@ -1,9 +1,11 @@
-"""The commands that a study types, as jobs: a seed's full system first, then the variants that share its results.
+"""The commands that a study types, as jobs: one a stage of a variant, and none for a stage that another has done.
 
-OUT/seed-N/data        the drawn scenes
-OUT/seed-N/full        the full system's run folder
-OUT/seed-N/<variant>   a variant's; stages that do not differ are links to the full system's
+OUT/seed-N/data        the drawn scenes, where no dataset is given
+OUT/seed-N/VARIANT     a variant's run folder; stages that do not differ are links to the run that made them
 OUT/embeddings         of captions and sentences, for all variants
+
+A stage is the same for two variants where its settings, its seed, its data and all stages before it are: it is run for
+the first of them. A variant of which nothing differs has no run of its own.
 """
 
 from __future__ import annotations
@@ -11,74 +13,129 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from semcore.files import read_json
 from semcore.resources import asset_folder, resource_folder
+from semcore.settings import hash_of
 from semcore.steps import Step
-from semcore.study.jobs import Job
-from semcore.study.sharing import finished, share_run
-from semcore.study.variants import FULL, Variant
+from semcore.study.definition import Study, Variant
+from semcore.study.linked_stages import finished, share_run
+from semcore.study.parallel_jobs import Job
 
 TITLES = {
-    "caption": "captions", "identifiers": "identifiers", "train_identifier": "training", "evaluate": "evaluation",
+    "caption": "captions", "identifiers": "identifiers", "train_identifier": "training", "candidates": "candidates",
+    "train_verifier": "training of the verifier", "evaluate": "evaluation",
 }  # fmt: skip
-_EVALUATION = {"verifier": "likelihood", "ablations": False}
+# The setting of each stage that takes the seed.
+SEEDS = {
+    "identifiers": "seed", "train_identifier": "training.seed", "candidates": "seed", "train_verifier": "training.seed",
+}  # fmt: skip
+TRAININGS = ("train_identifier", "train_verifier")
+
+
+class Owner(NamedTuple):
+    """The seed and the name of the variant for which a stage is run."""
+
+    seed: int
+    variant: str
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a study lies, and what all its variants have in common.
+class WorkDir:
+    """Where a study lies and what it works on.
 
     Attributes:
         out: its folder.
-        config: the settings of every stage.
-        scenes: "train", "val" and "test" -> how many.
-        training: options of the identifier training.
-        evaluate: options of the evaluation, which a variant's win over.
+        data: the dataset of all seeds; None where scenes are drawn, for each seed its own.
+        launcher: the accelerate configuration of trainings and evaluation; None starts each as one process.
     """
 
     out: Path
-    config: Path
-    scenes: Mapping[str, int]
-    training: Mapping[str, Any]
-    evaluate: Mapping[str, Any]
+    data: Path | None = None
+    launcher: Path | None = None
 
-    def data(self, seed: int) -> Path:
-        """Return a seed's dataset folder."""
-        return self.out / f"seed-{seed}" / "data"
+    def dataset(self, seed: int) -> Path:
+        """Return the dataset folder that a seed works on."""
+        return self.data or self.out / f"seed-{seed}" / "data"
 
-    def run(self, seed: int, variant: str) -> Path:
-        """Return the run folder of a variant."""
-        return self.out / f"seed-{seed}" / variant
+    def run(self, owner: Owner) -> Path:
+        """Return a run folder."""
+        return self.out / f"seed-{owner.seed}" / owner.variant
 
 
-def jobs_of(place: Place, seeds: Sequence[int], variants: Sequence[Variant]) -> list[Job]:
-    """Return the jobs that are not done: the full systems first, so that nobody waits for them."""
-    chosen = [(seed, variant) for seed in seeds for variant in variants if variant.has_run]
-    chosen.sort(key=lambda pair: pair[1].name != FULL)
-    left = [(seed, variant) for seed, variant in chosen if not finished(place.run(seed, variant.name), "evaluate")]
-    names = {_name(seed, variant.name) for seed, variant in left}
-    return [_job(place, seed, variant, names) for seed, variant in left]
+def owners_of(study: Study, work: WorkDir) -> dict[Owner, dict[str, Owner]]:
+    """Return variant and seed -> stage -> for whom it is run."""
+    first: dict[str, Owner] = {}
+    owners: dict[Owner, dict[str, Owner]] = {}
+    for seed in study.seeds:
+        for variant in [study.variant(study.reference), *study.variants]:
+            here = Owner(seed, variant.name)
+            key, own = hash_of(str(work.dataset(seed)), study.model), {}
+            for stage in study.stages:
+                key = hash_of(key, stage, study.resolve(variant, stage), seed if stage in SEEDS else None)
+                own[stage] = first.setdefault(key, here)
+            owners.setdefault(here, own)
+    return owners
 
 
-def steps_of(place: Place, seed: int, variant: Variant) -> list[Step]:
-    """Return the commands of a variant whose stages are not finished."""
-    run, data = place.run(seed, variant.name), place.data(seed)
-    share_run(place.run(seed, FULL), run, variant.shared)
-    where = ["--config", str(place.config), "--data", str(data), "--run", str(run)]
-    base, recipes = str(asset_folder("scenes_base")), resource_folder("recipes")
-    identifiers = {"seed": seed, "embeddings": place.out / "embeddings", **variant.identifiers}
-    training = {"model.base": base, "training.seed": seed, **place.training}
-    evaluate = {**_EVALUATION, **place.evaluate, **variant.evaluate}
-    commands = {
-        "caption": ["python", "-m", "data_prep.caption", *where, "--model", base],
-        "identifiers": ["python", "-m", "data_prep.identifiers", *where, *_options(identifiers)],
-        "train_identifier": ["python", str(recipes / "train_identifier.py"), *where, *_options(training)],
-        "evaluate": ["python", str(recipes / "evaluate.py"), *where, *_options(evaluate)],
-    }
-    steps = [Step(TITLES[stage], command) for stage, command in commands.items() if not finished(run, stage)]
-    return steps if (data / "dataset.json").exists() else [_draw(place, seed), *steps]
+def measured_run(study: Study, work: WorkDir, seed: int, variant: Variant) -> Path:
+    """Return the run folder in which a variant is measured; it may be another's."""
+    return work.run(owners_of(study, work)[Owner(seed, variant.name)]["evaluate"])
+
+
+def own_stages(stages: Mapping[str, Owner], here: Owner) -> list[str]:
+    """Return the stages that are run for a variant itself."""
+    return [stage for stage, owner in stages.items() if owner == here]
+
+
+def jobs_of(study: Study, work: WorkDir) -> list[Job]:
+    """Return the jobs that are not done; each stands behind the one that it comes after."""
+    owners = owners_of(study, work)
+    jobs: list[Job] = []
+    for seed in study.seeds if work.data is None else ():
+        if not (work.dataset(seed) / "dataset.json").exists():
+            jobs.append(_drawing(study, work, seed))
+    for here, stages in owners.items():
+        for stage in own_stages(stages, here):
+            if not finished(work.run(here), stage):
+                jobs.append(_job(study, work, here, stages, stage, {job.name for job in jobs}))
+    return jobs
+
+
+def command_of(study: Study, work: WorkDir, here: Owner, stage: str) -> list[str]:
+    """Return the words that run one stage of a variant."""
+    variant = study.variant(here.variant)
+    where = ["--config", str(study.base), "--data", str(work.dataset(here.seed)), "--run", str(work.run(here))]
+    settings = {**study.settings.get(stage, {}), **variant.overrides.get(stage, {})}
+    if stage in SEEDS:
+        settings.setdefault(SEEDS[stage], here.seed)
+    if stage == "caption":
+        settings.setdefault("model", study.model or str(asset_folder("scenes_base")))
+    if stage == "identifiers":
+        settings.setdefault("embeddings", work.out / "embeddings")
+    if stage == "train_identifier":
+        settings.setdefault("model.base", study.model or str(asset_folder("scenes_base")))
+    return [*program(stage, work.launcher), *where, *options(settings)]
+
+
+def drawing_command(study: Study, work: WorkDir, seed: int) -> list[str]:
+    """Return the words that draw the scenes of a seed."""
+    words = ["python", "-m", "data_prep.make_scenes", "--out", str(work.dataset(seed))]
+    return [*words, *options({**(study.scenes or {}), "seed": seed})]
+
+
+def options(values: Mapping[str, Any]) -> list[str]:
+    """Return {"a_b": True} as ["--a_b", "true"]."""
+    return [word for name, value in values.items() for word in (f"--{name}", _typed(value))]
+
+
+def program(stage: str, launcher: Path | None) -> list[str]:
+    """Return the words that start a stage's command: a module of data_prep, or the file of a recipe."""
+    if stage not in (*TRAININGS, "evaluate"):
+        return ["python", "-m", f"data_prep.{stage}"]
+    recipe = str(resource_folder("recipes") / f"{stage}.py")
+    return ["python", recipe] if launcher is None else ["accelerate", "launch", "--config_file", str(launcher), recipe]
 
 
 def seconds_of(run: Path, stages: Sequence[str]) -> float:
@@ -87,25 +144,30 @@ def seconds_of(run: Path, stages: Sequence[str]) -> float:
     return sum(entries[stage]["seconds"] for stage in stages)
 
 
-def _job(place: Place, seed: int, variant: Variant, names: set[str]) -> Job:
-    first = _name(seed, FULL)
-    after = first if variant.shared and first in names else None
-    return Job(_name(seed, variant.name), lambda: steps_of(place, seed, variant), after)
+def _job(study: Study, work: WorkDir, here: Owner, stages: Mapping[str, Owner], stage: str, waiting: set[str]) -> Job:
+    before = list(stages)[: list(stages).index(stage)]
+    earlier = _name(stages[before[-1]], before[-1]) if before else f"seed-{here.seed}-scenes"
+
+    def begin() -> list[Step]:
+        if before and stages[before[-1]] != here:
+            share_run(work.run(stages[before[-1]]), work.run(here), before)
+        return [Step(TITLES[stage], command_of(study, work, here, stage))]
+
+    return Job(_name(here, stage), begin, earlier if earlier in waiting else None)
 
 
-def _name(seed: int, variant: str) -> str:
-    return f"seed-{seed}-{variant}"
+def _drawing(study: Study, work: WorkDir, seed: int) -> Job:
+    step = Step("scenes", drawing_command(study, work, seed))
+    return Job(f"seed-{seed}-scenes", lambda: [step])
 
 
-def _draw(place: Place, seed: int) -> Step:
-    options = _options({**place.scenes, "seed": seed})
-    return Step("scenes", ["python", "-m", "data_prep.make_scenes", "--out", str(place.data(seed)), *options])
-
-
-def _options(values: Mapping[str, Any]) -> list[str]:
-    """Return {"a_b": True} as ["--a_b", "true"]."""
-    return [word for name, value in values.items() for word in (f"--{name}", _typed(value))]
+def _name(owner: Owner, stage: str) -> str:
+    return f"seed-{owner.seed}-{owner.variant}-{stage}"
 
 
 def _typed(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_typed, value))}]"
+    if value is None:
+        return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)

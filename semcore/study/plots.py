@@ -1,4 +1,4 @@
-"""A study's plots: recalls over beams, and over clusters and keywords."""
+"""Plots of a study's tables that have an axis: recall over a setting, a line a metric or a line a second setting."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from semcore.files import write_bytes
-from semcore.study.writing import DIRECTIONS
+from semcore.study.markdown import DIRECTIONS
 
 METRICS = ("R@1", "R@5")
-PLOTS = {"beams": "ablations-beams.png", "grid": "ablations-grid.png"}
+Scores = Mapping[float, Mapping[str, float]]
 
 
 def can_draw() -> bool:
@@ -20,45 +20,35 @@ def can_draw() -> bool:
     return find_spec("matplotlib") is not None
 
 
-def draw_beams(path: Path, rows: Mapping[int, Mapping[str, Any]]) -> None:
-    """Draw R@1 and R@5 over the width of the beam, with 95 % intervals.
-
-    Args:
-        path: the picture.
-        rows: beams -> the variant's row of ablations.json.
-    """
-    widths = sorted(rows)
-    lines = {
-        direction: {metric: {width: rows[width][direction][metric] for width in widths} for metric in METRICS}
-        for direction in DIRECTIONS
-    }
-    _draw(path, lines, "beams", widths)
+def draw_tables(out: Path, study: Mapping[str, Any]) -> dict[str, str]:
+    """Draw every table that has an axis; return its number -> file name."""
+    drawn = {}
+    for number, table in enumerate(study["tables"]):
+        if table["axis"]:
+            name = f"study-{number}.png"
+            draw(out / name, lines_of(study["variants"], table), table["axis"])
+            drawn[str(number)] = name
+    return drawn
 
 
-def draw_grid(path: Path, rows: Mapping[tuple[int, int], Mapping[str, Any]], metric: str = "R@1") -> None:
-    """Draw a recall over the number of clusters, a line a number of keywords, with 95 % intervals.
-
-    Args:
-        path: the picture.
-        rows: (clusters, keywords) -> the variant's row of ablations.json.
-        metric: which recall.
-    """
-    clusters, keywords = (sorted({point[axis] for point in rows}) for axis in (0, 1))
-    lines = {
-        direction: {
-            f"{metric}, {k} keywords": {c: rows[c, k][direction][metric] for c in clusters if (c, k) in rows}
-            for k in keywords
-        }
-        for direction in DIRECTIONS
-    }
-    _draw(path, lines, "clusters", clusters)
+def lines_of(rows: Sequence[Mapping[str, Any]], table: Mapping[str, Any]) -> dict[str, dict[str, dict[float, Any]]]:
+    """Return direction -> line -> number on the axis -> score with its interval."""
+    x = table["numbers"][table["axis"]]
+    y = table["numbers"].get(table["lines"], {})
+    lines: dict[str, dict[str, dict[float, Any]]] = {direction: {} for direction in DIRECTIONS}
+    for row in sorted((row for row in rows if row["name"] in x), key=lambda row: x[row["name"]]):
+        for direction in DIRECTIONS:
+            for metric in METRICS[:1] if y else METRICS:
+                label = f"{metric}, {table['lines']} {y[row['name']]}" if y else metric
+                lines[direction].setdefault(label, {})[x[row["name"]]] = row[direction][metric]
+    return lines
 
 
-def _draw(
-    path: Path, lines: Mapping[str, Mapping[str, Mapping[int, Mapping[str, float]]]], name: str, ticks: Sequence[int]
-) -> None:
+def draw(path: Path, lines: Mapping[str, Mapping[str, Scores]], axis: str) -> None:
+    """Draw recalls with 95 % intervals, one panel a direction."""
     from matplotlib.figure import Figure
 
+    ticks = sorted({tick for own in lines.values() for scores in own.values() for tick in scores})
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     for axes, (direction, own) in zip(figure.subplots(1, len(lines)), lines.items(), strict=True):
         for number, (label, scores) in enumerate(own.items()):
@@ -67,9 +57,8 @@ def _draw(
             ends.append([s["high"] - m for m, s in zip(means, scores.values(), strict=True)])
             places = [ticks.index(tick) + 0.06 * number for tick in scores]
             axes.errorbar(places, means, yerr=ends, marker="o", capsize=3, label=label)
-        axes.set(
-            title=DIRECTIONS[direction], xlabel=name, ylabel="percent", xticks=range(len(ticks)), xticklabels=ticks
-        )
+        axes.set(title=DIRECTIONS[direction], xlabel=axis, ylabel="percent", xticks=range(len(ticks)))
+        axes.set_xticklabels([str(tick) for tick in ticks])
         axes.grid(axis="y", alpha=0.3)
         axes.legend(fontsize="small")
     picture = io.BytesIO()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from semcore.steps import Step
-from semcore.study.jobs import Job, StepFailed, run_jobs
+from semcore.study.parallel_jobs import Job, StepFailed, run_jobs
 
 APPEND = "import sys, time; time.sleep({wait}); open(sys.argv[1], 'a').write('{word}')"
 

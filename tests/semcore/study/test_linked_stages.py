@@ -8,7 +8,7 @@ import pytest
 
 from semcore.errors import UserError
 from semcore.runfolder import RunFolder
-from semcore.study.sharing import finished, share_run
+from semcore.study.linked_stages import finished, share_run
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Whether the variants stand in the paper's order: computed, not judged."""
+"""The order of variants beside the paper's, and what a table's numeric axis does, computed from paired differences."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from semcore.evaluation.statistics import bootstrap_interval
-from semcore.study.outcomes import Found
+from semcore.study.scores import Found
 
 
-def order_of_parts(
+def order_of_variants(
     paper: Mapping[str, float], found: Mapping[str, Found], direction: str, metric: str
 ) -> dict[str, Any]:
     """Compare an order of variants with the paper's, pair by pair.
 
     Args:
-        paper: variant -> the paper's score.
+        paper: variant -> the paper's score; two at least.
         found: variant -> what it found here.
         direction: "t2i" or "i2t".
         metric: "R@1", "R@5", ...
@@ -55,70 +55,67 @@ def is_sure(first: Found, second: Found, direction: str, metric: str) -> bool:
     return low > 0 or high < 0
 
 
-def order_of_beams(found: Mapping[int, Found], direction: str, metric: str) -> dict[str, Any]:
-    """Tell whether wider beams find more (paper, Table 5: they do, at every step).
-
-    Returns:
-        "widths" and "means"; "monotone", whether no step falls; "falls_beyond_chance", the steps down whose
-        95 % interval leaves zero out; "gain" from the narrowest to the widest, "gain_after_20" from 20 on.
-    """
-    widths = sorted(found)
-    means = [float(found[width].values(direction, metric).mean()) for width in widths]
-    falls = [step for step, a, b in zip(_steps(widths), means, means[1:], strict=False) if b < a]
-    after = [mean for width, mean in zip(widths, means, strict=True) if width >= 20]
-    return {
-        "direction": direction,
-        "metric": metric,
-        "widths": widths,
-        "means": [round(mean, 2) for mean in means],
-        "monotone": not falls,
-        "falls_beyond_chance": [(a, b) for a, b in falls if is_sure(found[a], found[b], direction, metric)],
-        "gain": round(means[-1] - means[0], 2),
-        "gain_after_20": round(after[-1] - after[0], 2) if after else 0.0,
-    }
-
-
-def order_of_grid(
-    found: Mapping[tuple[int, int], Found], full: tuple[int, int], direction: str, metric: str
-) -> dict[str, Any]:
-    """Find the best point of clusters x keywords (paper, Figure 3: the full system's).
-
-    Section 4.4.1 adds that results are stable over cluster sizes except with the fewest keywords.
+def order_along_axis(found: Mapping[float, Found], direction: str, metric: str) -> dict[str, Any]:
+    """Tell whether more of a setting finds more (the paper's Table 5: wider beams do, at every step).
 
     Args:
-        found: (clusters, keywords) -> what was found.
-        full: the full system's point.
+        found: number on the axis -> what was found with it.
         direction: "t2i" or "i2t".
         metric: "R@1", "R@5", ...
 
     Returns:
-        "means", "clusters x keywords" -> score; "best", and "num_best" that are as good; "full";
-        "full_is_best"; "best_beyond_chance", whether the 95 % interval of their difference leaves zero out;
-        "spread", keywords -> the range over the cluster sizes; "fewest_keywords_vary_most", None where
-        there is nothing to compare.
+        "values" and "means"; "monotone", whether no step falls; "falls_beyond_chance", the steps down whose
+        95 % interval leaves zero out; "gain" from the least to the most.
     """
-    means = {point: float(found[point].values(direction, metric).mean()) for point in found}
-    keywords = sorted({point[1] for point in found})
-    best = max(means, key=lambda point: means[point])
-    rows = {k: [mean for point, mean in means.items() if point[1] == k] for k in keywords}
-    spread = {k: float(np.ptp(row)) for k, row in rows.items() if len(row) > 1}
+    values = sorted(found)
+    means = [float(found[value].values(direction, metric).mean()) for value in values]
+    falls = [step for step, (a, b) in zip(pairwise(values), pairwise(means), strict=True) if b < a]
     return {
         "direction": direction,
         "metric": metric,
-        "means": {f"{c} x {k}": round(mean, 2) for (c, k), mean in means.items()},
-        "best": best,
-        "num_best": sum(mean == means[best] for mean in means.values()),
-        "full": full,
-        "full_is_best": best == full,
-        "best_beyond_chance": best != full and is_sure(found[full], found[best], direction, metric),
-        "spread": {str(k): round(value, 2) for k, value in spread.items()},
-        "fewest_keywords_vary_most": _first_is_largest(list(spread.values())),
+        "values": values,
+        "means": [round(mean, 2) for mean in means],
+        "monotone": not falls,
+        "falls_beyond_chance": [(a, b) for a, b in falls if is_sure(found[a], found[b], direction, metric)],
+        "gain": round(means[-1] - means[0], 2),
     }
 
 
-def _first_is_largest(values: Sequence[float]) -> bool | None:
-    return values[0] > max(values[1:]) if len(values) > 1 else None
+def best_of_grid(
+    found: Mapping[tuple[float, float], Found], reference: tuple[float, float] | None, direction: str, metric: str
+) -> dict[str, Any]:
+    """Find the best point of a grid of two settings (the paper's Figure 3: the full system's).
+
+    Args:
+        found: (number on the axis, number of the line) -> what was found.
+        reference: the reference's point, None where it is not in the grid.
+        direction: "t2i" or "i2t".
+        metric: "R@1", "R@5", ...
+
+    Returns:
+        "means", "x by y" -> score; "best", and "num_best" that are as good; "reference"; "reference_is_best";
+        "best_beyond_chance", whether the 95 % interval of their difference leaves zero out; "spread", line -> the
+        range over the axis, where there is more than one point.
+    """
+    means = {point: float(found[point].values(direction, metric).mean()) for point in found}
+    best = max(means, key=lambda point: means[point])
+    lines = {y: [mean for point, mean in means.items() if point[1] == y] for y in sorted({y for _, y in found})}
+    against = found.get(reference) if reference is not None else None
+    return {
+        "direction": direction,
+        "metric": metric,
+        "means": {f"{x} by {y}": round(mean, 2) for (x, y), mean in means.items()},
+        "best": best,
+        "num_best": sum(mean == means[best] for mean in means.values()),
+        "reference": reference,
+        "reference_is_best": best == reference,
+        "best_beyond_chance": against is not None
+        and best != reference
+        and is_sure(against, found[best], direction, metric),
+        "spread": {str(y): round(float(np.ptp(row)), 2) for y, row in lines.items() if len(row) > 1},
+    }
 
 
-def _steps(widths: Sequence[int]) -> list[tuple[int, int]]:
-    return list(pairwise(widths))
+def fewest_vary_most(spread: Sequence[float]) -> bool | None:
+    """Tell whether the first range is the largest, None where there is nothing to compare."""
+    return spread[0] > max(spread[1:]) if len(spread) > 1 else None

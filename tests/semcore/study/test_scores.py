@@ -10,9 +10,9 @@ import pytest
 from semcore.errors import UserError
 from semcore.evaluation.per_query import GeneratedHit, write_per_query
 from semcore.evaluation.trec import write_qrels, write_run
-from semcore.files import write_jsonl
+from semcore.files import write_json, write_jsonl
 from semcore.identifiers import make_row
-from semcore.study.outcomes import Found, compare, read_found, read_found_unverified
+from semcore.study.scores import Found, compare, read_found
 
 RIGHT = {"q0": {"a"}, "q1": {"a"}, "q2": {"b"}, "q3": {"b"}}
 
@@ -39,7 +39,9 @@ def test_scores_are_means_over_the_queries_of_all_seeds() -> None:
 
 
 def test_the_full_system_does_not_differ_from_itself() -> None:
-    assert compare(FULL, FULL, "t2i", "R@1")["difference"] == {"mean": 0, "low": 0, "high": 0}
+    assert compare(FULL, FULL, "t2i", "R@1")["difference"] == {
+        "mean": 0, "low": 0, "high": 0, "p_value": 1
+    }  # fmt: skip
 
 
 def test_a_difference_is_surer_than_the_scores_it_is_of() -> None:
@@ -54,7 +56,7 @@ def test_a_difference_is_surer_than_the_scores_it_is_of() -> None:
 
 def test_other_queries_are_noticed() -> None:
     fewer = Found({"t2i": {(0, "q0"): 1}}, {"t2i": {(0, "q0"): "a"}})
-    with pytest.raises(UserError, match="measured with different queries"):
+    with pytest.raises(UserError, match="different queries .1 and 8 t2i"):
         compare(fewer, FULL, "t2i", "R@1")
 
 
@@ -73,6 +75,7 @@ def run(tmp_path: Path) -> Path:
         write_qrels(folder / "qrels.trec", {"q": {"z"}})
         generated = {"q": [GeneratedHit(item, texts[item], score) for item, score in hits["q"]]}
         write_per_query(folder / "per_query.jsonl", {"q": "?"}, {"q": {"z"}}, generated, {"q": [("z", 2.0)]})
+    write_json(tmp_path / "metrics.json", {"t2i": {"verified": {}}, "i2t": {"verified": {}}})
     return tmp_path
 
 
@@ -85,7 +88,24 @@ def test_verified_ranks_are_read_with_the_image_they_belong_to(run: Path) -> Non
     }
 
 
+def test_queries_of_one_image_belong_together_over_the_seeds_of_one_dataset(run: Path) -> None:
+    images = read_found([run, run], one_dataset=True).images
+    assert images["t2i"] == {(0, "q"): "z", (1, "q"): "z"}
+
+
 def test_without_verification_a_suffix_decides_between_equals_only(run: Path) -> None:
-    read = read_found_unverified([run])
+    read = read_found([run], "unverified")
     assert read.ranks["t2i"][0, "q"] in (2, 3)  # never before x
-    assert read.ranks == read_found_unverified([run]).ranks
+    assert read.ranks == read_found([run], "unverified").ranks
+
+
+def test_where_nothing_was_verified_the_generated_ranking_counts_and_no_zero_is_read(run: Path) -> None:
+    write_json(run / "metrics.json", {"t2i": {"generated": {}}, "i2t": {"generated": {}}})
+    assert read_found([run]).ranks["t2i"] == {(0, "q"): 3} == read_found([run], "generated").ranks["t2i"]
+    with pytest.raises(UserError, match="nothing of .* was verified"):
+        read_found([run], "verified")
+
+
+def test_a_run_that_is_not_measured_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="semcore evaluate --run"):
+        read_found([tmp_path])

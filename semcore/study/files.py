@@ -1,0 +1,40 @@
+"""The files of a study's folder: what it was begun with, and what it has found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from semcore.errors import UserError
+from semcore.files import atomic_text, read_json, write_json
+from semcore.study.markdown import render_study
+from semcore.study.plots import can_draw, draw_tables
+
+BEGUN = "begun.json"
+
+
+def begin_study(out: Path, about: Mapping[str, Any]) -> None:
+    """Note what all variants of a study have in common, and keep another study out of its folder.
+
+    Args:
+        out: the folder.
+        about: what is common -> plain data.
+
+    Raises:
+        UserError: the study was begun with something else.
+    """
+    path = out / BEGUN
+    before = {**about, **read_json(path)} if path.exists() else dict(about)
+    for name, value in about.items():
+        if before[name] != value:
+            raise UserError(f"{out} was begun with {name} {before[name]!r}, not {value!r}; choose another --out")
+    write_json(path, before)
+
+
+def write_study(out: Path, study: Mapping[str, Any]) -> None:
+    """Write study.json and study.md, with plots where matplotlib is installed."""
+    whole = {**study, "plots": draw_tables(out, study) if can_draw() else {}}
+    write_json(out / "study.json", whole)
+    with atomic_text(out / "study.md") as handle:
+        handle.write(render_study(whole))
