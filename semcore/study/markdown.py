@@ -29,7 +29,7 @@ def table_of_variants(study: Mapping[str, Any], table: Mapping[str, Any]) -> str
     lines = [header, ["---"] + ["--:"] * (len(header) - 1)]
     for row in rows:
         paper = [" / ".join(f"{score:.1f}" for score in row["paper"].values()) or "–"] if with_paper else []
-        lines.append([row["label"], *paper, *(_cell(row, study["reference"], *column) for column in COLUMNS)])
+        lines.append([_label(row, by_name[study["reference"]]), *paper, *(_cell(row, study["reference"], *column) for column in COLUMNS)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -76,6 +76,11 @@ def state_grid(order: Mapping[str, Any]) -> str:
 
 def _where(order: Mapping[str, Any]) -> str:
     return f"{DIRECTIONS[order['direction']]}, {order['metric']}"
+
+
+def _label(row: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
+    """Return a row's label; where another ranking counts than the reference's, it says which."""
+    return row["label"] if row["ranking"] == reference["ranking"] else f"{row['label']} ({row['ranking']})"
 
 
 def _cell(row: Mapping[str, Any], reference: str, direction: str, metric: str) -> str:

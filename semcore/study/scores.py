@@ -66,7 +66,7 @@ def read_found(runs: Sequence[Path], ranking: Ranking | None = None, *, one_data
     ranks: dict[str, dict[tuple[int, str], int | None]] = {direction: {} for direction in DIRECTIONS}
     images: dict[str, dict[tuple[int, str], Hashable]] = {direction: {} for direction in DIRECTIONS}
     for seed, run in enumerate(runs):
-        own = ranking or ("verified" if was_verified(run) else "generated")
+        own = ranking or default_ranking(run)
         if own == "verified" and not was_verified(run):
             raise UserError(f"nothing of {run} was verified: give its variant `ranking: generated`, or a verifier")
         for direction in DIRECTIONS:
@@ -77,6 +77,11 @@ def read_found(runs: Sequence[Path], ranking: Ranking | None = None, *, one_data
                 ranks[direction][seed, query] = suffixed[query] if suffixed else row[f"rank_{own}"]
                 images[direction][seed, query] = image if one_dataset else (seed, image)
     return Found(ranks, images)
+
+
+def default_ranking(run: Path) -> Ranking:
+    """Return the ranking of a run that counts: the verified one where there is one."""
+    return "verified" if was_verified(run) else "generated"
 
 
 def was_verified(run: Path) -> bool:

@@ -9,7 +9,7 @@ from semcore.study.commands import Owner, WorkDir, measured_run, own_stages, own
 from semcore.study.definition import Study, Table, Variant
 from semcore.study.markdown import DIRECTIONS, state_axis, state_grid, state_order
 from semcore.study.paper_order import best_of_grid, order_along_axis, order_of_variants
-from semcore.study.scores import METRICS, Found, compare, read_found
+from semcore.study.scores import METRICS, Found, compare, default_ranking, read_found
 
 STATED = ("R@1", "R@5")
 
@@ -45,7 +45,7 @@ def row_of(study: Study, work: WorkDir, variant: Variant, found: Mapping[str, Fo
     return {
         "name": variant.name,
         "label": variant.label,
-        "ranking": variant.ranking,
+        "ranking": variant.ranking or default_ranking(measured_run(study, work, study.seeds[0], variant)),
         "changed": {stage: dict(own) for stage, own in variant.overrides.items()},
         "paper": dict(variant.paper),
         **{

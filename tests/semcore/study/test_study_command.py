@@ -93,7 +93,8 @@ def test_a_small_study_from_scenes_to_the_table(path: Path, tmp_path: Path, caps
     assert study["variants"][0]["i2t"]["R@1"]["difference"]["mean"] == 0
     assert study["tables"][1]["numbers"] == {"evaluate.num_beams": {"beams2": 2, "full": 4}}
     text = (out / "study.md").read_text()
-    assert all(f"| {row['label']} | " in text for row in study["variants"])
+    assert [row["ranking"] for row in study["variants"]] == ["verified", "unverified", "verified"]
+    assert all(f"| {label} | " in text for label in ("all of it", "unverified (unverified)", "beams2"))
     assert set(study["plots"]) == ({"1"} if find_spec("matplotlib") else set())
 
     shutil.rmtree(out / "seed-0" / "beams2" / "t2i")  # killed while it was written
