@@ -100,7 +100,7 @@ def main(settings: Settings) -> None:
         write_study(settings.out, {"settings": known, **findings, **describe_measurement()}, settings.json)
     print(*(sentence for own in findings["statements"].values() for sentence in own), sep="\n")
     if not can_draw():
-        print("ablations: no plots without matplotlib; pip install 'semcore[demo]' and type the same command again")
+        print("ablations: no plots without matplotlib; pip install 'semcore[plots]' and type the same command again")
     print(f"ablations: see {settings.out / 'ablations.md'} and {settings.out / 'ablations.json'}")
 
 

@@ -30,6 +30,7 @@ FLOORS = {
     0: (
         "dataset", "runfolder", "errors", "commandline", "configfile", "files", "machine", "processes", "resources",
         "settings", "settings_schema", "stopwatch", "chunks", "steps", "folders", "limits", "chat_client",
+        "tested_versions",
     ),
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
