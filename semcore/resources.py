@@ -22,7 +22,7 @@ def asset_folder(name: str) -> Path:
     return _PACKAGE / "assets" / name
 
 
-def tested_versions_file() -> Path:
+def pinned_versions_file() -> Path:
     """Return the list of tested versions: the installed package's own, or the source tree's."""
     packaged = _PACKAGE / "requirements" / "tested.txt"
     return packaged if packaged.exists() else _PACKAGE.parent / "requirements" / "tested.txt"

@@ -54,5 +54,7 @@ def required_settings(settings_type: type, prefix: str = "") -> list[str]:
 
 def build(settings_type: type[S], values: Mapping[str, Any]) -> S:
     """Return the settings that parsed values make, sections first; a section's values are a namespace."""
-    built: dict[str, Any] = {name: build(section.type, vars(values[name])) for name, section in sections_of(settings_type).items()}
+    built: dict[str, Any] = {
+        name: build(section.type, vars(values[name])) for name, section in sections_of(settings_type).items()
+    }
     return settings_type(**{**values, **built})

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from semcore.resources import tested_versions_file
+from semcore.resources import pinned_versions_file
 
 
 class Difference(NamedTuple):
@@ -23,7 +23,7 @@ class Difference(NamedTuple):
 def differences() -> list[Difference]:
     """Return which installed libraries differ from the tested ones; builds of one version are the same."""
     found = []
-    for name, tested in read_versions(tested_versions_file()).items():
+    for name, tested in read_versions(pinned_versions_file()).items():
         try:
             installed = version(name)
         except PackageNotFoundError:
