@@ -10,7 +10,7 @@ folder=$(cd "$1" && pwd) minutes=$2
 log=$folder/newest.log
 
 prepare_and_test() {
-    "${PYTHON:-python3}" -m venv "$folder" &&
+    { [ -x "$folder/bin/python" ] || "${PYTHON:-python3}" -m venv "$folder"; } &&
         "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager \
             --editable '.[all]' &&
         TORCH_EXTENSIONS_DIR=$folder/torch_extensions "$folder/bin/python" -m pytest -p no:cacheprovider
