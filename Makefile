@@ -1,7 +1,9 @@
 # make quickstart    the whole pipeline on drawn scenes        make test         the tests, in minutes
-# make lint          style and types                           make test-long    the slow ones: DeepSpeed, quickstart, wheel
+# make lint          style, types, declared dependencies       make test-long    the slow ones: DeepSpeed, quickstart, wheel
+# make newest        the tests with the newest releases        make pins         take over the versions of `make newest`
 #
-# Each makes .venv on first use and whenever pyproject.toml has changed. PYTHON=python3.12 and OUT=... choose.
+# Each makes .venv on first use, from the versions in requirements/tested.txt, and again when these or pyproject.toml
+# have changed. `make newest` makes .venv-newest from the ranges of pyproject.toml. PYTHON=python3.12 and OUT=... choose.
 
 PYTHON ?= python3
 OUT ?= runs/quickstart
@@ -10,10 +12,14 @@ SEED ?= 0
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+TESTED := requirements/tested.txt
+NEWEST := .venv-newest
+MINUTES ?= 25
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # DeepSpeed compiles an operation at its first start; it is done at installation and kept in here.
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 
-.PHONY: quickstart test test-long lint install clean
+.PHONY: quickstart test test-long lint newest pins install clean
 .DEFAULT_GOAL := quickstart
 
 quickstart: $(INSTALLED)
@@ -29,17 +35,27 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/deptry .
+
+# Gives up after MINUTES; $(NEWEST)/outcome.txt says in one line what came of it.
+newest:
+	@PYTHON=$(PYTHON) requirements/newest.sh $(NEWEST) $(MINUTES)
+
+pins:
+	@$(NEWEST)/bin/python requirements/pin.py
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml $(TESTED)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "semcore needs Python 3.11 or newer: make PYTHON=python3.12")'
 	@echo 'Installing into $(VENV), once; this takes some minutes.'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[quickstart,dev]'
+	$(PIP) --requirement $(TESTED)
+	$(PIP) --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip check
 	@mkdir -p $(TORCH_EXTENSIONS_DIR)
 	$(BIN)/semcore env --build
 	@touch $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(NEWEST)

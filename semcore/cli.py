@@ -288,6 +288,8 @@ def _print_environment(facts: dict[str, Any], console: Console) -> None:
         console.out(f"missing: {part['what']} (for {part['needed_for']}); get it with: {part['get_it']}")
     if not facts["missing"]:
         console.out("nothing is missing")
+    for library in facts["untested"]:
+        console.out(f"not the tested version: {library['name']} {library['installed']} (tested: {library['tested']})")
 
 
 def _help() -> str:

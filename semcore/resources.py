@@ -20,3 +20,9 @@ def resource_folder(name: str) -> Path:
 def asset_folder(name: str) -> Path:
     """Return a folder of `semcore/assets`, say the base checkpoint of the scenes."""
     return _PACKAGE / "assets" / name
+
+
+def pinned_versions_file() -> Path:
+    """Return the list of tested versions: the installed package's own, or the source tree's."""
+    packaged = _PACKAGE / "requirements" / "tested.txt"
+    return packaged if packaged.exists() else _PACKAGE.parent / "requirements" / "tested.txt"

@@ -10,11 +10,22 @@ from typing import Any, Literal
 
 import torch
 from peft import PeftModel
+from transformers import InternVLModel
 
 from semcore.checkpoint import Checkpoint
 
 Layer = Literal["projector", "vision tower"]
 FORMAT = "1"  # of the features; another number makes them anew
+
+
+class _VisionPart(InternVLModel):
+    """An InternVL without a text model, which nothing but `forward` needs."""
+
+    def __init__(self, config: Any, modules: dict[str, torch.nn.Module]):
+        torch.nn.Module.__init__(self)  # the parent's would build every part anew
+        self.config = config
+        for name, module in modules.items():
+            self.add_module(name, module)
 
 
 def vision_part(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device | str) -> Checkpoint:
@@ -27,10 +38,8 @@ def vision_part(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device
         dtype: precision of the vision tower and the projector.
         device: where they are.
     """
-    whole: Any = _base(checkpoint).model
-    part = copy.copy(whole)
-    part._modules = {name: _at(module, dtype, device) for name, module in _modules(checkpoint, "projector").items()}
-    return replace(checkpoint, model=part)
+    modules = {name: _at(module, dtype, device) for name, module in _modules(checkpoint, "projector").items()}
+    return replace(checkpoint, model=_VisionPart(_base(checkpoint).config, modules))
 
 
 def describe_vision(checkpoint: Checkpoint, layer: Layer, dtype: torch.dtype) -> dict[str, str]:

@@ -24,12 +24,13 @@ FLOORS = {
     3: ("training", "verification", "captioning", "served_captions"),
     2: ("decoding", "identifiers", "items", "features", "embedding", "inference", "merging"),
     1: (
-        "adapters", "checkpoint", "conversion", "inputs", "models", "prompting", "quantization", "shards",
-        "suitability", "vision", "weight_files",
+        "adapters", "checkpoint", "conversion", "inputs", "key_value_cache", "models", "prompting", "quantization",
+        "shards", "suitability", "vision", "weight_files",
     ),
     0: (
         "dataset", "runfolder", "errors", "commandline", "configfile", "files", "machine", "processes", "resources",
-        "settings", "stopwatch", "chunks", "steps", "folders", "limits", "chat_client",
+        "settings", "settings_schema", "stopwatch", "chunks", "steps", "folders", "limits", "chat_client",
+        "tested_versions",
     ),
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

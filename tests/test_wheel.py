@@ -64,6 +64,13 @@ def test_semcore_env_runs(installed: Path, tmp_path: Path) -> None:
     assert "the base checkpoint" not in [part["what"] for part in facts["missing"]]
 
 
+def test_the_tested_versions_travel_along(installed: Path, tmp_path: Path) -> None:
+    code = "from semcore import resources as r; print(r.pinned_versions_file())"
+    found = Path(run(installed / "python", "-c", code, cwd=tmp_path).strip())
+    assert found.is_relative_to(installed.parent)
+    assert found.read_text() == (ROOT / "requirements" / "tested.txt").read_text()
+
+
 def test_semcore_init_copies_what_users_edit(installed: Path, tmp_path: Path) -> None:
     run(installed / "semcore", "init", "mine", cwd=tmp_path)
     for name in ("prompts", "recipes", "ds_configs"):

@@ -27,7 +27,7 @@ from semcore.decoding.beams import (
     with_slots,
     with_tails,
 )
-from semcore.decoding.checks import check_at_least_one, check_cache, check_search
+from semcore.decoding.checks import check_at_least_one, check_search
 from semcore.decoding.index import IdentifierIndex
 from semcore.decoding.language_model import Prompts, read_prompts, read_tree
 from semcore.decoding.result import SearchResult
@@ -66,7 +66,6 @@ def constrained_beam_search(
     check_at_least_one("top_k", wanted)
     check_search(model, inputs, index, normalization)
     prompts = read_prompts(model, inputs)
-    check_cache(prompts)
     finished = _search(prompts, index, num_beams, normalization, wanted)
     return _result(index, finished, wanted)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from semcore.decoding.checks import check_cache, check_search
+from semcore.decoding.checks import check_search
 from semcore.decoding.index import IdentifierIndex
 from semcore.decoding.language_model import Prompts, read_prompts, read_tree
 from semcore.decoding.result import SearchResult
@@ -48,7 +48,6 @@ def exhaustive_search(
     """
     check_search(model, inputs, index, normalization)
     prompts = read_prompts(model, inputs)
-    check_cache(prompts)
     scorer = Scorer(prompts.head, index.tensors.vocabulary, normalization)
     sequences = sorted(index.sequences())
     scores = torch.cat([_score(prompts, scorer, tree) for tree in _trees(sequences, index, nodes_a_pass)], dim=1).cpu()

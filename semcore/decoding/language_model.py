@@ -18,6 +18,8 @@ import torch
 from torch import nn
 from transformers import DynamicCache
 
+from semcore.key_value_cache import cache_argument
+
 
 @dataclass(frozen=True)
 class Prompts:
@@ -57,7 +59,7 @@ def read_prompts(model: Any, inputs: Mapping[str, Any]) -> Prompts:
                 **inputs,
                 "attention_mask": mask.long(),
                 "position_ids": positions,
-                "past_key_values": cache,
+                **cache_argument(model, cache),
                 "use_cache": True,
                 "logits_to_keep": 1,
             }
@@ -87,12 +89,12 @@ def read_tree(prompts: Prompts, tokens: torch.Tensor, depths: torch.Tensor, visi
         "input_ids": tokens,
         "attention_mask": mask[:, None],
         "position_ids": prompts.next_position[:, None] + depths,
-        "past_key_values": prompts.cache,
         "use_cache": True,
     }
     if prompts.head is None:
-        return prompts.model(**arguments).logits
-    return prompts.model.get_decoder()(**arguments).last_hidden_state
+        return prompts.model(**arguments, **cache_argument(prompts.model, prompts.cache)).logits
+    decoder = prompts.model.get_decoder()
+    return decoder(**arguments, **cache_argument(decoder, prompts.cache)).last_hidden_state
 
 
 def prompt_mask(inputs: Mapping[str, Any]) -> torch.Tensor:

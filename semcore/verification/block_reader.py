@@ -17,6 +17,7 @@ from semcore.checkpoint import Checkpoint
 from semcore.embedding import Prompt, batches_by_length, embed_tokens
 from semcore.errors import UserError
 from semcore.inputs import expand_images, tokenize
+from semcore.key_value_cache import cache_argument
 from semcore.prompting import Prompts
 from semcore.verification.block_states import MOST_BYTES, Block, BlockStates
 from semcore.verification.blocks import block_tokens, check_templates, cut_question, slot_starts
@@ -165,11 +166,12 @@ class BlockReader:
         )
         token_ids = _padded([row.tokens for row in rows], checkpoint.tokenizer.pad_token_id).to(device)
         embeds = embed_tokens(checkpoint, token_ids, [image for row in rows for image in row.tail.images])
-        states = checkpoint.model.get_decoder()(
+        decoder = checkpoint.model.get_decoder()
+        states = decoder(
             inputs_embeds=embeds,
             attention_mask=_mask(cached, slots, sees, embeds.dtype).to(device),
             position_ids=_padded([row.positions for row in rows], 0).to(device),
-            past_key_values=self._cache(rows, cached.shape[1]),
+            **cache_argument(decoder, self._cache(rows, cached.shape[1])),
             use_cache=True,
         )
         return states.last_hidden_state[:, -1]

@@ -20,6 +20,7 @@ from transformers import DynamicCache
 
 from semcore.checkpoint import Checkpoint
 from semcore.embedding import batches_by_length, embed_tokens
+from semcore.key_value_cache import cache_argument
 
 MOST_BYTES = 4 * 2**30
 """A thousand candidates of one tile each at the 1B shape in bfloat16."""
@@ -92,11 +93,12 @@ class BlockStates:
         positions[size:] += 1
         cache = DynamicCache()
         images = [block.features for block in blocks if block.features is not None]
-        checkpoint.model.get_decoder()(
+        decoder = checkpoint.model.get_decoder()
+        decoder(
             inputs_embeds=embed_tokens(checkpoint, token_ids.to(checkpoint.device), images),
             attention_mask=mask.to(checkpoint.device),
             position_ids=positions[None].to(checkpoint.device),
-            past_key_values=cache,
+            **cache_argument(decoder, cache),
             use_cache=True,
         )
         self.num_read += len(blocks)

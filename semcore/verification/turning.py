@@ -12,6 +12,7 @@ import torch
 from transformers import DynamicCache
 
 from semcore.errors import UserError
+from semcore.key_value_cache import cache_argument
 from semcore.verification.block_states import stacked
 
 FIXED = ("default", "linear", "llama3", "yarn")
@@ -77,11 +78,12 @@ def _read(model: Any, start: int) -> torch.Tensor:
     """Return the keys and values of a few tokens from a position on, of all layers (N, 2, 1, G, n, d)."""
     cache = DynamicCache()
     tokens = torch.arange(NUM_TOKENS, device=model.device)[None]
-    model.get_decoder()(
+    decoder = model.get_decoder()
+    decoder(
         input_ids=tokens,
         attention_mask=torch.ones_like(tokens),
         position_ids=tokens + start,
-        past_key_values=cache,
+        **cache_argument(decoder, cache),
         use_cache=True,
     )
     return stacked(cache)

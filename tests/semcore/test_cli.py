@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from semcore import cli
+from semcore.tested_versions import Difference
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,12 @@ def test_env_for_people_and_for_machines(semcore: Any) -> None:
     assert "transformers" in out
     facts = json.loads(semcore("env", "--json")[1])
     assert facts["libraries"]["transformers"] in out
+
+
+def test_env_names_what_is_not_the_tested_version(semcore: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semcore.environment.differences", lambda: [Difference("numpy", "2.5.0", "2.4.6")])
+    assert "numpy 2.5.0 (tested: 2.4.6)" in semcore("env")[1]
+    assert json.loads(semcore("env", "--json")[1])["untested"][0]["tested"] == "2.4.6"
 
 
 @dataclass(frozen=True)

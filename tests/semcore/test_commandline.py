@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
+from argparse import ArgumentError
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -110,6 +111,39 @@ def test_a_wrong_flag_is_one_sentence(arguments: list[str], sentence: str) -> No
     with pytest.raises(UserError) as error:
         parse(Settings, arguments)
     assert str(error.value) == sentence
+
+
+@dataclass
+class Model:
+    base: str
+    layers: int = 2
+
+
+@dataclass
+class Learning:
+    data: Path
+    model: Model
+    training: Training = field(default_factory=lambda: Training(max_steps=7))
+
+
+def test_sections_need_what_has_no_default_and_keep_the_defaults_they_stand_with() -> None:
+    with pytest.raises(UserError, match=r"^--data and --model\.base are missing; see --help$"):
+        parse(Learning, [])
+    assert parse(Learning, ["--data", "d", "--model.base", "b"]) == Learning(Path("d"), Model("b"), Training(7))
+
+
+def test_what_is_wrong_is_found_without_the_words_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(parser: Any, *_: Any, **__: Any) -> None:
+        raise ArgumentError(None, "in other words")
+
+    monkeypatch.setattr("semcore.commandline.ArgumentParser.error", refuse)
+    for arguments, place in (
+        (["--num_beams", "2.5"], "--num_beams"),
+        (["--direction=t2v"], "--direction"),
+        ([], "--data"),
+    ):
+        with pytest.raises(UserError, match=f"^{place} (takes|is missing)"):
+            parse(Settings, arguments)
 
 
 @pytest.mark.parametrize(

@@ -37,13 +37,13 @@ def test_describes_this_machine_as_plain_data() -> None:
 
 def test_says_what_is_missing_and_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     about = metadata_with(
-        "numpy>=1", "pillow>=999", "no-such-library", "no-such-page; extra == 'demo'", "pytest; extra == 'dev'"
+        "numpy>=1", "pillow>=999", "no-such-library", "no-such-page; extra == 'plots'", "pytest; extra == 'dev'"
     )
     monkeypatch.setattr(environment, "metadata", lambda name: about)
     found = {part.what: (part.needed_for, part.get_it) for part in missing_parts()}
     pillow = importlib.metadata.version("pillow")
     assert found[f"pillow>=999 (found {pillow}), no-such-library"] == ("everything", "pip install -e '.'")
-    assert found["no-such-page"] == ("the web page and the plots", "pip install -e '.[demo]'")
+    assert found["no-such-page"] == ("the plots of a study", "pip install -e '.[plots]'")
     assert not any("pytest" in what or "numpy" in what for what in found)
 
 

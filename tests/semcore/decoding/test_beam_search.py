@@ -79,6 +79,7 @@ def test_prompts_are_read_once_and_lone_tails_in_one_pass() -> None:
     """Ten identifiers of twelve tokens that part at the first: one pass over the prompts, one over all tails."""
     model, inputs = tiny.qwen2(), tiny.text_prompts([5, 9])
     index = index_of([[first, *range(20, 30), tiny.END] for first in range(3, 13)])
+    constrained_beam_search(model, inputs, index)  # the first search tries the model out
     shapes = []
     hook = model.model.layers[0].register_forward_hook(lambda _m, states, _o: shapes.append(states[0].shape[:2]))
     result = constrained_beam_search(model, inputs, index, num_beams=10)
