@@ -30,6 +30,7 @@ FLOORS = {
     0: (
         "dataset", "runfolder", "errors", "commandline", "configfile", "files", "machine", "processes", "resources",
         "settings", "stopwatch", "chunks", "steps", "folders", "limits", "chat_client",
+        "images", "text_files",
     ),
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
