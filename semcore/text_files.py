@@ -37,8 +37,7 @@ def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
         OSError: the file cannot be opened.
         UserError: what is read, here or by the caller, is no text in an encoding that is known.
     """
-    opened = gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
-    with cast(IO[bytes], opened) as handle:
+    with cast(IO[bytes], gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")) as handle:
         encoding = _skip_marks(handle, path)
         try:
             yield io.TextIOWrapper(handle, encoding=encoding, newline=newline)
@@ -47,7 +46,7 @@ def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
 
 
 def read_text(path: Path) -> str:
-    """Return the content of a text file, lines ending in "\\n"; errors as `open_text`."""
+    """Return the content of a text file, Windows line ends as plain ones; errors as `open_text`."""
     with open_text(path) as handle:
         return handle.read()
 
