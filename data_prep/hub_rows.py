@@ -63,10 +63,8 @@ class Columns:
         for name, flag in zip(self._names, FLAGS, strict=True):
             if name is not None and name not in self.met:
                 return f"there is no column {name!r}; choose {flag} among {columns}"
-        for found, usual, what, flag in zip(
-            self._found, (IMAGES, SENTENCES), ("images", "sentences"), FLAGS, strict=False
-        ):
-            if found is None and not any(name in self.met for name in usual):
+        for role, (usual, what) in enumerate(((IMAGES, "images"), (SENTENCES, "sentences"))):
+            if self._found[role] is None and not any(name in self.met for name in usual):
                 return f"no column of {what} was found among {columns}; name it with {FLAGS[role]}"
         return None
 

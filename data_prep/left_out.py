@@ -67,6 +67,11 @@ class Findings:
         """Note what is left out and why; that it was met is for the caller to count."""
         self.skipped.append({"file": printable(file), "kind": kind, "reason": printable(reason)})
 
+    def forget(self) -> None:
+        """Forget all, to look a second time."""
+        for own in (self.skipped, self.seen, self.cleaned, self.notes):
+            own.clear()
+
     def num_of(self, kind: str) -> int:
         """Return how many of a kind were left out so far."""
         return sum(entry["kind"] == kind for entry in self.skipped)
