@@ -53,7 +53,8 @@ class Columns:
         image, sentences, image_id, split = (self._pick(flat, role) for role in range(4))
         content, file_name = _image(image)
         if sentences is None:
-            raise BadRow("no_sentence", f"has no sentence: its {self._found[1] or 'sentence'} is null")
+            column = self._found[1] or next((name for name in SENTENCES if name in flat), "sentence")
+            raise BadRow("no_sentence", f"has no sentence: its {column} is null")
         shown = str(image_id) if image_id not in (None, "") else default_id
         return HubRow(content, file_name, sentences_in(sentences), shown, str(split) if split is not None else "")
 

@@ -18,11 +18,12 @@ from semcore.dataset import verify_image
 from semcore.errors import UnreadableImage
 from semcore.limits import spread
 
-# What Pillow reads and `datasets.load_dataset("imagefolder")` takes for images too, in any letter case.
+# What Pillow reads, in any letter case.
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".bmp", ".dib", ".gif", ".tif", ".tiff",
     ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico",
 )  # fmt: skip
+UNLISTED_SUFFIXES = (".avif",)  # of these, what `datasets.load_dataset("imagefolder")` does not take for images
 _SUFFIX_OF = {"JPEG2000": ".jp2", "MPO": ".jpg"}  # formats that are not called like a suffix
 CHUNK = 256  # pictures whose decoding is under way at once
 NUM_NAMED = 5  # of the missing pictures

@@ -73,7 +73,7 @@ def test_splits_are_drawn_by_lot_where_no_column_says_them(photos: Path) -> None
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ("", ("table.csv has no column", "'image'")),
+        ("", ("table.csv is empty",)),
         ("file,words\na.png,x\n", ("no column 'sentence'", "'words'", "--sentence-column")),
         ("name,text\na.png,x\n", ("no column 'image'", "'name'", "--image-column", "--separator")),
         ("image,sentence\n", ("table.csv holds no rows",)),

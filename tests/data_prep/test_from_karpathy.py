@@ -356,6 +356,7 @@ def test_a_second_run_is_done_and_another_request_is_refused(
         "  train       3 images        6 sentences\n"
         "  val         1 images        2 sentences\n"
         "  test        2 images        4 sentences\n"
+        "left out 0 of 6 images\n"
         f"next: python -m data_prep.check {out}\n",
     )
     again = run_module("data_prep.from_karpathy", *arguments)
