@@ -130,7 +130,7 @@ def _file_name(row: Mapping[str, Any]) -> str:
 
 
 def _row_sentences(row: Mapping[str, Any]) -> Sentences:
-    given = next((row[key] for key in SENTENCES if key in row), [])
+    given: Any = next((row[key] for key in SENTENCES if key in row), [])
     entries = given if isinstance(given, list) else [given]
     return tuple(said for entry in entries for said in _sentences(entry))
 
