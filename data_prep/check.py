@@ -12,10 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import sched_getaffinity
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from data_prep.writing import ABOUT, METADATA, NUM_SHOWN
+from data_prep.left_out import left_out_lines
+from data_prep.pictures import UNLISTED_SUFFIXES
+from data_prep.writing import ABOUT, METADATA, NUM_SHOWN, SKIPPED
 from semcore.commandline import run_command
 from semcore.dataset import SPLITS, Dataset, ImageRecord, is_safe_id, load_dataset, verify_image
 from semcore.errors import UnreadableImage, UserError
@@ -56,8 +59,16 @@ def main(settings: Settings) -> None:
             f"{len(missing)} images of {dataset.folder} are missing, the first is {missing[0]}; "
             "put them back, or make the dataset again"
         )
+    about = _about(dataset)
+    for line in left_out_lines(about, str(dataset.folder / SKIPPED)) if "skipped" in about else ():
+        print(f"when it was made: {line}")
     print(f"{dataset.folder} can be used")
     print(f"next: python -m data_prep.caption --data {dataset.folder} --run RUN --model CHECKPOINT")
+
+
+def _about(dataset: Dataset) -> dict[str, Any]:
+    path = dataset.folder / ABOUT
+    return read_json(path) if path.is_file() else {}
 
 
 def _print_counts(dataset: Dataset) -> None:
@@ -84,8 +95,7 @@ def _unreadable(dataset: Dataset, images: list[ImageRecord]) -> dict[str, str]:
 
 def _remarks(dataset: Dataset) -> dict[str, list[str]]:
     """Return what does not stop anyone but should be known, title -> entries."""
-    about_path = dataset.folder / ABOUT
-    about = read_json(about_path) if about_path.is_file() else {}
+    about = _about(dataset)
     named = {record.file_name for record in dataset.images}
     stored = sorted(f"images/{path.name}" for path in (dataset.folder / "images").glob("*"))
     rows = read_jsonl(dataset.folder / METADATA)
@@ -101,6 +111,9 @@ def _remarks(dataset: Dataset) -> dict[str, list[str]]:
         "files that no line of metadata.jsonl names": [name for name in stored if name not in named],
         "file names that datasets.load_dataset would take for a split's": [
             name for name in named if not is_safe_id(Path(name).stem)
+        ],
+        "images that datasets.load_dataset does not know as such (semcore does)": [
+            name for name in named if Path(name).suffix.lower() in UNLISTED_SUFFIXES
         ],
         f"changes since {ABOUT} was written": [METADATA]
         if about.get("metadata_sha256", dataset.fingerprint) != dataset.fingerprint

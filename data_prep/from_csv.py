@@ -1,33 +1,46 @@
-"""Make a dataset folder from a table of image files and sentences: a row a sentence.
+"""Make a dataset folder from a table of image files and sentences: a row a sentence, or a row an image.
 
     python -m data_prep.from_csv --csv captions.csv --images photos/ --out data/photos
-    python -m data_prep.from_csv --csv results.csv --separator '|' --image-column image_name \
-        --sentence-column comment --images flickr30k-images/ --out data/flickr30k
+    python -m data_prep.from_csv --csv results.csv --images flickr30k-images/ --out data/flickr30k
+    python -m data_prep.from_csv --csv results_20130124.token --images flickr30k-images/ --out data/flickr30k
 
-The first line names the columns. `image` is a path relative to IMAGES, `sentence` a text; an image with
-several sentences has several rows. A column `split` (train, val, test; also restval, validation, dev) says
-where an image belongs; without it splits are drawn by lot, with --val-share and --test-share.
+The first line names the columns; they are found by their usual names (image, file_name, ...; sentence, caption,
+comment, raw, ...), with whatever stands between them, or named with --image-column, --sentence-column and
+--separator. Flickr's .token files (`1.jpg#0<tab>sentence`) need no names. The image is a path relative to IMAGES.
+A cell of sentences may hold one, or several as a list (`["one", "two"]`). An image may have several rows. A column
+`split` (train, val, test; also restval, validation, dev) says where an image belongs; without it splits are drawn
+by lot, with --val-share and --test-share.
+
+Rows that cannot be used (another number of cells, no image, an unknown split, an empty or missing sentence) are
+counted, listed and left out. A quote that is never closed is read as a letter, and said; --quote none reads all so.
 Missing images are counted and named, and nothing is made, unless --skip-missing leaves them out.
 """
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
+from data_prep.cells import sentences_in_cell
 from data_prep.importing import LinkSettings, import_images, request_of
-from data_prep.pictures import SourceImage, inside, survey
+from data_prep.left_out import BadRow, Findings
+from data_prep.names import find_file
+from data_prep.pictures import SourceImage, inside, is_image, survey
 from data_prep.splits import SPLIT_NAMES, SplitSettings, draw_splits
-from data_prep.writing import Findings, Source, already_made
+from data_prep.tables import SEPARATORS, TOKEN_LINE, Line, first_line, read_lines, read_token_lines
+from data_prep.writing import Source, already_made
 from semcore.commandline import run_command
 from semcore.errors import UserError
 from semcore.files import sha256_of
 
-MAX_FIELD = 1 << 20  # characters; more is a quote that was never closed
+IMAGES = ("image", "file_name", "filename", "image_name", "image_path", "image_file", "file", "path", "img")
+SENTENCES = ("sentence", "caption", "sentences", "captions", "text", "comment", "raw", "description")
+_WITH_NUMBER = re.compile(r"(.+)#\d+")  # as .token files name the sentences of an image
 
 
 @dataclass
@@ -35,35 +48,49 @@ class Settings(LinkSettings, SplitSettings):
     """Which table and images to import."""
 
     csv: Path
-    """The table: a .csv file in UTF-8, or a .tsv file."""
+    """The table: a .csv, .tsv or .token file in UTF-8, or in UTF-16 with a byte order mark."""
     images: Path
     """The folder of the images."""
     out: Path
     """The dataset folder to make."""
-    image_column: str = "image"
-    """The column that names the image file."""
-    sentence_column: str = "sentence"
-    """The column that holds the sentence."""
+    image_column: str | None = None
+    """The column that names the image file; by default the first of image, file_name, filename, image_name, ..."""
+    sentence_column: str | None = None
+    """The column that holds the sentence; by default the first of sentence, caption, text, comment, raw, ..."""
     split_column: str = "split"
     """The column that names the split, where there is one."""
     separator: str | None = None
-    """What stands between two columns; by default a tab in .tsv files, else a comma."""
+    """What stands between two columns; by default what parts the columns' names: a comma, a tab, ; or |."""
+    quote: str = '"'
+    """What stands around cells that hold separators; none reads quotes as letters."""
 
     def __post_init__(self) -> None:
         LinkSettings.__post_init__(self)
         SplitSettings.__post_init__(self)
-        if self.separator is None:
-            self.separator = "\t" if self.csv.suffix == ".tsv" else ","
-        if len(self.separator) != 1:
+        if self.separator is not None and len(self.separator) != 1:
             raise UserError(f"--separator takes one character, found {self.separator!r}")
+        if self.quote == "none":
+            self.quote = ""
+        if len(self.quote) > 1:
+            raise UserError(f"--quote takes one character or none, found {self.quote!r}")
 
 
 class Row(NamedTuple):
     """One line of the table; `split` is empty where the table has none."""
 
     image: str
-    sentence: str
+    sentences: list[object]
     split: str
+
+
+class Layout(NamedTuple):
+    """How a table is to be read: its columns' numbers; `separator` is empty for .token files."""
+
+    separator: str
+    num_columns: int
+    image: int
+    sentence: int
+    split: int | None
 
 
 def main(settings: Settings) -> None:
@@ -75,102 +102,173 @@ def main(settings: Settings) -> None:
     request = request_of("from_csv", settings, csv=sha256_of(settings.csv))
     if already_made(settings.out, request):
         return
-    images = source_images(settings)
+    findings = Findings()
+    images = source_images(settings, findings)
     place = f"{settings.csv.name} and the images of {settings.images.absolute()}"
     source = Source(settings.out.name, place, "as at the source; not stated in the table", request)
-    import_images(settings.out, images, survey(images), source, settings, Findings())
+    import_images(settings.out, images, survey(images), source, settings, findings)
 
 
-def source_images(settings: Settings) -> Callable[[], Iterator[SourceImage]]:
+def source_images(settings: Settings, findings: Findings) -> Callable[[], Iterator[SourceImage]]:
     """Look through the table once, and return what reads its images with their sentences.
 
     Rows of one image usually follow each other; only where they do not, all sentences are held in memory.
 
+    Args:
+        settings: which table.
+        findings: the rows that cannot be used are noted here.
+
     Raises:
-        UserError: the table has not the columns, a row is malformed, or names two splits for an image.
+        UserError: the table has not the columns, or not one row that can be used.
     """
-    split_of: dict[str, str] = {}
+    layout = find_layout(settings)
+    given: dict[str, str] = {}
     previous, together = "", True
-    for number, row in read_rows(settings):
-        if row.image != previous and row.image in split_of:
+    for line, row in read_rows(settings, layout, findings):
+        if row.image != previous and row.image in given:
             together = False
-        if split_of.setdefault(row.image, row.split) != row.split:
-            raise _wrong(
-                settings.csv, number, f"puts {row.image} into {row.split}, before it was {split_of[row.image]}"
-            )
+        if given.setdefault(row.image, row.split) != row.split:
+            reason = f"puts {row.image} into {row.split}, before it was {given[row.image]}"
+            findings.skip(f"line {line.number}", "split", reason)
         previous = row.image
-    if not split_of:
-        raise UserError(f"{settings.csv} holds no rows")
-    if "" in split_of.values():
-        split_of = draw_splits(list(split_of), settings)
+    if not given:
+        raise UserError(_nothing(settings, findings))
+    splits = draw_splits(list(given), settings) if layout.split is None else given
 
     def images() -> Iterator[SourceImage]:
-        for name, sentences in _grouped(settings, together):
+        for name, sentences in _grouped(settings, layout, given, together):
             said = tuple((None, text) for text in sentences)
-            yield SourceImage(settings.images / name, name, split_of[name], said)
+            yield SourceImage(settings.images / name, name, splits[name], said)
 
     return images
 
 
-def read_rows(settings: Settings) -> Iterator[tuple[int, Row]]:
-    """Yield (line number, row) of the table.
+def find_layout(settings: Settings) -> Layout:
+    """Find the columns, and what parts them where that is not given.
 
     Raises:
-        UserError: a column is missing, a row is malformed, or a name leads out of the folder.
+        UserError: there is no column of images, or none of sentences.
     """
-    csv.field_size_limit(MAX_FIELD)
-    with settings.csv.open(encoding="utf-8-sig", newline="") as handle:
-        lines = csv.reader(handle, delimiter=settings.separator or ",", skipinitialspace=True)
-        try:
-            places = _places([name.strip() for name in next(lines, [])], settings)
-            for fields in lines:
-                if any(field.strip() for field in fields):
-                    yield lines.line_num, _row(fields, places, settings, lines.line_num)
-        except UnicodeDecodeError:
-            raise UserError(f"{settings.csv} is not UTF-8 text; save it as UTF-8") from None
-        except csv.Error as error:
-            raise _wrong(settings.csv, lines.line_num, str(error)) from None
-
-
-def _places(header: list[str], settings: Settings) -> dict[str, int]:
-    """Return the columns' numbers."""
-    wanted = {"--image-column": settings.image_column, "--sentence-column": settings.sentence_column}
-    for flag, name in wanted.items():
-        if name not in header:
+    if settings.separator is None and TOKEN_LINE.fullmatch(first_line(settings.csv)):
+        return Layout("", 2, 0, 1, None)
+    usual = "\t" if settings.csv.suffix.lower() in (".tsv", ".tab") else ","
+    tried = [settings.separator] if settings.separator else list(dict.fromkeys((usual, *SEPARATORS)))
+    headers = [next(read_lines(settings.csv, separator, settings.quote), Line(1, [])).cells for separator in tried]
+    for separator, header in zip(tried, headers, strict=True):
+        image, sentence = (_column(header, *names) for names in _wanted(settings))
+        if image is not None and sentence is not None:
+            return Layout(separator, len(header), image, sentence, _column(header, settings.split_column, ()))
+    for (name, usual_names), flag in zip(_wanted(settings), ("--image-column", "--sentence-column"), strict=True):
+        if _column(headers[0], name, usual_names) is None:
             raise UserError(
-                f"{settings.csv} has no column {name!r}; it has {', '.join(map(repr, header)) or 'none'}: "
-                f"choose one with {flag}, or another --separator"
+                f"{settings.csv} has no column {name or usual_names[0]!r}; it has "
+                f"{', '.join(map(repr, headers[0])) or 'none'}: choose one with {flag}, or another --separator"
             )
-    return {name: place for place, name in enumerate(header)}
+    raise AssertionError("a table without a layout lacks a column")
 
 
-def _row(fields: list[str], places: dict[str, int], settings: Settings, number: int) -> Row:
-    if len(fields) != len(places):
-        raise _wrong(settings.csv, number, f"has {len(fields)} columns, the first line has {len(places)}")
-    image, split = fields[places[settings.image_column]].strip(), ""
-    if not image or not inside(image):
-        raise _wrong(settings.csv, number, f"has the image {image!r}, which is no file in {settings.images}")
-    if settings.split_column in places:
-        given = fields[places[settings.split_column]].strip().lower()
-        if given not in SPLIT_NAMES:
-            raise _wrong(settings.csv, number, f"has the split {given!r}; there are {', '.join(SPLIT_NAMES)}")
-        split = SPLIT_NAMES[given]
-    return Row(image, fields[places[settings.sentence_column]], split)
+def read_rows(settings: Settings, layout: Layout, findings: Findings | None = None) -> Iterator[tuple[Line, Row]]:
+    """Yield the rows of the table that can be used.
+
+    Args:
+        settings: which table.
+        layout: its columns.
+        findings: the rows are counted here, and those that cannot be used are noted.
+    """
+    find = lru_cache(maxsize=1024)(lambda name: _name_there(settings.images, name))
+    findings = findings or Findings()
+    open_quotes: list[int] = []
+    for line in _lines(settings, layout):
+        findings.seen["rows"] += 1
+        if line.as_it_stands:
+            open_quotes.append(line.number)
+        try:
+            row = _row(line.cells, layout, settings)
+        except BadRow as bad:
+            findings.skip(f"line {line.number}", bad.kind, str(bad))
+        else:
+            yield line, row._replace(image=find(row.image))
+    if open_quotes:
+        findings.note(
+            f"{len(open_quotes)} rows of {settings.csv.name} have a quote that is not closed and were read as they "
+            f"stand, the first is line {open_quotes[0]}; --quote none reads all quotes as letters"
+        )
 
 
-def _grouped(settings: Settings, together: bool) -> Iterator[tuple[str, list[str]]]:
-    if together:
-        for name, rows in groupby(read_rows(settings), key=lambda numbered: numbered[1].image):
-            yield name, [row.sentence for _, row in rows]
+def _lines(settings: Settings, layout: Layout) -> Iterator[Line]:
+    if not layout.separator:
+        yield from read_token_lines(settings.csv)
         return
-    sentences: dict[str, list[str]] = {}
-    for _, row in read_rows(settings):
-        sentences.setdefault(row.image, []).append(row.sentence)
+
+    def is_row(cells: list[str]) -> bool:
+        name = cells[layout.image] if len(cells) == layout.num_columns else ""
+        return bool(name) and (is_image(name) or find_file(settings.images, name).is_file())
+
+    lines = read_lines(settings.csv, layout.separator, settings.quote, is_row)
+    next(lines)
+    yield from lines
+
+
+def _wanted(settings: Settings) -> tuple[tuple[str | None, tuple[str, ...]], ...]:
+    return (settings.image_column, IMAGES), (settings.sentence_column, SENTENCES)
+
+
+def _column(header: list[str], name: str | None, usual: tuple[str, ...]) -> int | None:
+    lower = [own.lower() for own in header]
+    if name is not None:
+        return header.index(name) if name in header else None
+    return next((lower.index(own) for own in usual if own in lower), None)
+
+
+def _row(cells: list[str], layout: Layout, settings: Settings) -> Row:
+    while len(cells) > layout.num_columns and not cells[-1]:
+        cells = cells[:-1]
+    if len(cells) != layout.num_columns:
+        raise BadRow("cells", f"has {len(cells)} cells, there are {layout.num_columns} columns")
+    image, split = cells[layout.image], ""
+    if not image:
+        raise BadRow("no_image", "names no image")
+    if not inside(image):
+        raise BadRow("leads_out", f"has the image {image!r}, which is no file in {settings.images}")
+    if layout.split is not None:
+        given = cells[layout.split].lower()
+        if given not in SPLIT_NAMES:
+            raise BadRow("split", f"has the split {given!r}; there are {', '.join(SPLIT_NAMES)}")
+        split = SPLIT_NAMES[given]
+    return Row(image, sentences_in_cell(cells[layout.sentence]), split)
+
+
+def _name_there(folder: Path, name: str) -> str:
+    """Return the name of the file as it is spelt on the disk, without the number of a sentence; else the name."""
+    for spelt in (name, *_WITH_NUMBER.findall(name)):
+        path = find_file(folder, spelt)
+        if path.is_file():
+            return path.relative_to(folder).as_posix()
+    return name
+
+
+def _grouped(
+    settings: Settings, layout: Layout, given: dict[str, str], together: bool
+) -> Iterator[tuple[str, list[object]]]:
+    rows = (row for _, row in read_rows(settings, layout) if given[row.image] == row.split)
+    if together:
+        for name, own in groupby(rows, key=lambda row: row.image):
+            yield name, [text for row in own for text in row.sentences]
+        return
+    sentences: dict[str, list[object]] = {}
+    for row in rows:
+        sentences.setdefault(row.image, []).extend(row.sentences)
     yield from sentences.items()
 
 
-def _wrong(path: Path, number: int, what: str) -> UserError:
-    return UserError(f"{path}, line {number}: {what}")
+def _nothing(settings: Settings, findings: Findings) -> str:
+    if not findings.skipped:
+        return f"{settings.csv} holds no rows"
+    first = findings.skipped[0]
+    return (
+        f"none of the {findings.seen['rows']} rows of {settings.csv} can be used; the first, {first['file']}, "
+        f"{first['reason']}"
+    )
 
 
 if __name__ == "__main__":

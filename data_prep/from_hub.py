@@ -9,6 +9,7 @@ usual names, or named with --image-column, --sentence-column, --id-column and --
 column may hold one text, a list of texts, or a list of objects with `raw` or `text`. Rows that follow each
 other with the same id are one image with several sentences. Splits: the split column, else the data set's
 own splits or the files' names (train-00000.parquet), else by lot with --val-share and --test-share.
+Rows without an image or a sentence, or with an unknown split, are counted, listed and left out.
 
 Needs the extra `hub`: pip install 'semcore[hub]'.
 """
@@ -23,11 +24,12 @@ from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data_prep.hub_rows import read_row
+from data_prep.hub_rows import Columns, HubRow
 from data_prep.importing import INCOMING, make_folder, request_of
+from data_prep.left_out import BadRow, Findings
 from data_prep.pictures import SourceImage
 from data_prep.splits import SPLIT_NAMES, SplitSettings
-from data_prep.writing import Findings, Source, already_made
+from data_prep.writing import Source, already_made
 from semcore.commandline import run_command
 from semcore.dataset import SPLITS
 from semcore.errors import UserError
@@ -35,6 +37,7 @@ from semcore.settings import at_least
 
 FORMATS = {".parquet": "parquet", ".tar": "webdataset"}
 UNNAMED = "all"
+MAX_APART = 0.1  # rows apart from those of their image, by the images so far; more is no accident
 
 
 @dataclass
@@ -70,10 +73,11 @@ class Settings(SplitSettings):
 
 
 class Stream(NamedTuple):
-    """Rows of one split, or of files that name none (`UNNAMED`)."""
+    """Rows of one split, or of files that name none (`UNNAMED`); those of an `archive` have columns of their own."""
 
     split: str
     rows: Iterator[Mapping[str, Any]]
+    archive: bool = False
 
 
 def main(settings: Settings) -> None:
@@ -84,11 +88,12 @@ def main(settings: Settings) -> None:
         return
     place = settings.files or f"{settings.dataset} of the Hugging Face hub"
     source = Source(settings.dataset or settings.out.name, place, "as at the source; see the data set's card", request)
+    findings = Findings()
     make_folder(
         settings.out,
-        lambda folder: source_images(settings, open_streams(settings, files), folder / INCOMING),
+        lambda folder: source_images(settings, open_streams(settings, files), folder / INCOMING, findings),
         source,
-        Findings(),
+        findings,
     )
 
 
@@ -100,8 +105,8 @@ def local_files(pattern: str) -> list[Path]:
     """
     path = Path(pattern)
     found = [path] if path.is_file() else sorted(path.iterdir() if path.is_dir() else map(Path, glob.glob(pattern)))
-    files = [file for file in found if file.suffix in FORMATS]
-    formats = {file.suffix for file in files}
+    files = [file for file in found if file.suffix.lower() in FORMATS]
+    formats = {file.suffix.lower() for file in files}
     if len(formats) != 1:
         what = f"both {' and '.join(sorted(formats))} files" if formats else "no .parquet or .tar file"
         raise UserError(f"--files {pattern} finds {what}; give files of one of the two formats")
@@ -119,7 +124,7 @@ def open_streams(settings: Settings, files: list[Path]) -> list[Stream]:
     except ImportError:
         raise UserError("from_hub needs the library `datasets`: pip install 'semcore[hub]'") from None
     if files:
-        kind, by_split = FORMATS[files[0].suffix], files_by_split(files)
+        kind, by_split = FORMATS[files[0].suffix.lower()], files_by_split(files)
         options: dict[str, Any] = {"path": kind, "data_files": by_split}
     else:
         options = {"path": settings.dataset, "name": settings.config, "revision": settings.revision}
@@ -127,7 +132,8 @@ def open_streams(settings: Settings, files: list[Path]) -> list[Stream]:
             print(f"from_hub: downloading {settings.dataset} from the Hugging Face hub, its images one by one")
     try:
         opened = datasets.load_dataset(**options, streaming=True)
-        return [Stream(str(name), iter(rows.decode(False))) for name, rows in opened.items()]
+        archive = options["path"] == "webdataset"
+        return [Stream(str(name), iter(rows.decode(False)), archive) for name, rows in opened.items()]
     except Exception as error:  # each kind of source fails in its own way
         raise UserError(f"{settings.dataset or settings.files} cannot be opened: {_reason(error)}") from None
 
@@ -145,32 +151,83 @@ def files_by_split(files: list[Path]) -> dict[str, list[str]]:
     return {split: by_split[split] for split in (*SPLITS, UNNAMED) if split in by_split}
 
 
-def source_images(settings: Settings, streams: list[Stream], incoming: Path) -> Iterator[SourceImage]:
+def source_images(
+    settings: Settings, streams: list[Stream], incoming: Path, findings: Findings
+) -> Iterator[SourceImage]:
     """Yield the images of all rows, each written into the folder `incoming`.
 
+    Args:
+        settings: which columns.
+        streams: the data set's parts.
+        incoming: is made.
+        findings: the rows are counted here, and those that cannot be used are noted.
+
     Raises:
-        UserError: a row cannot be read, a column is missing, or an image's rows do not follow each other.
+        UserError: the data set cannot be read to its end, a column is missing, or most images' rows do not
+            follow each other.
     """
     incoming.mkdir()
-    columns = (settings.image_column, settings.sentence_column, settings.id_column, settings.split_column)
+    columns = Columns((settings.image_column, settings.sentence_column, settings.id_column, settings.split_column))
     met: set[int] = set()  # hashes of the ids
-    places, numbers = count(), count(1)
+    numbers = count(1)
     for part, stream in enumerate(streams):
-        rows = (read_row(row, columns, f"row-{next(places):08d}") for row in _reading(stream, settings))
-        groups = groupby(rows, key=lambda row: row.image_id)
-        for image_id, group in islice(groups, _share(settings.limit, part, len(streams))):
-            if hash(image_id) in met:
-                raise UserError(
-                    f"the rows of image {image_id!r} do not follow each other in {settings.dataset or settings.files}; "
-                    "choose another --id-column, or sort them"
-                )
-            met.add(hash(image_id))
-            first = next(group)
-            sentences = tuple((None, text) for row in (first, *group) for text in row.sentences)
-            split = _split(first.split, stream.split, image_id, settings)
+        rows = _usable_rows(stream, settings, columns, findings)
+        groups = _new_images(rows, met, settings, findings)
+        for first, sentences in islice(groups, _share(settings.limit, part, len(streams))):
+            split = _split(first.split, stream.split, first.image_id, settings)
             path = incoming / f"{next(numbers):08d}{Path(first.file_name).suffix.lower()}"
             path.write_bytes(first.image)
-            yield SourceImage(path, image_id, split, sentences, owned=True)
+            yield SourceImage(path, first.image_id, split, tuple((None, text) for text in sentences), owned=True)
+    if not met:
+        raise UserError(columns.missing() or _nothing(settings, findings))
+
+
+def _usable_rows(stream: Stream, settings: Settings, columns: Columns, findings: Findings) -> Iterator[HubRow]:
+    """Yield the rows that can be used; the others are noted."""
+    for raw in _reading(stream, settings):
+        number = findings.seen["rows"]
+        findings.seen["rows"] += 1
+        try:
+            row = columns.read(raw, f"row-{number:08d}")
+            if row.split and row.split.lower() not in SPLIT_NAMES:
+                raise BadRow("split", f"has the split {row.split!r}; there are {', '.join(SPLIT_NAMES)}")
+        except BadRow as bad:
+            # All rows of a table have its columns; those of an archive have their own.
+            if not stream.archive and (missing := columns.missing()):
+                raise UserError(missing) from None
+            findings.skip(f"row {number}", bad.kind, str(bad))
+        else:
+            yield row
+
+
+def _new_images(
+    rows: Iterator[HubRow], met: set[int], settings: Settings, findings: Findings
+) -> Iterator[tuple[HubRow, list[Any]]]:
+    """Yield the first row of each image and the sentences of all rows that follow it with the same id."""
+    num_apart = 0
+    for image_id, group in groupby(rows, key=lambda row: row.image_id):
+        if hash(image_id) not in met:
+            met.add(hash(image_id))
+            first = next(group)
+            yield first, [*first.sentences, *(text for row in group for text in row.sentences)]
+            continue
+        for row in group:
+            num_apart += 1
+            findings.skip(row.image_id, "apart", "does not follow the other rows of its image")
+        if num_apart > MAX_APART * len(met):
+            raise UserError(
+                f"the rows of image {image_id!r} do not follow each other in {settings.dataset or settings.files}, "
+                f"nor do {num_apart} in all; choose another --id-column, or sort them"
+            )
+
+
+def _nothing(settings: Settings, findings: Findings) -> str:
+    place = settings.dataset or settings.files
+    if not findings.skipped:
+        return f"{place} holds no rows"
+    first = findings.skipped[0]
+    num_rows = findings.seen["rows"]
+    return f"none of the {num_rows} rows of {place} can be used; the first, {first['file']}, {first['reason']}"
 
 
 def _share(limit: int | None, part: int, num_parts: int) -> int | None:
@@ -182,8 +239,6 @@ def _split(given: str, of_stream: str, image_id: str, settings: Settings) -> str
     name = (given or of_stream).lower()
     if name in SPLIT_NAMES:
         return SPLIT_NAMES[name]
-    if given:
-        raise UserError(f"image {image_id!r} has the split {given!r}; there are {', '.join(SPLIT_NAMES)}")
     draw = int.from_bytes(hashlib.sha256(f"{settings.split_seed} {image_id!r}".encode()).digest()[:8]) / 2**64
     if draw < settings.val_share:
         return "val"

@@ -5,22 +5,32 @@
 
 The JSON file (or .json.gz) holds images[].filename, .split, .sentences[].raw; split restval counts as
 train. An image lies at IMAGES/filepath/filename (MSCOCO's train2014/ and val2014/) or at IMAGES/filename.
-Missing images are counted and named, and nothing is made, unless --skip-missing leaves them out. Images
-that cannot be read, images without sentences and empty sentences are counted, listed and left out.
+Missing images are counted and named, and nothing is made, unless --skip-missing leaves them out. Entries that
+cannot be used, images that cannot be read, images without sentences and empty sentences are counted, listed and
+left out.
+
+COCO's own captions_train2017.json and the like are read too; they say no splits, which are then drawn by lot
+with --val-share and --test-share. Flickr's .token files are tables: python -m data_prep.from_csv reads them.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_prep.coco import CocoCaptions, is_coco
 from data_prep.importing import LinkSettings, import_images, request_of
 from data_prep.json_stream import stream_list
-from data_prep.pictures import SourceImage, inside, survey
-from data_prep.repeats import Keys
-from data_prep.writing import Findings, Source, already_made
+from data_prep.left_out import BadRow, Findings
+from data_prep.names import find_file
+from data_prep.pictures import Images, SourceImage, Survey, inside, survey
+from data_prep.repeats import Keys, Repeats
+from data_prep.splits import SplitSettings
+from data_prep.tables import TOKEN_LINE, first_line
+from data_prep.writing import Source, already_made
 from semcore.commandline import run_command
 from semcore.dataset import SPLITS
 from semcore.errors import UserError
@@ -38,15 +48,19 @@ IN_THE_PAPER = {"flickr30k": (29_783, 1_000, 1_000)}
 
 
 @dataclass
-class Settings(LinkSettings):
+class Settings(LinkSettings, SplitSettings):
     """Which captions and images to import."""
 
     json: Path
-    """The captions: a .json or .json.gz file in the Karpathy layout."""
+    """The captions: a .json or .json.gz file in the Karpathy layout, or COCO's own captions_*.json."""
     images: Path
     """The folder of the images."""
     out: Path
     """The dataset folder to make."""
+
+    def __post_init__(self) -> None:
+        LinkSettings.__post_init__(self)
+        SplitSettings.__post_init__(self)
 
 
 def main(settings: Settings) -> None:
@@ -56,21 +70,81 @@ def main(settings: Settings) -> None:
     request = request_of("from_karpathy", settings, json=sha256_of(settings.json) if settings.json.is_file() else "")
     if already_made(settings.out, request):
         return
+    _refuse_other_files(settings)
+    findings = Findings()
     about: dict[str, Any] = {}
     licences: set[str] = set()
-    keys = Keys()
-    found = survey(lambda: _source_images(settings, about, licences, keys))
+    if is_coco(settings.json):
+        images, found = _coco(settings, findings)
+    else:
+        images, found = _karpathy(settings, findings, about, licences)
     if not found.counts.total():
-        raise UserError(f"{settings.json} holds no images")
-    _refuse_repeats(settings, keys)
+        raise UserError(_nothing(settings, findings))
+    name = str(about.get("dataset", settings.out.name))
     source = Source(
-        str(about.get("dataset", settings.out.name)),
+        name,
         f"{settings.json.name} and the images of {settings.images.absolute()}",
         "; ".join(sorted(licences)) or "as at the source; not stated in the caption file",
         request,
     )
-    findings = Findings(notes=count_notes(str(about.get("dataset", "")), found.counts))
-    import_images(settings.out, lambda: _source_images(settings, {}, set(), Keys()), found, source, settings, findings)
+    findings.notes += count_notes(str(about.get("dataset", "")), found.counts)
+    import_images(settings.out, images, found, source, settings, findings)
+
+
+def _coco(settings: Settings, findings: Findings) -> tuple[Images, Survey]:
+    captions = CocoCaptions(settings.json, settings.images, settings, findings)
+    findings.note(
+        f"{settings.json.name} says no splits, they were drawn by lot; scores that are compared with published ones "
+        "need dataset_coco.json, which has Karpathy's"
+    )
+    return captions.images, survey(captions.images)
+
+
+def _karpathy(
+    settings: Settings, findings: Findings, about: dict[str, Any], licences: set[str]
+) -> tuple[Images, Survey]:
+    """Look through the captions, a second time where entries repeat each other."""
+    keys = Keys()
+    found = survey(lambda: _source_images(settings, about, licences, keys, findings=findings))
+    repeated = keys.repeated()
+    if repeated:
+        findings.forget()
+        found = survey(lambda: _source_images(settings, repeated=repeated, findings=findings))
+    return lambda: _source_images(settings, repeated=repeated), found
+
+
+def _refuse_other_files(settings: Settings) -> None:
+    """Say what a file is and which command reads it, where it is a table or a data set's part.
+
+    Raises:
+        UserError: it is one.
+    """
+    path, suffix = settings.json, settings.json.suffix.lower()
+    file, images, out = (shlex.quote(str(own)) for own in (path, settings.images, settings.out))
+    if not path.is_file() or suffix in (".json", ".gz"):
+        return
+    if suffix in (".parquet", ".tar"):
+        raise UserError(
+            f"{path} holds rows of a data set; type python -m data_prep.from_hub --files {file} --out {out}"
+        )
+    if suffix == ".jsonl":
+        raise UserError(
+            f"{path} is JSON Lines; call it metadata.jsonl, put it beside the images, and type "
+            f"python -m data_prep.from_imagefolder --images {images} --out {out}"
+        )
+    line = first_line(path)
+    if not line.lstrip().startswith("{"):
+        what = "Flickr's .token format" if TOKEN_LINE.fullmatch(line) else "a table"
+        raise UserError(
+            f"{path} is {what}, not JSON; type python -m data_prep.from_csv --csv {file} --images {images} --out {out}"
+        )
+
+
+def _nothing(settings: Settings, findings: Findings) -> str:
+    if not findings.skipped:
+        return f"{settings.json} holds no images"
+    first = findings.skipped[0]
+    return f"{settings.json} holds no images that can be used; the first: {first['file']} {first['reason']}"
 
 
 def count_notes(name: str, counts: Mapping[str, int]) -> list[str]:
@@ -107,15 +181,41 @@ def _in_words(counts: tuple[int, ...]) -> str:
     return "/".join(f"{count:,}" for count in counts)
 
 
-def _source_images(settings: Settings, about: dict[str, Any], licences: set[str], keys: Keys) -> Iterator[SourceImage]:
-    for index, entry in enumerate(stream_captions(settings.json, about)):
+def _source_images(
+    settings: Settings,
+    about: dict[str, Any] | None = None,
+    licences: set[str] | None = None,
+    keys: Keys | None = None,
+    *,
+    repeated: set[int] | None = None,
+    findings: Findings | None = None,
+) -> Iterator[SourceImage]:
+    """Yield the images that can be used.
+
+    Args:
+        settings: which captions.
+        about: what else the file says is put here.
+        licences: the licences of the images are put here.
+        keys: what no two images may have in common is put here.
+        repeated: hashes of what several have; all but the first of them are left out.
+        findings: the entries are counted here, and those that cannot be used are noted.
+    """
+    repeats = Repeats(repeated or set())
+    for index, entry in enumerate(stream_captions(settings.json, {} if about is None else about)):
+        if findings is not None:
+            findings.seen["rows"] += 1
         try:
             image = _source_image(entry, settings.images)
-        except ValueError as error:
-            raise UserError(f"{settings.json}: images[{index}] {error}") from None
-        for key in _keys(entry, image):
-            keys.add(key)
-        if entry.get("license"):
+            for key in _keys(entry, image):
+                if keys is not None:
+                    keys.add(key)
+                if owner := repeats.owner(key, f"images[{index}]"):
+                    raise BadRow("repeated", f"repeats the {key[0]} of {owner}, {key[1]}")
+        except BadRow as bad:
+            if findings is not None:
+                findings.skip(f"images[{index}]", bad.kind, str(bad))
+            continue
+        if licences is not None and entry.get("license"):
             licences.add(str(entry["license"]))
         yield image
 
@@ -127,39 +227,30 @@ def _keys(entry: dict[str, Any], image: SourceImage) -> Iterator[tuple[str, str]
         yield "imgid", str(entry["imgid"])
 
 
-def _refuse_repeats(settings: Settings, keys: Keys) -> None:
-    entries = enumerate(stream_captions(settings.json, {}))
-    placed = ((key, index) for index, entry in entries for key in _keys(entry, _source_image(entry, settings.images)))
-    if repeat := keys.first_repeat(placed):
-        (kind, value), first, again = repeat
-        raise UserError(f"{settings.json}: images[{again}] repeats the {kind} of images[{first}], {value}")
-
-
 def _source_image(entry: Any, folder: Path) -> SourceImage:
     filename = entry.get("filename") if isinstance(entry, dict) else None
     if not isinstance(filename, str) or not filename:
-        raise ValueError("has no filename")
+        raise BadRow("no_image", "has no filename")
     beside = f"{entry['filepath']}/{filename}" if entry.get("filepath") else filename
     for name in (filename, beside):
         if not inside(name):
-            raise ValueError(f"has the filename {name!r}, which leads out of {folder}")
+            raise BadRow("leads_out", f"has the filename {name!r}, which leads out of {folder}")
     split = entry.get("split")
     if split not in SPLIT_OF:
-        raise ValueError(f"has the split {split!r}; there are {', '.join(SPLIT_OF)}")
-    sentences = entry.get("sentences", [])
+        raise BadRow("split", f"has the split {split!r}; there are {', '.join(SPLIT_OF)}")
+    sentences = entry.get("sentences") or []
     if not isinstance(sentences, list):
-        raise ValueError(f"has sentences that are no list: {sentences!r}")
-    flat = not (folder / beside).exists() and (folder / filename).exists()
-    path = folder / (filename if flat else beside)
+        raise BadRow("malformed", f"has sentences that are no list: {str(sentences)[:60]!r}")
+    path, flat = find_file(folder, beside), find_file(folder, filename)
+    path = flat if not path.exists() and flat.exists() else path
     return SourceImage(path, filename, SPLIT_OF[split], tuple(_sentence(sentence) for sentence in sentences))
 
 
-def _sentence(entry: Any) -> tuple[str | None, str]:
+def _sentence(entry: Any) -> tuple[str | None, object]:
+    """Return the id and the text of a sentence; what is no text is left out later, and counted."""
     if not isinstance(entry, dict):
-        raise ValueError(f"has a sentence that is no object: {entry!r}")
-    text = entry["raw"] if "raw" in entry else " ".join(map(str, entry.get("tokens", [])))
-    if not isinstance(text, str):
-        raise ValueError(f"has a sentence whose raw is no text: {text!r}")
+        return None, entry
+    text = entry["raw"] if "raw" in entry else " ".join(map(str, entry.get("tokens") or []))
     sentence_id = entry.get("sentid")
     return (None if sentence_id is None else "-".join(str(sentence_id).split())), text
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from semcore.errors import UserError
+from data_prep.cells import is_null, sentences_in
+from data_prep.left_out import BadRow
 
 IMAGES = ("image", "img", "jpg", "jpeg", "png", "webp")
 SENTENCES = ("sentences", "captions", "sentence", "caption", "text", "txt", "raw")
@@ -20,42 +21,62 @@ class HubRow(NamedTuple):
 
     image: bytes
     file_name: str
-    sentences: list[str]
+    sentences: list[Any]
     image_id: str
     split: str
 
 
-def read_row(row: Mapping[str, Any], names: Sequence[str | None], default_id: str) -> HubRow:
-    """Take a row apart.
+class Columns:
+    """Finds the columns of a data set, and takes its rows apart.
 
-    Args:
-        row: column -> value; images not decoded.
-        names: the columns of image, sentences, id and split; None for the usual names.
-        default_id: where there is no id.
-
-    Raises:
-        UserError: a named column is not there, or there is no image or no sentence column.
+    A column is the first of its usual names that any row has a value under; rows without one are bad rows.
     """
-    flat = {**(row["json"] if isinstance(row.get("json"), Mapping) else {}), **row}
-    image, sentences, image_id, split = (
-        _pick(flat, name, usual, flag)
-        for name, usual, flag in zip(names, (IMAGES, SENTENCES, IDS, SPLITS), FLAGS, strict=True)
-    )
-    for value, what, flag in ((image, "images", FLAGS[0]), (sentences, "sentences", FLAGS[1])):
-        if value is None:
-            columns = ", ".join(flat)
-            raise UserError(f"no column of {what} was found among {columns}; name it with {flag}")
-    content, file_name = _image(image)
-    shown = str(image_id) if image_id not in (None, "") else default_id
-    return HubRow(content, file_name, _texts(sentences), shown, str(split) if split is not None else "")
 
+    def __init__(self, names: Sequence[str | None]):
+        """Take the columns of image, sentences, id and split; None for the usual names."""
+        self._names = list(names)
+        self._found: list[str | None] = list(names)
+        self.met: dict[str, None] = {}  # all columns so far, in their order
 
-def _pick(row: Mapping[str, Any], name: str | None, usual: Sequence[str], flag: str) -> Any:
-    if name is not None:
-        if name not in row:
-            raise UserError(f"there is no column {name!r}; choose {flag} among {', '.join(row)}")
-        return row[name]
-    return next((row[column] for column in usual if row.get(column) is not None), None)
+    def read(self, row: Mapping[str, Any], default_id: str) -> HubRow:
+        """Take a row apart.
+
+        Args:
+            row: column -> value; images not decoded.
+            default_id: where there is no id.
+
+        Raises:
+            BadRow: there is no image, it is neither bytes nor a file, or nothing is said about it.
+        """
+        flat = {**(row["json"] if isinstance(row.get("json"), Mapping) else {}), **row}
+        self.met.update(dict.fromkeys(flat))
+        image, sentences, image_id, split = (self._pick(flat, role) for role in range(4))
+        content, file_name = _image(image)
+        if sentences is None:
+            column = self._found[1] or next((name for name in SENTENCES if name in flat), "sentence")
+            raise BadRow("no_sentence", f"has no sentence: its {column} is null")
+        shown = str(image_id) if image_id not in (None, "") else default_id
+        return HubRow(content, file_name, sentences_in(sentences), shown, str(split) if split is not None else "")
+
+    def missing(self) -> str | None:
+        """Return the sentence about a column that no row so far had; None where all are there."""
+        columns = ", ".join(self.met)
+        for name, flag in zip(self._names, FLAGS, strict=True):
+            if name is not None and name not in self.met:
+                return f"there is no column {name!r}; choose {flag} among {columns}"
+        for role, (usual, what) in enumerate(((IMAGES, "images"), (SENTENCES, "sentences"))):
+            if self._found[role] is None and not any(name in self.met for name in usual):
+                return f"no column of {what} was found among {columns}; name it with {FLAGS[role]}"
+        return None
+
+    def _pick(self, row: Mapping[str, Any], role: int) -> Any:
+        usual = (IMAGES, SENTENCES, IDS, SPLITS)[role]
+        if self._found[role] is None:
+            self._found[role] = next((name for name in usual if not is_null(row.get(name))), None)
+        value = row.get(self._found[role] or "")
+        if is_null(value) and role == 0 and self._names[0] is None:  # one row has a .jpg, the next one a .png
+            value = next((row[name] for name in usual if not is_null(row.get(name))), None)
+        return None if is_null(value) else value
 
 
 def _image(value: Any) -> tuple[bytes, str]:
@@ -68,19 +89,9 @@ def _image(value: Any) -> tuple[bytes, str]:
             return content, path
         if path and Path(path).is_file():
             return Path(path).read_bytes(), path
-    raise UserError(
-        f"an image is {str(value)[:60]!r}, neither bytes nor a file; only images inside the data set are read"
+    if value is None:
+        raise BadRow("no_image", "has no image: it is null")
+    raise BadRow(
+        "no_image",
+        f"has the image {str(value)[:60]!r}, neither bytes nor a file; only images inside the data set are read",
     )
-
-
-def _texts(value: Any) -> list[str]:
-    entries = value if isinstance(value, list) else [value]
-    texts = []
-    for entry in entries:
-        text = entry.get("raw", entry.get("text")) if isinstance(entry, Mapping) else entry
-        if isinstance(text, bytes):
-            text = text.decode("utf-8", errors="replace")
-        if not isinstance(text, str):
-            raise UserError(f"a sentence is a text or an object with `raw` or `text`, found {str(entry)[:60]!r}")
-        texts.append(text)
-    return texts

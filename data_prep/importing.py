@@ -13,13 +13,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from data_prep.cells import is_null
+from data_prep.left_out import Findings
+from data_prep.names import look_alike
 from data_prep.pictures import Images, SourceImage, Survey, suffix_of, verified, within_shares, without_suffix
 from data_prep.repeats import Keys
 from data_prep.sentences import clean_sentence, printable
-from data_prep.writing import METADATA, Findings, Source, building, place_image, print_made, print_skipped, write_folder
+from data_prep.writing import Source, building, place_image, print_made, print_skipped, write_folder
 from semcore.dataset import SPLITS, make_safe_id
 from semcore.errors import UnreadableImage, UserError
-from semcore.files import read_jsonl
 from semcore.limits import share_out
 from semcore.settings import at_least
 
@@ -76,7 +78,7 @@ def import_images(
         keep_bare: keep pictures about which nothing is said.
 
     Raises:
-        UserError: pictures are missing, not one can be used, or a sentence id is used twice.
+        UserError: pictures are missing, or not one can be used.
     """
     total = sum(found.counts.values())
     if found.num_missing and not (settings.skip_missing and found.num_missing < total):
@@ -114,9 +116,8 @@ def make_folder(
     with building(out) as folder:
         (folder / "images").mkdir()
         rows = _rows(folder, verified(images(folder), total), copy, keep_bare, findings, sentence_ids)
-        about = write_folder(folder, rows, source, findings)
+        about = write_folder(folder, rows, source, findings, sentence_ids)
         shutil.rmtree(folder / INCOMING, ignore_errors=True)  # what could not be read is still there
-        _refuse_repeated_ids(folder / METADATA, sentence_ids)
         _refuse_nothing(about, source.place, findings)
     print_skipped(findings.skipped)
     print_made(out, about)
@@ -134,14 +135,7 @@ def _missing(found: Survey, total: int, place: str, skip_missing: bool) -> str:
 def _refuse_nothing(about: Mapping[str, Any], place: str, findings: Findings) -> None:
     if not sum(about["counts"].values()):
         first = f": {findings.skipped[0]['file']}: {findings.skipped[0]['reason']}" if findings.skipped else ""
-        raise UserError(f"none of the {findings.num_tried} images of {place} can be used{first}; check --images")
-
-
-def _refuse_repeated_ids(metadata: Path, sentence_ids: Keys) -> None:
-    rows = read_jsonl(metadata)
-    owners = ((sentence["sentence_id"], row["source_file"]) for row in rows for sentence in row["sentences"])
-    if repeat := sentence_ids.first_repeat(owners):
-        raise UserError(f"sentence id {repeat[0]!r} stands at {repeat[1]} and again at {repeat[2]}")
+        raise UserError(f"none of the {findings.seen['images']} images of {place} can be used{first}; check --images")
 
 
 def _rows(
@@ -155,10 +149,9 @@ def _rows(
     """Yield the lines of metadata.jsonl, and link each picture before its line."""
     used_ids: set[int] = set()
     for image, outcome in images:
-        findings.num_tried += 1
+        findings.seen["images"] += 1
         if isinstance(outcome, UnreadableImage):
-            kind = "unreadable" if os.path.exists(image.path) else "missing"
-            findings.skip(image.name, kind, str(outcome))
+            _skip_image(image, str(outcome), findings)
             continue
         sentences = _clean(image, findings)
         if not sentences and not keep_bare:
@@ -179,10 +172,21 @@ def _rows(
         }
 
 
+def _skip_image(image: SourceImage, reason: str, findings: Findings) -> None:
+    there = os.path.exists(image.path)
+    alike = None if there else look_alike(image.path)
+    findings.skip(image.name, "unreadable" if there else "missing", f"{reason}; there is {alike}" if alike else reason)
+
+
 def _clean(image: SourceImage, findings: Findings) -> list[tuple[str | None, str]]:
     """Return the sentences as they are stored; empty ones are left out, and what was changed is counted."""
     sentences = []
     for given, text in image.sentences:
+        findings.seen["sentences"] += 1
+        if not isinstance(text, str):
+            kind, reason = ("null_sentence", "null") if is_null(text) else ("no_text", f"no text: {str(text)[:60]!r}")
+            findings.skip(image.name, kind, f"a sentence that is {reason}")
+            continue
         cleaned, changes = clean_sentence(text)
         findings.cleaned.update(changes)
         if cleaned:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import zlib
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from semcore.errors import UserError
+from semcore.text_files import open_text
 
 BLOCK = 1 << 18  # characters read at once
 NEAR_END = 64  # an error so near to the end of what was read may only mean that more is to come
@@ -20,11 +20,19 @@ _DELIMITERS = (*_BLANK, ",", "]", "}")
 
 
 def stream_list(path: Path, key: str, others: dict[str, Any], option: str = "--json") -> Iterator[Any]:
-    """Yield the entries of the list `key` of a JSON object in a .json or .json.gz file.
+    """Yield the entries of the list `key` of a JSON object in a .json or .json.gz file; as `stream_lists`."""
+    for _, entry in stream_lists(path, (key,), others, option):
+        yield entry
+
+
+def stream_lists(
+    path: Path, keys: tuple[str, ...], others: dict[str, Any], option: str = "--json"
+) -> Iterator[tuple[str, Any]]:
+    """Yield (name of the list, entry) of lists of a JSON object in a .json or .json.gz file, as they stand there.
 
     Args:
         path: the file; it is read once from start to end.
-        key: the name of the list.
+        keys: the names of the lists; the first one has to be there.
         others: the object's other values are put here, as they are met.
         option: what the user gave the file with.
 
@@ -32,12 +40,10 @@ def stream_list(path: Path, key: str, others: dict[str, Any], option: str = "--j
         UserError: missing, damaged, not JSON (with line and column), no object, or without the list.
     """
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as handle:
-            yield from _Text(handle, path).entries(key, others)
+        with open_text(path) as handle:
+            yield from _Text(handle, path).entries(keys, others)
     except FileNotFoundError:
         raise UserError(f"there is no file {path}; check {option}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text; is it a caption file?") from None
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
 
@@ -50,16 +56,16 @@ class _Text:
         self.buffer, self.at = "", 0
         self.line, self.column = 1, 1  # of the start of the buffer
 
-    def entries(self, key: str, others: dict[str, Any]) -> Iterator[Any]:
-        found = False
+    def entries(self, keys: tuple[str, ...], others: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+        key, found = keys[0], False
         if self.peek() != "{":
             self.value()  # a file that is no JSON at all says where
             raise UserError(f"{self.path} is not in the Karpathy layout: it has no list {key!r}")
         for name in self.members("{", "}"):
-            if name == key and self.peek() == "[":
-                found = True
+            if name in keys and self.peek() == "[":
+                found = found or name == key
                 for _ in self.members("[", "]"):
-                    yield self.value()
+                    yield name, self.value()
             else:
                 others[name] = self.value()
         if self.peek():

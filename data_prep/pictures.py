@@ -12,12 +12,19 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from data_prep.names import look_alike
 from data_prep.sentences import printable
 from semcore.dataset import verify_image
 from semcore.errors import UnreadableImage
 from semcore.limits import spread
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+# What Pillow reads, in any letter case.
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".bmp", ".dib", ".gif", ".tif", ".tiff",
+    ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico",
+)  # fmt: skip
+UNLISTED_SUFFIXES = (".avif",)  # of these, what `datasets.load_dataset("imagefolder")` does not take for images
+_SUFFIX_OF = {"JPEG2000": ".jp2", "MPO": ".jpg"}  # formats that are not called like a suffix
 CHUNK = 256  # pictures whose decoding is under way at once
 NUM_NAMED = 5  # of the missing pictures
 
@@ -30,14 +37,14 @@ class SourceImage:
         path: the file.
         name: its name within the source; becomes `source_file` and, made safe, the image_id.
         split: "train", "val" or "test".
-        sentences: (sentence_id or None, text) of each sentence.
+        sentences: (sentence_id or None, text) of each sentence; what is no text is counted and left out.
         owned: the file was written for the import, and is moved instead of linked.
     """
 
     path: Path
     name: str
     split: str
-    sentences: tuple[tuple[str | None, str], ...]
+    sentences: tuple[tuple[str | None, object], ...]
     owned: bool = False
 
 
@@ -62,7 +69,8 @@ def survey(images: Images) -> Survey:
         if not os.path.exists(image.path):
             found.num_missing += 1
             if len(found.first_missing) < NUM_NAMED:
-                found.first_missing.append(printable(image.name))
+                alike = look_alike(image.path)
+                found.first_missing.append(printable(f"{image.name} (there is {alike})" if alike else image.name))
     return found
 
 
@@ -105,13 +113,18 @@ def _outcome(image: SourceImage) -> str | UnreadableImage:
 def suffix_of(path: Path, image_format: str) -> str:
     """Keep a known suffix; else name it after the format, so that other tools know the picture as one."""
     suffix = path.suffix.lower()
-    return suffix if suffix in IMAGE_SUFFIXES else f".{image_format.lower()}"
+    return suffix if suffix in IMAGE_SUFFIXES else _SUFFIX_OF.get(image_format, f".{image_format.lower()}")
+
+
+def is_image(name: str) -> bool:
+    """Tell whether a file is called like an image."""
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def without_suffix(name: str) -> str:
     """Leave out the suffix of an image file; an id may hold a dot as well."""
     path = PurePosixPath(name)
-    return str(path.with_suffix("")) if path.suffix.lower() in IMAGE_SUFFIXES else name
+    return str(path.with_suffix("")) if is_image(name) else name
 
 
 def inside(name: str) -> bool:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Hashable, Iterable
-from typing import TypeVar
+from collections.abc import Hashable
 
 import numpy as np
-
-K = TypeVar("K", bound=Hashable)
-P = TypeVar("P")
 
 
 class Keys:
@@ -22,21 +18,35 @@ class Keys:
         """Count a key."""
         self._hashes.append(hash(key))
 
-    def first_repeat(self, placed: Iterable[tuple[K, P]]) -> tuple[K, P, P] | None:
-        """Return the first key that stands twice, its first place and its second; None where all differ.
+    def repeated(self) -> set[int]:
+        """Return the hashes that stand more than once; another key may have one of them too, in theory."""
+        hashes = self._sorted()
+        return set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
 
-        Args:
-            placed: the keys once more, each with its place; read only where hashes are equal.
-        """
-        hashes = np.frombuffer(self._hashes, dtype=np.int64)
-        hashes.sort()  # in its place
-        suspects = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
-        if not suspects:
+    def __contains__(self, key: Hashable) -> bool:
+        hashes = self._sorted()
+        place = int(np.searchsorted(hashes, hash(key)))
+        return place < len(hashes) and int(hashes[place]) == hash(key)
+
+    def _sorted(self) -> np.ndarray:
+        hashes = np.frombuffer(self._hashes, dtype=np.int64) if self._hashes else np.empty(0, np.int64)
+        if (hashes[1:] < hashes[:-1]).any():
+            hashes.sort()  # in its place
+        return hashes
+
+
+class Repeats:
+    """Tells the second and later ones of keys of which some are known to stand more than once."""
+
+    def __init__(self, hashes: set[int]) -> None:
+        self._hashes = hashes
+        self._met: dict[Hashable, str] = {}
+
+    def owner(self, key: Hashable, own: str) -> str | None:
+        """Return who had this key before; None for the first one, which has it from now on under the name `own`."""
+        if hash(key) not in self._hashes:
             return None
-        first_at: dict[K, P] = {}
-        for key, place in placed:
-            if key in first_at:
-                return key, first_at[key], place
-            if hash(key) in suspects:
-                first_at[key] = place
+        if key in self._met:
+            return self._met[key]
+        self._met[key] = own
         return None

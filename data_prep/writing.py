@@ -12,15 +12,27 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from data_prep.sentences import WORDS, printable
+from data_prep.left_out import Findings, left_out_lines
+from data_prep.repeats import Keys, Repeats
+from data_prep.sentences import WORDS
 from semcore import __version__
 from semcore.dataset import SPLITS
 from semcore.errors import UserError
-from semcore.files import is_disk_full, plain_data, read_json, sha256_of, write_json, write_jsonl, writing_to
+from semcore.files import (
+    is_disk_full,
+    plain_data,
+    read_json,
+    read_jsonl,
+    sha256_of,
+    write_json,
+    write_jsonl,
+    writing_to,
+)
 
 METADATA = "metadata.jsonl"
 ABOUT = "dataset.json"
@@ -43,27 +55,6 @@ class Source:
     place: str
     licence: str
     request: Mapping[str, Any]
-
-
-@dataclass
-class Findings:
-    """What an import leaves out, changes and remarks.
-
-    Attributes:
-        skipped: what was left out: "file", "kind", "reason".
-        cleaned: how many sentences were changed or remarkable, by `data_prep.sentences.WORDS`.
-        notes: what a reader of the scores should know.
-        num_tried: pictures looked at.
-    """
-
-    skipped: list[dict[str, str]] = field(default_factory=list)
-    cleaned: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-    num_tried: int = 0
-
-    def skip(self, file: str, kind: str, reason: str) -> None:
-        """Note what is left out and why."""
-        self.skipped.append({"file": printable(file), "kind": kind, "reason": printable(reason)})
 
 
 def already_made(out: Path, request: Mapping[str, Any]) -> bool:
@@ -154,7 +145,13 @@ def place_image(source: Path, target: Path, copy: bool, *, move: bool = False) -
                     raise
 
 
-def write_folder(folder: Path, rows: Iterable[dict[str, Any]], source: Source, findings: Findings) -> dict[str, Any]:
+def write_folder(
+    folder: Path,
+    rows: Iterable[dict[str, Any]],
+    source: Source,
+    findings: Findings,
+    sentence_ids: Keys | None = None,
+) -> dict[str, Any]:
     """Write metadata.jsonl, skipped.jsonl and dataset.json, and return what the last says.
 
     Args:
@@ -162,6 +159,7 @@ def write_folder(folder: Path, rows: Iterable[dict[str, Any]], source: Source, f
         rows: the lines of metadata.jsonl, in their order.
         source: where all of it came from.
         findings: what was found so far; `rows` may add to it.
+        sentence_ids: filled by `rows`, where ids come from a source that may use one twice.
     """
     num_images: Counter[str] = Counter()
     num_sentences: Counter[str] = Counter()
@@ -173,6 +171,8 @@ def write_folder(folder: Path, rows: Iterable[dict[str, Any]], source: Source, f
             yield row
 
     write_jsonl(folder / METADATA, counted())
+    if sentence_ids is not None:
+        _number_repeated_ids(folder / METADATA, sentence_ids, findings)
     if findings.skipped:
         write_jsonl(folder / SKIPPED, findings.skipped)
     about = {
@@ -181,6 +181,7 @@ def write_folder(folder: Path, rows: Iterable[dict[str, Any]], source: Source, f
         "licence": source.licence,
         "counts": {split: num_images[split] for split in SPLITS},
         "sentence_counts": {split: num_sentences[split] for split in SPLITS},
+        "seen": dict(findings.seen),
         "skipped": dict(Counter(entry["kind"] for entry in findings.skipped)),
         **({"cleaned": dict(findings.cleaned)} if findings.cleaned else {}),
         **({"notes": findings.notes} if findings.notes else {}),
@@ -192,19 +193,44 @@ def write_folder(folder: Path, rows: Iterable[dict[str, Any]], source: Source, f
     return about
 
 
+def _number_repeated_ids(metadata: Path, sentence_ids: Keys, findings: Findings) -> None:
+    """Give the second and later sentences of one id a number, where there are any."""
+    hashes = sentence_ids.repeated()
+    if not hashes:
+        return
+    repeats, num_renamed = Repeats(hashes), 0
+
+    def renamed() -> Iterator[dict[str, Any]]:
+        nonlocal num_renamed
+        for row in read_jsonl(metadata):
+            for sentence in row["sentences"]:
+                own = sentence["sentence_id"]
+                if repeats.owner(own, own) is not None:
+                    sentence["sentence_id"] = next(
+                        other for other in (f"{own}-{n}" for n in count(2)) if other not in sentence_ids
+                    )
+                    sentence_ids.add(sentence["sentence_id"])
+                    num_renamed += 1
+            yield row
+
+    write_jsonl(metadata, renamed())
+    if num_renamed:
+        findings.note(f"{num_renamed} sentence ids stand for other sentences before; they were given a number")
+
+
 def print_made(out: Path, about: dict[str, Any], *, already: bool = False) -> None:
-    """Print what a command made, what it left out, and the next command."""
+    """Print what a command made, what it left out of what it met, and the next command."""
     counts, sentences = about["counts"], about["sentence_counts"]
     size = f"{sum(counts.values())} images, {sum(sentences.values())} sentences"
     print(f"{out}{' is already made' if already else ''}: {size}")
     for split in SPLITS:
         print(f"  {split:5} {counts[split]:7} images {sentences[split]:8} sentences")
-    if about["skipped"]:
-        print(f"skipped: {_in_words(about['skipped'])}; listed in {out / SKIPPED}")
-    for kind, count in about.get("cleaned", {}).items():
-        print(f"cleaned: {count} {WORDS[kind]}")
+    for kind, number in about.get("cleaned", {}).items():
+        print(f"cleaned: {number} {WORDS[kind]}")
     for note in about.get("notes", []):
         print(f"note: {note}")
+    for line in left_out_lines(about, str(out / SKIPPED)):
+        print(line)
     if already:
         print(f"to make it again, delete {out} first")
     print(f"next: python -m data_prep.check {out}")
@@ -216,14 +242,3 @@ def print_skipped(skipped: Sequence[dict[str, str]]) -> None:
         print(f"  {entry['file']}: {entry['reason']}")
     if len(skipped) > NUM_SHOWN:
         print(f"  and {len(skipped) - NUM_SHOWN} more")
-
-
-def _in_words(counts: dict[str, int]) -> str:
-    words = {
-        "missing": "missing images",
-        "unreadable": "unreadable images",
-        "no_sentences": "images without sentences",
-        "empty_sentence": "empty sentences",
-        "outside": "images outside of the folders of the splits",
-    }
-    return ", ".join(f"{count} {words.get(kind, kind)}" for kind, count in sorted(counts.items()))

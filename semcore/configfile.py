@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from semcore.errors import UserError
+from semcore.text_files import read_text
 
 SECTIONS = ("caption", "identifiers", "train_identifier", "candidates", "train_verifier", "evaluate")
 # Where things lie and whether to run at all: flags of every command, never part of a stage's settings.
@@ -44,13 +45,11 @@ def read_yaml(path: Path) -> Any:
         UserError: the file is missing or no valid YAML (with the line number).
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(read_text(path))
     except FileNotFoundError:
         raise UserError(f"there is no config file {path}") from None
     except OSError as error:
         raise UserError(f"the config file {path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"the config file {path} is not UTF-8 text") from None
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"{path}{line}: not valid YAML ({error.problem})") from None

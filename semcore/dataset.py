@@ -11,17 +11,13 @@ Items of direction t2i are pictures (item_id = image_id), items of i2t are sente
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from PIL import Image, ImageOps
-
-from semcore.errors import UnreadableImage, UserError
+from semcore.errors import UserError
 from semcore.files import read_json, read_jsonl, read_numbered_jsonl, sha256_of, write_json, write_jsonl
+from semcore.images import open_image, verify_image
 
 __all__ = [
     "SPLITS",
@@ -43,7 +39,6 @@ __all__ = [
 SPLITS = ("train", "val", "test")
 METADATA = "metadata.jsonl"
 WAYS = "make one with python -m data_prep.from_karpathy, from_imagefolder, from_csv, from_hub or make_scenes"
-MAX_PIXELS = 89_478_485  # Pillow's own bound; above it a picture is more likely an attack than a photograph
 MAX_ID_LETTERS = 180  # a file name may have 255 bytes
 # `datasets.load_dataset("imagefolder")` takes these words, between delimiters anywhere in a path,
 # for a split's name, and then drops all metadata without a word.
@@ -52,9 +47,6 @@ SPLIT_WORDS = (
 )  # fmt: skip
 _SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_WORDS)})(?![a-z])", re.IGNORECASE)
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]+")
-
-# Our own bound, in `_open`, is stricter and says so once a picture.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)
@@ -208,56 +200,3 @@ def make_safe_id(text: str) -> str:
     """
     safe = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")[:MAX_ID_LETTERS] or "x"
     return _SPLIT_WORD.sub(r"x\1", safe)
-
-
-def open_image(path: Path | str) -> Image.Image:
-    """Return a picture as RGB, upright as its EXIF data says, transparent parts white.
-
-    Raises:
-        UnreadableImage: missing, empty, truncated, too large or no picture at all.
-    """
-    with _reading(Path(path)) as image:
-        upright = ImageOps.exif_transpose(image)
-        if not upright.has_transparency_data:
-            return upright.convert("RGB")
-        layer = upright.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
-
-
-def verify_image(path: Path | str) -> str:
-    """Decode a picture as cheaply as finds every truncation, and return its format ("JPEG", ...).
-
-    Raises:
-        UnreadableImage: as `open_image`.
-    """
-    with _reading(Path(path)) as image:
-        image.draft("RGB", (1, 1))  # JPEG: all bytes are read, but an eighth of the size is computed
-        image.load()
-        return str(image.format)
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[Image.Image]:
-    """Open a picture; whatever goes wrong with it is an `UnreadableImage`."""
-    try:
-        if path.stat().st_size == 0:
-            raise UnreadableImage("the file is empty")
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UnreadableImage(f"{image.width} x {image.height} is more than {MAX_PIXELS:,} pixels")
-            yield image
-    except UnreadableImage:
-        raise
-    except Exception as error:  # the decoders raise errors of every kind on broken files
-        raise UnreadableImage(_reason(error)) from None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file"
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "not a picture in a known format"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return str(error) or type(error).__name__

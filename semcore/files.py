@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 from semcore.errors import UserError
+from semcore.text_files import lines_of, read_text
 
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
 DISK_FULL_SENTENCE = "no space left on {where}: free some and run the same command again"
@@ -118,11 +119,9 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: the file is missing, is not valid JSON (with the line number) or no object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except OSError as error:
         raise UserError(_cannot_read(path, error)) from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8 text") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
     if not isinstance(content, dict):
@@ -143,19 +142,16 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 def read_numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number from 1, object) of every line that is not blank; errors as `read_jsonl`."""
     try:
-        with path.open("rb") as handle:
-            for number, line in enumerate(handle, start=1):
-                if line.strip():
-                    yield number, _parse_line(path, number, line)
+        for number, line in lines_of(path):
+            if line.strip():
+                yield number, _parse_line(path, number, line)
     except OSError as error:
         raise UserError(_cannot_read(path, error)) from None
 
 
-def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+def _parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
-        row = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise UserError(f"{path}, line {number}: not UTF-8 text") from None
+        row = json.loads(line)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {number}: not valid JSON ({error.msg})") from None
     if not isinstance(row, dict):

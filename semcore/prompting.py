@@ -18,6 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from semcore.errors import UserError
 from semcore.resources import resource_folder
+from semcore.text_files import read_text
 
 
 class ImageSlot(str):
@@ -91,12 +92,10 @@ def load_prompts(folder: Path | None = None, special_tokens: Collection[str] = (
     for name in VARIABLES:
         path = folder / f"{name}.jinja"
         try:
-            source = path.read_text(encoding="utf-8")
+            source = read_text(path)
             templates[name] = environment.from_string(source)
         except FileNotFoundError:
             raise UserError(f"{path}: there is no such prompt file; `semcore init DIR` writes a fresh set") from None
-        except UnicodeDecodeError:
-            raise UserError(f"{path}: the prompt file is not UTF-8 text") from None
         except jinja2.TemplateSyntaxError as error:
             raise UserError(f"{path}, line {error.lineno}: {error.message}") from None
         _check_variables(path, name, templates[name])

@@ -28,6 +28,7 @@ from semcore.report.tables import stage_rows
 from semcore.resources import asset_folder, resource_folder
 from semcore.runfolder import RunFolder
 from semcore.steps import Step, run_step, step_environment
+from semcore.text_files import read_text
 
 MIN_FREE_BYTES = 2 * 1024**3  # the dataset, two models and the trainings' last checkpoints, with room to spare
 METRICS = ("R@1", "R@5", "R@10", "rSum")
@@ -220,7 +221,7 @@ def _threads_a_process(settings: QuickstartSettings) -> int:
 
 
 def _launcher(settings: QuickstartSettings) -> dict[str, Any]:
-    return yaml.safe_load(launcher_file(settings).read_text(encoding="utf-8")) or {}
+    return yaml.safe_load(read_text(launcher_file(settings))) or {}
 
 
 def _typed(path: Path) -> str:

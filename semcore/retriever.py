@@ -12,17 +12,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args, overload
+from typing import BinaryIO, Literal, get_args, overload
 
+import numpy as np
 import torch
 from PIL import Image
 
 from semcore.checkpoint import Checkpoint
-from semcore.dataset import SPLITS, Dataset, load_dataset, open_image
+from semcore.dataset import SPLITS, Dataset, load_dataset
 from semcore.errors import UnreadableImage, UserError
 from semcore.evaluation.per_query import GeneratedHit
 from semcore.features import encode_pictures
 from semcore.generator import Corpus, Engine, build_corpus, generate
+from semcore.images import open_image
 from semcore.inference import Dtype, load_for_inference
 from semcore.items import Item, read_items
 from semcore.measuring import Asked, ask, images_of
@@ -32,7 +34,8 @@ from semcore.shortlists import Shortlist, VerifierName, make_shortlist, rank, ve
 from semcore.verification import LETTERS, Fusion
 from semcore.verification.fusion import WEIGHTS, Weighing, read_weighing
 
-Picture = str | Path | Image.Image
+Picture = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
+"""What `semcore.images.open_image` takes: a file or what it holds, a picture in memory, or an array."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ class Retriever:
 
         Args:
             text: a sentence, or a list of them.
-            image: a picture or its file, or a list of them.
+            image: a picture, its file, its bytes or an array, or a list of them; made RGB and upright as everywhere.
             top_k: how many hits, at most.
 
         Returns:
@@ -268,9 +271,8 @@ def _hit(item: Item, score: float, confidence: float | None) -> Hit:
 
 
 def _open(picture: Picture) -> Image.Image:
-    if isinstance(picture, Image.Image):
-        return picture.convert("RGB")
     try:
         return open_image(picture)
     except UnreadableImage as error:
-        raise UserError(f"{picture} cannot be read: {error}; give a picture such as a PNG or a JPEG") from None
+        name = picture if isinstance(picture, str | Path) else getattr(picture, "filename", "") or "the picture given"
+        raise UserError(f"{name} cannot be read: {error}; give a picture such as a PNG or a JPEG") from None

@@ -14,16 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from semcore.captioning import Caption
 from semcore.chat_client import NO_TEXT, Failed, Server, TryAgain, ask
-from semcore.dataset import open_image
 from semcore.errors import UnreadableImage, UserError
+from semcore.images import open_image, plain_format
 from semcore.prompting import IMAGE
 
 MAX_SIDE = 1344  # pixels: three tiles of InternVL's 448; larger images are made smaller
-ORIENTATION = 274  # EXIF tag
 
 
 def serve_captions(server: Server, user_turn: str, images: Mapping[str, Path], *, num_at_once: int) -> list[Caption]:
@@ -89,10 +86,9 @@ def encoded_image(path: Path) -> tuple[str, bytes]:
         UnreadableImage: as `open_image`.
     """
     picture = open_image(path)
-    with Image.open(path) as stored:
-        kind, upright = stored.format, stored.getexif().get(ORIENTATION, 1) == 1
-        if kind in ("JPEG", "PNG") and stored.mode == "RGB" and upright and max(stored.size) <= MAX_SIDE:
-            return f"image/{kind.lower()}", path.read_bytes()
+    kind = plain_format(path)
+    if kind and max(picture.size) <= MAX_SIDE:
+        return f"image/{kind.lower()}", path.read_bytes()
     picture.thumbnail((MAX_SIDE, MAX_SIDE))
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=95)

@@ -18,6 +18,7 @@ pytest_plugins = ["tests.model_fixtures", "tests.run_fixtures"]
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
+SHARED_CASES = SHARED_DATA.parent / "cases"
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 SPLITS = ("train", "train", "restval", "val", "test", "test")
 
@@ -82,6 +83,14 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the real photographs are not at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """The folder of small inputs that once failed; tests that need it are skipped without it."""
+    if not SHARED_CASES.is_dir():
+        pytest.skip(f"the cases are not at {SHARED_CASES}")
+    return SHARED_CASES
 
 
 @pytest.fixture

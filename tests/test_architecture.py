@@ -31,6 +31,8 @@ FLOORS = {
         "dataset", "runfolder", "errors", "commandline", "configfile", "files", "machine", "processes", "resources",
         "settings", "settings_schema", "stopwatch", "chunks", "steps", "folders", "limits", "chat_client",
         "tested_versions",
+        "settings", "stopwatch", "chunks", "steps", "folders", "limits", "chat_client",
+        "images", "text_files",
     ),
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

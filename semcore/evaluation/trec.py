@@ -11,6 +11,7 @@ import numpy as np
 
 from semcore.errors import UserError
 from semcore.files import atomic_text
+from semcore.text_files import read_text
 
 ScoredRun = dict[str, list[tuple[str, float]]]
 """query_id -> (item id, score), best first."""
@@ -124,7 +125,7 @@ def _safe(identity: str) -> str:
 def _columns(path: Path, header: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the line number and the columns of every line that is not blank."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = read_text(path).split("\n")
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file; {_AGAIN}") from None
     for number, line in enumerate(lines, start=1):

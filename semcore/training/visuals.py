@@ -14,17 +14,14 @@ from typing import Any, Protocol
 
 import torch
 from peft import PeftModel
-from PIL import Image
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from semcore.checkpoint import Checkpoint
-from semcore.dataset import open_image
-from semcore.errors import UserError
+from semcore.errors import UnreadableImage, UserError
 from semcore.features import FeatureStore
+from semcore.images import image_size, open_image
 from semcore.inputs import prepare_images
 from semcore.vision import Layer
-
-ORIENTATION = 0x0112  # the EXIF tag; from 5 on, width and height change places
 
 
 class Visuals(Protocol):
@@ -190,8 +187,6 @@ def _as_seen(pixel_values: torch.Tensor, **_: Any) -> BaseModelOutputWithPooling
 def _size(path: Path) -> tuple[int, int] | None:
     """Return the width and height of an image file, turned as its EXIF data says; None if it is none."""
     try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            return (height, width) if picture.getexif().get(ORIENTATION, 1) >= 5 else (width, height)
-    except (OSError, ValueError, Image.DecompressionBombError):
+        return image_size(path)
+    except UnreadableImage:
         return None

@@ -5,7 +5,9 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from PIL import Image
 
+from data_prep import from_imagefolder
 from data_prep.check import Settings, main
 from semcore.commandline import parse
 from semcore.dataset import read_jsonl, write_jsonl
@@ -48,6 +50,30 @@ def test_what_will_be_skipped_is_listed(tiny_dataset: Path, capsys: pytest.Captu
     ):
         assert lines[lines.index(title) + 1] == entry
     assert f"{tiny_dataset} can be used" in lines
+
+
+def test_what_was_left_out_when_it_was_made_is_said_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("a.png", "b.avif"):
+        Image.new("RGB", (8, 8)).save(photos / name)
+    (photos / "notes.pdf").touch()
+    from_imagefolder.main(from_imagefolder.Settings(photos, tmp_path / "data"))
+    capsys.readouterr()
+    main(Settings(tmp_path / "data"))
+    printed = capsys.readouterr().out
+    assert "left out 1 of 3 files: 1 files of other kinds; listed in" in printed
+    assert "  images/b.avif\n" in printed  # datasets.load_dataset leaves it out
+
+
+def test_pictures_of_a_depth_without_a_white_are_unreadable(
+    tiny_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("F", (8, 8)).save(tiny_dataset / "images" / "tiny-0.png", "TIFF")
+    Image.new("I;16", (8, 8)).save(tiny_dataset / "images" / "tiny-1.png")
+    main(Settings(tiny_dataset))
+    printed = capsys.readouterr().out
+    assert "unreadable images: 1\n  images/tiny-0.png: " in printed and "floating point" in printed
 
 
 def test_a_file_name_that_other_tools_misread_is_listed(tiny_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

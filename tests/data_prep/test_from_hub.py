@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from data_prep.from_hub import Settings, files_by_split, main
-from data_prep.hub_rows import read_row
+from data_prep.hub_rows import Columns
+from data_prep.left_out import BadRow
 from semcore.dataset import SPLITS, Dataset, load_dataset, open_image, read_json
 from semcore.errors import UserError
 
@@ -123,7 +124,8 @@ def test_a_limit_is_shared_out_over_the_parts_and_the_rest_is_not_read(tmp_path:
     assert [len(dataset.split(name)) for name in SPLITS] == [2, 2, 1]
     rows: list[dict[str, Any]] = [image_row(n, text=f"number {n}", id=n) for n in range(3)]
     write_parquet(tmp_path / "bad.parquet", [*rows, {**rows[0], "id": 3, "image": None}])
-    assert "no column of images was found" in refusal(tmp_path / "less", files=str(tmp_path / "bad.parquet"))
+    main(Settings(tmp_path / "all", files=str(tmp_path / "bad.parquet")))
+    assert read_json(tmp_path / "all" / "dataset.json")["skipped"] == {"no_image": 1}
     main(Settings(tmp_path / "less", files=str(tmp_path / "bad.parquet"), limit=2))
     assert len(load_dataset(tmp_path / "less").images) == 2
 
@@ -173,15 +175,76 @@ def test_wrong_sources_are_one_sentence(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("row", "sentence"),
+    ("row", "kind", "word"),
     [
-        ({"image": "http://a.org/1.jpg", "text": "x"}, "an image is 'http://a.org/1.jpg', neither bytes nor a file"),
-        ({"image": b"x", "text": 3}, "a sentence is a text or an object with `raw` or `text`, found '3'"),
+        ({"image": "http://a.org/1.jpg", "text": "x"}, "no_image", "http://a.org/1.jpg"),
+        ({"image": None, "text": "x"}, "no_image", "null"),
+        ({"image": {"bytes": None, "path": "gone.png"}, "text": "x"}, "no_image", "gone.png"),
+        ({"image": b"x", "text": None}, "no_sentence", "text is null"),
+        ({"image": b"x", "text": float("nan")}, "no_sentence", "text is null"),
     ],
 )
-def test_values_of_another_kind_are_refused(row: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(UserError, match=sentence):
-        read_row(row, [None] * 4, "row-0")
+def test_a_row_that_cannot_be_used_says_why(row: dict[str, Any], kind: str, word: str) -> None:
+    columns = Columns([None] * 4)
+    columns.read({"image": b"x", "text": "y"}, "row-0")
+    with pytest.raises(BadRow, match=word) as error:
+        columns.read(row, "row-1")
+    assert error.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("value", "texts"),
+    [
+        ("one", ["one"]),
+        (b"one", ["one"]),
+        (["one", None], ["one", None]),
+        ({"raw": ["one", "two"], "sentid": [1, 2]}, ["one", "two"]),
+        ([{"raw": "one"}, {"text": "two"}], ["one", "two"]),
+        ('["one", "two"]', ["one", "two"]),
+        (3, [3]),
+    ],
+)
+def test_sentences_of_a_row(value: Any, texts: list[Any]) -> None:
+    assert Columns([None] * 4).read({"image": b"x", "caption": value}, "row-0").sentences == texts
+
+
+def test_nulls_of_every_kind_are_counted_and_left_out(tmp_path: Path, capsys: Any) -> None:
+    rows: list[dict[str, Any]] = [
+        {**image_row(0), "caption": None},  # the first row has no sentence, and the column is there
+        image_row(1, caption=["one", None, ""]),
+        {"image": None, "caption": ["two"]},
+        image_row(2, caption=["three"]),
+        image_row(3, caption=[]),
+    ]
+    write_parquet(tmp_path / "rows.parquet", rows)
+    main(Settings(tmp_path / "data", files=str(tmp_path / "rows.parquet")))
+    texts = [[s.text for s in image.sentences] for image in load_dataset(tmp_path / "data").images]
+    assert texts == [["one"], ["three"]]
+    printed = capsys.readouterr().out
+    assert "left out 2 of 5 rows: 1 rows without an image, 1 rows without a sentence; listed in" in printed
+    assert "left out 1 of 3 images: 1 images without sentences" in printed
+    assert "left out 2 of 4 sentences: 1 empty sentences, 1 sentences that are null" in printed
+
+
+def test_a_column_that_no_row_has_a_value_in(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{**image_row(n), "caption": None, "n": str(n)} for n in range(3)]
+    write_parquet(tmp_path / "rows.parquet", rows)
+    said = refusal(tmp_path / "data", files=str(tmp_path / "rows.parquet"))
+    assert "none of the 3 rows" in said and "caption is null" in said
+
+
+def test_an_accidental_repeat_does_not_end_a_long_job(tmp_path: Path) -> None:
+    rows = [image_row(n % 12, text=f"number {n}", id=str(n)) for n in range(30)]
+    write_parquet(tmp_path / "rows.parquet", [*rows, rows[3]])
+    main(Settings(tmp_path / "data", files=str(tmp_path / "rows.parquet"), id_column="id"))
+    assert len(load_dataset(tmp_path / "data").images) == 30
+    assert read_json(tmp_path / "data" / "dataset.json")["skipped"] == {"apart": 1}
+
+
+def test_the_shared_case_of_a_null_caption(shared_cases: Path, tmp_path: Path, capsys: Any) -> None:
+    main(Settings(tmp_path / "data", files=str(shared_cases / "10_parquet" / "null_caption.parquet")))
+    assert len(load_dataset(tmp_path / "data").images) == 11
+    assert "left out 1 of 12 rows: 1 rows without a sentence" in capsys.readouterr().out
 
 
 def test_files_are_sorted_by_the_words_of_their_names() -> None:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from data_prep.from_imagefolder import Settings, main
+from data_prep.pictures import IMAGE_SUFFIXES, UNLISTED_SUFFIXES
 from semcore.dataset import SPLITS, Dataset, load_dataset, open_image, read_json, read_jsonl
 from semcore.errors import UserError
 
@@ -102,20 +103,129 @@ def test_a_dataset_folder_is_itself_an_image_folder(tiny_dataset: Path, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("line", "sentence"),
+    ("line", "kind", "words"),
     [
-        ('{"file_name": "../a.png", "text": "x"}', "file_name '../a.png' leads out of the folder"),
-        ('{"text": "x"}', "has no file_name"),
-        ('{"file_name": "b.png", "sentences": 3}', "needs text or a list of sentences, found 3"),
-        ('{"file_name": "b.png", "sentences": [3]}', "a sentence is a text or holds 'text', found 3"),
-        ('{"file_name": "a.png", "text": "x"}', "repeats file_name 'a.png'"),
-        ('{"file_name": ', "not valid JSON (Expecting value)"),
+        ('{"file_name": "../a.png", "text": "x"}', "leads_out", ("line 2", "'../a.png'")),
+        ('{"text": "x"}', "no_image", ("line 2", "file_name")),
+        ('{"file_name": null, "text": "x"}', "no_image", ("line 2", "file_name")),
+        ('{"file_name": ', "malformed", ("line 2", "not valid JSON")),
+        ("[1]", "malformed", ("line 2", "JSON")),
+        ('{"file_name": "b.png", "sentences": 3}', "no_text", ("b.png", "3")),
+        ('{"file_name": "b.png", "sentences": [{"words": 3}]}', "no_text", ("b.png", "3")),
+        ('{"file_name": "b.png", "text": null}', "null_sentence", ("b.png",)),
     ],
 )
-def test_wrong_metadata_is_named_with_its_line(tmp_path: Path, line: str, sentence: str) -> None:
+def test_a_bad_line_of_metadata_is_counted_and_left_out(
+    tmp_path: Path, line: str, kind: str, words: tuple[str, ...], capsys: Any
+) -> None:
     root = make_tree(tmp_path / "photos", "a.png", "b.png")
     (root / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "x"}\n' + line)
-    assert refusal(root, tmp_path / "data") == f"{root}/metadata.jsonl, line 2: {sentence}"
+    assert [image.image_id for image in imported(root, tmp_path / "data").images] == ["a"]
+    skipped = {row["kind"]: row for row in read_jsonl(tmp_path / "data" / "skipped.jsonl")}
+    assert skipped.keys() == {kind, "no_sentences"}
+    assert all(word in f"{skipped[kind]['file']} {skipped[kind]['reason']}" for word in words)
+    assert "left out 1 of 2 " in capsys.readouterr().out
+
+
+def test_metadata_in_csv(tmp_path: Path, capsys: Any) -> None:
+    root = make_tree(tmp_path / "photos", "a.png", "deep/b.png", "deep/c.png", "deep/d.png")
+    (root / "metadata.csv").write_text('\ufefffile_name,text\na.png,"one, 1"\na.png,two\nx\n', encoding="utf-8")
+    (root / "deep" / "metadata.csv").write_text("n,file_name,caption\n1,b.png,three\n2,c.png,\n3,d.png,four\n")
+    (root / "deep" / "metadata.jsonl").write_text('{"file_name": "d.png", "text": "five"}\n')
+    dataset = imported(root, tmp_path / "data")
+    assert {image.image_id: [s.text for s in image.sentences] for image in dataset.images} == {
+        "a": ["one, 1", "two"],
+        "deep-b": ["three"],
+        "deep-d": ["five"],
+    }
+    printed = capsys.readouterr().out
+    assert (
+        "left out 2 of 7 rows: 1 rows with another number of cells than the first line, 1 rows that repeat" in printed
+    )
+
+
+def test_all_files_are_read_or_counted(tmp_path: Path, capsys: Any) -> None:
+    root = make_tree(tmp_path / "photos", "a.JPG", "b.png", "c.jpeg", "e.PnG", ".hidden.png")
+    for name, kind in (("f.jfif", "JPEG"), ("g.AVIF", "AVIF"), ("h.jp2", "JPEG2000"), ("i.pgm", "PPM")):
+        Image.new("L" if kind == "PPM" else "RGB", (8, 8)).save(root / name, kind)
+    texts = {"a.TXT": "a", "B.txt": "b", "c.jpeg.txt": "c", "f.txt": "f", "g.Txt": "g", "h.txt": "h", "i.txt": "i"}
+    for name, text in texts.items():
+        (root / name).write_text(text)
+    (root / "e.txt").write_bytes(b"caf\xe9")
+    (root / "elsewhere").mkdir()
+    (root / "elsewhere" / "b.txt").write_text("of no image")
+    for name in ("notes.pdf", "x.heic", "photo"):
+        (root / name).write_text("")
+    dataset = imported(root, tmp_path / "data", val_share=0, test_share=0)
+    assert {image.image_id: [s.text for s in image.sentences] for image in dataset.images} == {
+        name: [name] for name in "abcfghi"
+    }
+    assert read_json(tmp_path / "data" / "dataset.json")["skipped"] == {
+        "hidden": 1, "other_file": 3, "stray_text": 1, "unreadable_text": 1, "no_sentences": 1,
+    }  # fmt: skip
+    printed = capsys.readouterr().out
+    assert "left out 6 of 21 files: 1 hidden images, 3 files of other kinds, 1 text files without" in printed
+    assert "left out 1 of 8 images: 1 images without sentences" in printed
+
+
+def test_datasets_takes_our_suffixes_for_images_but_those_that_are_known() -> None:
+    folder_based = pytest.importorskip("datasets.packaged_modules.imagefolder.imagefolder")
+    assert set(IMAGE_SUFFIXES) - set(folder_based.ImageFolder.EXTENSIONS) == set(UNLISTED_SUFFIXES)
+
+
+def test_linked_folders_are_read_once(tmp_path: Path) -> None:
+    outside = make_tree(tmp_path / "elsewhere", "o.png", "deep/p.png")
+    root = make_tree(tmp_path / "photos", "here/a.png")
+    (root / "abroad").symlink_to(outside)
+    (root / "again").symlink_to(outside / "deep")
+    (root / "also").symlink_to(root / "here")
+    (root / "here" / "loop").symlink_to(root)
+    (outside / "back").symlink_to(outside)
+    (root / "nowhere").symlink_to(tmp_path / "none")
+    (root / "gone.png").symlink_to(tmp_path / "none.png")
+    (root / "b.png").symlink_to(root / "here" / "a.png")
+    dataset = imported(root, tmp_path / "data")
+    assert [image.source_file for image in dataset.images] == [
+        "abroad/deep/p.png",
+        "abroad/o.png",
+        "b.png",
+        "here/a.png",
+    ]
+    skipped = {row["file"] for row in read_jsonl(tmp_path / "data" / "skipped.jsonl") if row["kind"] == "link"}
+    assert skipped == {"again", "also", "here/loop", "abroad/back", "nowhere", "gone.png"}
+
+
+def test_names_in_another_unicode_form(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "photos", "cafe\u0301.png", "gru\u0308n.png", "狗.png")
+    (root / "gr\u00fcn.txt").write_text("green")
+    rows = [{"file_name": "caf\u00e9.png", "text": "one"}, {"file_name": "狗.png", "text": "two"}]
+    (root / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = imported(root, tmp_path / "data")
+    assert {image.source_file: [s.text for s in image.sentences] for image in dataset.images} == {
+        "cafe\u0301.png": ["one"],
+        "gru\u0308n.png": ["green"],
+        "狗.png": ["two"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "sentences", "left_out"),
+    [
+        ("04_metadata_csv", 12, 12, "0 of 12 images"),
+        ("05_links", 12, 12, "1 of 25 files"),
+        ("06_suffixes", 4, 4, "0 of 4 images"),
+        ("07_bom", 12, 24, "0 of 12 images"),
+    ],
+)
+def test_the_shared_cases(
+    shared_cases: Path, tmp_path: Path, name: str, images: int, sentences: int, left_out: str, capsys: Any
+) -> None:
+    root = tmp_path / name
+    shutil.copytree(shared_cases / name, root, symlinks=True)  # a link that leads nowhere here
+    dataset = imported(root, tmp_path / "data")
+    assert (len(dataset.images), sum(len(image.sentences) for image in dataset.images)) == (images, sentences)
+    assert f"left out {left_out}" in capsys.readouterr().out
+    assert not any("\ufeff" in s.text for image in dataset.images for s in image.sentences)
 
 
 def test_an_image_that_is_spoken_of_but_missing_is_named(tmp_path: Path) -> None:
@@ -167,7 +277,7 @@ def test_folders_that_cannot_work_are_one_sentence(tmp_path: Path) -> None:
     out = tmp_path / "data"
     assert refusal(root, out) == f"there is no folder of images {root}; check --images"
     root.mkdir()
-    assert refusal(root, out).startswith(f"there is no image in {root}; looked for .jpg, .jpeg, .png")
+    assert refusal(root, out).startswith(f"there is no image in {root}; looked for .jpg, .jpeg")
     (root / "a.jpg").write_text("no picture")
     assert refusal(root, out) == (
         f"none of the 1 images of {root} can be used: a.jpg: not a picture in a known format; check --images"

@@ -114,56 +114,71 @@ def test_single_defects_are_counted_listed_and_skipped(
     assert skipped[2]["reason"] == "there is no such file"
     printed = capsys.readouterr().out
     assert f"  {files[0].name}: the file is empty\n" in printed
-    assert (
-        "skipped: 1 empty sentences, 1 missing images, 1 images without sentences, 2 unreadable images; listed in"
-        in printed
-    )
+    assert "left out 4 of 6 images: 1 missing images, 1 images without sentences, 2 unreadable images" in printed
+    assert f"left out 1 of 4 sentences: 1 empty sentences; listed in {out / 'skipped.jsonl'}" in printed
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "kind", "words"),
     [
+        (lambda images: images[2].update(filename="../../secret.jpg"), "leads_out", ("images[2]", "secret.jpg")),
+        (lambda images: images[2].update(filename="/etc/passwd"), "leads_out", ("images[2]", "/etc/passwd")),
+        (lambda images: images[2].update(filepath=".."), "leads_out", ("images[2]", "../COCO")),
+        (lambda images: images[3].update(imgid=1), "repeated", ("images[3]", "imgid", "images[1]")),
         (
-            lambda images: images[2].update(filename="../../secret.jpg"),
-            "{json}: images[2] has the filename '../../secret.jpg', which leads out of {images}",
+            lambda images: images[3].update(filename=images[1]["filename"]),
+            "repeated",
+            ("images[3]", "file", "images[1]"),
         ),
-        (
-            lambda images: images[2].update(filename="/etc/passwd"),
-            "{json}: images[2] has the filename '/etc/passwd', which leads out of {images}",
-        ),
-        (
-            lambda images: images[2].update(filepath=".."),
-            "{json}: images[2] has the filename '../COCO_val2014_000000000002.jpg', which leads out of {images}",
-        ),
-        (
-            lambda images: images.append({**images[1], "imgid": 77}),
-            "{json}: images[6] repeats the file of images[1], {images}/val2014/COCO_val2014_000000000001.jpg",
-        ),
-        (lambda images: images[3].update(imgid=1), "{json}: images[3] repeats the imgid of images[1], 1"),
-        (
-            lambda images: images[3]["sentences"][0].update(sentid=100),
-            "sentence id '100' stands at COCO_val2014_000000000000.jpg and again at COCO_val2014_000000000003.jpg",
-        ),
-        (
-            lambda images: images[0].update(split="dev"),
-            "{json}: images[0] has the split 'dev'; there are train, restval, val, test",
-        ),
-        (lambda images: images[0].pop("filename"), "{json}: images[0] has no filename"),
-        (lambda images: images[0].update(sentences="x"), "{json}: images[0] has sentences that are no list: 'x'"),
-        (lambda images: images[0].update(sentences=["x"]), "{json}: images[0] has a sentence that is no object: 'x'"),
-        (
-            lambda images: images[0]["sentences"][0].update(raw=3),
-            "{json}: images[0] has a sentence whose raw is no text: 3",
-        ),
-        (lambda images: images.clear(), "{json} holds no images"),
+        (lambda images: images[2].update(split="dev"), "split", ("images[2]", "'dev'", "restval")),
+        (lambda images: images[2].pop("filename"), "no_image", ("images[2]", "filename")),
+        (lambda images: images.__setitem__(2, None), "no_image", ("images[2]",)),
+        (lambda images: images[2].update(sentences="x"), "malformed", ("images[2]", "'x'")),
     ],
 )
-def test_wrong_captions_are_one_sentence(
-    karpathy_source: Any, tmp_path: Path, change: Callable[[Any], Any], sentence: str
+def test_a_bad_entry_is_counted_and_left_out(
+    karpathy_source: Any, tmp_path: Path, change: Callable[[Any], Any], kind: str, words: tuple[str, ...], capsys: Any
 ) -> None:
     change_captions(karpathy_source, change)
-    expected = sentence.format(json=karpathy_source.json, images=karpathy_source.images)
-    assert refusal(karpathy_source, tmp_path / "data") == expected
+    main(Settings(karpathy_source.json, karpathy_source.images, tmp_path / "data"))
+    assert len(load_dataset(tmp_path / "data").images) == 5
+    (entry,) = read_jsonl(tmp_path / "data" / "skipped.jsonl")
+    assert entry["kind"] == kind
+    assert all(word in f"{entry['file']} {entry['reason']}" for word in words)
+    assert "left out 1 of 6 rows: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("value", "kind"), [(3, "no_text"), (None, "null_sentence"), (" ", "empty_sentence")])
+def test_a_bad_sentence_is_counted_and_left_out(
+    karpathy_source: Any, tmp_path: Path, value: Any, kind: str, capsys: Any
+) -> None:
+    change_captions(karpathy_source, lambda images: images[0]["sentences"][0].update(raw=value))
+    main(Settings(karpathy_source.json, karpathy_source.images, tmp_path / "data"))
+    assert len(load_dataset(tmp_path / "data").images[0].sentences) == 1
+    assert read_json(tmp_path / "data" / "dataset.json")["skipped"] == {kind: 1}
+    assert "left out 1 of 12 sentences: " in capsys.readouterr().out
+
+
+def test_a_sentence_id_that_stands_twice_gets_a_number(karpathy_source: Any, tmp_path: Path, capsys: Any) -> None:
+    def change(images: list[dict[str, Any]]) -> None:
+        images[3]["sentences"][0].update(sentid=100)
+        images[4]["sentences"][0].update(sentid="100-2")
+
+    change_captions(karpathy_source, change)
+    main(Settings(karpathy_source.json, karpathy_source.images, tmp_path / "data"))
+    images = load_dataset(tmp_path / "data").images
+    assert images[0].sentences[0].sentence_id == "100"
+    assert images[3].sentences[0].sentence_id == "100-3"
+    assert images[4].sentences[0].sentence_id == "100-2"
+    assert "note: 1 sentence ids" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("change", [list.clear, lambda images: [image.pop("split") for image in images]])
+def test_captions_without_a_usable_image_are_refused(
+    karpathy_source: Any, tmp_path: Path, change: Callable[[Any], Any]
+) -> None:
+    change_captions(karpathy_source, change)
+    assert f"{karpathy_source.json} holds no images" in refusal(karpathy_source, tmp_path / "data")
 
 
 def test_malformed_json_names_its_line(karpathy_source: Any, tmp_path: Path) -> None:
@@ -341,6 +356,7 @@ def test_a_second_run_is_done_and_another_request_is_refused(
         "  train       3 images        6 sentences\n"
         "  val         1 images        2 sentences\n"
         "  test        2 images        4 sentences\n"
+        "left out 0 of 6 images\n"
         f"next: python -m data_prep.check {out}\n",
     )
     again = run_module("data_prep.from_karpathy", *arguments)

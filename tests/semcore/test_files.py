@@ -37,7 +37,11 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     [
         (b'{"a": 1}\n\n{"a": \n', "{path}, line 3: not valid JSON (Expecting value)"),
         (b'{"a": 1}\n[1]\n', "{path}, line 2: a JSON object is needed, found list"),
-        (b'{"a": "\xff"}\n', "{path}, line 1: not UTF-8 text"),
+        (
+            b'{"a": "\xff"}\n',
+            "{path}, line 1: not UTF-8 text (byte 0xff); save it as UTF-8, "
+            "such as with iconv -f WINDOWS-1252 -t UTF-8 rows.jsonl",
+        ),
     ],
 )
 def test_a_malformed_line_is_named(tmp_path: Path, content: bytes, sentence: str) -> None:

@@ -1,7 +1,9 @@
 import math
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from semcore import Retriever
 from semcore.dataset import load_dataset, open_image
@@ -9,6 +11,7 @@ from semcore.errors import UserError
 from semcore.features import FeatureStore
 from semcore.files import write_json
 from semcore.generator import build_corpus
+from semcore.images import ORIENTATION
 from semcore.inference import load_for_inference
 from semcore.items import read_items
 from semcore.verification import Fusion
@@ -47,6 +50,29 @@ def test_an_image_finds_sentences(retriever, test_images, finished_training):
     texts = {s.sentence_id: s.text for record in test_images for s in record.sentences}
     assert [hit.text for hit in hits] == [texts[hit.item_id] for hit in hits]
     assert ids(retriever.search(image=open_image(path), top_k=3)) == ids(hits)
+
+
+def test_a_picture_is_the_same_query_whatever_it_comes_as(retriever, test_images, finished_training, tmp_path):
+    picture = open_image(load_dataset(finished_training.data).image_path(test_images[0]))
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6  # stored a quarter turn off
+    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "phone.png", exif=exif)
+    file = tmp_path / "phone.png"
+    expected = [(hit.item_id, hit.score) for hit in retriever.search(image=picture, top_k=3)]
+    for query in (file, str(file), file.read_bytes(), Image.open(file), np.asarray(picture), picture.convert("RGBA")):
+        assert [(hit.item_id, hit.score) for hit in retriever.search(image=query, top_k=3)] == expected
+
+
+def test_a_picture_without_a_white_is_refused_by_name(retriever, tmp_path):
+    deep = Image.new("F", (8, 8))
+    deep.save(tmp_path / "deep.tif")
+    for query, name in (
+        (deep, "the picture given"),
+        (tmp_path / "deep.tif", "deep.tif"),
+        (b"text", "the picture given"),
+    ):
+        with pytest.raises(UserError, match=name):
+            retriever.search(image=query)
 
 
 def test_lists_are_answered_with_lists(retriever, test_images, finished_training):
