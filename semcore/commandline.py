@@ -20,6 +20,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_pa
 from semcore.configfile import FLAGS_ONLY, read_section, suggestion
 from semcore.errors import UserError
 from semcore.files import DISK_FULL_SENTENCE, is_disk_full, plain_data
+from semcore.one_folder import confirm_one_folder
 from semcore.processes import is_main_process
 
 S = TypeVar("S")
@@ -55,7 +56,10 @@ def run_command(
     """
     try:
         given = sys.argv[1:] if arguments is None else arguments
-        main(parse(settings_type, given, section, positional=positional, program=program))
+        settings = parse(settings_type, given, section, positional=positional, program=program)
+        if section is not None:
+            confirm_one_folder(getattr(settings, "run", None))
+        main(settings)
     except UserError as error:
         _exit_with(str(error), 2)
     except KeyboardInterrupt:

@@ -22,6 +22,7 @@ from PIL import Image, ImageOps
 
 from semcore.errors import UnreadableImage, UserError
 from semcore.files import read_json, read_jsonl, read_numbered_jsonl, sha256_of, write_json, write_jsonl
+from semcore.text import UNSEEN, clean_text
 
 __all__ = [
     "SPLITS",
@@ -175,10 +176,12 @@ def _to_sentence(entry: Any) -> Sentence:
     sentence_id = _text(entry, "sentence_id")
     if any(letter.isspace() for letter in sentence_id):
         raise ValueError(f"sentence_id {sentence_id!r} holds white space")
+    if UNSEEN.search(sentence_id):
+        raise ValueError(f"sentence_id {sentence_id!r} holds a character that is not seen")
     text = entry.get("text")
     if not isinstance(text, str):
         raise ValueError(f"the text of sentence {sentence_id!r} is {text!r}, not text")
-    return Sentence(sentence_id, text.strip())
+    return Sentence(sentence_id, clean_text(text))
 
 
 def _text(row: dict[str, Any], key: str) -> str:

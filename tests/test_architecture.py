@@ -25,11 +25,12 @@ FLOORS = {
     2: ("decoding", "identifiers", "items", "features", "embedding", "inference", "merging"),
     1: (
         "adapters", "checkpoint", "conversion", "inputs", "models", "prompting", "quantization", "shards",
-        "suitability", "vision", "weight_files",
+        "special_tokens", "suitability", "vision", "weight_files",
     ),
     0: (
         "dataset", "runfolder", "errors", "commandline", "configfile", "files", "machine", "processes", "resources",
-        "settings", "stopwatch", "chunks", "steps", "folders", "limits", "chat_client",
+        "settings", "stopwatch", "chunks", "steps", "folders", "limits", "chat_client", "text", "yaml_values",
+        "one_folder", "caption_text",
     ),
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

@@ -18,6 +18,7 @@ from semcore.identifiers.keywords import count_words, remove_cluster_words, top_
 from semcore.identifiers.rows import NO_CLUSTER, IdentifierRow, make_row
 from semcore.identifiers.texts import TextItem
 from semcore.identifiers.tfidf import sum_by_cluster, top_words, weigh_words
+from semcore.identifiers.words import Segment
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def build_structured_identifiers(
     deduplicate: bool,
     ngram_range: tuple[int, int],
     stop_words: str | None,
+    segmenter: Segment | None = None,
     protocol: str,
     seed: int,
     num_inits: int,
@@ -92,6 +94,7 @@ def build_structured_identifiers(
         deduplicate: leave a cluster's words out of its items' keywords.
         ngram_range: fewest and most words a keyword.
         stop_words: "english" or None.
+        segmenter: for scripts without spaces; see `semcore.identifiers.words`.
         protocol: see `fitted_on`.
         seed: of k-means.
         num_inits: see `fit_centroids`.
@@ -105,7 +108,9 @@ def build_structured_identifiers(
     """
     chosen = fitted_on(captions, protocol, num_clusters)
     items = [*captions, *sentences]
-    counts, vocabulary = count_words([item.text for item in items], ngram_range=ngram_range, stop_words=stop_words)
+    counts, vocabulary = count_words(
+        [item.text for item in items], ngram_range=ngram_range, stop_words=stop_words, segmenter=segmenter
+    )
 
     def embed_all(texts: Sequence[str], description: str) -> np.ndarray:
         return embed(texts, encode, tokens_a_batch=tokens_a_batch, progress=progress, description=description)
