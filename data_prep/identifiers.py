@@ -75,8 +75,8 @@ class Settings:
     """Words that are never keywords."""
     segmenter: str | None = None
     """What finds the words of scripts without spaces, as MODULE:FUNCTION (jieba:lcut); pairs of letters by default."""
-    min_with_keyword: float = 0.5  # ours: below it, most items are told apart by their cluster alone
-    """The share of the images, and of the sentences, that has to get a keyword; 0 takes any."""
+    min_with_keyword: float = 0.5  # ours: below it, the texts are not read as they are meant
+    """The share of images, and of sentences, whose words have to be found; half of it has to keep one; 0 takes any."""
     seed: int = 0  # ours
     """Of k-means."""
     num_inits: int = 1  # ours: scikit-learn's default for k-means++
@@ -173,15 +173,21 @@ def refuse_few_keywords(identifiers: StructuredIdentifiers, least: float) -> Non
     """Look whether enough images, and enough sentences, have a keyword.
 
     Raises:
-        UserError: a smaller share than `least` has one.
+        UserError: words were found in a smaller share than `least`, or fewer than half of that share have a word
+            left that is not their cluster's.
     """
-    for rows, items in ((identifiers.t2i, "images"), (identifiers.i2t, "sentences")):
+    num_images, num_sentences = identifiers.num_with_word
+    for rows, found, items in (
+        (identifiers.t2i, num_images, "images"),
+        (identifiers.i2t, num_sentences, "sentences"),
+    ):
         without = [row["item_id"] for row in rows if not row["lexical_id"]]
-        if len(rows) - len(without) < least * len(rows):
+        kept = len(rows) - len(without)
+        if found < least * len(rows) or kept < least / 2 * len(rows):
             raise UserError(
-                f"only {len(rows) - len(without)} of {len(rows)} {items} got a keyword, {without[0]!r} is one without; "
-                "look at their texts, give fewer --num-cluster-words or a --segmenter, or take them as they are with "
-                "--min-with-keyword 0"
+                f"only {kept} of {len(rows)} {items} get a keyword (words were found in {found}; {without[0]!r} "
+                "is one without): look at captions.jsonl, choose --num-cluster-words, --stop-words or --segmenter, "
+                "or take them as they are with --min-with-keyword 0"
             )
 
 

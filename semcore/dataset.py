@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -110,6 +110,22 @@ class Dataset:
     def image_path(self, record: ImageRecord) -> Path:
         """Return where the picture lies."""
         return self.folder / record.file_name
+
+
+def shared_sentences(images: Iterable[ImageRecord]) -> dict[str, list[str]]:
+    """Return the texts that stand word for word under more than one picture -> the ids of their sentences, in order.
+
+    No search can tell such sentences apart: they get one identifier, and are ranked in the order of the dataset.
+    """
+    places: dict[str, list[tuple[str, str]]] = {}
+    for record in images:
+        for sentence in record.sentences:
+            places.setdefault(sentence.text, []).append((record.image_id, sentence.sentence_id))
+    return {
+        text: [sentence_id for _, sentence_id in own]
+        for text, own in places.items()
+        if len({image_id for image_id, _ in own}) > 1
+    }
 
 
 def load_dataset(folder: Path | str) -> Dataset:

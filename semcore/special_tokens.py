@@ -35,7 +35,7 @@ def _closing_token_id(tokenizer: Any, template: str, eos_token_id: int | None, s
     special = {**tokenizer.get_added_vocab(), **dict(named)}
     if marks := [token for token in special if token and after.startswith(token)]:
         return int(special[max(marks, key=len)])
-    words = tokenizer(after.split()[0], add_special_tokens=False)["input_ids"] if after else []
+    words = tokenizer(after.rstrip(), add_special_tokens=False)["input_ids"]
     if len(words) == 1:
         return int(words[0])
     if eos_token_id is None:

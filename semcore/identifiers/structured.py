@@ -31,6 +31,7 @@ class StructuredIdentifiers:
         centroids: (clusters, dimensions).
         cluster_words: each cluster's words of greatest TF-IDF weight with the weight, best first.
         num_fitted: captions each cluster was fitted on.
+        num_with_word: images, and sentences, in whose text a word was found that could be a keyword.
     """
 
     t2i: list[IdentifierRow]
@@ -38,6 +39,7 @@ class StructuredIdentifiers:
     centroids: np.ndarray
     cluster_words: list[list[tuple[str, float]]]
     num_fitted: list[int]
+    num_with_word: tuple[int, int]
 
 
 def fitted_on(captions: Sequence[TextItem], protocol: str, num_clusters: int) -> list[int]:
@@ -112,6 +114,8 @@ def build_structured_identifiers(
         [item.text for item in items], ngram_range=ngram_range, stop_words=stop_words, segmenter=segmenter
     )
 
+    found = np.diff(counts.indptr) > 0
+
     def embed_all(texts: Sequence[str], description: str) -> np.ndarray:
         return embed(texts, encode, tokens_a_batch=tokens_a_batch, progress=progress, description=description)
 
@@ -140,6 +144,7 @@ def build_structured_identifiers(
         centroids=centroids,
         cluster_words=[[(vocabulary[word], weight) for word, weight in cluster] for cluster in words],
         num_fitted=np.bincount(labels[chosen], minlength=num_clusters).tolist(),
+        num_with_word=(int(found[: len(captions)].sum()), int(found[len(captions) :].sum())),
     )
 
 

@@ -42,6 +42,7 @@ _HAN_TIES = re.compile(
     "[只個个位名条條张張把辆輛架座件头頭匹群双雙杯盘盤块塊片朵棵根支本台间間排堆些种種枚隻]"
     "|[的了着著在是和与與及或被从從向于於之其很也都就吗呢吧啊并而]"
 )
+_HAN_PLACE = re.compile("(?<=..)[上里中下]")  # behind a word of two characters: on, in, among, under it
 # Japanese: particles, and endings of verbs; what is written in hiragana alone has no other sign of where words end.
 _PARTICLE = re.compile("^[はがをにでとのもへや]")
 _ENDING = re.compile(
@@ -113,7 +114,7 @@ def segment(run: str) -> list[str]:
     those is a word. A run of katakana is a word; hiragana loses particles and endings.
 
     >>> segment("棕色的狗在草地上")
-    ['棕色', '狗', '草地', '地上']
+    ['棕色', '狗', '草地']
     >>> segment("犬がフリスビーを追いかけている")
     ['犬', 'フリスビー', '追']
     """
@@ -122,7 +123,8 @@ def segment(run: str) -> list[str]:
     for match in _RUNS.finditer(run):
         kind, piece = str(match.lastgroup), match[0]
         if kind == "han":
-            words += (pair for part in _HAN_TIES.split(piece) for pair in _pairs(list(part)))
+            parts = (part for between in _HAN_TIES.split(piece) for part in _HAN_PLACE.split(between))
+            words += (pair for part in parts for pair in _pairs(list(part)))
         elif kind == "syllabic":
             words += _pairs(_syllable().findall(piece))
         elif kind == "hiragana":
