@@ -101,6 +101,8 @@ class Settings:
             raise UserError(f"--max-fit-items must be --num-clusters or more, found {self.max_fit_items}")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed must be from 0 to {2**32 - 1}, found {self.seed}")
+        if self.segmenter is not None:
+            load_segmenter(self.segmenter)
         if not 0 <= self.min_with_keyword <= 1:
             raise UserError(f"--min-with-keyword must be from 0 to 1, found {self.min_with_keyword}")
         fewest, most = self.ngram_range
