@@ -7,6 +7,7 @@ messages are replaced by sentences that say what was found and what to type.
 from __future__ import annotations
 
 import dataclasses
+import io
 import re
 import sys
 from argparse import SUPPRESS, ArgumentError, RawDescriptionHelpFormatter
@@ -54,6 +55,8 @@ def run_command(
         arguments: instead of `sys.argv[1:]`, for commands with subcommands.
         program: what the help text calls the command.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name or a text that the terminal cannot show ends no command
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         given = sys.argv[1:] if arguments is None else arguments
         settings = parse(settings_type, given, section, positional=positional, program=program)

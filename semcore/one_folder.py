@@ -49,7 +49,8 @@ def confirm_one_folder(run: Path | None) -> None:
 
 def _greet_all(folder: Path, word: str, deadline: float) -> list[int]:
     """Answer the other processes as they repeat the word, wait until they have left; return who never came."""
-    waiting, answered = set(range(1, num_processes())), []
+    waiting = set(range(1, num_processes()))
+    answered: list[str] = []
     write_json(folder / "0", {"word": word, "answered": answered})
     while waiting and time.monotonic() < deadline:
         for rank in sorted(waiting):

@@ -33,6 +33,7 @@ UNSEEN = re.compile(
 )
 """What is never seen and changes how text is compared, read or tokenized; joiners inside words are none of it."""
 
+_SUSPECT = re.compile(f"[{_CONTROL}{_DIRECTION}{_NO_WIDTH}\u200b-\u200d]")
 _BLANK = re.compile("[\u115f\u1160\u2800\u3164\uffa0]")  # letters and patterns without ink
 _ASCII_UNSEEN = re.compile("[\x00-\x08\x0e-\x1b\x7f]")
 
@@ -48,12 +49,17 @@ def clean_text(text: str) -> str:
     """
     if text.isascii():
         return " ".join(_ASCII_UNSEEN.sub("", text).split())
-    text = UNSEEN.sub("", _BLANK.sub(" ", whole_characters(text)))
+    text = _seen(_BLANK.sub(" ", whole_characters(text)))
     while True:  # what was taken out, or composed, may have parted two characters that now meet
-        cleaned = " ".join(UNSEEN.sub("", unicodedata.normalize("NFC", text)).split())
+        cleaned = " ".join(_seen(unicodedata.normalize("NFC", text)).split())
         if cleaned == text:
             return text
         text = cleaned
+
+
+def _seen(text: str) -> str:
+    """Leave out what is not seen; texts without a suspect, nearly all, are only looked through."""
+    return UNSEEN.sub("", text) if _SUSPECT.search(text) else text
 
 
 def whole_characters(text: str) -> str:

@@ -56,7 +56,7 @@ def test_processes_of_one_folder_go_on_and_leave_nothing(tmp_path: Path) -> None
 
 def test_processes_of_two_folders_say_so_within_seconds(tmp_path: Path) -> None:
     began = time.monotonic()
-    first, second = outcomes(tmp_path / "here", tmp_path / "there", patience=5.0)
+    first, second = outcomes(tmp_path / "here", tmp_path / "there", patience=2.0)
     assert time.monotonic() - began < 25
     assert (first[0], first[1]) == (2, "")
     assert first[2].count("\n") == 1

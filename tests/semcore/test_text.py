@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from semcore.identifiers.texts import read_captions
 from semcore.prompting import load_prompts
 from semcore.text import clean_text, whole_characters
 
+ROOT = Path(__file__).resolve().parents[2]
 CASE = Path(__file__).parents[3] / "shared" / "cases" / "13_text" / "captions_lone_surrogate.jsonl"
 
 
@@ -100,6 +104,22 @@ def test_what_no_file_can_hold_is_escaped_and_json_reads_it_back(tmp_path: Path)
     with atomic_text(tmp_path / "report.md") as handle:
         handle.write("caf\udce9")
     (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+def test_what_a_terminal_cannot_show_is_escaped() -> None:
+    code = (
+        "import sys; from dataclasses import dataclass; from semcore.commandline import run_command\n"
+        "@dataclass\nclass Settings:\n    text: str\n"
+        "run_command(lambda settings: print(settings.text), Settings, arguments=sys.argv[1:])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, b"--text=a\xff \xe7\x8a\xac"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "a\\udcff \\u72ac\n", "")
 
 
 def test_importers_count_what_they_clean() -> None:

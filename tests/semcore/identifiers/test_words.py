@@ -6,6 +6,7 @@ import gzip
 import json
 import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from sklearn.feature_extraction.text import CountVectorizer
@@ -64,7 +65,7 @@ def test_real_captions_have_the_words_they_had() -> None:
     ],
 )
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_words_keep_their_marks_in_either_form(text: str, words: list[str], form: str) -> None:
+def test_words_keep_their_marks_in_either_form(text: str, words: list[str], form: Literal["NFC", "NFD"]) -> None:
     expected = [unicodedata.normalize("NFC", word) for word in words]
     assert split_words(unicodedata.normalize(form, text)) == expected
 
