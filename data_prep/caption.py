@@ -18,11 +18,12 @@ CHECKPOINT is a folder, an adapter's folder, or a hub id. With --server the mode
 of OpenAI's protocol (vLLM, lmdeploy, `transformers serve`) that serves it under NAME. Writes
 
     RUN/captions.jsonl        {"image_id", "caption"}, one line an image that has one
-    RUN/captions.stats.json   how many are ok, unreadable, empty, truncated and failed, and which
+    RUN/captions.stats.json   how many are ok, truncated, unreadable, empty, only thoughts, refused, filtered and
+                              failed, and which
     RUN/features              every image as the model sees it, so that later stages need not look again
 
-A killed job goes on where it stopped, and the result is the same. Images that cannot be read are
-counted, listed and left out.
+A killed job goes on where it stopped, and the result is the same. Images that cannot be read, and those of which
+the model thinks aloud without end, or declines, are counted, listed and left out.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from semcore.captioning import Caption, caption_images, caption_stats
+from semcore.captioning import WRITTEN, Caption, Outcome, caption_images, caption_stats
 from semcore.chat_client import Server, check_server
 from semcore.checkpoint import fingerprint
 from semcore.chunks import in_chunks, remove_work_folder, work_folder
@@ -206,28 +208,34 @@ def write_results(run: RunFolder, dataset: Dataset, captions: list[Caption], sta
     Raises:
         UserError: not one image has a caption.
     """
-    written = [caption for caption in captions if caption.outcome in ("ok", "truncated")]
+    written = [caption for caption in captions if caption.outcome in WRITTEN]
     if not written:
-        first = next((f" ({entry['image_id']}: {entry['reason']})" for entry in stats["unreadable_images"]), "")
+        first = next((f" ({own.image_id}: {own.reason})" for own in captions if own.reason), "")
         raise UserError(
-            f"none of the {stats['num_images']} images of {dataset.folder} got a caption: "
-            f"{stats['unreadable']} are unreadable{first}, {stats['empty']} captions are empty; "
-            f"check the images with python -m data_prep.check {dataset.folder}"
+            f"none of the {stats['num_images']} images of {dataset.folder} got a caption: {left_out(stats)}{first}; "
+            f"check the images with python -m data_prep.check {dataset.folder}, or choose another --model"
         )
     write_json(run / "captions.stats.json", stats)
     write_jsonl(run / "captions.jsonl", ({"image_id": c.image_id, "caption": c.text} for c in written))
 
 
+def left_out(stats: dict) -> str:
+    """Return the outcomes of the images without a caption in words, "2 unreadable, 1 refused"."""
+    return ", ".join(f"{stats[name]} {name}" for name in get_args(Outcome) if name not in WRITTEN and stats[name])
+
+
 def print_summary(run: RunFolder, dataset: Dataset, stats: dict) -> None:
     """Say what was done, what was left out, and what comes next."""
-    print(
-        f"caption: {stats['ok'] + stats['truncated']} captions in {run / 'captions.jsonl'}; {stats['truncated']} of "
-        f"them truncated, {stats['empty']} images with an empty one, {stats['unreadable']} images unreadable"
-    )
-    if stats["failed"]:
-        print(f"caption: the server gave {stats['failed']} images no caption, see {run / 'captions.stats.json'}")
-    for entry in (stats["unreadable_images"] + stats["failed_images"])[:10]:
+    written = sum(stats[name] for name in WRITTEN)
+    print(f"caption: {written} captions in {run / 'captions.jsonl'}, {stats['truncated']} of them truncated")
+    named = [stats[f"{name}_images"] for name in get_args(Outcome) if name not in (*WRITTEN, "empty")]
+    for entry in list(chain.from_iterable(named))[:10]:
         print(f"caption: left out {entry['image_id']}: {entry['reason']}")
+    if written < stats["num_images"]:
+        print(
+            f"caption: left out {stats['num_images'] - written} of {stats['num_images']} images "
+            f"({left_out(stats)}), see {run / 'captions.stats.json'}"
+        )
     print(f"next: python -m data_prep.identifiers --data {dataset.folder} --run {run.path}")
 
 

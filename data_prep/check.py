@@ -20,7 +20,7 @@ from data_prep.left_out import left_out_lines
 from data_prep.pictures import UNLISTED_SUFFIXES
 from data_prep.writing import ABOUT, METADATA, NUM_SHOWN, SKIPPED
 from semcore.commandline import run_command
-from semcore.dataset import SPLITS, Dataset, ImageRecord, is_safe_id, load_dataset, verify_image
+from semcore.dataset import SPLITS, Dataset, ImageRecord, is_safe_id, load_dataset, shared_sentences, verify_image
 from semcore.errors import UnreadableImage, UserError
 from semcore.files import read_json, read_jsonl
 from semcore.limits import spread
@@ -107,6 +107,9 @@ def _remarks(dataset: Dataset) -> dict[str, list[str]]:
             if not sentence["text"].strip()
         ],
         "images without sentences": [record.image_id for record in dataset.images if not record.sentences],
+        "sentences that stand word for word under more than one image, ranked in this order where they tie": [
+            f"{', '.join(sentence_ids)}: {text}" for text, sentence_ids in shared_sentences(dataset.images).items()
+        ],
         "splits without images": [split for split in SPLITS if not dataset.split(split)],
         "files that no line of metadata.jsonl names": [name for name in stored if name not in named],
         "file names that datasets.load_dataset would take for a split's": [

@@ -37,6 +37,7 @@ from semcore.identifiers.structured import (
     without_global_ids,
 )
 from semcore.identifiers.texts import Captions, read_captions, sentence_items
+from semcore.identifiers.words import load_segmenter
 from semcore.processes import is_main_process
 from semcore.runfolder import RunFolder
 from semcore.settings import at_least
@@ -72,6 +73,10 @@ class Settings:
     """Fewest and most words a keyword."""
     stop_words: Literal["english", "none"] = "english"  # ours: KeyBERT's default
     """Words that are never keywords."""
+    segmenter: str | None = None
+    """What finds the words of scripts without spaces, as MODULE:FUNCTION (jieba:lcut); pairs of letters by default."""
+    min_with_keyword: float = 0.5  # ours: below it, the texts are not read as they are meant
+    """The share of images, and of sentences, whose words have to be found; half of it has to keep one; 0 takes any."""
     seed: int = 0  # ours
     """Of k-means."""
     num_inits: int = 1  # ours: scikit-learn's default for k-means++
@@ -96,6 +101,10 @@ class Settings:
             raise UserError(f"--max-fit-items must be --num-clusters or more, found {self.max_fit_items}")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed must be from 0 to {2**32 - 1}, found {self.seed}")
+        if self.segmenter is not None:
+            load_segmenter(self.segmenter)
+        if not 0 <= self.min_with_keyword <= 1:
+            raise UserError(f"--min-with-keyword must be from 0 to 1, found {self.min_with_keyword}")
         fewest, most = self.ngram_range
         if not 1 <= fewest <= most:
             raise UserError(f"--ngram-range needs two numbers such as [1,2], the smaller first, found {[fewest, most]}")
@@ -131,6 +140,7 @@ def main(settings: Settings) -> None:
 def make_identifiers(settings: Settings, dataset: Dataset, captions: Captions) -> StructuredIdentifiers:
     """Give every captioned image and every sentence an identifier of the scheme asked for."""
     identifiers = make_structured_identifiers(settings, dataset, captions)
+    refuse_few_keywords(identifiers, settings.min_with_keyword)
     if settings.scheme == "numeric":
         identifiers = with_numbers(identifiers, settings.seed)
     return identifiers if settings.global_id else without_global_ids(identifiers)
@@ -150,6 +160,7 @@ def make_structured_identifiers(settings: Settings, dataset: Dataset, captions: 
         deduplicate=settings.deduplicate,
         ngram_range=settings.ngram_range,
         stop_words=None if settings.stop_words == "none" else settings.stop_words,
+        segmenter=load_segmenter(settings.segmenter) if settings.segmenter else None,
         protocol=settings.protocol,
         seed=settings.seed,
         num_inits=settings.num_inits,
@@ -158,6 +169,28 @@ def make_structured_identifiers(settings: Settings, dataset: Dataset, captions: 
         tokens_a_batch=settings.tokens_a_batch,
         progress=is_main_process(),
     )
+
+
+def refuse_few_keywords(identifiers: StructuredIdentifiers, least: float) -> None:
+    """Look whether enough images, and enough sentences, have a keyword.
+
+    Raises:
+        UserError: words were found in a smaller share than `least`, or fewer than half of that share have a word
+            left that is not their cluster's.
+    """
+    num_images, num_sentences = identifiers.num_with_word
+    for rows, found, items in (
+        (identifiers.t2i, num_images, "images"),
+        (identifiers.i2t, num_sentences, "sentences"),
+    ):
+        without = [row["item_id"] for row in rows if not row["lexical_id"]]
+        kept = len(rows) - len(without)
+        if found < least * len(rows) or kept < least / 2 * len(rows):
+            raise UserError(
+                f"only {kept} of {len(rows)} {items} get a keyword (words were found in {found}; {without[0]!r} "
+                "is one without): look at captions.jsonl, choose --num-cluster-words, --stop-words or --segmenter, "
+                "or take them as they are with --min-with-keyword 0"
+            )
 
 
 def encoder_of(settings: Settings) -> Encode:

@@ -24,6 +24,7 @@ from semcore.dataset import SPLITS, make_safe_id
 from semcore.errors import UnreadableImage, UserError
 from semcore.limits import share_out
 from semcore.settings import at_least
+from semcore.text import clean_text
 
 INCOMING = "incoming"  # where pictures that come as bytes wait, inside the unfinished folder
 
@@ -190,7 +191,7 @@ def _clean(image: SourceImage, findings: Findings) -> list[tuple[str | None, str
         cleaned, changes = clean_sentence(text)
         findings.cleaned.update(changes)
         if cleaned:
-            sentences.append((given and printable("-".join(given.split())), cleaned))
+            sentences.append((given and "-".join(clean_text(given).split()), cleaned))
         else:
             findings.skip(image.name, "empty_sentence", "an empty sentence")
     return sentences

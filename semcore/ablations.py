@@ -54,7 +54,7 @@ def generate_without_trie(
         length_penalty=0.0,  # scores are sums of log-probabilities, as with the trie
         early_stopping="never",
         eos_token_id=checkpoint.end_token_id,
-        pad_token_id=checkpoint.tokenizer.pad_token_id,
+        pad_token_id=checkpoint.filler_token_id,
         return_dict_in_generate=True,
         output_scores=True,
     )

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from PIL import Image
 from transformers import GenerationConfig
 
+from semcore.caption_text import read_caption
 from semcore.checkpoint import Checkpoint
 from semcore.embedding import make_prompts, model_inputs
 from semcore.features import FeatureStore, encode_pictures
 from semcore.prompting import IMAGE, Prompts
+from semcore.text import clean_text
 
-Outcome = Literal["ok", "unreadable", "empty", "truncated", "failed"]
+Outcome = Literal["ok", "truncated", "unreadable", "empty", "thoughts", "refused", "filtered", "failed"]
+WRITTEN: tuple[Outcome, ...] = ("ok", "truncated")
+"""Outcomes of images that have a caption; all others are left out."""
+NO_END = "it thought aloud until its tokens ran out: more --max-new-tokens, or a model that answers at once"
 
 
 class Caption(NamedTuple):
-    """What became of one image; `text` is empty unless it is "ok" or "truncated".
+    """What became of one image; `text` is empty unless the outcome is one of `WRITTEN`.
 
-    "failed" is a server's: it gave no caption of an image that can be read.
+    "thoughts" thinks aloud and never comes to a caption, "refused" declines. "filtered" and "failed" are a
+    server's: its filter held the answer back, or it gave none of an image that can be read.
     """
 
     image_id: str
@@ -57,13 +63,31 @@ def caption_images(
         checkpoint, prompts, list(seen.values()), max_new_tokens=max_new_tokens, num_beams=num_beams
     )
     captions = {
-        image_id: Caption(image_id, "empty" if not text else "ok" if ended else "truncated", text)
-        for image_id, (text, ended) in zip(seen, written, strict=True)
+        image_id: as_caption(image_id, text, ended) for image_id, (text, ended) in zip(seen, written, strict=True)
     }
     return [
         captions.get(image_id) or Caption(image_id, "unreadable", reason=features.failed[image_id])
         for image_id in images
     ]
+
+
+def as_caption(image_id: str, answer: str, ended: bool) -> Caption:
+    """Return what an answer is for an image: its caption, or why there is none.
+
+    Args:
+        image_id: the image it is about.
+        answer: what the model wrote.
+        ended: whether it came to its end.
+    """
+    kind, text = read_caption(answer)
+    match kind:
+        case "ok":
+            return Caption(image_id, "ok" if ended else "truncated", text)
+        case "refused":
+            return Caption(image_id, "refused", reason=text[:200])
+        case "thoughts":
+            return Caption(image_id, "thoughts", reason=NO_END)
+    return Caption(image_id, "empty")
 
 
 def write_captions(
@@ -97,8 +121,8 @@ def captions_of_features(
         max_new_tokens=max_new_tokens,
         num_beams=num_beams,
         do_sample=False,
-        eos_token_id=checkpoint.end_token_id,
-        pad_token_id=checkpoint.tokenizer.pad_token_id,
+        eos_token_id=checkpoint.end_token_ids,
+        pad_token_id=checkpoint.filler_token_id,
     )
     # Given embeddings instead of tokens, `generate` returns the answer's tokens only.
     answers = checkpoint.model.generate(**inputs, generation_config=settings).tolist()
@@ -107,22 +131,18 @@ def captions_of_features(
 
 def caption_stats(captions: Iterable[Caption]) -> dict[str, Any]:
     """Count the outcomes and list every image that is not "ok", for captions.stats.json."""
-    counts: Counter[str] = Counter({"ok": 0, "unreadable": 0, "empty": 0, "truncated": 0, "failed": 0})
-    listed: dict[str, list[Any]] = {
-        "unreadable_images": [], "empty_images": [], "truncated_images": [], "failed_images": []
-    }  # fmt: skip
+    counts: Counter[str] = Counter(dict.fromkeys(get_args(Outcome), 0))
+    listed: dict[str, list[Any]] = {f"{outcome}_images": [] for outcome in counts if outcome != "ok"}
     for caption in captions:
         counts[caption.outcome] += 1
-        if caption.outcome in ("unreadable", "failed"):
-            listed[f"{caption.outcome}_images"].append({"image_id": caption.image_id, "reason": caption.reason})
-        elif caption.outcome != "ok":
+        if caption.outcome in ("empty", "truncated"):
             listed[f"{caption.outcome}_images"].append(caption.image_id)
+        elif caption.outcome != "ok":
+            listed[f"{caption.outcome}_images"].append({"image_id": caption.image_id, "reason": caption.reason})
     return {**counts, "num_images": counts.total(), **listed}
 
 
 def _read_answer(checkpoint: Checkpoint, tokens: list[int]) -> tuple[str, bool]:
-    ended = checkpoint.end_token_id in tokens
-    if ended:
-        tokens = tokens[: tokens.index(checkpoint.end_token_id)]
-    text = checkpoint.tokenizer.decode(tokens, skip_special_tokens=True)
-    return " ".join(text.split()), ended
+    ends = [place for place, token in enumerate(tokens) if token in checkpoint.end_token_ids]
+    text = checkpoint.tokenizer.decode(tokens[: ends[0]] if ends else tokens, skip_special_tokens=True)
+    return clean_text(text), bool(ends)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 from semcore.errors import UserError
+from semcore.text import clean_text
 
 T = TypeVar("T")
 
@@ -27,7 +27,6 @@ MAX_ANSWER_BYTES = 1 << 24
 WRONG_KEY = (401, 403)
 WRONG_PLACE = (404, 405)  # as with a wrong key, no other question will fare better
 PASSING = (408, 429)  # and all from 500
-NO_TEXT = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,7 @@ def _said(error: HTTPError) -> str:
         text = error.read(2_000).decode("utf-8", errors="replace")
     except (OSError, HTTPException):
         return ""
-    words = " ".join(NO_TEXT.sub("", text).split())[:200]
+    words = clean_text(text)[:200]
     return f" ({words})" if words else ""
 
 

@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 from semcore.adapters import base_of, is_adapter, read_note
 from semcore.errors import UserError
 from semcore.quantization import Quantization, nf4_config, unpacked
+from semcore.special_tokens import closing_token_id, filler_token_id
 from semcore.suitability import check_model, check_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,18 @@ class Checkpoint:
     @property
     def end_token_id(self) -> int:
         """The token that ends an answer, `<|im_end|>` in InternVL's chat template."""
-        return self.tokenizer.eos_token_id
+        return closing_token_id(self.tokenizer)
+
+    @property
+    def end_token_ids(self) -> list[int]:
+        """All tokens at which an answer is over: the one that closes a turn, and the tokenizer's own end of text."""
+        own = self.tokenizer.eos_token_id
+        return [self.end_token_id] if own in (None, self.end_token_id) else [self.end_token_id, own]
+
+    @property
+    def filler_token_id(self) -> int:
+        """The token that fills rows up, wherever a mask hides it."""
+        return filler_token_id(self.tokenizer)
 
     @property
     def special_tokens(self) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import io
 import sys
 from argparse import ArgumentError, RawDescriptionHelpFormatter
 from collections.abc import Callable, Collection, Sequence
@@ -20,6 +21,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_pa
 from semcore.configfile import FLAGS_ONLY, read_section, suggestion
 from semcore.errors import UserError
 from semcore.files import DISK_FULL_SENTENCE, is_disk_full, plain_data
+from semcore.one_folder import confirm_one_folder
 from semcore.processes import is_main_process
 from semcore.settings_schema import build, leaf_types, required_settings, sections_of
 
@@ -54,9 +56,14 @@ def run_command(
         arguments: instead of `sys.argv[1:]`, for commands with subcommands.
         program: what the help text calls the command.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name or a text that the terminal cannot show ends no command
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         given = sys.argv[1:] if arguments is None else arguments
-        main(parse(settings_type, given, section, positional=positional, program=program))
+        settings = parse(settings_type, given, section, positional=positional, program=program)
+        if section is not None:
+            confirm_one_folder(getattr(settings, "run", None))
+        main(settings)
     except UserError as error:
         _exit_with(str(error), 2)
     except KeyboardInterrupt:

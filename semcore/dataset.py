@@ -11,6 +11,7 @@ Items of direction t2i are pictures (item_id = image_id), items of i2t are sente
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from semcore.errors import UserError
 from semcore.files import read_json, read_jsonl, read_numbered_jsonl, sha256_of, write_json, write_jsonl
 from semcore.images import open_image, verify_image
+from semcore.text import UNSEEN, clean_text
 
 __all__ = [
     "SPLITS",
@@ -103,6 +105,22 @@ class Dataset:
         return self.folder / record.file_name
 
 
+def shared_sentences(images: Iterable[ImageRecord]) -> dict[str, list[str]]:
+    """Return the texts that stand word for word under more than one picture -> the ids of their sentences, in order.
+
+    No search can tell such sentences apart: they get one identifier, and are ranked in the order of the dataset.
+    """
+    places: dict[str, list[tuple[str, str]]] = {}
+    for record in images:
+        for sentence in record.sentences:
+            places.setdefault(sentence.text, []).append((record.image_id, sentence.sentence_id))
+    return {
+        text: [sentence_id for _, sentence_id in own]
+        for text, own in places.items()
+        if len({image_id for image_id, _ in own}) > 1
+    }
+
+
 def load_dataset(folder: Path | str) -> Dataset:
     """Read a dataset folder and check every line of its metadata; pictures are not opened.
 
@@ -167,10 +185,12 @@ def _to_sentence(entry: Any) -> Sentence:
     sentence_id = _text(entry, "sentence_id")
     if any(letter.isspace() for letter in sentence_id):
         raise ValueError(f"sentence_id {sentence_id!r} holds white space")
+    if UNSEEN.search(sentence_id):
+        raise ValueError(f"sentence_id {sentence_id!r} holds a character that is not seen")
     text = entry.get("text")
     if not isinstance(text, str):
         raise ValueError(f"the text of sentence {sentence_id!r} is {text!r}, not text")
-    return Sentence(sentence_id, text.strip())
+    return Sentence(sentence_id, clean_text(text))
 
 
 def _text(row: dict[str, Any], key: str) -> str:

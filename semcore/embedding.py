@@ -53,7 +53,7 @@ def model_inputs(checkpoint: Checkpoint, prompts: Sequence[Prompt]) -> dict[str,
     Prompts without images become `input_ids` (B, L), with images `inputs_embeds` (B, L, H); beside
     it stands `attention_mask` (B, L).
     """
-    inputs = left_padded([prompt.tokens for prompt in prompts], checkpoint.tokenizer.pad_token_id)
+    inputs = left_padded([prompt.tokens for prompt in prompts], checkpoint.filler_token_id)
     inputs = {name: tensor.to(checkpoint.device) for name, tensor in inputs.items()}
     if not any(prompt.images for prompt in prompts):
         return inputs

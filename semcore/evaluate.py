@@ -43,6 +43,7 @@ from semcore.report import write_model_cards, write_report
 from semcore.runfolder import RunFolder
 from semcore.settings import at_least, hash_of
 from semcore.shortlists import VerifierName
+from semcore.text import clean_text
 from semcore.verification import LETTERS, read_attention
 
 PROMPTS = {
@@ -255,7 +256,7 @@ def _baselines(
     names = settings.baselines or []
     captions, encoder = {}, ""
     if SENTENCE_ENCODER in names:
-        captions = {row["image_id"]: row["caption"] for row in read_jsonl(run / "captions.jsonl")}
+        captions = {row["image_id"]: clean_text(row["caption"]) for row in read_jsonl(run / "captions.jsonl")}
         made = run.manifest().get("stages", {}).get("identifiers", {})
         encoder = made.get("settings", {}).get("encoder", DEFAULT_ENCODER)
     return measure_baselines(names, dataset, captions, encoder, parts, place, settings.device)

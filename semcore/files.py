@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 from semcore.errors import UserError
+from semcore.text import whole_characters
 from semcore.text_files import lines_of, read_text
 
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
@@ -50,7 +51,8 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
     Raises:
         UserError: no space left, or no permission to write there.
     """
-    with _whole(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
+    # In JSON the escape reads back as what it was: half a surrogate pair, from a file name say, is never an error.
+    with _whole(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as handle:
         yield handle
         _to_disk(handle)
 
@@ -156,7 +158,16 @@ def _parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
         raise UserError(f"{path}, line {number}: not valid JSON ({error.msg})") from None
     if not isinstance(row, dict):
         raise UserError(f"{path}, line {number}: a JSON object is needed, found {type(row).__name__}")
-    return row
+    return _whole_texts(row) if "\\ud" in line.lower() else row
+
+
+def _whole_texts(value: Any) -> Any:
+    """Replace the halves of surrogate pairs that JSON's escapes can spell, in keys and values."""
+    if isinstance(value, str):
+        return whole_characters(value)
+    if isinstance(value, dict):
+        return {whole_characters(key): _whole_texts(inner) for key, inner in value.items()}
+    return [_whole_texts(inner) for inner in value] if isinstance(value, list) else value
 
 
 def sha256_of(path: Path) -> str:

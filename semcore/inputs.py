@@ -17,6 +17,7 @@ from PIL import Image
 
 from semcore.checkpoint import Checkpoint
 from semcore.prompting import IMAGE
+from semcore.special_tokens import closing_token_id
 from semcore.suitability import IMAGE_CONTEXT, IMAGE_END, IMAGE_START
 
 
@@ -67,7 +68,7 @@ def tokenize(tokenizer: Any, text: str) -> list[int]:
 
 
 def answer_tokens(tokenizer: Any, prompt: str, answer: str) -> list[int]:
-    """Return the tokens of `answer` where it stands, right after `prompt`, and the end token.
+    """Return the tokens of `answer` where it stands, right after `prompt`, and the token that closes a turn.
 
     Training labels and index sequences both come from here: " dog" and "dog" are different tokens,
     and which one it is depends on what stands before.
@@ -79,7 +80,7 @@ def answer_tokens(tokenizer: Any, prompt: str, answer: str) -> list[int]:
     whole = tokenize(tokenizer, prompt + answer)
     if whole[: len(before)] != before:
         raise ValueError(f"the answer {answer!r} melts into the last token of the prompt {prompt[-20:]!r}")
-    return [*whole[len(before) :], tokenizer.eos_token_id]
+    return [*whole[len(before) :], closing_token_id(tokenizer)]
 
 
 def left_padded(token_rows: Sequence[Sequence[int]], pad_token_id: int) -> dict[str, torch.Tensor]:
@@ -104,7 +105,7 @@ def batch_inputs(
         images: the images of every prompt, each (T, C, H, W).
     """
     rows = [tokenize(checkpoint.tokenizer, prompt) for prompt in prompts]
-    inputs = left_padded(rows, checkpoint.tokenizer.pad_token_id)
+    inputs = left_padded(rows, checkpoint.filler_token_id)
     tiles = [image for own in images for image in own]
     if tiles:
         inputs["pixel_values"] = torch.cat(tiles).to(checkpoint.model.dtype)

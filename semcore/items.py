@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semcore.dataset import Dataset, ImageRecord
+from semcore.dataset import Dataset, ImageRecord, shared_sentences
 from semcore.errors import UserError
 from semcore.identifiers import read_identifiers
 from semcore.runfolder import RunFolder
@@ -47,12 +47,15 @@ class Queries:
         shown: query id -> the sentence (t2i) or the image's file name (i2t).
         right: query id -> the ids of the items that answer it.
         num_skipped: queries left out because the image has no identifier, or no sentence does.
+        num_shared_sentences: sentences of these images that stand word for word under another of them too; no
+            search can tell them apart, and they are ranked in the order of the identifier file.
     """
 
     contents: dict[str, str]
     shown: dict[str, str]
     right: dict[str, set[str]]
     num_skipped: int = 0
+    num_shared_sentences: int = 0
 
 
 def read_items(run: RunFolder, dataset: Dataset, direction: str, split: str | None = None) -> list[Item]:
@@ -115,4 +118,5 @@ def read_queries(
             contents[record.image_id] = record.image_id
             shown[record.image_id] = record.file_name
             right[record.image_id] = set(answers)
-    return Queries(contents, shown, right, num_skipped)
+    num_shared = sum(len(sentence_ids) for sentence_ids in shared_sentences(records).values())
+    return Queries(contents, shown, right, num_skipped, num_shared)

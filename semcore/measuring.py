@@ -152,6 +152,7 @@ def _only(queries: Queries, kept: Sequence[str]) -> Queries:
         {query: queries.shown[query] for query in kept},
         {query: queries.right[query] for query in kept},
         queries.num_skipped,
+        queries.num_shared_sentences,
     )
 
 

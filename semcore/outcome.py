@@ -208,6 +208,9 @@ def metrics_of(outcome: Outcome, protocol: str, ceiling: Mapping[str, Any]) -> d
         "order_bias": outcome.order_bias,
         "ablations": outcome.ablations,
         "num_skipped": {direction: part.queries.num_skipped for direction, part in outcome.parts.items()},
+        "num_shared_sentences": {
+            direction: part.queries.num_shared_sentences for direction, part in outcome.parts.items()
+        },
         "seconds": {**outcome.seconds, "all": round(sum(outcome.seconds.values()), 3)},
     }
 

@@ -18,6 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from semcore.errors import UserError
 from semcore.resources import resource_folder
+from semcore.text import clean_text, whole_characters
 from semcore.text_files import read_text
 
 
@@ -72,7 +73,7 @@ class Prompts:
 
     def render(self, name: str, **variables: Any) -> str:
         """Return the user's turn; `IMAGE` and `LABEL` stay placeholders, all other text is data."""
-        return self._templates[name].render(**_clean(variables, self._harmless)).strip()
+        return whole_characters(self._templates[name].render(**_clean(variables, self._harmless))).strip()
 
 
 def load_prompts(folder: Path | None = None, special_tokens: Collection[str] = ()) -> Prompts:
@@ -104,10 +105,9 @@ def load_prompts(folder: Path | None = None, special_tokens: Collection[str] = (
 
 
 def make_harmless(special_tokens: Collection[str]) -> Callable[[str], str]:
-    """Return a function that rewrites text so that no special token can be read in it.
+    """Return a function that cleans text and rewrites it so that no special token can be read in it.
 
-    Runs of white space become one space, and every special token found gets a space after its
-    first character, until none is left.
+    Every special token found gets a space after its first character, until none is left.
     """
     words = sorted(
         {token for token in (*special_tokens, str(IMAGE), str(LABEL)) if len(token) > 1}, key=len, reverse=True
@@ -115,7 +115,7 @@ def make_harmless(special_tokens: Collection[str]) -> Callable[[str], str]:
     pattern = re.compile("|".join(map(re.escape, words)))
 
     def harmless(text: str) -> str:
-        text = " ".join(text.split())
+        text = clean_text(text)
         while pattern.search(text):
             text = pattern.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
         return text

@@ -24,6 +24,7 @@ from semcore.files import atomic_text, plain_data, read_json, write_json, writin
 from semcore.machine import describe_hardware, git_sha, library_versions, peak_memory_bytes
 from semcore.processes import is_main_process, num_processes
 from semcore.stopwatch import Stopwatch
+from semcore.yaml_values import Dumper
 
 # What each stage leaves: a stage whose outputs were deleted may begin anew with other settings.
 STAGE_OUTPUTS = {
@@ -141,7 +142,7 @@ class RunFolder:
         document[section] = plain_data(settings)
         if is_main_process():
             with atomic_text(path) as handle:
-                yaml.safe_dump(document, handle, sort_keys=False, allow_unicode=True)
+                yaml.dump(document, handle, Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
     def data_folder(self) -> Path:
         """Return the dataset folder that earlier stages worked on.

@@ -11,16 +11,22 @@ import io
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from semcore.captioning import Caption
-from semcore.chat_client import NO_TEXT, Failed, Server, TryAgain, ask
+from semcore.captioning import NO_END, Caption, as_caption
+from semcore.chat_client import Failed, Server, TryAgain, ask
 from semcore.errors import UnreadableImage, UserError
 from semcore.images import open_image, plain_format
 from semcore.prompting import IMAGE
+from semcore.text import clean_text
 
 MAX_SIDE = 1344  # pixels: three tiles of InternVL's 448; larger images are made smaller
+FILTERED = ("content_filter", "content_policy", "sensitive", "safety", "SAFETY")
+"""How servers say that a filter held an answer back: as the reason why it ended, or in an error of status 400."""
+THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+"""Where servers put thoughts that they part from the answer."""
 
 
 def serve_captions(server: Server, user_turn: str, images: Mapping[str, Path], *, num_at_once: int) -> list[Caption]:
@@ -95,28 +101,46 @@ def encoded_image(path: Path) -> tuple[str, bytes]:
     return "image/jpeg", file.getvalue()
 
 
-def read_answer(answer: Any) -> tuple[str, bool]:
-    """Return (caption, whether it came to its end).
+def read_answer(image_id: str, answer: Any) -> Caption:
+    """Return what an answer is for an image.
 
     Raises:
         TryAgain: the answer is not in the protocol's form.
     """
     try:
         choice = answer["choices"][0]
-        text, reason = choice["message"]["content"], choice.get("finish_reason")
-    except (KeyError, IndexError, TypeError, AttributeError):
+        message, reason = dict(choice["message"]), choice.get("finish_reason")
+        text, refusal = _content(message)
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         raise TryAgain("the answer holds no message") from None
-    if not isinstance(text, str):
+    if reason in FILTERED:
+        return Caption(image_id, "filtered", reason="the server's filter held the caption back")
+    if refusal:
+        return Caption(image_id, "refused", reason=clean_text(refusal)[:200])
+    if not text and any(message.get(name) for name in THOUGHTS):
+        return Caption(image_id, "thoughts", reason=NO_END)
+    if text is None:
         raise TryAgain("the answer's message is no text")
-    return " ".join(NO_TEXT.sub("\ufffd", text).split()), reason != "length"
+    return as_caption(image_id, text, reason != "length")
+
+
+def _content(message: dict[str, Any]) -> tuple[str | None, str]:
+    """Return (the text of a message, its refusal): a text, or a list of parts of which some are text."""
+    content, refusal = message.get("content"), message.get("refusal") or ""
+    if isinstance(content, list):
+        refusal = refusal or "".join(str(part.get("refusal", "")) for part in content)
+        content = "".join(str(part["text"]) for part in content if part.get("type") in ("text", "output_text"))
+    elif "content" not in message and not refusal:
+        raise KeyError("content")
+    return (content if isinstance(content, str) else None), str(refusal)
 
 
 def _caption(server: Server, user_turn: str, image_id: str, path: Path, stop: threading.Event) -> Caption:
     try:
         body = request_body(server, user_turn, *encoded_image(path))
-        text, ended = ask(server, "chat/completions", body, read_answer, stop)
+        return ask(server, "chat/completions", body, partial(read_answer, image_id), stop)
     except UnreadableImage as reason:
         return Caption(image_id, "unreadable", reason=str(reason))
     except Failed as reason:
-        return Caption(image_id, "failed", reason=str(reason))
-    return Caption(image_id, "empty" if not text else "ok" if ended else "truncated", text)
+        filtered = any(name in str(reason) for name in FILTERED[:2])
+        return Caption(image_id, "filtered" if filtered else "failed", reason=str(reason))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from semcore.errors import UserError
+from semcore.special_tokens import closing_token_id
 from semcore.weight_files import list_weights
 
 NATIVE, ORIGINAL = "InternVLForConditionalGeneration", "InternVLChatModel"
@@ -46,7 +47,7 @@ def check_tokenizer(name: str, tokenizer: Any, image_token_id: int) -> None:
         image_token_id: what the model takes for a visual token.
 
     Raises:
-        UserError: it has not InternVL's image tokens, or no chat template.
+        UserError: it has not InternVL's image tokens, no chat template, or no token that ends an answer.
     """
     vocabulary = tokenizer.get_vocab()
     missing = [token for token in (IMAGE_START, IMAGE_CONTEXT, IMAGE_END) if token not in vocabulary]
@@ -64,3 +65,10 @@ def check_tokenizer(name: str, tokenizer: Any, image_token_id: int) -> None:
         raise UserError(
             f"{name} has no chat template; copy chat_template.jinja from the checkpoint that the model was made from"
         )
+    try:
+        closing_token_id(tokenizer)
+    except ValueError as error:
+        raise UserError(
+            f"the chat template and the tokenizer of {name} do not say where an answer ends ({error}); "
+            "set eos_token in tokenizer_config.json"
+        ) from None

@@ -25,14 +25,12 @@ FLOORS = {
     2: ("decoding", "identifiers", "items", "features", "embedding", "inference", "merging"),
     1: (
         "adapters", "checkpoint", "conversion", "inputs", "key_value_cache", "models", "prompting", "quantization",
-        "shards", "suitability", "vision", "weight_files",
+        "shards", "special_tokens", "suitability", "vision", "weight_files",
     ),
     0: (
         "dataset", "runfolder", "errors", "commandline", "configfile", "files", "machine", "processes", "resources",
         "settings", "settings_schema", "stopwatch", "chunks", "steps", "folders", "limits", "chat_client",
-        "tested_versions",
-        "settings", "stopwatch", "chunks", "steps", "folders", "limits", "chat_client",
-        "images", "text_files",
+        "tested_versions", "images", "text_files", "text", "yaml_values", "one_folder", "caption_text",
     ),
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy import sparse
-from sklearn.feature_extraction.text import CountVectorizer
 
 from semcore.errors import UserError
+from semcore.identifiers.words import Segment, word_vectorizer
 
 _PAIRS_AT_ONCE = 65_536
 # Embeddings of one text in batches of different make-up differ by up to 2e-7; what is equal up to that is a tie.
@@ -23,17 +23,22 @@ _DECIMALS = 6
 
 
 def count_words(
-    texts: Sequence[str], *, ngram_range: tuple[int, int] = (1, 1), stop_words: str | None = "english"
+    texts: Sequence[str],
+    *,
+    ngram_range: tuple[int, int] = (1, 1),
+    stop_words: str | None = "english",
+    segmenter: Segment | None = None,
 ) -> tuple[sparse.csr_matrix, list[str]]:
     """Count the n-grams of texts with the vectorizer that KeyBERT and TF-IDF share.
 
-    Words are runs of two or more letters, digits and underscores, in lower case. So a keyword never
+    Words hold letters, their marks, digits and underscores only, in lower case. So a keyword never
     holds the < | > of a special token, whatever a caption says.
 
     Args:
         texts: N texts.
         ngram_range: fewest and most words a keyword.
         stop_words: "english", or None to keep all words.
+        segmenter: for scripts without spaces; see `semcore.identifiers.words`.
 
     Returns:
         (counts (N, words), the words in alphabetical order).
@@ -41,7 +46,7 @@ def count_words(
     Raises:
         UserError: not one text holds a word.
     """
-    vectorizer = CountVectorizer(lowercase=True, ngram_range=ngram_range, stop_words=stop_words)
+    vectorizer = word_vectorizer(ngram_range=ngram_range, stop_words=stop_words, segmenter=segmenter)
     try:
         counts = sparse.csr_matrix(vectorizer.fit_transform(texts))
     except ValueError as error:

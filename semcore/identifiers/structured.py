@@ -18,6 +18,7 @@ from semcore.identifiers.keywords import count_words, remove_cluster_words, top_
 from semcore.identifiers.rows import NO_CLUSTER, IdentifierRow, make_row
 from semcore.identifiers.texts import TextItem
 from semcore.identifiers.tfidf import sum_by_cluster, top_words, weigh_words
+from semcore.identifiers.words import Segment
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class StructuredIdentifiers:
         centroids: (clusters, dimensions).
         cluster_words: each cluster's words of greatest TF-IDF weight with the weight, best first.
         num_fitted: captions each cluster was fitted on.
+        num_with_word: images, and sentences, in whose text a word was found that could be a keyword.
     """
 
     t2i: list[IdentifierRow]
@@ -37,6 +39,7 @@ class StructuredIdentifiers:
     centroids: np.ndarray
     cluster_words: list[list[tuple[str, float]]]
     num_fitted: list[int]
+    num_with_word: tuple[int, int]
 
 
 def fitted_on(captions: Sequence[TextItem], protocol: str, num_clusters: int) -> list[int]:
@@ -70,6 +73,7 @@ def build_structured_identifiers(
     deduplicate: bool,
     ngram_range: tuple[int, int],
     stop_words: str | None,
+    segmenter: Segment | None = None,
     protocol: str,
     seed: int,
     num_inits: int,
@@ -92,6 +96,7 @@ def build_structured_identifiers(
         deduplicate: leave a cluster's words out of its items' keywords.
         ngram_range: fewest and most words a keyword.
         stop_words: "english" or None.
+        segmenter: for scripts without spaces; see `semcore.identifiers.words`.
         protocol: see `fitted_on`.
         seed: of k-means.
         num_inits: see `fit_centroids`.
@@ -105,7 +110,11 @@ def build_structured_identifiers(
     """
     chosen = fitted_on(captions, protocol, num_clusters)
     items = [*captions, *sentences]
-    counts, vocabulary = count_words([item.text for item in items], ngram_range=ngram_range, stop_words=stop_words)
+    counts, vocabulary = count_words(
+        [item.text for item in items], ngram_range=ngram_range, stop_words=stop_words, segmenter=segmenter
+    )
+
+    found = np.diff(counts.indptr) > 0
 
     def embed_all(texts: Sequence[str], description: str) -> np.ndarray:
         return embed(texts, encode, tokens_a_batch=tokens_a_batch, progress=progress, description=description)
@@ -135,6 +144,7 @@ def build_structured_identifiers(
         centroids=centroids,
         cluster_words=[[(vocabulary[word], weight) for word, weight in cluster] for cluster in words],
         num_fitted=np.bincount(labels[chosen], minlength=num_clusters).tolist(),
+        num_with_word=(int(found[: len(captions)].sum()), int(found[len(captions) :].sum())),
     )
 
 

@@ -10,6 +10,7 @@ from semcore.dataset import Dataset
 from semcore.errors import UserError
 from semcore.files import read_numbered_jsonl
 from semcore.limits import first_images
+from semcore.text import clean_text
 
 
 class TextItem(NamedTuple):
@@ -80,5 +81,5 @@ def _read_texts(path: Path) -> dict[str, str]:
             raise UserError(f"{path}, line {number}: image_id and caption are needed, both text; found {row}")
         if image_id in texts:
             raise UserError(f"{path}, line {number}: image {image_id} has a second caption; delete one of the lines")
-        texts[image_id] = caption.strip()
+        texts[image_id] = clean_text(caption)
     return texts

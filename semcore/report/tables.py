@@ -128,7 +128,7 @@ def order_note(metrics: Mapping[str, Any], direction: str) -> str:
 
 
 def findings(metrics: Mapping[str, Any], direction: str, rows: Sequence[Mapping[str, Any]], seed: int) -> list[str]:
-    """Say in sentences what verification changed and how far the ceiling is."""
+    """Say in sentences what verification changed, how far the ceiling is, and what no search can tell apart."""
     scores = metrics[direction]
     sentences = []
     if "generated" in scores and "verified" in scores:
@@ -138,6 +138,11 @@ def findings(metrics: Mapping[str, Any], direction: str, rows: Sequence[Mapping[
         share = 100 * scores["verified"]["R@1"] / ceiling
         sentences.append(
             f"A reader that makes no mistake reaches R@1 {ceiling:.1f}; this run stands at {share:.0f} % of it."
+        )
+    if shared := metrics.get("num_shared_sentences", {}).get(direction):
+        sentences.append(
+            f"{shared:,} sentences stand word for word under more than one image: no search can tell them apart. "
+            "Where items tie, they are ranked in the order of the dataset."
         )
     return sentences
 

@@ -29,7 +29,8 @@ def table_of_variants(study: Mapping[str, Any], table: Mapping[str, Any]) -> str
     lines = [header, ["---"] + ["--:"] * (len(header) - 1)]
     for row in rows:
         paper = [" / ".join(f"{score:.1f}" for score in row["paper"].values()) or "–"] if with_paper else []
-        lines.append([_label(row, by_name[study["reference"]]), *paper, *(_cell(row, study["reference"], *column) for column in COLUMNS)])
+        cells = [_cell(row, study["reference"], *column) for column in COLUMNS]
+        lines.append([_label(row, by_name[study["reference"]]), *paper, *cells])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -189,8 +189,7 @@ def fine_tune(
     choose_attention(checkpoint.model, attn_implementation)
     if gradient_checkpointing:
         recompute_activations(model)
-    tokenizer = checkpoint.tokenizer
-    collator = Collator(visuals, tokenizer.pad_token_id, checkpoint.model.config.image_token_id)
+    collator = Collator(visuals, checkpoint.filler_token_id, checkpoint.model.config.image_token_id)
     with towers_passed_by(model, visuals), chunked_loss(model):
         done = run_training(model, arguments, rows, collator, description=description, progress=is_main_process())
     state = whole_state(done.trainer)

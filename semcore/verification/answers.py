@@ -115,7 +115,7 @@ def _score(checkpoint: Checkpoint, rows: Sequence[_Row]) -> torch.Tensor:
 
 def _forward(checkpoint: Checkpoint, rows: Sequence[_Row]) -> torch.Tensor:
     """Return the last layer's states (B, L, H)."""
-    filler = checkpoint.tokenizer.pad_token_id
+    filler = checkpoint.filler_token_id
     token_ids = _right_padded([[*row.prompt.tokens, *row.tokens] for row in rows], filler)
     positions = _right_padded([[*range(len(row.prompt.tokens)), *row.positions] for row in rows], 0)
     branches = _right_padded([[0] * len(row.prompt.tokens) + row.branches for row in rows], -1)

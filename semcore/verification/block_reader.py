@@ -164,7 +164,7 @@ class BlockReader:
         slots, sees = (
             _padded(values, PADDING) for values in ([row.slots for row in rows], [row.sees_block for row in rows])
         )
-        token_ids = _padded([row.tokens for row in rows], checkpoint.tokenizer.pad_token_id).to(device)
+        token_ids = _padded([row.tokens for row in rows], checkpoint.filler_token_id).to(device)
         embeds = embed_tokens(checkpoint, token_ids, [image for row in rows for image in row.tail.images])
         decoder = checkpoint.model.get_decoder()
         states = decoder(

@@ -86,7 +86,7 @@ class BlockStates:
         """Read each block behind the head, one position left free for the letter."""
         checkpoint, size = self._checkpoint, len(head)
         rows = [torch.tensor([*head, *block.tokens]) for block in blocks]
-        filler = checkpoint.tokenizer.pad_token_id
+        filler = checkpoint.filler_token_id
         token_ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=filler)
         mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
         positions = torch.arange(token_ids.shape[1])

@@ -98,7 +98,7 @@ def test_a_limit_is_shared_out_over_the_splits(tiny_dataset, tmp_path, model):
 def test_no_readable_image_at_all(tiny_dataset, tmp_path, model):
     for path in (tiny_dataset / "images").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(UserError, match="none of the 6 images of .* got a caption: 6 are unreadable .*file is empty"):
+    with pytest.raises(UserError, match="none of the 6 images of .* got a caption: 6 unreadable .*file is empty"):
         main(settings(tiny_dataset, tmp_path / "run", model))
     assert not (tmp_path / "run" / "captions.stats.json").exists()
 
@@ -155,6 +155,21 @@ def test_a_server_that_dies_is_asked_on_elsewhere(tiny_dataset, tmp_path, capsys
     assert failed["reason"] == "status 400 (out of order)"
     assert sorted(row["caption"] for row in read_rows(run)) == ["a cat"] * 3 + ["a dog"] * 2
     assert f"left out {failed['image_id']}: status 400" in capsys.readouterr().out
+
+
+def test_what_a_server_did_not_caption_is_counted_by_its_kind(tiny_dataset, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(data_prep.caption, "Server", partial(Server, first_pause_s=0.01))
+    answers = ["<think>a</think>a cat", "<think>a", "I'm sorry, I can't help with that.", "", ("cut", "a long"), 400]
+    with chat_server(lambda attempt, image: answers.pop()) as chat:
+        main(served(tiny_dataset, tmp_path / "run", chat.url))
+    stats = json.loads((tmp_path / "run" / "captions.stats.json").read_text())
+    kinds = ("ok", "truncated", "thoughts", "refused", "empty", "failed", "filtered", "unreadable")
+    assert [stats[kind] for kind in kinds] == [1, 1, 1, 1, 1, 1, 0, 0]
+    assert stats["refused_images"][0]["reason"].startswith("I'm sorry")
+    assert sorted(row["caption"] for row in read_rows(tmp_path / "run")) == ["a cat", "a long"]
+    last = capsys.readouterr().out.splitlines()[-2]
+    for words in ("left out 4 of 6 images", "1 empty", "1 thoughts", "1 refused", "1 failed"):
+        assert words in last
 
 
 @pytest.mark.parametrize(

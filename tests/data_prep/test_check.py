@@ -76,6 +76,18 @@ def test_pictures_of_a_depth_without_a_white_are_unreadable(
     assert "unreadable images: 1\n  images/tiny-0.png: " in printed and "floating point" in printed
 
 
+def test_sentences_under_two_images_are_counted(tiny_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = list(read_jsonl(tiny_dataset / "metadata.jsonl"))
+    rows[4]["sentences"][1]["text"] = " a  red circle on white "
+    rows[2]["sentences"][0]["text"] = rows[2]["sentences"][1]["text"] = "twice under one image"
+    write_jsonl(tiny_dataset / "metadata.jsonl", rows)
+    main(Settings(tiny_dataset))
+    lines = capsys.readouterr().out.splitlines()
+    [place] = [number for number, line in enumerate(lines) if "under more than one image" in line]
+    assert lines[place].endswith(": 1")
+    assert lines[place + 1] == "  tiny-0-0, tiny-4-1: a red circle on white"
+
+
 def test_a_file_name_that_other_tools_misread_is_listed(tiny_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = list(read_jsonl(tiny_dataset / "metadata.jsonl"))
     (tiny_dataset / rows[0]["file_name"]).rename(tiny_dataset / "images" / "val_0.png")

@@ -21,6 +21,7 @@ from semcore.runfolder import RunFolder
 
 COLOURS = ("red", "green", "blue", "yellow")
 SHAPES = ("circle", "square", "star", "ring", "cross")
+SCRIPTS = Path(__file__).parents[3] / "shared" / "cases" / "15_scripts"
 OUTPUTS = ("t2i.jsonl", "i2t.jsonl", "clusters.safetensors", "cluster_words.json", "report.json", "report.md")
 
 
@@ -224,3 +225,56 @@ def test_kept_embeddings_make_the_same_identifiers_without_an_encoder(
     main(Settings(run=second, data=data, num_clusters=3, embeddings=kept))
     for name in OUTPUTS:
         assert len({(folder / "identifiers" / name).read_bytes() for folder in (plain, first, second)}) == 1
+
+
+def test_few_words_found_are_one_sentence_and_may_be_taken(
+    folders: tuple[Path, Path], error_of: Callable[..., str]
+) -> None:
+    data, run = folders
+    captions = [json.loads(line) for line in (run / "captions.jsonl").open()]
+    for caption in captions[:12]:
+        caption["caption"] = "🐕 ❤️ !"
+    write_jsonl(run / "captions.jsonl", captions)
+    options = ("--data", data, "--run", run, "--num-clusters", "1", "--num-cluster-words", "1")
+    error = error_of(*options)
+    error = error[error.index("error: ") :]
+    assert error.count("\n") == 1
+    for words in ("of 19 images", "words were found in 7", "'red-circle'", "--min-with-keyword", "--segmenter"):
+        assert words in error
+    assert not (run / "identifiers").exists()
+    run_command(main, Settings, "identifiers", arguments=[*map(str, options), "--min-with-keyword", "0"])
+    assert len(read_identifiers(run / "identifiers", "t2i")) == 19
+
+
+def test_a_segmenter_is_used_and_a_wrong_one_named(folders: tuple[Path, Path], error_of: Callable[..., str]) -> None:
+    data, run = folders
+    assert "--segmenter no_such:cut" in error_of("--data", data, "--run", run, "--segmenter", "no_such:cut")
+    write_jsonl(run / "captions.jsonl", [{"image_id": "red-circle", "caption": "红色飞盘"}])
+    main(Settings(run=run, data=data, num_clusters=1, segmenter="builtins:list", deduplicate=False))
+    [row] = read_identifiers(run / "identifiers", "t2i")
+    assert sorted(row["lexical_id"]) == sorted("红色飞盘")
+
+
+@pytest.mark.skipif(not SCRIPTS.is_dir(), reason=f"the case is missing: {SCRIPTS}")
+def test_the_case_of_scripts_without_spaces_gets_words_and_distinct_identifiers(tmp_path: Path) -> None:
+    texts = {path.stem: path.read_text(encoding="utf-8").splitlines() for path in sorted(SCRIPTS.glob("*.txt"))}
+    rows = [
+        {
+            "file_name": f"images/{name}.jpg",
+            "image_id": name,
+            "split": "train",
+            "sentences": [{"sentence_id": f"{name}-{n}", "text": line} for n, line in enumerate(lines)],
+        }
+        for name, lines in texts.items()
+    ]
+    write_jsonl(tmp_path / "DATA" / "metadata.jsonl", rows)
+    captions = ({"image_id": name, "caption": lines[-1]} for name, lines in texts.items())
+    write_jsonl(tmp_path / "RUN" / "captions.jsonl", captions)
+    main(Settings(run=tmp_path / "RUN", data=tmp_path / "DATA", num_clusters=4, num_keywords=20))
+    identifiers = read_identifiers(tmp_path / "RUN" / "identifiers", "t2i")
+    assert len({row["identifier"] for row in identifiers}) == len(texts) == 24
+    sentences = read_identifiers(tmp_path / "RUN" / "identifiers", "i2t")
+    words = {word for row in identifiers + sentences for word in row["lexical_id"]}
+    words |= {word for cluster in read_cluster_words(tmp_path / "RUN" / "identifiers") for word in cluster}
+    assert {"飞盘", "沙堡", "公园", "蔬菜"} <= words
+    assert max(map(len, words)) <= 3  # "12号"

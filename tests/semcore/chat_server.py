@@ -36,7 +36,8 @@ def chat_server(script: Script, models: Any = ("tiny",)) -> Iterator[ChatServer]
 
     Args:
         script: the caption's text, ("cut", text) for one that ran out of tokens, a status number, a
-            (status, headers) pair, "hang up", "half", "hang", or ("raw", bytes).
+            (status, headers) pair ("said" among the headers is the content), "hang up", "half", "hang", or
+            ("raw", bytes).
         models: the names it lists, or a status number.
     """
     state = ChatServer()
@@ -74,7 +75,7 @@ def chat_server(script: Script, models: Any = ("tiny",)) -> Iterator[ChatServer]
                 case int(status):
                     self.say(status, b"out of order")
                 case int(status), dict(headers):
-                    self.say(status, b"busy", headers)
+                    self.say(status, headers.pop("said", "busy").encode(), headers)
                 case "hang up":
                     self.connection.close()
                 case "half":

@@ -81,10 +81,13 @@ def test_unreadable_images_stay_in_their_place(lively_checkpoint, tmp_path):
 def test_stats_count_and_list():
     captions = [
         Caption("a", "ok", "x"), Caption("b", "unreadable", "", "why"), Caption("c", "truncated", "x"),
-        Caption("d", "failed", "", "status 500"),
+        Caption("d", "failed", "", "status 500"), Caption("e", "refused", "", "I cannot"), Caption("f", "thoughts"),
     ]  # fmt: skip
     assert caption_stats(captions) == {
-        "ok": 1, "unreadable": 1, "empty": 0, "truncated": 1, "failed": 1, "num_images": 4,
+        "ok": 1, "unreadable": 1, "empty": 0, "truncated": 1, "failed": 1, "num_images": 6,
+        "refused": 1, "thoughts": 1, "filtered": 0, "filtered_images": [],
+        "refused_images": [{"image_id": "e", "reason": "I cannot"}],
+        "thoughts_images": [{"image_id": "f", "reason": ""}],
         "unreadable_images": [{"image_id": "b", "reason": "why"}], "empty_images": [], "truncated_images": ["c"],
         "failed_images": [{"image_id": "d", "reason": "status 500"}],
     }  # fmt: skip

@@ -50,6 +50,20 @@ def test_queries_ask_for_what_can_be_found(run, tiny_dataset):
     assert i2t.num_skipped == 1
 
 
+def test_sentences_under_two_images_of_the_split_are_counted(run, tiny_dataset):
+    path = tiny_dataset / "metadata.jsonl"
+    rows = list(read_jsonl(path))
+    rows[1]["sentences"][0]["text"] = rows[0]["sentences"][1]["text"] = rows[0]["sentences"][0]["text"]
+    rows[4]["sentences"][0]["text"] = rows[0]["sentences"][0]["text"]
+    write_jsonl(path, rows)
+    dataset = load_dataset(tiny_dataset)
+    for split, count in (("train", 3), ("test", 0)):
+        images, sentences = read_both(run, dataset, split)
+        for direction in ("t2i", "i2t"):
+            queries = read_queries(dataset.split(split), direction, images, sentences)
+            assert queries.num_shared_sentences == count
+
+
 def test_identifiers_of_another_dataset_are_refused(run, tiny_dataset):
     path = run / "identifiers" / "t2i.jsonl"
     write_jsonl(path, [*read_jsonl(path), make_row("stranger", "test", 0, [])])

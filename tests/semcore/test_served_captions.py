@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,39 @@ def test_what_does_not_pass_is_said_of_its_image(images: dict[str, Path], fault:
     captions = captions_of(script, images, timeout_s=0.2 if fault == "hang" else 10.0)
     assert {own.image_id: own.reason for own in captions if own.outcome == "failed"} == {"image-4": reason}
     assert sum(own.outcome == "ok" for own in captions) == 5
+
+
+def spoken(reason: str = "stop", **message: Any) -> Any:
+    return "raw", json.dumps({"choices": [{"message": message, "finish_reason": reason}]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome", "text"),
+    [
+        ("<think>a cat?</think>A dog.", "ok", "A dog."),
+        ("a cat?</think>\n\nA dog.", "ok", "A dog."),
+        (spoken(content="A dog.", reasoning_content="a cat?"), "ok", "A dog."),
+        (spoken(content=[{"type": "thinking", "thinking": "x"}, {"type": "text", "text": "A dog."}]), "ok", "A dog."),
+        (("cut", "<think>a</think>A dog on"), "truncated", "A dog on"),
+        (("cut", "<think>a cat or a"), "thoughts", ""),
+        (spoken("length", content=None, reasoning_content="a cat or a"), "thoughts", ""),
+        (spoken(content="", reasoning="a cat"), "thoughts", ""),
+        ("I'm sorry, I can't help with that.", "refused", ""),
+        (spoken(content=None, refusal="I can't help."), "refused", ""),
+        (spoken(refusal="I can't help."), "refused", ""),
+        (spoken(content=[{"type": "refusal", "refusal": "I can't help."}]), "refused", ""),
+        (spoken("content_filter", content=""), "filtered", ""),
+        (spoken("content_filter", content="A d"), "filtered", ""),
+        ((400, {"Content-Type": "json", "said": '{"error": {"code": "content_filter"}}'}), "filtered", ""),
+        ("\u200b", "empty", ""),
+    ],
+)
+def test_what_is_no_caption_is_never_stored_as_one(images: dict[str, Path], said: Any, outcome: str, text: str) -> None:
+    captions = captions_of(lambda _, image: said if number_of(image) == 2 else "fine", images)
+    own = captions[2]
+    assert (own.outcome, own.text) == (outcome, text)
+    assert bool(own.reason) is (outcome in ("thoughts", "refused", "filtered"))
+    assert [other.text for other in captions if other is not own] == ["fine"] * 5
 
 
 def test_halves_of_characters_are_replaced(images: dict[str, Path]) -> None:

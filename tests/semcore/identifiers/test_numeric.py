@@ -13,7 +13,9 @@ SENTENCES = [make_row(f"s{n}", "train", 2, []) for n in range(101)]
 
 
 def numbered(seed: int = 0) -> StructuredIdentifiers:
-    return with_numbers(StructuredIdentifiers(IMAGES, SENTENCES, np.zeros((3, 2)), [[], [], []], [3, 3, 3]), seed)
+    return with_numbers(
+        StructuredIdentifiers(IMAGES, SENTENCES, np.zeros((3, 2)), [[], [], []], [3, 3, 3], (9, 9)), seed
+    )
 
 
 def test_a_number_stands_behind_the_cluster() -> None:

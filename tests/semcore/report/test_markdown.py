@@ -9,7 +9,7 @@ from PIL import Image
 
 from semcore.files import read_json, write_json
 from semcore.report import write_report
-from tests.semcore.report.small_run import ATTACKS, visible, write_run_folder
+from tests.semcore.report.small_run import ATTACKS, change_json, visible, write_run_folder
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +137,12 @@ def test_the_bare_contract_is_enough(run_folder: Path) -> None:
     for heading in ("What it took", "Verifiers", "Machine", "Prompts"):
         assert heading not in text
     assert "| verified | 40.0" in text
+
+
+def test_sentences_that_no_search_can_tell_apart_are_counted(run_folder: Path) -> None:
+    assert "more than one image" not in report(run_folder)
+    change_json(run_folder / "metrics.json", num_shared_sentences={"t2i": 0, "i2t": 3})
+    text, section, images = report(run_folder).partition("## Image → text")
+    assert section and "more than one image" not in text
+    assert "3 sentences stand word for word under more than one image" in images
+    assert "order of the dataset" in images
