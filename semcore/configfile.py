@@ -12,8 +12,9 @@ import yaml
 from semcore.errors import UserError
 
 SECTIONS = ("caption", "identifiers", "train_identifier", "candidates", "train_verifier", "evaluate")
-# Where things lie and whether to run at all: flags of every command, never part of a stage's settings.
-FLAGS_ONLY = ("data", "run", "config", "check", "embeddings")
+# Where things lie, whether to run at all, what to go on in spite of: flags of every command, never part of a stage's
+# settings.
+FLAGS_ONLY = ("data", "run", "config", "check", "embeddings", "base", "allow_mismatch")
 
 
 def read_section(path: Path, section: str, known: Iterable[str]) -> dict[str, Any]:

@@ -22,14 +22,18 @@ FLOORS = {
         "environment", "scaffold", "planning",
     ),
     3: ("training", "verification", "captioning", "served_captions"),
-    2: ("decoding", "identifiers", "items", "features", "embedding", "inference", "merging"),
+    2: (
+        "decoding", "identifiers", "items", "features", "embedding", "inference", "merging", "lineage", "run_lineage",
+        "row_digests",
+    ),
     1: (
         "adapters", "checkpoint", "conversion", "inputs", "models", "prompting", "quantization", "shards",
         "suitability", "vision", "weight_files",
     ),
     0: (
         "dataset", "runfolder", "errors", "commandline", "configfile", "files", "machine", "processes", "resources",
-        "settings", "stopwatch", "chunks", "steps", "folders", "limits", "chat_client",
+        "settings", "stopwatch", "chunks", "steps", "folders", "limits", "chat_client", "fingerprints", "places",
+        "stage_changes",
     ),
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

@@ -7,9 +7,11 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
-from semcore.adapters import BaseNote, write_note
-from semcore.checkpoint import Checkpoint, add_cluster_tokens, apply_lora, fingerprint, load_checkpoint
+from semcore.adapters import BaseNote, read_note, write_note
+from semcore.checkpoint import Checkpoint, add_cluster_tokens, apply_lora, load_checkpoint
 from semcore.errors import UserError
+from semcore.files import read_json
+from semcore.fingerprints import fingerprint
 from semcore.merging import merge_adapter
 from semcore.quantization import Quantization
 
@@ -97,8 +99,12 @@ def test_a_base_that_has_moved(base, tmp_path):
 def test_a_base_that_has_changed(base, tmp_path):
     make_adapter(base, tmp_path / "adapter")
     (base / "config.json").write_text((base / "config.json").read_text() + " ")
-    with pytest.raises(UserError, match=r"base is not what .*adapter was trained on: its files have changed"):
+    now, then = fingerprint(base)[:12], read_note(tmp_path / "adapter").fingerprint[:12]
+    with pytest.raises(UserError, match=rf"{now}.*{then}.*--base FOLDER.*--allow-mismatch base$"):
         merge_adapter(tmp_path / "adapter", tmp_path / "merged")
+    merge_adapter(tmp_path / "adapter", tmp_path / "merged", allow_mismatch=["base"])
+    (allowed,) = read_json(tmp_path / "merged" / "lineage.json")["allowed_mismatches"]
+    assert (allowed["kind"], allowed["found"]) == ("base", fingerprint(base))
 
 
 def test_what_is_no_adapter_and_where_something_is(base, tmp_path):
