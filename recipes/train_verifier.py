@@ -124,7 +124,9 @@ def main(settings: Settings) -> None:
         if how == "blocks":
             check_blocks(checkpoint, prompts)
         rows = plan_question_rows(candidates, questions, image_start_id=start, attention=how, **training.schedule())
-        say(f"{len(candidates)} sets of candidates, {len(rows) // training.batch_size} steps")
+        lost = len(candidates) - sum(map(questions.can_ask, candidates))
+        missing = f", {lost} of them left out for want of a readable image" if lost else ""
+        say(f"{len(candidates)} sets of candidates{missing}, {len(rows) // training.batch_size} steps")
         if stage is None:
             return say("everything is in order")
 

@@ -188,8 +188,6 @@ def search(settings: SearchSettings) -> None:
         base=settings.base,
         allow_mismatch=settings.allowed,
     )
-    for mismatch in retriever.mismatches:
-        sys.stderr.write(f"search: going on although {mismatch}\n")
     if settings.image is not None:
         hits = retriever.search(image=settings.image, top_k=settings.top_k)
     else:

@@ -175,15 +175,20 @@ def refuse_others(mismatches: Sequence[Mismatch], allow: Collection[str]) -> lis
         raise UserError(f"--allow-mismatch takes {', '.join(KINDS)}, with commas between; found {unknown[0]!r}")
     refused = [mismatch for mismatch in mismatches if mismatch.kind not in allow]
     if refused:
-        sentence = "; ".join(dict.fromkeys(map(str, refused)))
         kinds = [kind for kind in KINDS if kind in {*allow, *(mismatch.kind for mismatch in refused)}]
-        flags = dict.fromkeys(FLAGS[mismatch.kind] for mismatch in refused if mismatch.kind in FLAGS)
-        where = f"say with {' and '.join(flags)} where the right one is, " if flags else ""
         raise UserError(
-            f"{sentence}; {where}put back what it was made with, or make it again with what is here, "
+            f"{'; '.join(dict.fromkeys(map(str, refused)))}; {_ways_back(refused)}make it again with what is here, "
             f"or go on with --allow-mismatch {','.join(kinds)}"
         )
     return list(mismatches)
+
+
+def _ways_back(refused: Sequence[Mismatch]) -> str:
+    """Return how to come back to what is recorded, "" where nothing is."""
+    recorded = [mismatch.kind for mismatch in refused if mismatch.made_with]
+    flags = dict.fromkeys(FLAGS[kind] for kind in recorded if kind in FLAGS)
+    where = f"say with {' and '.join(flags)} where the right one is, " if flags else ""
+    return f"{where}put back what it was made with, " if recorded else ""
 
 
 def find_mismatches(

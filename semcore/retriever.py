@@ -9,6 +9,7 @@ hits[0].item_id, hits[0].score, hits[0].confidence, hits[0].image_path
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ from semcore.shortlists import Shortlist, VerifierName, make_shortlist, rank, ve
 from semcore.verification import LETTERS, Fusion
 from semcore.verification.fusion import WEIGHTS, Weighing, read_weighing
 
+logger = logging.getLogger(__name__)
 Picture = str | Path | Image.Image
 
 
@@ -148,6 +150,8 @@ class Retriever:
         mismatches = check_search(
             folder, dataset, models, weighing.models, base, allow_mismatch, weighed=bool(weighing.fusions)
         )
+        for mismatch in mismatches:
+            logger.warning("going on although %s", mismatch)
         model = load_for_inference(models["generator"], dtype=dtype, device=device, base=base)
         generator = ask(model, dataset, folder / "features")
         only = None if split == "all" else split

@@ -38,15 +38,18 @@ def load_training_images(
     Raises:
         UserError: an image has gone, or none can be read.
     """
-    paths = {record.image_id: dataset.image_path(record) for record in dataset.split("train")}
+    records = {record.image_id: record for record in dataset.split("train")}
+    paths = {image_id: dataset.image_path(record) for image_id, record in records.items()}
     visuals = load_visuals(
         checkpoint, paths, folder, freeze_vision=freeze_vision, freeze_projector=freeze_projector,
         dtype=computing_dtype(bf16), device=own_device(), progress=is_main_process(),
     )  # fmt: skip
-    for image_id, reason in visuals.unreadable.items():
+    if lost := dict(visuals.unreadable):
+        first, reason = next(iter(lost.items()))
+        num_sentences = sum(len(records[image_id].sentences) for image_id in lost)
         say(
-            f"{len(visuals.unreadable)} of {len(paths)} training images cannot be read now and are left out, the first "
-            f"is {paths[image_id]} ({reason}); look at all of them with python -m data_prep.check {dataset.folder}"
+            f"{len(lost)} of {len(paths)} training images cannot be read now and are left out, with the pairs of their "
+            f"{num_sentences} sentences; the first is {paths[first]} ({reason}); see all of them with "
+            f"python -m data_prep.check {dataset.folder}"
         )
-        break
     return visuals

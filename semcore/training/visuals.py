@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -104,11 +105,17 @@ class TowerStates:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Images that go through the vision tower at every step; image id -> file, and why some cannot be read."""
+    """Images that go through the vision tower at every step; image id -> file."""
 
     checkpoint: Checkpoint
     paths: Mapping[str, Path]
-    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def unreadable(self) -> dict[str, str]:
+        """Image id -> why it cannot be read; all are decoded once, or one would end the training in its middle."""
+        with ThreadPoolExecutor(THREADS) as pool:
+            reasons = pool.map(_reason, self.paths.values())
+            return {image_id: reason for image_id, reason in zip(self.paths, reasons, strict=True) if reason}
 
     @property
     def filler(self) -> str | None:
@@ -161,9 +168,9 @@ def load_visuals(
         UserError: an image has gone, or none can be read.
     """
     if folder is None or not freeze_vision:
-        unreadable = _unreadable(paths)
-        _check_readable(paths, unreadable)
-        return Pixels(checkpoint, paths, unreadable)
+        pixels = Pixels(checkpoint, paths)
+        _check_readable(paths, pixels.unreadable)
+        return pixels
     layer: Layer = "projector" if freeze_projector else "vision tower"
     store = FeatureStore(checkpoint, paths, folder, layer=layer, dtype=dtype, device=device)
     store.add(paths, progress=progress)
@@ -202,13 +209,6 @@ def towers_passed_by(model: Any, visuals: Visuals) -> Iterator[None]:
 
 def _as_seen(pixel_values: torch.Tensor, **_: Any) -> BaseModelOutputWithPooling:
     return BaseModelOutputWithPooling(last_hidden_state=pixel_values)
-
-
-def _unreadable(paths: Mapping[str, Path]) -> dict[str, str]:
-    """Return image id -> why it cannot be read; all are decoded, or one would end the training in its middle."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        reasons = pool.map(_reason, paths.values())
-        return {image_id: reason for image_id, reason in zip(paths, reasons, strict=True) if reason}
 
 
 def _reason(path: Path) -> str:

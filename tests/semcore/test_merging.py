@@ -13,6 +13,7 @@ from semcore.errors import UserError
 from semcore.files import read_json
 from semcore.fingerprints import fingerprint
 from semcore.merging import merge_adapter
+from semcore.places import from_folder
 from semcore.quantization import Quantization
 
 CARD = "# A card that somebody wrote\n"
@@ -33,7 +34,7 @@ def make_adapter(base: Path, folder: Path, quantization: Quantization = "none", 
         part.save_pretrained(folder)
     (folder / "prompts.json").write_text("{}")
     (folder / "README.md").write_text(CARD)
-    write_note(folder, BaseNote(fingerprint(base), quantization, dtype))
+    write_note(folder, BaseNote(fingerprint(base), quantization, dtype, from_folder(str(base), folder)))
     return Checkpoint(model, checkpoint.tokenizer, checkpoint.image_processor, str(folder), quantization)
 
 
