@@ -43,6 +43,8 @@ def own_run(searchable_run, tmp_path) -> SearchableRun:
     manifest["data"] = str(data)
     manifest["stages"]["caption"]["settings"]["model"] = str(base)
     manifest["stages"]["train_identifier"]["settings"]["model"]["base"] = str(base)
+    for stage in manifest["stages"].values():
+        stage["run"] = str(run.path)
     manifest["stages"]["evaluate"] = {
         "settings": {}, "inputs": {"the generator model": fingerprint(run / "identifier_model")}, "by_content": {},
         "run": str(run.path), "finished": False,
