@@ -12,12 +12,15 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from semcore.errors import UserError
 from semcore.files import read_json, sha256_of, write_json
 
 LARGE_BYTES = 16 << 20  # ours: less is hashed in some hundredths of a second
 SETTLED_NS = 2_000_000_000  # ours: two writes within the file system's clock tick could look like one
+_memory: dict[str, dict[str, Any]] = {}
+"""Subject -> what was found in this process."""
 CHECKPOINT_FILES = (".safetensors", ".json", ".jinja")
 
 
@@ -49,19 +52,20 @@ def _hash_files(files: Sequence[Path]) -> str:
 
 
 def _remembered(subject: Path, files: Sequence[Path], compute: Callable[[], str]) -> str:
-    """Return a hash from the cache where nothing has changed since, else compute it."""
-    states = [_state(path) for path in files]
-    if sum(size for _, size, *_ in states) < LARGE_BYTES:
-        return compute()
-    note = cache_folder() / f"{hashlib.sha256(str(subject.resolve()).encode()).hexdigest()}.json"
-    known = _read(note)
+    """Return a hash from memory, or if it is of large files from the cache, where nothing has changed since."""
+    key, states = str(subject.resolve()), [_state(path) for path in files]
+    note = cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
+    is_large = sum(size for _, size, *_ in states) >= LARGE_BYTES
+    known = _memory.get(key) or (_read(note) if is_large else {})
     if known.get("states") == states:
         return str(known["sha256"])
-    computed = compute()
-    newest = max(max(times) for *_, times in states)
+    found = {"states": states, "sha256": compute()}
+    newest = max((max(times) for *_, times in states), default=0)
     if states == [_state(path) for path in files] and time.time_ns() - newest > SETTLED_NS:
-        _write(note, {"states": states, "sha256": computed})
-    return computed
+        _memory[key] = found
+        if is_large:
+            _write(note, found)
+    return str(found["sha256"])
 
 
 def cache_folder() -> Path:
@@ -69,19 +73,19 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "semcore" / "fingerprints"
 
 
-def _state(path: Path) -> list:
+def _state(path: Path) -> list[Any]:
     status = path.stat()
     return [path.name, status.st_size, status.st_ino, [status.st_mtime_ns, status.st_ctime_ns]]
 
 
-def _read(note: Path) -> dict:
+def _read(note: Path) -> dict[str, Any]:
     try:
         return read_json(note)
     except UserError:
         return {}
 
 
-def _write(note: Path, content: dict) -> None:
+def _write(note: Path, content: dict[str, Any]) -> None:
     """Keep a hash; a cache that cannot be written costs time only."""
     try:
         write_json(note, content)

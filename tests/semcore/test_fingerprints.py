@@ -21,6 +21,7 @@ def hashed(monkeypatch, tmp_path) -> list[str]:
         return sha256_of(path)
 
     monkeypatch.setattr(fingerprints, "LARGE_BYTES", 1)
+    monkeypatch.setattr(fingerprints, "_memory", {})
     monkeypatch.setattr(fingerprints, "SETTLED_NS", -1)
     monkeypatch.setattr(fingerprints, "sha256_of", count)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -36,6 +37,8 @@ def file(tmp_path) -> Path:
 
 def test_a_large_file_is_hashed_once(hashed, file):
     assert file_fingerprint(file) == file_fingerprint(file) == sha256_of(file)
+    fingerprints._memory.clear()  # another process
+    assert file_fingerprint(file) == sha256_of(file)
     assert hashed == ["rows.jsonl"]
 
 
