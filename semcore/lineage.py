@@ -142,30 +142,26 @@ def check_lineage(
     return refuse_others(find_mismatches(Path(model), here, must_say=must_say), allow)
 
 
-def check_evaluation(
-    run: RunFolder, models: Mapping[str, str], prompts: Mapping[str, str], allow: Collection[str] = ()
+def find_changes_since_weighing(
+    run: RunFolder, models: Mapping[str, str], prompts: Mapping[str, str]
 ) -> list[Mismatch]:
-    """Compare what verification.json was fitted with, to weigh verifiers, with what is used now.
+    """Return what differs from what verification.json was fitted with, to weigh verifiers.
 
     Args:
         run: that was evaluated; without an evaluation there is nothing to compare.
         models: "generator" and verifiers -> where they are.
         prompts: file name -> sha256 of the prompts in use.
-        allow: as in `check_lineage`.
-
-    Raises:
-        UserError: as `check_lineage`.
     """
     known = run.manifest().get("stages", {}).get("evaluate", {}).get("inputs", {})
     now = {f"the {name} model": fingerprint(place) for name, place in models.items()} if known else {}
-    pairs = {**now, **prompts}
-    weights = str(run / "verification.json")
-    differs = [
-        Mismatch(weights, "evaluation", name if name in now else f"the prompt {name}", known[name], found)
-        for name, found in pairs.items()
+    return [
+        Mismatch(
+            str(run / "verification.json"), "evaluation", name if name in now else f"the prompt {name}",
+            known[name], found,
+        )
+        for name, found in {**now, **prompts}.items()
         if name in known and known[name] != found
-    ]
-    return refuse_others(differs, allow)
+    ]  # fmt: skip
 
 
 def refuse_others(mismatches: Sequence[Mismatch], allow: Collection[str]) -> list[Mismatch]:

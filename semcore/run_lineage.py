@@ -7,7 +7,15 @@ from pathlib import Path
 
 from semcore.dataset import Dataset
 from semcore.fingerprints import fingerprint
-from semcore.lineage import KINDS, Kind, Mismatch, Surroundings, check_evaluation, find_mismatches, refuse_others
+from semcore.lineage import (
+    KINDS,
+    Kind,
+    Mismatch,
+    Surroundings,
+    find_changes_since_weighing,
+    find_mismatches,
+    refuse_others,
+)
 from semcore.models import source_fingerprint
 from semcore.prompting import load_prompts
 from semcore.runfolder import RunFolder
@@ -55,6 +63,13 @@ def check_run_models(
     Raises:
         UserError: something differs that is not allowed.
     """
+    return refuse_others(_find(run, dataset, models, named, base), allow)
+
+
+def _find(
+    run: RunFolder, dataset: Dataset, models: Mapping[str, str], named: Collection[str], base: str | Path | None
+) -> list[Mismatch]:
+    """Return what differs, model by model; arguments as in `check_run_models`."""
     found = []
     for name, place in models.items():
         if name in TRAINED:
@@ -66,7 +81,7 @@ def check_run_models(
             found += _source(run, "base", "train_verifier", place)
         elif name not in named:
             found += _source(run, "captioner", "caption", place)
-    return refuse_others(found, allow)
+    return found
 
 
 def check_search(
@@ -80,8 +95,9 @@ def check_search(
     weighed: bool,
 ) -> list[Mismatch]:
     """Check the models that a search loads, and where a verifier was weighed, with what; as `check_run_models`."""
-    mismatches = check_run_models(run, dataset, models, named=named, base=base, allow=allow)
-    return mismatches + check_evaluation(run, models, prompts_of(models), allow) if weighed else mismatches
+    found = _find(run, dataset, models, named, base)
+    found += find_changes_since_weighing(run, models, prompts_of(models)) if weighed else []
+    return refuse_others(found, allow)
 
 
 def check_verifier_start(
