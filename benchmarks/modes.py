@@ -37,6 +37,8 @@ from semcore.identifiers.rows import DIRECTIONS, make_row, read_identifiers
 from semcore.prompting import load_prompts
 from semcore.quantization import Quantization, unpacked
 from semcore.resources import asset_folder, resource_folder
+from semcore.run_lineage import check_run_models
+from semcore.runfolder import RunFolder
 from semcore.settings import at_least
 from semcore.training.collator import Collator
 from semcore.training.examples import identifier_examples
@@ -131,6 +133,7 @@ def measure(mode: Mode, dataset: Dataset, run: Path, max_steps: int) -> list[Row
         write_identifiers(run, dataset)
     if not (run / "identifier_model" / "prompts.json").exists():  # it appears with the whole folder
         train(mode, dataset, run, max_steps)
+    check_run_models(RunFolder(run), dataset, {"generator": str(run / "identifier_model")})
     stage = read_json(run / "manifest.json")["stages"]["train_identifier"]
     start, trained = start_of(mode), load_checkpoint(run / "identifier_model")
     before, after = (loss_of(checkpoint, dataset, run) for checkpoint in (start, trained))

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -41,14 +42,14 @@ def not_run(name: str, why: str) -> Row:
     return Row(name, None, None, None, "", f"not run: {why}")
 
 
-def publish(rows: Sequence[Row], json_file: Path | None) -> None:
-    """Print the rows as a table, and save them where a file is named."""
+def publish(rows: Sequence[Row], json_file: Path | None, **remarks: Any) -> None:
+    """Print the rows as a table, and save them, with remarks on all of them, where a file is named."""
     table = Table("name", "ours", "peer", "ratio", "unit", "note")
     for row in rows:
         table.add_row(row.name, _figure(row.ours), _figure(row.peer), _figure(row.ratio), row.unit, row.note)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     if json_file is not None:
-        write_json(json_file, {"rows": [asdict(row) for row in rows], **describe_measurement()})
+        write_json(json_file, {"rows": [asdict(row) for row in rows], **remarks, **describe_measurement()})
 
 
 def _figure(value: float | None) -> str:

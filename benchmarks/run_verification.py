@@ -28,9 +28,12 @@ from semcore.features import encode_pictures
 from semcore.files import read_jsonl
 from semcore.inference import load_for_inference
 from semcore.items import DIRECTIONS, read_items
+from semcore.lineage import as_record
 from semcore.measuring import Asked, ask, images_of
 from semcore.models import has_verifier, model_of
+from semcore.run_lineage import check_run_models
 from semcore.runfolder import RunFolder
+from semcore.settings import LineageSettings
 from semcore.shortlists import Shortlist, VerifierName, make_shortlist, verifier_scores
 from semcore.verification import BlockReader
 
@@ -41,7 +44,7 @@ Scores = list[list[float]]
 
 
 @dataclass
-class Settings:
+class Settings(LineageSettings):
     """What to measure."""
 
     run: Path
@@ -66,15 +69,17 @@ def main(settings: Settings) -> None:
     rows = []
     blocks: list[VerifierName] = ["blocks"] if has_verifier(run, "blocks") else []
     verifiers: list[VerifierName] = ["listwise", *blocks, "likelihood"]
+    models: dict[str, str] = {name: model_of(run, name, settings.base) for name in verifiers}
+    mismatches = check_run_models(run, dataset, models, base=settings.base, allow=settings.allowed)
     for name in verifiers:
-        asked = ask(load_for_inference(model_of(run, name), dtype="auto", device=None), dataset, run / "features")
+        asked = ask(load_for_inference(models[name], base=settings.base), dataset, run / "features")
         paths = {record.image_id: dataset.image_path(record) for record in dataset.images}
         for direction in DIRECTIONS:
             items = {item.item_id: item for item in read_items(run, dataset, direction, "test")}
             shortlists = draw_shortlists(run / direction / "per_query.jsonl", direction, items, settings.num_queries)
             rows.append(verification_row(name, direction, asked, shortlists, paths, settings.repeats))
     counts = {direction: sum(1 for _ in read_jsonl(run / direction / "per_query.jsonl")) for direction in DIRECTIONS}
-    publish([*rows, whole_row(rows, counts)], settings.json)
+    publish([*rows, whole_row(rows, counts)], settings.json, **as_record(mismatches))
 
 
 def whole_row(rows: list[Row], counts: dict[str, int]) -> Row:

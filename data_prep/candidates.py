@@ -23,29 +23,28 @@ from pathlib import Path
 from typing import Any
 
 from semcore.candidates import Mined, deal_blocks, held_out_queries, items_of, mine, mining_stats
-from semcore.checkpoint import fingerprint
 from semcore.chunks import remove_work_folder, work_folder
 from semcore.commandline import resolved, run_command
 from semcore.dataset import Dataset, load_dataset
 from semcore.errors import UserError
 from semcore.files import sha256_of, write_json, write_jsonl
+from semcore.fingerprints import fingerprint
 from semcore.generator import Engine
 from semcore.inference import Dtype, load_for_inference
 from semcore.items import DIRECTIONS, read_items, read_queries
+from semcore.lineage import as_record
 from semcore.measuring import Asked, Key, Part, Workplace, ask, generate_hits
 from semcore.models import generator_of
 from semcore.processes import is_main_process
-from semcore.prompting import load_prompts
+from semcore.run_lineage import check_run_models, prompts_of
 from semcore.runfolder import RunFolder
-from semcore.settings import at_least, hash_of
+from semcore.settings import LineageSettings, at_least, hash_of
 from semcore.training.held_out import held_out_of_run, write_held_out
 from semcore.verification import LETTERS
 
-PROMPTS = ("identify_t2i.jinja", "identify_i2t.jinja")
-
 
 @dataclass
-class Settings:
+class Settings(LineageSettings):
     """How candidates are mined."""
 
     run: Path
@@ -88,6 +87,7 @@ def main(settings: Settings) -> None:
     dataset = load_dataset(settings.data or run.data_folder())
     held_out = held_out_of_run(run, dataset)
     model = generator_of(run)
+    mismatches = check_run_models(run, dataset, {"generator": model}, base=settings.base, allow=settings.allowed)
     folder, inputs = run / "candidates", stage_inputs(run, dataset, model)
     with run.lock():
         stage = run.open_stage("candidates", resolved(settings), inputs, dataset.folder)
@@ -102,7 +102,7 @@ def main(settings: Settings) -> None:
             limit=settings.limit,
         )
         run.set_config("candidates", resolved(settings))
-        run.set_prompts({name: inputs[name] for name in PROMPTS})
+        run.set_prompts(prompts_of(["generator"]))
         key = hash_of(resolved(settings), inputs)
         place = Workplace(
             work_folder(run.path, "candidates", key),
@@ -113,7 +113,7 @@ def main(settings: Settings) -> None:
         if is_main_process():
             stats = write_candidates(folder, settings, parts, mined)
             write_held_out(run, held_out)
-            stage.finish(num_queries=sum(map(len, mined.values())))
+            stage.finish(num_queries=sum(map(len, mined.values())), **as_record(mismatches))
             remove_work_folder(run.path, "candidates")
             _print_summary(folder, stats)
     return _say(f"next: accelerate launch recipes/train_verifier.py --data {dataset.folder} --run {run.path}")
@@ -121,12 +121,11 @@ def main(settings: Settings) -> None:
 
 def stage_inputs(run: RunFolder, dataset: Dataset, model: str) -> dict[str, str]:
     """Return the hash of everything the candidates depend on."""
-    prompts = load_prompts()
     return {
         "metadata.jsonl": dataset.fingerprint,
         **{f"identifiers/{d}.jsonl": sha256_of(run / "identifiers" / f"{d}.jsonl") for d in DIRECTIONS},
         "the identifier model": fingerprint(model),
-        **{name: prompts.sha256[name] for name in PROMPTS},
+        **prompts_of(["generator"]),
     }
 
 
@@ -174,7 +173,7 @@ def mine_parts(
     settings: Settings, dataset: Dataset, run: RunFolder, parts: dict[Key, Part], place: Workplace
 ) -> dict[Key, list[Mined]]:
     """Load the identifier model and search each block."""
-    checkpoint = load_for_inference(generator_of(run), dtype=settings.dtype, device=settings.device)
+    checkpoint = load_for_inference(generator_of(run), dtype=settings.dtype, device=settings.device, base=settings.base)
     asked: Asked = ask(checkpoint, dataset, place.features)
     mined = {}
     for key, part in parts.items():

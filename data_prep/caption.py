@@ -37,24 +37,25 @@ from typing import Any, get_args
 
 from semcore.captioning import WRITTEN, Caption, Outcome, caption_images, caption_stats
 from semcore.chat_client import Server, check_server
-from semcore.checkpoint import fingerprint
 from semcore.chunks import in_chunks, remove_work_folder, work_folder
 from semcore.commandline import resolved, run_command
 from semcore.dataset import Dataset, ImageRecord, load_dataset
 from semcore.errors import UserError
 from semcore.features import FeatureStore
 from semcore.files import write_json, write_jsonl
+from semcore.fingerprints import fingerprint
 from semcore.inference import Dtype, load_for_inference
 from semcore.limits import first_images
+from semcore.lineage import Mismatch, Surroundings, as_record, check_lineage
 from semcore.processes import is_main_process
 from semcore.prompting import IMAGE, Prompts, load_prompts
 from semcore.runfolder import RunFolder
 from semcore.served_captions import serve_captions
-from semcore.settings import at_least, hash_of
+from semcore.settings import LineageSettings, at_least, hash_of
 
 
 @dataclass
-class Settings:
+class Settings(LineageSettings):
     """How captions are written."""
 
     data: Path
@@ -98,8 +99,6 @@ class Settings:
             raise UserError(f"--timeout-s must be more than 0, found {self.timeout_s}")
         if self.server is not None:
             self._check_server()
-        elif Path(self.model).is_dir():  # later stages look for it too, from wherever they are started
-            self.model = str(Path(self.model).absolute())
 
     def _check_server(self) -> None:
         if not str(self.server).startswith(("http://", "https://")):
@@ -115,26 +114,35 @@ def main(settings: Settings) -> None:
     dataset = load_dataset(settings.data)
     run = RunFolder(settings.run)
     prompts = load_prompts()
+    mismatches = [] if settings.server else check_model(settings)
+    content = hash_of(settings.model) if settings.server else fingerprint(settings.model)
     inputs = {
         "metadata.jsonl": dataset.fingerprint,
-        "the model": hash_of(settings.model) if settings.server else fingerprint(settings.model),
+        "the model": content,
         "caption.jinja": prompts.sha256["caption.jinja"],
     }
     with run.lock():
-        stage = run.open_stage("caption", lasting(settings), inputs, dataset.folder)
+        stage = run.open_stage("caption", lasting(settings), inputs, dataset.folder, {"model": content})
         if stage.finished:
             if is_main_process():
                 print(f"caption: already done, see {run / 'captions.jsonl'}")
             return
         run.set_config("caption", resolved(settings))
         run.set_prompts({"caption.jinja": prompts.sha256["caption.jinja"]})
-        captions = caption_dataset(settings, run, dataset, hash_of(lasting(settings), inputs))
+        own = {name: value for name, value in lasting(settings).items() if name != "model"}
+        captions = caption_dataset(settings, run, dataset, hash_of(own, inputs))
         stats = caption_stats(captions)
         if is_main_process():
             write_results(run, dataset, captions, stats)
-            stage.finish(num_images=stats["num_images"])
+            stage.finish(num_images=stats["num_images"], **as_record(mismatches))
             remove_work_folder(run.path, "caption")
             print_summary(run, dataset, stats)
+
+
+def check_model(settings: Settings) -> list[Mismatch]:
+    """Hold the model against what is recorded beside it, its base above all where it is an adapter."""
+    here = Surroundings(base=settings.base)
+    return check_lineage(settings.model, here, settings.allowed, must_say=False)
 
 
 def lasting(settings: Settings) -> dict[str, Any]:
@@ -163,7 +171,7 @@ def ask_model(
     settings: Settings, run: RunFolder, dataset: Dataset, records: list[ImageRecord]
 ) -> Callable[[list[ImageRecord]], list[Caption]]:
     """Load the model, show it the images, and return what captions one batch with it."""
-    checkpoint = load_for_inference(settings.model, dtype=settings.dtype, device=settings.device)
+    checkpoint = load_for_inference(settings.model, dtype=settings.dtype, device=settings.device, base=settings.base)
     prompts: Prompts = load_prompts(special_tokens=checkpoint.special_tokens)
     folder = run / "features" if settings.keep_features else None
     features = FeatureStore(checkpoint, {r.image_id: dataset.image_path(r) for r in records}, folder)

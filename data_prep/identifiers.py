@@ -27,6 +27,7 @@ from semcore.commandline import resolved, run_command
 from semcore.dataset import Dataset, load_dataset
 from semcore.errors import UserError
 from semcore.files import sha256_of
+from semcore.fingerprints import fingerprint
 from semcore.identifiers.encoder import DEFAULT_ENCODER, TOKENS_A_BATCH, Encode, keeping, load_encoder, needs_download
 from semcore.identifiers.folder import write_identifiers
 from semcore.identifiers.numeric import with_numbers
@@ -124,7 +125,8 @@ def main(settings: Settings) -> None:
         captions = read_captions(path, dataset, settings.limit)
         fitted_on(captions.items, settings.protocol, settings.num_clusters)
         inputs = {"captions.jsonl": sha256_of(path), "metadata.jsonl": dataset.fingerprint}
-        stage = run.open_stage("identifiers", resolved(settings), inputs, dataset.folder)
+        places = {"encoder": content_of(settings.encoder)} if Path(settings.encoder).is_dir() else {}
+        stage = run.open_stage("identifiers", resolved(settings), inputs, dataset.folder, places)
         if stage.finished:
             print(f"identifiers: already made, see {run / 'identifiers' / 'report.md'}")
             return
@@ -199,7 +201,12 @@ def encoder_of(settings: Settings) -> Encode:
     def load() -> Encode:
         return load_encoder(settings.encoder, settings.device)
 
-    return load() if settings.embeddings is None else keeping(load, settings.encoder, settings.embeddings)
+    return load() if settings.embeddings is None else keeping(load, content_of(settings.encoder), settings.embeddings)
+
+
+def content_of(encoder: str) -> str:
+    """Return what stands for an encoder: the hash of a folder's weights and settings, or a name."""
+    return fingerprint(encoder) if Path(encoder).is_dir() else encoder
 
 
 def about(settings: Settings) -> dict[str, Any]:

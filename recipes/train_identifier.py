@@ -27,26 +27,28 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from semcore.checkpoint import add_cluster_tokens
-from semcore.commandline import resolved, run_command
+from semcore.commandline import announcer, resolved, run_command
 from semcore.dataset import load_dataset
 from semcore.errors import UserError
 from semcore.identifiers.rows import DIRECTIONS, read_cluster_words, read_identifiers
+from semcore.lineage import Surroundings, as_record, check_lineage, made_from
 from semcore.processes import is_main_process
 from semcore.prompting import load_prompts
 from semcore.report import write_model_cards
+from semcore.run_lineage import prompts_of
 from semcore.runfolder import RunFolder
-from semcore.training.engine import computing_dtype, own_device
+from semcore.settings import LineageSettings
 from semcore.training.examples import identifier_examples
 from semcore.training.fine_tuning import fine_tune, image_start_id, load_start, make_trainable, stage_inputs
 from semcore.training.held_out import choose_held_out, write_held_out
+from semcore.training.images import load_training_images
 from semcore.training.modes import check_mode
 from semcore.training.schedule import plan_identifier_rows
 from semcore.training.settings import HeldOutSettings, LoraSettings, TrainingSettings
-from semcore.training.visuals import load_visuals
 
 STAGE = "train_identifier"
+say = announcer(STAGE)
 FILES = ("identifiers/t2i.jsonl", "identifiers/i2t.jsonl", "identifiers/cluster_words.json")
-PROMPTS = ("identify_t2i.jinja", "identify_i2t.jinja")
 
 
 @dataclass
@@ -62,7 +64,7 @@ class ModelSettings:
 
 
 @dataclass
-class Settings:
+class Settings(LineageSettings):
     model: ModelSettings
     run: Path
     """The run folder; it holds the identifiers."""
@@ -93,23 +95,26 @@ def main(settings: Settings) -> None:
     images = dataset.split("train")
     words = read_cluster_words(run / "identifiers")
     identifiers = {direction: read_identifiers(run / "identifiers", direction, "train") for direction in DIRECTIONS}
+    used = prompts_of(["generator"])
+    here = Surroundings(used, run, base=settings.base)
+    mismatches = check_lineage(model.base, here, settings.allowed, must_say=False)
     with run.lock():
-        inputs = stage_inputs(run, dataset, model.base, FILES, PROMPTS)
-        stage = None if settings.check else run.open_stage(STAGE, resolved(settings), inputs, dataset.folder)
+        inputs = stage_inputs(run, dataset, model.base, FILES, used)
+        places = {"model.base": inputs["the checkpoint"]}
+        stage = None if settings.check else run.open_stage(STAGE, resolved(settings), inputs, dataset.folder, places)
         if stage and stage.finished:
             return say(f"already trained, see {run / 'identifier_model'}")
 
         say("the model, with a new token for every cluster")
-        checkpoint = load_start(model.base, lora.rank, lora.quantization, model.trust_remote_code, **training.loading())
+        loading = {**training.loading(), "moved": settings.base}
+        checkpoint = load_start(model.base, lora.rank, lora.quantization, model.trust_remote_code, **loading)
         new_tokens = add_cluster_tokens(checkpoint, len(words), words)
         prompts = load_prompts(special_tokens=checkpoint.special_tokens)
 
         say("the training images")
-        paths = {record.image_id: dataset.image_path(record) for record in images}
-        visuals = load_visuals(
-            checkpoint, paths, run / "features" if settings.keep_features and not settings.check else None,
-            freeze_vision=model.freeze_vision, freeze_projector=model.freeze_projector,
-            dtype=computing_dtype(training.bf16), device=own_device(), progress=is_main_process(),
+        visuals = load_training_images(
+            checkpoint, dataset, run / "features" if settings.keep_features and not settings.check else None, say,
+            freeze_vision=model.freeze_vision, freeze_projector=model.freeze_projector, bf16=training.bf16,
         )  # fmt: skip
 
         held_out = choose_held_out(images, **asdict(settings.held_out))
@@ -123,7 +128,6 @@ def main(settings: Settings) -> None:
             return say("everything is in order")
 
         run.set_config(STAGE, resolved(settings))
-        used = {name: prompts.sha256[name] for name in PROMPTS}
         run.set_prompts(used)
         trained = make_trainable(
             checkpoint.model, model.freeze_vision, model.freeze_projector,
@@ -131,18 +135,13 @@ def main(settings: Settings) -> None:
         )  # fmt: skip
         measured = fine_tune(
             checkpoint, trained, rows, visuals, run / "identifier_model",
-            prompts=used, description=STAGE, **training.optimization(),
+            prompts=used, description=STAGE, lineage=made_from(run, dataset, mismatches), **training.optimization(),
         )  # fmt: skip
         if is_main_process():
             write_held_out(run, held_out)
-        stage.finish(**measured)
+        stage.finish(**measured, num_unreadable_images=len(visuals.unreadable), **as_record(mismatches))
         write_model_cards(run, dataset.name)
     return say(f"next: python -m data_prep.candidates --data {dataset.folder} --run {run.path}")
-
-
-def say(sentence: str) -> None:
-    if is_main_process():
-        print(f"{STAGE}: {sentence}", flush=True)
 
 
 if __name__ == "__main__":

@@ -25,27 +25,28 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from semcore.commandline import resolved, run_command
+from semcore.commandline import announcer, resolved, run_command
 from semcore.dataset import load_dataset
 from semcore.errors import UserError
 from semcore.items import DIRECTIONS, read_items
+from semcore.lineage import as_record, made_from
 from semcore.models import VERIFIER_FOLDERS, verifier_start_of
-from semcore.processes import is_main_process
 from semcore.prompting import load_prompts
 from semcore.report import write_model_cards
+from semcore.run_lineage import check_verifier_start, prompts_of
 from semcore.runfolder import RunFolder
-from semcore.training.engine import computing_dtype, own_device
+from semcore.settings import LineageSettings
 from semcore.training.fine_tuning import fine_tune, image_start_id, load_start, make_trainable, stage_inputs
+from semcore.training.images import load_training_images
 from semcore.training.modes import check_mode
 from semcore.training.questions import QuestionMaker, read_candidates
 from semcore.training.schedule import plan_question_rows
 from semcore.training.settings import LoraSettings, TrainingSettings
-from semcore.training.visuals import load_visuals
 from semcore.verification.attention import ATTENTION, Attention, attention_record
 from semcore.verification.block_reader import check_blocks
 
+say = announcer("train_verifier")
 STAGES = {"full": "train_verifier", "blocks": "train_verifier_blocks"}
-PROMPTS = ("verify_t2i.jinja", "verify_i2t.jinja")
 
 
 @dataclass
@@ -63,7 +64,7 @@ class ModelSettings:
 
 
 @dataclass
-class Settings:
+class Settings(LineageSettings):
     run: Path
     """The run folder; it holds the candidates."""
     data: Path | None = None
@@ -95,25 +96,27 @@ def main(settings: Settings) -> None:
     images = dataset.split("train")
     items = {d: {item.item_id: item for item in read_items(run, dataset, d)} for d in DIRECTIONS}
     candidates = read_candidates(run / "candidates", items)
-    base = model.base or verifier_start_of(run, model.start)
+    base = model.base or verifier_start_of(run, model.start, settings.base)
+    mismatches = check_verifier_start(run, dataset, base, bool(model.base), settings.base, settings.allowed)
     name, folder = STAGES[settings.attention], run / VERIFIER_FOLDERS[settings.attention]
     with run.lock():
         files = [f"candidates/{path.name}" for path in sorted((run / "candidates").glob("*.jsonl"))]
-        inputs = stage_inputs(run, dataset, base, files, PROMPTS)
-        stage = None if settings.check else run.open_stage(name, resolved(settings), inputs, dataset.folder)
+        used = prompts_of(["listwise"])
+        inputs = stage_inputs(run, dataset, base, files, used)
+        places = {"model.base": inputs["the checkpoint"]} if model.base else {}
+        stage = None if settings.check else run.open_stage(name, resolved(settings), inputs, dataset.folder, places)
         if stage and stage.finished:
             return say(f"already trained, see {folder}")
 
         say(f"the model, from {base}")
-        checkpoint = load_start(base, lora.rank, lora.quantization, model.trust_remote_code, **training.loading())
+        loading = {**training.loading(), "moved": settings.base}
+        checkpoint = load_start(base, lora.rank, lora.quantization, model.trust_remote_code, **loading)
         prompts = load_prompts(special_tokens=checkpoint.special_tokens)
 
         say("the training images")
-        paths = {record.image_id: dataset.image_path(record) for record in images}
-        visuals = load_visuals(
-            checkpoint, paths, run / "features" if settings.keep_features and not settings.check else None,
-            freeze_vision=model.freeze_vision, freeze_projector=model.freeze_projector,
-            dtype=computing_dtype(training.bf16), device=own_device(), progress=is_main_process(),
+        visuals = load_training_images(
+            checkpoint, dataset, run / "features" if settings.keep_features and not settings.check else None, say,
+            freeze_vision=model.freeze_vision, freeze_projector=model.freeze_projector, bf16=training.bf16,
         )  # fmt: skip
 
         questions = QuestionMaker(checkpoint.tokenizer, prompts, images, visuals, settings.extra_questions)
@@ -121,12 +124,13 @@ def main(settings: Settings) -> None:
         if how == "blocks":
             check_blocks(checkpoint, prompts)
         rows = plan_question_rows(candidates, questions, image_start_id=start, attention=how, **training.schedule())
-        say(f"{len(candidates)} sets of candidates, {len(rows) // training.batch_size} steps")
+        lost = len(candidates) - sum(map(questions.can_ask, candidates))
+        missing = f", {lost} of them left out for want of a readable image" if lost else ""
+        say(f"{len(candidates)} sets of candidates{missing}, {len(rows) // training.batch_size} steps")
         if stage is None:
             return say("everything is in order")
 
         run.set_config(name, resolved(settings))
-        used = {name: prompts.sha256[name] for name in PROMPTS}
         run.set_prompts(used)
         trained = make_trainable(
             checkpoint.model, model.freeze_vision, model.freeze_projector,
@@ -134,16 +138,12 @@ def main(settings: Settings) -> None:
         )  # fmt: skip
         measured = fine_tune(
             checkpoint, trained, rows, visuals, folder, prompts=used, description=name,
-            records={ATTENTION: attention_record(settings.attention)}, **training.optimization(),
+            records={ATTENTION: attention_record(settings.attention)}, lineage=made_from(run, dataset, mismatches),
+            **training.optimization(),
         )  # fmt: skip
-        stage.finish(**measured)
+        stage.finish(**measured, num_unreadable_images=len(visuals.unreadable), **as_record(mismatches))
         write_model_cards(run, dataset.name)
     return say(f"next: semcore evaluate --data {dataset.folder} --run {run.path}")
-
-
-def say(sentence: str) -> None:
-    if is_main_process():
-        print(f"train_verifier: {sentence}", flush=True)
 
 
 if __name__ == "__main__":

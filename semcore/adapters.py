@@ -7,6 +7,7 @@ from pathlib import Path
 
 from semcore.errors import UserError
 from semcore.files import read_json, write_json
+from semcore.places import find_checkpoint
 from semcore.quantization import Quantization
 
 CONFIG, BASE = "adapter_config.json", "base.json"
@@ -17,14 +18,16 @@ class BaseNote:
     """What an adapter was trained on.
 
     Attributes:
-        fingerprint: of the base checkpoint, from `semcore.checkpoint.fingerprint`; "" where nobody noted it.
+        fingerprint: of the base checkpoint, from `semcore.fingerprints`; "" where nobody noted it.
         quantization: how the base's text model was packed.
         dtype: precision that its weights were read in; "" where nobody noted it.
+        from_here: the way from the adapter's folder to the base's, which may move together; "" for a hub id.
     """
 
     fingerprint: str = ""
     quantization: Quantization = "none"
     dtype: str = ""
+    from_here: str = ""
 
 
 def is_adapter(folder: Path) -> bool:
@@ -42,6 +45,22 @@ def base_of(folder: Path) -> str:
     if not isinstance(base, str) or not base:
         raise UserError(f"{folder / CONFIG} names no base_model_name_or_path; write the base's folder or hub id there")
     return base
+
+
+def find_base(folder: Path, moved: str | Path | None = None) -> str:
+    """Return where the checkpoint that an adapter was trained on is now.
+
+    Args:
+        folder: the adapter's.
+        moved: where a user says that it is.
+
+    Raises:
+        UserError: the adapter does not name it, or it is nowhere.
+    """
+    note, recorded = read_note(folder), base_of(folder)
+    missing = f"the base of {folder}, {recorded}, is no longer there; say where it is with --base FOLDER"
+    beside = folder / note.from_here if note.from_here else None
+    return find_checkpoint(recorded, note.fingerprint or None, beside=beside, given=moved, missing=missing)
 
 
 def read_note(folder: Path) -> BaseNote:

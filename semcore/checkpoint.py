@@ -6,7 +6,6 @@ download is announced. New cluster tokens and LoRA are put on here, so that ever
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ import torch
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
-from semcore.adapters import base_of, is_adapter, read_note
+from semcore.adapters import find_base, is_adapter, read_note
 from semcore.errors import UserError
+from semcore.places import absolute_place, is_hub_id
 from semcore.quantization import Quantization, nf4_config, unpacked
 from semcore.special_tokens import closing_token_id, filler_token_id
 from semcore.suitability import check_model, check_tokenizer
@@ -77,7 +77,7 @@ def load_checkpoint(
     trust_remote_code: bool = False,
     quantization: Quantization = "none",
     device_map: str | None = None,
-    base: str | None = None,
+    base: str | Path | None = None,
 ) -> Checkpoint:
     """Load a checkpoint folder, a hub id, or a PEFT adapter folder.
 
@@ -91,19 +91,19 @@ def load_checkpoint(
         trust_remote_code: run Python code that comes with the checkpoint.
         quantization: "nf4" packs the text model's layers into four bits.
         device_map: "auto" and the like, for the library to spread the layers over devices, instead of `device`.
-        base: where the base under an adapter is now; the adapter says where it was.
+        base: where the base under an adapter is now, should it have moved.
 
     Raises:
         UserError: if it is not a checkpoint this can load; the sentence says why.
     """
     path, placed = str(name_or_path), device_map or ({"": device} if quantization != "none" else None)
     folder = Path(path) if is_adapter(Path(path)) else None
-    whole = (base or base_of(folder)) if folder else path
+    whole = find_base(folder, base) if folder else path
     check_model(whole, _model_config(whole))
     tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
     if folder:
         model = _load_base(folder, whole, dtype, quantization, placed, trust_remote_code)
-        model = _attach_adapter(model, path, len(tokenizer))
+        model = _attach_adapter(model, path, whole, len(tokenizer))
     else:
         model = _load_model(path, dtype, quantization, placed, trust_remote_code)
     check_tokenizer(path, tokenizer, model.config.image_token_id)
@@ -125,24 +125,6 @@ def load_image_processor(name_or_path: str | Path, *, trust_remote_code: bool = 
     """Load a checkpoint's image processor, in the form that needs no torchvision."""
     with _readable(str(name_or_path), "image processor"):
         return AutoImageProcessor.from_pretrained(str(name_or_path), backend="pil", trust_remote_code=trust_remote_code)
-
-
-def fingerprint(name_or_path: str | Path) -> str:
-    """Return a sha256 over a local checkpoint's weights, configuration and tokenizer.
-
-    A hub id has no files here yet; its name stands for it.
-    """
-    folder = Path(name_or_path)
-    digest = hashlib.sha256()
-    if not folder.is_dir():
-        return hashlib.sha256(str(name_or_path).encode()).hexdigest()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".safetensors", ".json", ".jinja"):
-            digest.update(path.name.encode())
-            with path.open("rb") as handle:
-                while block := handle.read(1 << 20):
-                    digest.update(block)
-    return digest.hexdigest()
 
 
 def cluster_token(cluster: int) -> str:
@@ -275,19 +257,21 @@ def _load_model(
     return model
 
 
-def _attach_adapter(model: Any, path: str, vocabulary_size: int) -> Any:
+def _attach_adapter(model: Any, path: str, base: str, vocabulary_size: int) -> Any:
     from peft import PeftModel
 
     if vocabulary_size > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(vocabulary_size, mean_resizing=False)
     with _readable(path, "adapter"):
-        return PeftModel.from_pretrained(model, path)
+        adapted = PeftModel.from_pretrained(model, path)
+    adapted.peft_config["default"].base_model_name_or_path = absolute_place(base)  # where it is, not where it was
+    return adapted
 
 
 def _announce_download(name_or_path: str) -> None:
     if Path(name_or_path).is_dir():
         return
-    if name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") != 1:
+    if not is_hub_id(name_or_path):
         raise UserError(f"there is no checkpoint folder {name_or_path}; give a folder or a hub id like OpenGVLab/NAME")
     logger.warning("%s is not a folder here: it is taken from the Hugging Face hub", name_or_path)
 

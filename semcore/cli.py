@@ -17,6 +17,7 @@ from rich.table import Table
 from semcore import __version__
 from semcore.commandline import run_command
 from semcore.errors import UserError
+from semcore.settings import LineageSettings
 
 COMMANDS = {
     "quickstart": "the whole pipeline on drawn scenes, on a CPU: --out RUN",
@@ -41,7 +42,7 @@ class _Choice:
 
 
 @dataclass
-class SearchSettings:
+class SearchSettings(LineageSettings):
     """What `semcore search` takes."""
 
     run: Path
@@ -77,15 +78,13 @@ class ConvertSettings:
 
 
 @dataclass
-class MergeSettings:
+class MergeSettings(LineageSettings):
     """What `semcore merge-adapter` takes."""
 
     src: Path
     """The adapter's folder, or a run folder that holds one."""
     dst: Path
     """The checkpoint folder to make."""
-    base: Path | None = None
-    """Where the adapter's base is now, should it have moved."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision to write; "auto" keeps the base's."""
 
@@ -199,7 +198,13 @@ def search(settings: SearchSettings) -> None:
     """Print the ranked hits of one query."""
     from semcore.retriever import Retriever
 
-    retriever = Retriever.from_run(settings.run, data=settings.data, split=settings.split)
+    retriever = Retriever.from_run(
+        settings.run,
+        data=settings.data,
+        split=settings.split,
+        base=settings.base,
+        allow_mismatch=settings.allowed,
+    )
     if settings.image is not None:
         hits = retriever.search(image=settings.image, top_k=settings.top_k)
     else:
@@ -224,7 +229,9 @@ def merge(settings: MergeSettings) -> None:
     """Merge an adapter, and say what it became."""
     from semcore.merging import merge_adapter
 
-    merged = merge_adapter(settings.src, settings.dst, base=settings.base, dtype=settings.dtype).model
+    merged = merge_adapter(
+        settings.src, settings.dst, base=settings.base, dtype=settings.dtype, allow_mismatch=settings.allowed
+    ).model
     size = sum(weight.numel() for weight in merged.parameters())
     sys.stdout.write(f"{settings.dst}: {size:,} weights, adapter merged; use it as any checkpoint\n")
 

@@ -110,9 +110,21 @@ def parse(
 def resolved(settings: Any) -> dict[str, Any]:
     """Return the settings as plain data for config.yaml and the manifest.
 
-    What says where things lie (`data`, `run`, `config`, `embeddings`) or only whether to run (`check`) is left out.
+    What says where things lie (`data`, `run`, `config`, `embeddings`, `base`), whether to run (`check`) and what to
+    go on in spite of (`allow_mismatch`) is left out.
     """
     return {key: plain_data(value) for key, value in dataclasses.asdict(settings).items() if key not in FLAGS_ONLY}
+
+
+def announcer(name: str) -> Callable[[str], None]:
+    """Return what prints a command's sentences, its name before each; of a launcher's processes the main one prints."""
+
+    def say(sentence: str) -> None:
+        if is_main_process():
+            sys.stdout.write(f"{name}: {sentence}\n")
+            sys.stdout.flush()
+
+    return say
 
 
 def _exit_with(sentence: str, status: int) -> None:

@@ -14,8 +14,9 @@ from semcore.text_files import read_text
 from semcore.yaml_values import as_type, meant, parse_yaml
 
 SECTIONS = ("caption", "identifiers", "train_identifier", "candidates", "train_verifier", "evaluate")
-# Where things lie and whether to run at all: flags of every command, never part of a stage's settings.
-FLAGS_ONLY = ("data", "run", "config", "check", "embeddings")
+# Where things lie, whether to run at all, what to go on in spite of: flags of every command, never part of a stage's
+# settings.
+FLAGS_ONLY = ("data", "run", "config", "check", "embeddings", "base", "allow_mismatch")
 
 
 def read_section(path: Path, section: str, known: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,39 +24,33 @@ from pathlib import Path
 from typing import Any, Literal
 
 from semcore.baselines import SENTENCE_ENCODER, measure_baselines
-from semcore.checkpoint import fingerprint
 from semcore.chunks import remove_work_folder, work_folder
 from semcore.commandline import resolved
 from semcore.dataset import Dataset, load_dataset
 from semcore.errors import UserError
 from semcore.files import read_json, read_jsonl, sha256_of
+from semcore.fingerprints import fingerprint
 from semcore.generator import Engine
 from semcore.identifiers.encoder import DEFAULT_ENCODER
 from semcore.inference import Dtype
 from semcore.items import DIRECTIONS
+from semcore.lineage import as_record
 from semcore.measuring import Key, Part, Workplace, fold_parts, read_parts
 from semcore.models import generator_of, has_verifier, model_of, untrained_verifier_of
 from semcore.outcome import Scores, measure, write_outcome
+from semcore.places import absolute_place
 from semcore.processes import is_main_process
-from semcore.prompting import load_prompts
 from semcore.report import write_model_cards, write_report
+from semcore.run_lineage import check_run_models, prompts_of
 from semcore.runfolder import RunFolder
-from semcore.settings import at_least, hash_of
+from semcore.settings import LineageSettings, at_least, hash_of
 from semcore.shortlists import VerifierName
 from semcore.text import clean_text
 from semcore.verification import LETTERS, read_attention
 
-PROMPTS = {
-    "generator": ("identify_t2i.jinja", "identify_i2t.jinja"),
-    "listwise": ("verify_t2i.jinja", "verify_i2t.jinja"),
-    "blocks": ("verify_t2i.jinja", "verify_i2t.jinja"),
-    "pointwise": ("verify_pointwise_t2i.jinja", "verify_pointwise_i2t.jinja"),
-    "likelihood": ("sentence_of_image.jinja", "sentence_alone.jinja"),
-}
-
 
 @dataclass
-class EvaluateSettings:
+class EvaluateSettings(LineageSettings):
     """How a run is measured."""
 
     run: Path
@@ -150,7 +144,7 @@ class EvaluateSettings:
         """Return verifier -> its model, where it is not the run's own; folders from the root on."""
         named = {"pointwise": self.pointwise_model, "likelihood": self.likelihood_model}
         used = {name: model for name, model in named.items() if model and name in self.verifiers}
-        return {name: str(Path(model).resolve()) if Path(model).is_dir() else model for name, model in used.items()}
+        return {name: absolute_place(model) for name, model in used.items()}
 
 
 def main(settings: EvaluateSettings) -> None:
@@ -158,6 +152,14 @@ def main(settings: EvaluateSettings) -> None:
     run = RunFolder(settings.run)
     dataset = load_dataset(settings.data or run.data_folder())
     models = find_models(settings, run)
+    mismatches = check_run_models(
+        run,
+        dataset,
+        models,
+        named=settings.other_models,
+        base=settings.base,
+        allow=settings.allowed,
+    )
     parts = parts_to_measure(settings, run, dataset)
     inputs = stage_inputs(settings, run, dataset, models)
     if settings.check:
@@ -166,14 +168,16 @@ def main(settings: EvaluateSettings) -> None:
     for name in {"listwise", "blocks"} & models.keys():
         _say(f"the {name} verifier is asked with attention {read_attention(models[name])}, as it was trained")
     with run.lock():
-        stage = run.open_stage("evaluate", resolved(settings), inputs, dataset.folder)
+        places = by_content(settings)
+        stage = run.open_stage("evaluate", resolved(settings), inputs, dataset.folder, places)
         if stage.finished:
             _write_missing_report(run, dataset)
             remove_work_folder(run.path, "evaluate")  # several processes leave it behind
             return _say(f"already measured, see {run / 'report.md'}")
         run.set_config("evaluate", resolved(settings))
         run.set_prompts({name: digest for name, digest in inputs.items() if name.endswith(".jinja")})
-        key = hash_of(resolved(settings), inputs)
+        own = {name: value for name, value in resolved(settings).items() if name not in places}
+        key = hash_of(own, inputs, places)
         place = Workplace(
             work_folder(run.path, "evaluate", key),
             is_main_process(),
@@ -182,9 +186,11 @@ def main(settings: EvaluateSettings) -> None:
         outcome = measure(settings, dataset, models, parts, place)
         measured = {key: part for key, part in parts.items() if key.split == settings.split}
         outcome.baselines = _baselines(settings, run, dataset, measured, place)
+        outcome.mismatches = mismatches
         if is_main_process():
             write_outcome(run, outcome, protocol_of(run), ceiling_of(settings, dataset))
-            stage.finish(num_queries=sum(len(part.queries.contents) for part in parts.values()))
+            num_queries = sum(len(part.queries.contents) for part in parts.values())
+            stage.finish(num_queries=num_queries, **as_record(mismatches))
             remove_work_folder(run.path, "evaluate")
             write_report(run.path, data=dataset.folder)
             write_model_cards(run, dataset.name)
@@ -199,9 +205,9 @@ def find_models(settings: EvaluateSettings, run: RunFolder) -> dict[str, str]:
     """
     models = {"generator": generator_of(run)}
     for name in settings.verifiers:
-        models[name] = settings.other_models.get(name) or model_of(run, name)
+        models[name] = settings.other_models.get(name) or model_of(run, name, settings.base)
     if "listwise" in models and settings.order_bias_untrained and settings.num_order_queries:
-        untrained = untrained_verifier_of(run)
+        untrained = untrained_verifier_of(run, settings.base)
         if untrained is None:
             raise UserError(
                 f"{run.path} does not say what its listwise verifier was trained from; "
@@ -234,19 +240,22 @@ def stage_inputs(
     settings: EvaluateSettings, run: RunFolder, dataset: Dataset, models: dict[str, str]
 ) -> dict[str, str]:
     """Return the hash of everything the scores depend on."""
-    prompts = load_prompts()
-    used = [name for part in ("generator", *settings.verifiers) for name in PROMPTS[part]]
     files = [f"identifiers/{direction}.jsonl" for direction in DIRECTIONS]
-    baselines = settings.baselines or []
-    if SENTENCE_ENCODER in baselines:
+    if SENTENCE_ENCODER in (settings.baselines or []):
         files.append("captions.jsonl")
     return {
         "metadata.jsonl": dataset.fingerprint,
         **{name: sha256_of(run / name) for name in files},
         **{f"the {name} model": fingerprint(path) for name, path in models.items()},
-        **{f"the baseline {name}": fingerprint(name) for name in baselines if name != SENTENCE_ENCODER},
-        **{name: prompts.sha256[name] for name in used},
+        **prompts_of(["generator", *settings.verifiers]),
     }
+
+
+def by_content(settings: EvaluateSettings) -> dict[str, str]:
+    """Return the settings that say where checkpoints lie -> fingerprints of what lies there."""
+    named = {f"{name}_model": fingerprint(place) for name, place in settings.other_models.items()}
+    baselines = [name if name == SENTENCE_ENCODER else fingerprint(name) for name in settings.baselines or []]
+    return {**named, "baselines": hash_of(baselines)}
 
 
 def _baselines(

@@ -18,20 +18,24 @@ from semcore.errors import UserError
 Dtype = Literal["auto", "bfloat16", "float32"]
 
 
-def load_for_inference(name_or_path: str | Path, *, dtype: Dtype = "auto", device: str | None = None) -> Checkpoint:
+def load_for_inference(
+    name_or_path: str | Path, *, dtype: Dtype = "auto", device: str | None = None, base: str | Path | None = None
+) -> Checkpoint:
     """Load a checkpoint in evaluation mode; an adapter is merged into its base.
 
     Args:
         name_or_path: a checkpoint folder, a hub id, or an adapter folder.
         dtype: "float32", "bfloat16", or "auto" for bfloat16 where the device multiplies it natively.
         device: "cpu", "cuda", ...; the fastest there is by default.
+        base: where the base under an adapter is now, should it have moved.
 
     Raises:
         UserError: it cannot be loaded, or there is no such device.
     """
     device = device or default_device()
     _check_device(device)
-    checkpoint = load_checkpoint(name_or_path, dtype=native_dtype(device) if dtype == "auto" else dtype, device=device)
+    dtype = native_dtype(device) if dtype == "auto" else dtype
+    checkpoint = load_checkpoint(name_or_path, dtype=dtype, device=device, base=base)
     if isinstance(checkpoint.model, PeftModel):
         checkpoint = replace(checkpoint, model=checkpoint.model.merge_and_unload().eval())
     if checkpoint.model.dtype == torch.bfloat16 and checkpoint.device.type == "cpu":

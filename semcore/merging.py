@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from semcore.adapters import CONFIG, base_of, is_adapter, read_note
-from semcore.checkpoint import Checkpoint, fingerprint, load_checkpoint
+from semcore.adapters import CONFIG, find_base, is_adapter
+from semcore.checkpoint import Checkpoint, load_checkpoint
 from semcore.errors import UserError
 from semcore.folders import check_new, new_folder
+from semcore.lineage import Surroundings, check_lineage, renew_lineage
 from semcore.models import VERIFIER_FOLDERS
 
 MODELS = ("identifier_model", *VERIFIER_FOLDERS.values())
@@ -17,7 +19,9 @@ OF_THE_ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "base.json
 PROCESSOR = ("processor_config.json", "preprocessor_config.json", "generation_config.json")
 
 
-def merge_adapter(source: Path, target: Path, *, base: Path | None = None, dtype: str = "auto") -> Checkpoint:
+def merge_adapter(
+    source: Path, target: Path, *, base: Path | None = None, dtype: str = "auto", allow_mismatch: Collection[str] = ()
+) -> Checkpoint:
     """Write the checkpoint that an adapter makes of its base, rows of new tokens included.
 
     A base that was packed for training (QLoRA) is written with the values it was rounded to, so that
@@ -28,6 +32,7 @@ def merge_adapter(source: Path, target: Path, *, base: Path | None = None, dtype
         target: the new folder; it appears when everything is written.
         base: where the base is now, should it have moved.
         dtype: precision to write, "float32" or "bfloat16"; "auto" keeps the base's.
+        allow_mismatch: kinds of lineage to go on with although they differ; the merged folder says so.
 
     Returns:
         The merged checkpoint.
@@ -37,8 +42,8 @@ def merge_adapter(source: Path, target: Path, *, base: Path | None = None, dtype
     """
     folder = find_adapter(source)
     check_new(folder, target)
-    place = str(base or base_of(folder))
-    check_base(folder, place)
+    allowed = check_lineage(folder, Surroundings(base=base), allow_mismatch, must_say=False)
+    place = find_base(folder, base)
     checkpoint = load_checkpoint(folder, dtype=dtype, base=place)
     merged: Any = checkpoint.model.merge_and_unload()
     with new_folder(target) as new:
@@ -47,6 +52,7 @@ def merge_adapter(source: Path, target: Path, *, base: Path | None = None, dtype
         _copy_missing(Path(place), new, PROCESSOR)
         kept = [path.name for path in folder.iterdir() if path.is_file() and path.name not in OF_THE_ADAPTER]
         _copy_missing(folder, new, kept)
+        renew_lineage(new, allowed)
     return Checkpoint(merged, checkpoint.tokenizer, checkpoint.image_processor, str(target))
 
 
@@ -64,22 +70,6 @@ def find_adapter(source: Path) -> Path:
     if found:
         raise UserError(f"{source} holds several adapters; name {' or '.join(map(str, found))}")
     raise UserError(f"{source} holds no adapter: there is no {CONFIG} in it; give a folder that --lora.rank has made")
-
-
-def check_base(adapter: Path, base: str) -> None:
-    """Check that the checkpoint an adapter was trained on is there and still the same.
-
-    Raises:
-        UserError: it is not.
-    """
-    if not Path(base).is_dir() and (Path(base).is_absolute() or base.count("/") != 1):
-        raise UserError(f"the base of {adapter}, {base}, is no longer there; say where it is with --base FOLDER")
-    noted = read_note(adapter).fingerprint
-    if noted and noted != fingerprint(base):
-        raise UserError(
-            f"{base} is not what {adapter} was trained on: its files have changed; say with --base FOLDER where the "
-            "right one is"
-        )
 
 
 def _copy_missing(source: Path, target: Path, names: Any) -> None:

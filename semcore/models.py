@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import Any
+
 from semcore.errors import UserError
+from semcore.places import find_checkpoint
 from semcore.runfolder import RunFolder
 
 VERIFIER_FOLDERS = {"full": "verifier_model", "blocks": "verifier_model_blocks"}
@@ -36,15 +41,16 @@ def blocks_verifier_of(run: RunFolder) -> str:
     return _trained(run, VERIFIER_FOLDERS["blocks"], "train_verifier.py --attention blocks")
 
 
-def captioner_of(run: RunFolder, verifier: str = "likelihood") -> str:
+def captioner_of(run: RunFolder, verifier: str = "likelihood", moved: str | Path | None = None) -> str:
     """Return the checkpoint that wrote the run's captions: verifiers that need no training ask it.
 
     Args:
         run: the run folder.
         verifier: who asks, "likelihood" or "pointwise".
+        moved: where a user says that it is now.
 
     Raises:
-        UserError: the run's captions came from elsewhere, or from a server.
+        UserError: the run's captions came from elsewhere, or from a server, or the checkpoint is nowhere.
     """
     stage = run.manifest().get("stages", {}).get("caption")
     if stage is None:
@@ -57,45 +63,90 @@ def captioner_of(run: RunFolder, verifier: str = "likelihood") -> str:
             f"the captions of {run.path} were written by a server, and the {verifier} verifier asks a model that runs "
             f"here; name a checkpoint with --{verifier}-model, or use --verifier listwise"
         )
-    return stage["settings"]["model"]
+    return _source_of(run, stage, stage["settings"]["model"], moved)
 
 
-def model_of(run: RunFolder, verifier: str) -> str:
+def model_of(run: RunFolder, verifier: str, moved: str | Path | None = None) -> str:
     """Return the run's checkpoint for a verifier: the one trained to choose, or for others the captioner.
 
+    Args:
+        run: the run folder.
+        verifier: its name.
+        moved: where a user says that the captioner is now.
+
     Raises:
-        UserError: it is not trained yet, or not known.
+        UserError: it is not trained yet, or not known, or nowhere.
     """
     if verifier == "blocks":
         return blocks_verifier_of(run)
-    return verifier_of(run) if verifier == "listwise" else captioner_of(run, verifier)
+    return verifier_of(run) if verifier == "listwise" else captioner_of(run, verifier, moved)
 
 
-def untrained_verifier_of(run: RunFolder) -> str | None:
-    """Return what the listwise verifier was trained from, None where the run does not say."""
-    stages = run.manifest().get("stages", {})
-    model = stages.get("train_verifier", {}).get("settings", {}).get("model", {})
-    if model.get("start") == "identifier" and not model.get("base"):
-        return str(run / "identifier_model")
-    generator = stages.get("train_identifier", {}).get("settings", {}).get("model", {})
-    return (model.get("base") or generator.get("base")) if model else None
+def untrained_verifier_of(run: RunFolder, moved: str | Path | None = None) -> str | None:
+    """Return what the listwise verifier was trained from, None where the run does not say.
 
-
-def verifier_start_of(run: RunFolder, start: str) -> str:
-    """Return what a verifier starts from: "base" is what the identifier model started from, "identifier" that model.
+    Args:
+        run: the run folder.
+        moved: where a user says that it is now.
 
     Raises:
-        UserError: there is no identifier model yet.
+        UserError: it is nowhere.
+    """
+    stages = run.manifest().get("stages", {})
+    stage = stages.get("train_verifier", {})
+    model = stage.get("settings", {}).get("model", {})
+    if not model:
+        return None
+    if model.get("base"):
+        return _source_of(run, stage, model["base"], moved)
+    generator = stages.get("train_identifier", {})
+    place = generator.get("settings", {}).get("model", {}).get("base")
+    if model.get("start") == "identifier":
+        return str(run / "identifier_model")
+    return _source_of(run, generator, place, moved) if place else None
+
+
+def verifier_start_of(run: RunFolder, start: str, moved: str | Path | None = None) -> str:
+    """Return what a verifier starts from: "base" is what the identifier model started from, "identifier" that model.
+
+    Args:
+        run: the run folder.
+        start: "base" or "identifier".
+        moved: where a user says that the base is now.
+
+    Raises:
+        UserError: there is no identifier model yet, or its base is nowhere.
     """
     stage = run.manifest().get("stages", {}).get("train_identifier")
     if stage is None:
         raise UserError(f"{run.path} has no identifier model yet; say with --model.base what to start from")
-    return str(run / "identifier_model") if start == "identifier" else stage["settings"]["model"]["base"]
+    if start == "identifier":
+        return str(run / "identifier_model")
+    return _source_of(run, stage, stage["settings"]["model"]["base"], moved)
+
+
+def source_fingerprint(run: RunFolder, stage: str) -> str | None:
+    """Return the fingerprint of the checkpoint that a stage started from, None where it did not note one."""
+    return _fingerprint_of(run.manifest().get("stages", {}).get(stage, {}))
 
 
 def has_verifier(run: RunFolder, attention: str = "full") -> bool:
     """Tell whether the listwise verifier is trained, with full attention or in "blocks"."""
     return _is_model(run, VERIFIER_FOLDERS[attention])
+
+
+def _fingerprint_of(stage: dict[str, Any]) -> str | None:
+    inputs = stage.get("inputs", {})
+    return inputs.get("the model") or inputs.get("the checkpoint")
+
+
+def _source_of(run: RunFolder, stage: dict[str, Any], place: str, moved: str | Path | None) -> str:
+    """Return where a checkpoint that a stage has recorded is now."""
+    beside = None
+    if "run" in stage and Path(place).is_absolute():
+        beside = run.path / os.path.relpath(place, stage["run"])  # it may have moved together with the run
+    missing = f"the checkpoint that {run.path} was made with, {place}, is no longer there; say where with --base FOLDER"
+    return find_checkpoint(place, _fingerprint_of(stage), beside=beside, given=moved, missing=missing)
 
 
 def _trained(run: RunFolder, name: str, recipe: str, way_out: str = "") -> str:

@@ -14,6 +14,7 @@ from semcore.evaluation.per_query import GeneratedHit, write_per_query
 from semcore.evaluation.trec import write_qrels, write_run
 from semcore.files import write_json
 from semcore.inference import load_for_inference
+from semcore.lineage import Mismatch, as_record
 from semcore.measuring import (
     Asked,
     Key,
@@ -59,6 +60,7 @@ class Outcome:
         ablations: name -> direction -> scores.
         order_bias: direction -> what the order of the candidates does to the listwise verifier, model by model.
         weighing: how the verifiers are weighed, for later searches.
+        mismatches: what differs from what the models were made with, and was allowed.
         folds: "generated" or verifier -> direction -> mean scores over folds of the measured split.
         baselines: name -> direction -> scores of dense retrieval.
     """
@@ -76,6 +78,7 @@ class Outcome:
     baselines: dict[str, dict[str, Scores]] = field(default_factory=dict)
     order_bias: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     weighing: Weighing = field(default_factory=lambda: Weighing("none", {}))
+    mismatches: list[Mismatch] = field(default_factory=list)
 
     @property
     def verifier(self) -> str:
@@ -212,6 +215,7 @@ def metrics_of(outcome: Outcome, protocol: str, ceiling: Mapping[str, Any]) -> d
             direction: part.queries.num_shared_sentences for direction, part in outcome.parts.items()
         },
         "seconds": {**outcome.seconds, "all": round(sum(outcome.seconds.values()), 3)},
+        **as_record(outcome.mismatches),
     }
 
 
@@ -228,7 +232,7 @@ def _generate(
     settings: EvaluateSettings, dataset: Dataset, model: str, parts: Mapping[Key, Part], place: Workplace
 ) -> tuple[dict[Key, dict[str, list[GeneratedHit]]], dict[str, dict[str, Scores]]]:
     """Return the generator's rankings of all parts, and the ablations of the measured ones."""
-    asked = ask(load_for_inference(model, dtype=settings.dtype, device=settings.device), dataset, place.features)
+    asked = _ask(model, settings, dataset, place)
     sizes = {"num_beams": settings.num_beams, "batch_size": settings.batch_size}
     if settings.constraint:
         engine = settings.engine
@@ -248,6 +252,11 @@ def _generate(
     return hits, ablations
 
 
+def _ask(model: str, settings: EvaluateSettings, dataset: Dataset, place: Workplace) -> Asked:
+    checkpoint = load_for_inference(model, dtype=settings.dtype, device=settings.device, base=settings.base)
+    return ask(checkpoint, dataset, place.features)
+
+
 def _verify(
     name: VerifierName,
     settings: EvaluateSettings,
@@ -258,7 +267,7 @@ def _verify(
     place: Workplace,
 ) -> dict[Key, list[list[float]]]:
     """Return a verifier's scores; where an order can sway it, measure that too."""
-    asked = ask(load_for_inference(model, dtype=settings.dtype, device=settings.device), dataset, place.features)
+    asked = _ask(model, settings, dataset, place)
     if name == "likelihood":
         return verify_by_likelihood(asked, shortlists, place)
     shifts = settings.shifts
@@ -271,7 +280,7 @@ def _verify(
 def _measure_untrained(
     settings: EvaluateSettings, dataset: Dataset, model: str, outcome: Outcome, place: Workplace
 ) -> None:
-    asked = ask(load_for_inference(model, dtype=settings.dtype, device=settings.device), dataset, place.features)
+    asked = _ask(model, settings, dataset, place)
     _add_order_bias("untrained", settings, asked, outcome, place)
 
 

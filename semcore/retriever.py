@@ -9,7 +9,8 @@ hits[0].item_id, hits[0].score, hits[0].confidence, hits[0].image_path
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args, overload
@@ -27,13 +28,17 @@ from semcore.generator import Corpus, Engine, build_corpus, generate
 from semcore.images import open_image
 from semcore.inference import Dtype, load_for_inference
 from semcore.items import Item, read_items
+from semcore.lineage import Mismatch
 from semcore.measuring import Asked, ask, images_of
 from semcore.models import generator_of, has_verifier, model_of
+from semcore.places import find_checkpoint
+from semcore.run_lineage import check_search
 from semcore.runfolder import RunFolder
 from semcore.shortlists import Shortlist, VerifierName, make_shortlist, rank, verifier_scores
 from semcore.verification import LETTERS, Fusion
 from semcore.verification.fusion import WEIGHTS, Weighing, read_weighing
 
+logger = logging.getLogger(__name__)
 Picture = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
 """What `semcore.images.open_image` takes: a file or what it holds, a picture in memory, or an array."""
 
@@ -78,6 +83,8 @@ class Retriever:
         dtype: precision of the verifier's model.
         device: where it runs.
         engine: who searches.
+        base: where the checkpoint that the run was made with is now, None where it was.
+        mismatches: what differs from what the models were made with, and was allowed.
     """
 
     run: RunFolder
@@ -91,6 +98,8 @@ class Retriever:
     dtype: Dtype = "auto"
     device: str | None = None
     engine: Engine = "semcore"
+    base: str | Path | None = None
+    mismatches: list[Mismatch] = field(default_factory=list)
     _corpora: dict[str, Corpus] = field(default_factory=dict, repr=False)
     _judge: Asked | None = field(default=None, repr=False)
 
@@ -107,6 +116,8 @@ class Retriever:
         dtype: Dtype = "auto",
         device: str | None = None,
         engine: Engine = "semcore",
+        base: str | Path | None = None,
+        allow_mismatch: Collection[str] = (),
     ) -> Retriever:
         """Open a trained run.
 
@@ -121,9 +132,13 @@ class Retriever:
             dtype: "float32", "bfloat16", or "auto" for bfloat16 where the device multiplies it natively.
             device: where the models run; the fastest there is by default.
             engine: "semcore", or "transformers" for Hugging Face `generate`.
+            base: where the checkpoint that the run was made with is now, should it have moved.
+            allow_mismatch: kinds of lineage (`semcore.lineage.KINDS`) to go on with although they differ from what
+                the models were made with; `mismatches` then holds what differs.
 
         Raises:
-            UserError: the run is not trained, its dataset is gone, or a number is out of range.
+            UserError: the run is not trained, its dataset is gone, something differs from what its models were made
+                with, or a number is out of range.
         """
         if split not in (*SPLITS, "all"):
             raise UserError(f"there is no split {split!r}; choose one of {', '.join(SPLITS)} or all")
@@ -132,10 +147,21 @@ class Retriever:
         if not (1 if verifier == "none" else 2) <= num_candidates <= len(LETTERS):
             raise UserError(f"num_candidates must be from 2 to {len(LETTERS)}, found {num_candidates}")
         chosen, weighing = _choose_verifier(folder, verifier)
-        model = load_for_inference(generator_of(folder), dtype=dtype, device=device)
+        models = {"generator": generator_of(folder)}
+        if chosen != "none":
+            models[chosen] = _verifier_model(folder, chosen, weighing, base)
+        mismatches = check_search(
+            folder, dataset, models, weighing.models, base, allow_mismatch, weighed=bool(weighing.fusions)
+        )
+        for mismatch in mismatches:
+            logger.warning("going on although %s", mismatch)
+        model = load_for_inference(models["generator"], dtype=dtype, device=device, base=base)
         generator = ask(model, dataset, folder / "features")
         only = None if split == "all" else split
-        return cls(folder, dataset, generator, chosen, weighing, only, num_beams, num_candidates, dtype, device, engine)
+        return cls(
+            folder, dataset, generator, chosen, weighing, only, num_beams, num_candidates, dtype, device, engine,
+            base, mismatches,
+        )  # fmt: skip
 
     @overload
     def search(self, *, text: str, image: None = None, top_k: int = 10) -> list[Hit]: ...
@@ -209,8 +235,8 @@ class Retriever:
         if self.verifier == "none":
             return [[0.0] * len(shortlist.items) for shortlist in shortlists]
         if self._judge is None:
-            path = self.weighing.models.get(self.verifier) or model_of(self.run, self.verifier)
-            model = load_for_inference(path, dtype=self.dtype, device=self.device)
+            path = _verifier_model(self.run, self.verifier, self.weighing, self.base)
+            model = load_for_inference(path, dtype=self.dtype, device=self.device, base=self.base)
             self._judge = ask(model, self.dataset, self.run / "features")
         judge = self._judge
         if direction == "t2i":
@@ -258,6 +284,16 @@ def _choose_verifier(
             wish = "listwise" if has_verifier(run) else "blocks" if has_verifier(run, "blocks") else "likelihood"
     chosen: VerifierName | Literal["none"] = wish  # type: ignore[assignment]
     return chosen, weighing
+
+
+def _verifier_model(run: RunFolder, verifier: VerifierName, weighing: Weighing, base: str | Path | None) -> str:
+    """Return where a verifier's checkpoint is now: the one that the evaluation was told to ask, or the run's own."""
+    named = weighing.models.get(verifier)
+    if named is None:
+        return model_of(run, verifier, base)
+    known = run.manifest().get("stages", {}).get("evaluate", {}).get("inputs", {}).get(f"the {verifier} model")
+    missing = f"the {verifier} verifier of {run.path}, {named}, is no longer there; say where it is with --base FOLDER"
+    return find_checkpoint(named, known, given=base, missing=missing)
 
 
 def _features(

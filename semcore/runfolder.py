@@ -8,7 +8,6 @@ RUN/.lock           held while a command works on the run
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +19,10 @@ import yaml
 from semcore import __version__
 from semcore.configfile import read_yaml
 from semcore.errors import UserError
-from semcore.files import atomic_text, plain_data, read_json, write_json, writing_to
+from semcore.files import atomic_text, plain_data, read_json, sha256_of, write_json, writing_to
 from semcore.machine import describe_hardware, git_sha, library_versions, peak_memory_bytes
 from semcore.processes import is_main_process, num_processes
+from semcore.stage_changes import changes, from_the_root, setting_changes, shown
 from semcore.stopwatch import Stopwatch
 from semcore.yaml_values import Dumper
 
@@ -36,6 +36,9 @@ STAGE_OUTPUTS = {
     "train_verifier_blocks": ("verifier_model_blocks",),
     "evaluate": ("t2i", "i2t", "metrics.json"),
 }
+
+
+METADATA = "metadata.jsonl"  # of a dataset folder
 
 
 class RunFolder:
@@ -75,6 +78,7 @@ class RunFolder:
         settings: dict[str, Any],
         inputs: dict[str, str],
         data: Path | None = None,
+        by_content: dict[str, str] | None = None,
     ) -> Stage:
         """Begin a stage, go on with it, or find it finished.
 
@@ -83,29 +87,35 @@ class RunFolder:
             settings: the stage's own settings, plain data.
             inputs: what it reads, name -> sha256 (or another fingerprint).
             data: the dataset folder, recorded for later stages.
+            by_content: dotted name of a setting that says where something lies -> fingerprint of what lies there.
+                Only that is compared: it may have moved. The place is recorded from the root on.
 
         Raises:
             UserError: the stage was begun with other settings or inputs, and its outputs are there.
         """
         manifest = {"prompts": {}, "stages": {}, **self.manifest()}
         before = manifest["stages"].get(name)
-        entry = self._entry(name, before, plain_data(settings), dict(inputs))
+        new = {
+            "settings": from_the_root(plain_data(settings), by_content or {}),
+            "inputs": dict(inputs),
+            "by_content": dict(by_content or {}),
+            "run": str(self.path.absolute()),
+            "finished": False,
+        }
+        entry = self._entry(name, before, new)
         manifest["stages"][name] = entry
         if data is not None:
-            manifest["data"] = str(Path(data).absolute())
+            manifest |= self._data_places(Path(data))
         stage = Stage(self, name, entry["finished"])
         if is_main_process():
             self._write_manifest(manifest if stage.finished else {**manifest, **_surroundings()})
         if is_main_process() and not stage.finished:
-            go_on = before is not None and not before["finished"] and before["settings"] == entry["settings"]
+            go_on = before is not None and not before["finished"] and not setting_changes(before, entry)
             stage.start(go_on)
         return stage
 
-    def _entry(
-        self, name: str, before: dict[str, Any] | None, settings: dict[str, Any], inputs: dict[str, str]
-    ) -> dict[str, Any]:
+    def _entry(self, name: str, before: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
         """Return what the manifest is to say of a stage that is opened."""
-        new = {"settings": settings, "inputs": inputs, "finished": False}
         outputs = STAGE_OUTPUTS.get(name, ())
         there = [output for output in outputs if (self / output).exists()]
         if before is None or (outputs and not there):
@@ -114,11 +124,15 @@ class RunFolder:
         if there:
             way_out += f", or delete {' and '.join(str(self / output) for output in there)} to do it again"
         where = f"stage {name} of {self.path}"
-        for key, old, now in _changes(before["settings"], settings):
-            raise UserError(f"{where} was begun with {key} {_shown(old)}, not {_shown(now)}; {way_out}")
-        for key, _, _ in _changes(before["inputs"], inputs):
+        for key, old, now in setting_changes(before, new):
+            if old == now:
+                raise UserError(f"what lies at {key} {shown(now)} has changed since {where} was begun; {way_out}")
+            raise UserError(f"{where} was begun with {key} {shown(old)}, not {shown(now)}; {way_out}")
+        for key, _, _ in changes(before["inputs"], new["inputs"]):
+            if "by_content" not in before:
+                raise UserError(f"{where} is of an earlier version, which recorded less than is compared; {way_out}")
             raise UserError(f"{key} has changed since {where} was begun; {way_out}")
-        return {**before, "finished": before["finished"] and set(before["outputs"]) <= set(there)}
+        return {**before, **new, "finished": before["finished"] and set(before["outputs"]) <= set(there)}
 
     def manifest(self) -> dict[str, Any]:
         """Return the content of manifest.json; {} before the first stage."""
@@ -150,12 +164,26 @@ class RunFolder:
         Raises:
             UserError: no stage has run yet, or the folder is gone.
         """
-        recorded = self.manifest().get("data")
+        manifest = self.manifest()
+        recorded = manifest.get("data")
         if recorded is None:
             raise UserError(f"{self.path} holds no run yet; begin with python -m data_prep.caption --run {self.path}")
+        moved_along = os.path.normpath(self.path.absolute() / manifest.get("data_from_run", ""))
+        for metadata in (Path(recorded) / METADATA, Path(moved_along) / METADATA):
+            if metadata.is_file() and sha256_of(metadata) == manifest.get("data_sha256"):
+                return metadata.parent
         if not Path(recorded).is_dir():
             raise UserError(f"the dataset of {self.path} is no longer at {recorded}; say where with --data DATA")
         return Path(recorded)
+
+    def _data_places(self, data: Path) -> dict[str, str]:
+        """Return what the manifest says of a dataset folder: where it is, from the run too, and what its content is."""
+        metadata = data / METADATA
+        return {
+            "data": str(data.absolute()),
+            "data_from_run": os.path.relpath(data, self.path),
+            "data_sha256": sha256_of(metadata) if metadata.is_file() else "",
+        }
 
 
 class Stage:
@@ -215,21 +243,3 @@ def _surroundings() -> dict[str, Any]:
         "versions": library_versions(),
         "hardware": describe_hardware(),
     }
-
-
-def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Return (dotted key, old value, new value) of what differs; a missing value is None."""
-    flat_old, flat_new = _flat(old), _flat(new)
-    pairs = [(key, flat_old.get(key), flat_new.get(key)) for key in {**flat_old, **flat_new}]
-    return [(key, before, now) for key, before, now in pairs if before != now]
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
-    return flat
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

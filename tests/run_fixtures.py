@@ -16,7 +16,10 @@ from data_prep.make_scenes import main as make_scenes
 from semcore.checkpoint import Checkpoint, add_cluster_tokens
 from semcore.dataset import load_dataset
 from semcore.files import write_json, write_jsonl
+from semcore.fingerprints import fingerprint
 from semcore.identifiers import make_row
+from semcore.lineage import made_from, write_lineage
+from semcore.run_lineage import prompts_of
 from semcore.runfolder import RunFolder
 
 NUM_CLUSTERS = 3
@@ -54,6 +57,10 @@ def finished_training(lively_checkpoint: Checkpoint, tmp_path_factory: pytest.Te
     generator = copy.deepcopy(lively_checkpoint)
     add_cluster_tokens(generator, NUM_CLUSTERS, [["red"], ["blue"], ["star"]])
     save(generator, run / "identifier_model")
+    for name in ("generator", "listwise"):
+        model = run / ("identifier_model" if name == "generator" else "verifier_model")
+        write_json(model / "prompts.json", prompts_of([name]))
+        write_lineage(model, made_from(run, load_dataset(folder / "data")))
     settings: dict[str, dict[str, Any]] = {
         "caption": {"model": str(folder / "base")},
         "train_identifier": {
@@ -63,8 +70,11 @@ def finished_training(lively_checkpoint: Checkpoint, tmp_path_factory: pytest.Te
             "lora": {},
         },
     }
+    content = fingerprint(folder / "base")
     for stage, own in settings.items():
-        run.open_stage(stage, own, {}, folder / "data").finish()
+        place = "model" if stage == "caption" else "model.base"
+        inputs = {"the model" if stage == "caption" else "the checkpoint": content}
+        run.open_stage(stage, own, inputs, folder / "data", {place: content}).finish()
     return SearchableRun(folder / "data", run.path, folder / "base")
 
 

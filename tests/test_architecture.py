@@ -22,7 +22,10 @@ FLOORS = {
         "environment", "scaffold", "planning",
     ),
     3: ("training", "verification", "captioning", "served_captions"),
-    2: ("decoding", "identifiers", "items", "features", "embedding", "inference", "merging"),
+    2: (
+        "decoding", "identifiers", "items", "features", "embedding", "inference", "merging", "lineage", "run_lineage",
+        "row_digests",
+    ),
     1: (
         "adapters", "checkpoint", "conversion", "inputs", "key_value_cache", "models", "prompting", "quantization",
         "shards", "special_tokens", "suitability", "vision", "weight_files",
@@ -31,6 +34,7 @@ FLOORS = {
         "dataset", "runfolder", "errors", "commandline", "configfile", "files", "machine", "processes", "resources",
         "settings", "settings_schema", "stopwatch", "chunks", "steps", "folders", "limits", "chat_client",
         "tested_versions", "images", "text_files", "text", "yaml_values", "one_folder", "caption_text",
+        "fingerprints", "places", "stage_changes",
     ),
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

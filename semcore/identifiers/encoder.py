@@ -62,7 +62,7 @@ def keeping(load: Callable[[], Encode], name: str, folder: Path) -> Encode:
 
     Args:
         load: returns the encoder; called at the first batch that is not kept yet.
-        name: the encoder's name or folder, which stands for what it holds.
+        name: stands for what the encoder is: its name, or the hash of its files.
         folder: of the files; it may be deleted at any time.
     """
     loaded: list[Encode] = []

@@ -75,7 +75,7 @@ def _card(kind: _Kind, stages: Mapping[str, Any], name: str, dataset: str, metri
     return render_model_card(
         name=kind.folder.replace("_", " "),
         summary=kind.summary,
-        base_model=Path(base).name if Path(base).is_dir() else base,
+        base_model=Path(base).name if Path(base).is_absolute() or Path(base).is_dir() else base,
         dataset=dataset,
         usage=kind.usage,
         training={**settings["training"], "lora": settings["lora"], **{key: stage.get(key) for key in MEASURES}},

@@ -114,8 +114,20 @@ def _facts(run: RunContents) -> dict[str, str]:
         "protocol": _PROTOCOLS.get(protocol, protocol),
         "beams": beams,
         "verifier": str(run.metrics.get("verifier", "")),
+        "lineage": _allowed(run),
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _allowed(run: RunContents) -> str:
+    """Say what the stages went on in spite of: the scores are not what they would be without it."""
+    stages = run.manifest.get("stages", {}).items()
+    found = [(name, mismatch) for name, stage in stages for mismatch in stage.get("allowed_mismatches", [])]
+    return "; ".join(
+        f"{stage} went on although {row['subject']} was not what {Path(row['model']).name} was made with "
+        f"({row['made_with'][:12] or 'not recorded'} then, {row['found'][:12] or 'gone'} now)"
+        for stage, row in found
+    )
 
 
 def _details(run: RunContents) -> dict[str, dict[str, str]]:

@@ -10,13 +10,14 @@ import torch
 from peft import PeftModel
 
 from semcore.adapters import is_adapter, read_note
-from semcore.checkpoint import Checkpoint, apply_lora, fingerprint, load_checkpoint
+from semcore.checkpoint import Checkpoint, apply_lora, load_checkpoint
 from semcore.dataset import Dataset
 from semcore.errors import UserError
 from semcore.files import sha256_of
+from semcore.fingerprints import fingerprint
 from semcore.inputs import IMAGE_START
+from semcore.lineage import PROMPTS
 from semcore.processes import is_main_process, num_processes
-from semcore.prompting import load_prompts
 from semcore.quantization import Quantization
 from semcore.runfolder import RunFolder
 from semcore.training.collator import Collator
@@ -38,7 +39,7 @@ from semcore.training.weights import check_moved, freeze, trainable_weights, wei
 
 
 def stage_inputs(
-    run: RunFolder, dataset: Dataset, base: str, files: Sequence[str], prompt_files: Sequence[str]
+    run: RunFolder, dataset: Dataset, base: str, files: Sequence[str], prompts: Mapping[str, str]
 ) -> dict[str, str]:
     """Return what a training reads, name -> hash, so that a change is noticed.
 
@@ -47,14 +48,13 @@ def stage_inputs(
         dataset: what is trained on.
         base: the checkpoint to start from.
         files: files of the run folder.
-        prompt_files: the prompts in use.
+        prompts: file name -> sha256 of the prompts in use.
     """
-    prompts = load_prompts().sha256
     return {
         "metadata.jsonl": dataset.fingerprint,
-        f"the checkpoint {base}": fingerprint(base),
+        "the checkpoint": fingerprint(base),
         **{name: sha256_of(run / name) for name in files},
-        **{name: prompts[name] for name in prompt_files},
+        **prompts,
     }
 
 
@@ -67,6 +67,7 @@ def load_start(
     bf16: str,
     dtype: str,
     device_map: str | None,
+    moved: Path | None = None,
 ) -> Checkpoint:
     """Load the checkpoint a training starts from; the base under an adapter is kept in bfloat16 where it computes so.
 
@@ -78,6 +79,7 @@ def load_start(
         bf16: "yes", "no" or "auto".
         dtype: precision of the weights; "auto" is float32, and under an adapter what is computed in.
         device_map: how the library spreads the layers over devices, if it does.
+        moved: where the base under an adapter is now, should it have moved.
 
     Raises:
         UserError: it cannot be loaded, or is an adapter on a base that was packed otherwise.
@@ -96,6 +98,7 @@ def load_start(
         trust_remote_code=trust_remote_code,
         quantization=quantization,
         device_map=device_map,
+        base=moved,
     )
 
 
@@ -157,6 +160,7 @@ def fine_tune(
     gradient_checkpointing: bool,
     attn_implementation: str = "auto",
     records: Mapping[str, Mapping[str, str]] | None = None,
+    lineage: Mapping[str, Any] | None = None,
     **training: Any,
 ) -> dict[str, Any]:
     """Train and save; return what the manifest says of it.
@@ -174,6 +178,7 @@ def fine_tune(
         gradient_checkpointing: recompute activations to save memory.
         attn_implementation: as transformers names it, or "auto".
         records: other JSON files saved with the model, name -> content.
+        lineage: what the model is made from, as `semcore.lineage.made_from` gives it.
         training: the other arguments of `training_arguments`.
 
     Raises:
@@ -197,7 +202,7 @@ def fine_tune(
         check_moved(
             before, weight_hashes({name: state[name] for name in before if name in state}), trainable, num_steps
         )
-        save_model(done.trainer, checkpoint, folder, state, {"prompts.json": prompts, **(records or {})})
+        save_model(done.trainer, checkpoint, folder, state, {PROMPTS: prompts, **(records or {})}, lineage or {})
     done.trainer.accelerator.wait_for_everyone()
     done.trainer.accelerator.end_training()  # left to the interpreter's end, the processes' threads may abort it
     return done.measured()

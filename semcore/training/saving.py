@@ -6,13 +6,17 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import Trainer
 
 from semcore.adapters import BaseNote, base_of, is_adapter, write_note
-from semcore.checkpoint import Checkpoint, fingerprint
+from semcore.checkpoint import Checkpoint
 from semcore.files import write_json, writing_to
+from semcore.fingerprints import fingerprint
+from semcore.lineage import write_lineage
+from semcore.places import from_folder
 
 CHECKPOINTS = "checkpoints"
 
@@ -33,6 +37,7 @@ def save_model(
     folder: Path,
     state: dict[str, torch.Tensor],
     records: Mapping[str, Mapping[str, str]],
+    lineage: Mapping[str, Any],
 ) -> None:
     """Write model (or adapter), tokenizer, image processor and what is to be known of them; replace the folder.
 
@@ -44,6 +49,7 @@ def save_model(
         folder: the checkpoint folder; what it held, the trainer's own checkpoints too, is removed.
         state: from `whole_state`.
         records: name of a JSON file -> what it is to hold.
+        lineage: what the model is made from; what is saved beside it is added.
     """
     new, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("new", "old"))
     with writing_to(folder):
@@ -54,9 +60,11 @@ def save_model(
         checkpoint.image_processor.save_pretrained(new)
         for name, record in records.items():
             write_json(new / name, record)
+        write_lineage(new, lineage)
         if is_adapter(new):
             packing, dtype = checkpoint.quantization, str(checkpoint.model.config.dtype).removeprefix("torch.")
-            write_note(new, BaseNote(fingerprint(base_of(new)), packing, dtype))
+            base = base_of(new)
+            write_note(new, BaseNote(fingerprint(base), packing, dtype, from_folder(base, folder)))
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             os.replace(folder, old)

@@ -7,8 +7,10 @@ frozen too, else the vision tower's.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,8 +20,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from semcore.checkpoint import Checkpoint
 from semcore.errors import UnreadableImage, UserError
-from semcore.features import FeatureStore
-from semcore.images import image_size, open_image
+from semcore.features import THREADS, FeatureStore
+from semcore.images import image_size, open_image, verify_image
 from semcore.inputs import prepare_images
 from semcore.vision import Layer
 
@@ -30,6 +32,10 @@ class Visuals(Protocol):
     @property
     def filler(self) -> str | None:
         """The image that a batch without images gets, so that all processes run the same modules together."""
+
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """Image id -> why it cannot be shown."""
 
     def __contains__(self, image_id: str) -> bool:
         """Tell whether an image can be shown."""
@@ -47,6 +53,7 @@ class StoredFeatures:
 
     features: Mapping[str, torch.Tensor]
     filler: str | None = None
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     def __contains__(self, image_id: str) -> bool:
         return image_id in self.features
@@ -72,6 +79,7 @@ class TowerStates:
 
     states: Mapping[str, torch.Tensor]
     tokens_a_tile: int
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def filler(self) -> str | None:
@@ -99,13 +107,20 @@ class Pixels:
     checkpoint: Checkpoint
     paths: Mapping[str, Path]
 
+    @cached_property
+    def unreadable(self) -> dict[str, str]:
+        """Image id -> why it cannot be read; all are decoded once, or one would end the training in its middle."""
+        with ThreadPoolExecutor(THREADS) as pool:
+            reasons = pool.map(_reason, self.paths.values())
+            return {image_id: reason for image_id, reason in zip(self.paths, reasons, strict=True) if reason}
+
     @property
     def filler(self) -> str | None:
         """Return the first image that can be read."""
         return next((image_id for image_id in self.paths if image_id in self), None)
 
     def __contains__(self, image_id: str) -> bool:
-        return image_id in self.paths and _size(self.paths[image_id]) is not None
+        return image_id in self.paths and image_id not in self.unreadable
 
     def num_tokens(self, image_id: str) -> int:
         """Return how many features an image will have, from its size alone."""
@@ -150,19 +165,28 @@ def load_visuals(
         UserError: an image has gone, or none can be read.
     """
     if folder is None or not freeze_vision:
-        return Pixels(checkpoint, paths)
+        pixels = Pixels(checkpoint, paths)
+        _check_readable(paths, pixels.unreadable)
+        return pixels
     layer: Layer = "projector" if freeze_projector else "vision tower"
     store = FeatureStore(checkpoint, paths, folder, layer=layer, dtype=dtype, device=device)
     store.add(paths, progress=progress)
-    gone = [image_id for image_id in store.failed if not paths[image_id].exists()]
+    _check_readable(paths, store.failed)
+    if freeze_projector:
+        return StoredFeatures(store, unreadable=store.failed)
+    return TowerStates(store, checkpoint.model.config.image_seq_length, store.failed)
+
+
+def _check_readable(paths: Mapping[str, Path], unreadable: Mapping[str, str]) -> None:
+    """Check that no image has gone, and that one at least can be read."""
+    gone = [image_id for image_id in unreadable if not paths[image_id].exists()]
     if gone:
         raise UserError(
             f"{len(gone)} of the {len(paths)} training images have gone, {paths[gone[0]]} the first; put them back, "
             "or look with python -m data_prep.check"
         )
-    if paths and not len(store):
+    if paths and len(unreadable) == len(paths):
         raise UserError(f"none of the {len(paths)} training images can be read, {next(iter(paths.values()))} the first")
-    return StoredFeatures(store) if freeze_projector else TowerStates(store, checkpoint.model.config.image_seq_length)
 
 
 @contextmanager
@@ -182,6 +206,14 @@ def towers_passed_by(model: Any, visuals: Visuals) -> Iterator[None]:
 
 def _as_seen(pixel_values: torch.Tensor, **_: Any) -> BaseModelOutputWithPooling:
     return BaseModelOutputWithPooling(last_hidden_state=pixel_values)
+
+
+def _reason(path: Path) -> str:
+    try:
+        verify_image(path)
+    except UnreadableImage as error:
+        return str(error)
+    return ""
 
 
 def _size(path: Path) -> tuple[int, int] | None:

@@ -191,3 +191,20 @@ def test_a_verifier_that_nobody_told_where_to_start(train, run, tiny_checkpoint_
         train("train_verifier")
     train("train_verifier", "--model.base", tiny_checkpoint_folder, "--check")
     assert f"the model, from {tiny_checkpoint_folder}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("keep", ["true", "false"])
+def test_a_picture_cut_short_after_captioning_is_counted_and_said(train, run, tiny_dataset, capsys, keep):
+    """It has an identifier, so it was readable; its pairs are lost, and the training goes on without them."""
+    picture = tiny_dataset / "images" / "tiny-0.png"
+    picture.write_bytes(picture.read_bytes()[:-40])
+    train("train_identifier", "--keep_features", keep)
+    output = capsys.readouterr().out
+    assert "1 of 3 training images cannot be read now" in output
+    assert "2 sentences" in output
+    assert str(picture) in output
+    assert "3 pairs t2i, 4 pairs i2t" in output
+    assert stage(run, "train_identifier")["num_unreadable_images"] == 1
+    write_candidates(run)
+    train("train_verifier", "--keep_features", keep, "--check")
+    assert "2 sets of candidates, 1 of them left out for want of a readable image" in capsys.readouterr().out

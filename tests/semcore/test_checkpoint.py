@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from data_prep.scenes.base_model import build_image_processor, build_model
-from semcore.checkpoint import Checkpoint, add_cluster_tokens, apply_lora, fingerprint, load_checkpoint
+from semcore.checkpoint import Checkpoint, add_cluster_tokens, apply_lora, load_checkpoint
 from semcore.errors import UserError
+from semcore.fingerprints import fingerprint
 from semcore.inputs import batch_inputs, prompt_text
 from tests.semcore.conversion.originals import edit
 

@@ -11,6 +11,7 @@ from semcore.evaluate import EvaluateSettings, main
 from semcore.evaluation.per_query import read_per_query
 from semcore.evaluation.trec import rankings, read_qrels, read_run
 from semcore.files import read_json, write_json
+from semcore.fingerprints import fingerprint
 from semcore.retriever import Retriever
 from semcore.runfolder import RunFolder
 from semcore.verification import BlockReader
@@ -132,7 +133,8 @@ def test_the_untrained_verifier_can_be_measured_too(searchable_run):
     with pytest.raises(UserError, match="does not say what its listwise verifier was trained from; leave out"):
         main(settings(searchable_run, order_bias_untrained=True, **few))
     started = {"model": {"start": "base", "base": str(searchable_run.base)}, "training": {}, "lora": {}}
-    RunFolder(searchable_run.run).open_stage("train_verifier", started, {}, searchable_run.data).finish()
+    content = {"the checkpoint": fingerprint(searchable_run.base)}
+    RunFolder(searchable_run.run).open_stage("train_verifier", started, content, searchable_run.data).finish()
     main(settings(searchable_run, order_bias_untrained=True, **few))
     for own in read_json(searchable_run.run / "metrics.json")["order_bias"].values():
         assert [measured["model"] for measured in own] == ["trained", "untrained"]

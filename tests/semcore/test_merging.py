@@ -7,10 +7,13 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
-from semcore.adapters import BaseNote, write_note
-from semcore.checkpoint import Checkpoint, add_cluster_tokens, apply_lora, fingerprint, load_checkpoint
+from semcore.adapters import BaseNote, read_note, write_note
+from semcore.checkpoint import Checkpoint, add_cluster_tokens, apply_lora, load_checkpoint
 from semcore.errors import UserError
+from semcore.files import read_json
+from semcore.fingerprints import fingerprint
 from semcore.merging import merge_adapter
+from semcore.places import from_folder
 from semcore.quantization import Quantization
 
 CARD = "# A card that somebody wrote\n"
@@ -31,7 +34,7 @@ def make_adapter(base: Path, folder: Path, quantization: Quantization = "none", 
         part.save_pretrained(folder)
     (folder / "prompts.json").write_text("{}")
     (folder / "README.md").write_text(CARD)
-    write_note(folder, BaseNote(fingerprint(base), quantization, dtype))
+    write_note(folder, BaseNote(fingerprint(base), quantization, dtype, from_folder(str(base), folder)))
     return Checkpoint(model, checkpoint.tokenizer, checkpoint.image_processor, str(folder), quantization)
 
 
@@ -97,8 +100,12 @@ def test_a_base_that_has_moved(base, tmp_path):
 def test_a_base_that_has_changed(base, tmp_path):
     make_adapter(base, tmp_path / "adapter")
     (base / "config.json").write_text((base / "config.json").read_text() + " ")
-    with pytest.raises(UserError, match=r"base is not what .*adapter was trained on: its files have changed"):
+    now, then = fingerprint(base)[:12], read_note(tmp_path / "adapter").fingerprint[:12]
+    with pytest.raises(UserError, match=rf"{now}.*{then}.*--base FOLDER.*--allow-mismatch base$"):
         merge_adapter(tmp_path / "adapter", tmp_path / "merged")
+    merge_adapter(tmp_path / "adapter", tmp_path / "merged", allow_mismatch=["base"])
+    (allowed,) = read_json(tmp_path / "merged" / "lineage.json")["allowed_mismatches"]
+    assert (allowed["kind"], allowed["found"]) == ("base", fingerprint(base))
 
 
 def test_what_is_no_adapter_and_where_something_is(base, tmp_path):

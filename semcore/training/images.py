@@ -1,0 +1,55 @@
+"""The images of the training split, ready to be trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from semcore.checkpoint import Checkpoint
+from semcore.dataset import Dataset
+from semcore.processes import is_main_process
+from semcore.training.engine import computing_dtype, own_device
+from semcore.training.visuals import Visuals, load_visuals
+
+
+def load_training_images(
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    folder: Path | None,
+    say: Callable[[str], None],
+    *,
+    freeze_vision: bool,
+    freeze_projector: bool,
+    bf16: str,
+) -> Visuals:
+    """Return the images of the training split, and say how many cannot be read; other arguments as `load_visuals`.
+
+    Such an image teaches nothing: it was readable when it was captioned, or it would have no identifier.
+
+    Args:
+        checkpoint: before LoRA is put on.
+        dataset: whose training split it is.
+        folder: RUN/features, or None.
+        say: takes a sentence for the user.
+        freeze_vision: the vision tower is not trained.
+        freeze_projector: nor is the projector.
+        bf16: "yes", "no" or "auto".
+
+    Raises:
+        UserError: an image has gone, or none can be read.
+    """
+    records = {record.image_id: record for record in dataset.split("train")}
+    paths = {image_id: dataset.image_path(record) for image_id, record in records.items()}
+    visuals = load_visuals(
+        checkpoint, paths, folder, freeze_vision=freeze_vision, freeze_projector=freeze_projector,
+        dtype=computing_dtype(bf16), device=own_device(), progress=is_main_process(),
+    )  # fmt: skip
+    if lost := dict(visuals.unreadable):
+        first, reason = next(iter(lost.items()))
+        num_sentences = sum(len(records[image_id].sentences) for image_id in lost)
+        say(
+            f"{len(lost)} of {len(paths)} training images cannot be read now and are left out, with the pairs of their "
+            f"{num_sentences} sentences; the first is {paths[first]} ({reason}); see all of them with "
+            f"python -m data_prep.check {dataset.folder}"
+        )
+    return visuals
