@@ -13,7 +13,7 @@ from typing import NamedTuple, TypedDict
 
 from semcore.dataset import ImageRecord
 from semcore.evaluation.per_query import GeneratedHit
-from semcore.items import Item, Queries
+from semcore.items import Item, Queries, image_of
 from semcore.measuring import Part
 
 
@@ -48,13 +48,15 @@ def deal_blocks(records: Sequence[ImageRecord], size: int, seed: int) -> list[li
 
 
 def held_out_queries(queries: Queries, held_out: Iterable[str]) -> Queries:
-    """Keep the queries that were held out."""
-    kept = [query for query in held_out if query in queries.contents]
-    return Queries(
-        {query: queries.contents[query] for query in kept},
-        {query: queries.shown[query] for query in kept},
-        {query: queries.right[query] for query in kept},
-        len(queries.contents) - len(kept),
+    """Keep the queries that were held out and can be answered."""
+    return queries.only(query for query in held_out if query in queries.right and query not in queries.unanswerable)
+
+
+def queries_of(queries: Queries, direction: str, records: Sequence[ImageRecord]) -> Queries:
+    """Return the queries that belong to some images."""
+    image_ids = {record.image_id for record in records}
+    return queries.only(
+        query for query, right in queries.right.items() if image_of(direction, query, right) in image_ids
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from semcore.errors import UserError
 from semcore.study.commands import Place, seconds_of
 from semcore.study.order import order_of_beams, order_of_grid, order_of_parts
 from semcore.study.outcomes import METRICS, Found, compare, read_found, read_found_unverified
@@ -28,11 +29,16 @@ def findings_of(
         full: the full system's clusters and keywords.
 
     Raises:
-        UserError: a run is not measured, or two were not asked the same.
+        UserError: a run is not measured, two were not asked the same, or the full system was not verified.
     """
     found = read_all(place, seeds, variants)
+    if FULL not in found:
+        raise UserError(
+            f"the full system in {place.run(seeds[0], FULL)} was evaluated without a verifier, so there is nothing to "
+            "compare with; choose another --out, and leave --verifier none out"
+        )
     rows = rows_of(place, seeds, variants, found)
-    orders = orders_of(variants, found, num_beams, full)
+    orders = orders_of([variant for variant in variants if variant.name in found], found, num_beams, full)
     return {
         "seconds": round(len(seeds) * sum(row["seconds"] for row in rows), 1),
         "variants": rows,
@@ -42,20 +48,25 @@ def findings_of(
 
 
 def read_all(place: Place, seeds: Sequence[int], variants: Sequence[Variant]) -> dict[str, Found]:
-    """Return variant -> what it found."""
+    """Return variant -> what it found; one that was evaluated without a verifier is not measured, and left out."""
     found = {}
     for variant in variants:
         if variant.name == WITHOUT_VERIFICATION:
-            found[variant.name] = read_found_unverified([place.run(seed, FULL) for seed in seeds])
+            own: Found | None = read_found_unverified([place.run(seed, FULL) for seed in seeds])
         else:
-            found[variant.name] = read_found([place.run(seed, variant.name) for seed in seeds])
+            own = read_found([place.run(seed, variant.name) for seed in seeds])
+        if own is not None:
+            found[variant.name] = own
     return found
 
 
 def rows_of(
     place: Place, seeds: Sequence[int], variants: Sequence[Variant], found: Mapping[str, Found]
 ) -> list[dict[str, Any]]:
-    """Return a row a variant: its scores and differences from the full system, and what its own stages took."""
+    """Return a row a variant: its scores and differences from the full system, and what its own stages took.
+
+    The scores of a variant that is not measured are None.
+    """
     return [
         {
             "name": variant.name,
@@ -64,7 +75,10 @@ def rows_of(
             "changed": {"identifiers": dict(variant.identifiers), "evaluate": dict(variant.evaluate)},
             "paper": variant.paper,
             **{
-                direction: {m: compare(found[variant.name], found[FULL], direction, m) for m in METRICS}
+                direction: {
+                    m: compare(found[variant.name], found[FULL], direction, m) if variant.name in found else None
+                    for m in METRICS
+                }
                 for direction in DIRECTIONS
             },
             "seconds": round(fmean(_own_seconds(place, seed, variant) for seed in seeds), 1),

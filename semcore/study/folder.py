@@ -9,7 +9,7 @@ from typing import Any
 from semcore.errors import UserError
 from semcore.files import atomic_text, read_json, write_json
 from semcore.study.plots import PLOTS, can_draw, draw_beams, draw_grid
-from semcore.study.writing import render_study
+from semcore.study.writing import DIRECTIONS, render_study
 
 BEGUN = "study.json"
 
@@ -52,6 +52,8 @@ def _draw(out: Path, rows: Sequence[Mapping[str, Any]], full: Mapping[str, Any])
     """Draw the plots and return group -> file name; `full` are the full system's settings."""
     beams, grid = {}, {}
     for row in rows:
+        if any(score is None for direction in DIRECTIONS for score in row[direction].values()):
+            continue  # not measured
         own = {**full, **row["changed"]["identifiers"], **row["changed"]["evaluate"]}
         if "beams" in row["groups"]:
             beams[own["num_beams"]] = row

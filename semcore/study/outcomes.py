@@ -49,26 +49,31 @@ class Found:
         return list(self.images[direction].values())
 
 
-def read_found(runs: Sequence[Path]) -> Found:
-    """Read the verified rankings of a variant's runs, one a seed; where nothing was verified, the generated ones.
+def read_found(runs: Sequence[Path]) -> Found | None:
+    """Read the verified rankings of a variant's runs, one a seed; None where a run was not verified.
+
+    A query without a candidate has no verified ranking and was missed; one with candidates was not verified.
 
     Raises:
         UserError: a run is not measured.
     """
-    ranks: dict[str, dict[tuple[int, str], int | None]] = {direction: {} for direction in DIRECTIONS}
-    images: dict[str, dict[tuple[int, str], Hashable]] = {direction: {} for direction in DIRECTIONS}
-    for seed, run in enumerate(runs):
-        for direction in DIRECTIONS:
-            for row in read_per_query(run / direction / "per_query.jsonl"):
-                key = (seed, row["query_id"])
-                ranks[direction][key] = row["rank_verified"]
-                images[direction][key] = (seed, row["query_id"] if direction == "i2t" else row["right"][0])
-    return Found(ranks, images)
+    rows = _read_rows(runs)
+    if any(row["generated"] and not row["verified"] for own in rows.values() for _, row in own):
+        return None
+    ranks = {
+        direction: {(seed, row["query_id"]): row["rank_verified"] for seed, row in own}
+        for direction, own in rows.items()
+    }
+    return Found(ranks, _images(rows))
 
 
 def read_found_unverified(runs: Sequence[Path]) -> Found:
-    """Read the generated rankings of runs, with an arbitrary suffix to decide between items of one identifier."""
-    found = read_found(runs)
+    """Read the generated rankings of runs, with an arbitrary suffix to decide between items of one identifier.
+
+    Raises:
+        UserError: a run is not measured.
+    """
+    rows = _read_rows(runs)
     ranks: dict[str, dict[tuple[int, str], int | None]] = {direction: {} for direction in DIRECTIONS}
     for seed, run in enumerate(runs):
         for direction in DIRECTIONS:
@@ -79,8 +84,31 @@ def read_found_unverified(runs: Sequence[Path]) -> Found:
                 own = [GeneratedHit(item, texts[item], score) for item, score in generated.get(query, ())]
                 suffixed = [hit.item_id for hit in without_verification(own)]
                 ranks[direction][seed, query] = first_right_rank(suffixed, right)
-    ordered = {direction: {key: ranks[direction][key] for key in found.ranks[direction]} for direction in DIRECTIONS}
-    return Found(ordered, found.images)
+    ordered = {
+        direction: {(seed, row["query_id"]): ranks[direction][seed, row["query_id"]] for seed, row in own}
+        for direction, own in rows.items()
+    }
+    return Found(ordered, _images(rows))
+
+
+def _read_rows(runs: Sequence[Path]) -> dict[str, list[tuple[int, dict[str, Any]]]]:
+    """Return direction -> (seed, per-query row) of all runs."""
+    return {
+        direction: [
+            (seed, row) for seed, run in enumerate(runs) for row in read_per_query(run / direction / "per_query.jsonl")
+        ]
+        for direction in DIRECTIONS
+    }
+
+
+def _images(rows: Mapping[str, Sequence[tuple[int, dict[str, Any]]]]) -> dict[str, dict[tuple[int, str], Hashable]]:
+    return {
+        direction: {
+            (seed, row["query_id"]): (seed, row["query_id"] if direction == "i2t" else row["right"][0])
+            for seed, row in own
+        }
+        for direction, own in rows.items()
+    }
 
 
 def compare(found: Found, full: Found, direction: str, metric: str) -> dict[str, Any]:

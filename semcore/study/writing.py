@@ -63,6 +63,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _cell(row: Mapping[str, Any], direction: str, metric: str) -> str:
     score = row[direction][metric]
+    if score is None:
+        return "not measured"
     difference = score["difference"]
     if row["name"] == FULL:
         return f"{score['mean']:.1f} [{score['low']:.1f}, {score['high']:.1f}]"

@@ -113,6 +113,9 @@ class FakeRetriever:
         cls.asked = {"run": run, **options}
         return cls()
 
+    def confidence_note(self, direction: str) -> str:
+        return f"val had fewer items of {direction}"
+
     def search(self, *, text: str | None = None, image: Path | None = None, top_k: int) -> list[Hit]:
         type(self).asked |= {"text": text, "image": image, "top_k": top_k}
         if text:
