@@ -20,7 +20,7 @@ def test_ranking_weighs_both_and_keeps_the_generators_order_of_equals():
     ranked = rank(shortlist, [-2.0, -2.0, 0.0], Fusion(weight=0.25, temperature=0.5))
     assert [(item.item_id, score) for item, score, _ in ranked] == [("c", -1.5), ("a", -3.5), ("b", -3.5)]
     assert {confidence for _, _, confidence in ranked} == {None}  # nothing was fitted
-    sure = rank(shortlist, [-2.0, -2.0, 0.0], Fusion(0.25, 0.5, Calibration(1.0, 0.0, 0.0, 0.0, 0.5)))
+    sure = rank(shortlist, [-2.0, -2.0, 0.0], Fusion(0.25, 0.5, Calibration(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5)))
     assert [item for item, *_ in sure] == [item for item, *_ in ranked]
     assert sure[0][2] > sure[1][2] == pytest.approx(sure[2][2])
     alone = rank(shortlist, [0.0, 5.0, 9.0], Fusion(weight=1.0, temperature=1.0))

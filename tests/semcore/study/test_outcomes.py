@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,13 @@ import pytest
 from semcore.errors import UserError
 from semcore.evaluation.per_query import GeneratedHit, write_per_query
 from semcore.evaluation.trec import write_qrels, write_run
-from semcore.files import write_jsonl
+from semcore.files import read_jsonl, write_json, write_jsonl
 from semcore.identifiers import make_row
+from semcore.study.commands import Place
+from semcore.study.findings import findings_of
 from semcore.study.outcomes import Found, compare, read_found, read_found_unverified
+from semcore.study.variants import PARTS, STAGES
+from semcore.study.writing import table
 
 RIGHT = {"q0": {"a"}, "q1": {"a"}, "q2": {"b"}, "q3": {"b"}}
 
@@ -78,11 +83,55 @@ def run(tmp_path: Path) -> Path:
 
 def test_verified_ranks_are_read_with_the_image_they_belong_to(run: Path) -> None:
     read = read_found([run, run])
+    assert read is not None
     assert read.ranks["t2i"] == {(0, "q"): 1, (1, "q"): 1}
     assert read.images == {
         "t2i": {(0, "q"): (0, "z"), (1, "q"): (1, "z")},
         "i2t": {(0, "q"): (0, "q"), (1, "q"): (1, "q")},
     }
+
+
+def test_what_was_not_verified_is_not_measured(run: Path) -> None:
+    """Its ranks after verification are missing, which is no recall of zero."""
+    for direction in ("t2i", "i2t"):
+        rows = list(read_jsonl(run / direction / "per_query.jsonl"))
+        bare = [{**row, "verified": [], "rank_verified": None} for row in rows]
+        write_jsonl(run / direction / "per_query.jsonl", bare)
+    assert read_found([run]) is None
+    assert read_found_unverified([run]).ranks["t2i"].keys() == {(0, "q")}
+
+
+def test_a_query_without_a_candidate_was_missed(run: Path) -> None:
+    """A search without the tree may find none: then there was nothing to verify."""
+    for direction in ("t2i", "i2t"):
+        write_per_query(run / direction / "per_query.jsonl", {"q": "?"}, {"q": {"z"}}, {}, {})
+    read = read_found([run])
+    assert read is not None
+    assert read.ranks["i2t"] == {(0, "q"): None}
+
+
+def test_a_variant_that_is_not_measured_says_so_in_its_row(run: Path, tmp_path: Path) -> None:
+    place = Place(tmp_path / "study", Path("x"), {}, {}, {})
+    for name in ("full", "without_sid"):
+        shutil.copytree(run, place.run(0, name), ignore=shutil.ignore_patterns("study"))
+        stages = {stage: {"seconds": 1.0} for stage in STAGES}
+        write_json(place.run(0, name) / "manifest.json", {"stages": stages})
+    bare = place.run(0, "without_sid") / "t2i" / "per_query.jsonl"
+    write_jsonl(bare, [{**row, "verified": [], "rank_verified": None} for row in read_jsonl(bare)])
+    findings = findings_of(place, [0], PARTS[:3], 20, (4, 8))
+    cells = {row["name"]: table([row]).splitlines()[-1] for row in findings["variants"]}
+    assert cells["without_sid"].count("not measured") == 4
+    assert "not measured" not in cells["full"]
+    assert findings["orders"]["parts"][0]["ours"] == ["full", "without_verification"]
+
+
+def test_a_full_system_that_was_not_verified_cannot_be_compared_with(run: Path, tmp_path: Path) -> None:
+    place = Place(tmp_path / "study", Path("x"), {}, {}, {})
+    shutil.copytree(run, place.run(0, "full"), ignore=shutil.ignore_patterns("study"))
+    bare = place.run(0, "full") / "t2i" / "per_query.jsonl"
+    write_jsonl(bare, [{**row, "verified": [], "rank_verified": None} for row in read_jsonl(bare)])
+    with pytest.raises(UserError, match="--verifier none"):
+        findings_of(place, [0], PARTS[:2], 20, (4, 8))
 
 
 def test_without_verification_a_suffix_decides_between_equals_only(run: Path) -> None:

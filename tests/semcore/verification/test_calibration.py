@@ -57,8 +57,8 @@ def test_confidence_is_calibrated_on_queries_it_has_not_seen(kind, order):
     fusion = fit_fusion(*scores_of(0, 500), alone=order == "verifier only")
     claimed, truth, top, top_truth = claims(fusion, *scores_of(1, 2000))
     assert calibration_error(claimed, truth) < 0.02
-    assert calibration_error(top, top_truth) < 0.06
-    assert top.mean() == pytest.approx(top_truth.mean(), abs=0.03)
+    assert calibration_error(top, top_truth) < 0.05
+    assert top.mean() == pytest.approx(top_truth.mean(), abs=0.04)
 
 
 def test_perfectly_separated_means_nearly_certain():
@@ -80,14 +80,14 @@ def test_without_information_it_is_the_base_rate():
 
 
 def test_a_query_without_a_right_candidate_is_noticed():
-    """Where one stands out it is right; where none does, nothing is."""
+    """Where one stands out it is right; where none does, nothing is, though one is always first."""
     rng = np.random.default_rng(0)
     right = [[n % 2 == 0] + [False] * 9 for n in range(400)]
     scores = [rng.normal(size=10) + 10.0 * np.array(row) for row in right]
     calibration = fit_calibration(scores, right)
     tops = np.array([calibration.probabilities(own).max() for own in scores])
-    assert tops[::2].min() > 0.9
-    assert tops[1::2].max() < 0.2
+    assert tops[::2].min() > 0.8 and tops[::2].mean() > 0.97
+    assert tops[1::2].max() < 0.2 and tops[1::2].mean() < 0.03
 
 
 @pytest.mark.parametrize("num_queries", [1, 3, 50])
@@ -104,7 +104,7 @@ def test_confidence_never_contradicts_the_order(num_queries, sign):
 
 def test_few_queries_claim_no_certainty():
     calibration = fit_calibration([np.array([5.0, -5.0])], [[True, False]])
-    assert 0.1 < calibration.probabilities([-5.0, 5.0]).min()
+    assert calibration.probabilities([-5.0, 5.0]).min() > 0.1
     assert calibration.probabilities([-5.0, 5.0]).max() < 0.9
 
 
@@ -119,14 +119,21 @@ def test_short_lists_and_none_have_a_confidence():
 def test_the_formula_is_the_documented_one():
     fused = np.array([1.0, 0.0, -1.0])
     shares = np.exp(fused) / np.exp(fused).sum()
-    logits = 0.3 + 0.5 * np.log(shares) + 0.7 * np.log(shares / (1 - shares)) + 0.2 * 1.0 - 0.4 * 1.0
-    assert Calibration(0.5, 0.7, 0.2, -0.4, 0.3).probabilities(fused) == pytest.approx(expit(logits))
+    own = 0.2 * 1.0 - 0.4 * 1.0 + 0.6 * np.sqrt(2 / 3)
+    own = own + 0.1 * np.array([1, 0, 0])  # the first
+    logits = 0.3 + 0.5 * np.log(shares) + 0.7 * np.log(shares / (1 - shares)) + own
+    assert Calibration(0.5, 0.7, 0.1, 0.2, -0.4, 0.6, 0.3).probabilities(fused) == pytest.approx(expit(logits))
+
+
+def test_scores_far_apart_have_finite_features():
+    """Log-probabilities of long sentences differ by hundreds."""
+    assert np.isfinite(_features(np.array([0.0, -900.0, -2000.0]))).all()
 
 
 def test_the_gradient_is_right():
     cases = np.column_stack([_features(np.array([0.3, -1.0, 2.0])), np.ones(3)])
     targets = _targets(np.array([True, False, False]))
-    at = np.array([0.2, 0.5, -0.3, 0.1, 0.4])
+    at = np.array([0.2, 0.5, 0.7, -0.3, 0.1, -0.2, 0.4])
     assert check_grad(lambda w: _loss(w, cases, targets)[0], lambda w: _loss(w, cases, targets)[1], at) < 1e-6
 
 

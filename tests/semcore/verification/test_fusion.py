@@ -60,10 +60,8 @@ def test_several_right_candidates_and_ragged_rows_have_the_right_gradient():
 
 
 def test_what_was_fitted_survives_the_file(tmp_path):
-    fusions = {
-        "pointwise": {"t2i": Fusion(0.3, 0.7, Calibration(0.5, 1.0, -0.1, 0.2, -1.0), 40)},
-        "none": {"t2i": Fusion()},
-    }
+    fitted = Fusion(0.3, 0.7, Calibration(0.5, 1.0, -0.2, -0.1, 0.2, 0.3, -1.0), num_items=40)
+    fusions = {"pointwise": {"t2i": fitted}, "none": {"t2i": Fusion()}}
     weighing = Weighing("pointwise", fusions, 4, {"pointwise": "some/model"})
     write_weighing(tmp_path / "verification.json", weighing)
     assert read_weighing(tmp_path / "verification.json") == weighing
