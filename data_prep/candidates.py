@@ -1,4 +1,4 @@
-"""Mine the candidates that the verifier trains on, with the trained identifier model (paper, section 3.3).
+"""Mine the candidates that the verifier trains on, with the trained identifier model (paper, A.1).
 
 Run as:
 

@@ -1,5 +1,6 @@
-"""Candidates that a verifier trains on, mined with queries the generator has not trained on (paper, section 3.3).
+"""Candidates that a verifier trains on, from a search with the trained generator (paper, A.1).
 
+The paper does not say with which queries; here they are ones the generator has not trained on.
 The training split is dealt out into blocks of about as many images as an evaluation searches, and
 each query is searched in the block that holds its answer. So the candidates are as hard to tell
 apart as they will be later: among all training items at once they would be harder, among a few easier.

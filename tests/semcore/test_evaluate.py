@@ -143,7 +143,7 @@ def test_the_row_with_the_trie_asks_what_the_one_without_asks(measured):
     metrics = read_json(measured.run / "metrics.json")
     for direction in ("t2i", "i2t"):
         rows = {row["query_id"]: row for row in read_per_query(measured.run / direction / "per_query.jsonl")}
-        asked = draw_queries(Queries(dict.fromkeys(rows, ""), dict.fromkeys(rows, ""), dict.fromkeys(rows, set())), 4)
+        asked = draw_queries(Queries(dict.fromkeys(rows, ""), dict.fromkeys(rows, ""), {query: set() for query in rows}), 4)
         right_first = sum(rows[query]["rank_generated"] == 1 for query in asked.right)
         assert metrics["ablations"]["with_trie"][direction]["R@1"] == pytest.approx(100 * right_first / 4)
     report = (measured.run / "report.md").read_text()
