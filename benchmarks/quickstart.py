@@ -1,9 +1,10 @@
 """What the quickstart reaches and costs: the means over seeds, and how far the seeds are apart.
 
-    python -m benchmarks.quickstart --out runs --json benchmarks/results/quickstart.json
+    python -m benchmarks.quickstart --out runs --json benchmarks/results/quickstart.json --readme README.md
 
 Runs `semcore quickstart --out OUT/seed-N --seed N` for every seed; what is done already is not done again. "ours" is
-a mean over the seeds; the peer of a recall is the ideal reader's, the ceiling.
+a mean over the seeds; the peer of a recall is the ideal reader's, the ceiling. `--readme` writes the tables of the
+README from the rows, between the markers that name the results file.
 """
 
 from __future__ import annotations
@@ -16,15 +17,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from benchmarks.readme_tables import DIRECTIONS, METRICS, STAGES, write_tables
 from benchmarks.report import Row, publish
 from semcore.commandline import run_command
 from semcore.errors import UserError
 from semcore.files import read_json
 
-DIRECTIONS = {"t2i": "text → image", "i2t": "image → text"}
-METRICS = ("R@1", "R@5", "R@10", "rSum")
 RECALLS = METRICS[:3]
-STAGES = ("caption", "identifiers", "train_identifier", "candidates", "train_verifier", "evaluate")
 
 
 @dataclass
@@ -37,10 +36,14 @@ class Settings:
     """Seeds 0, 1, ... of so many runs."""
     json: Path | None = None
     """File to save the rows in."""
+    readme: Path | None = None
+    """A document whose tables of these results are written anew."""
 
     def __post_init__(self) -> None:
         if self.num_seeds < 1:
             raise UserError("--num-seeds takes a whole number of at least 1")
+        if self.readme is not None and self.json is None:
+            raise UserError("--readme holds the rows of a file: name it with --json, as the document's marker does")
 
 
 def main(settings: Settings) -> None:
@@ -53,17 +56,23 @@ def main(settings: Settings) -> None:
         subprocess.run(command, check=True)
     metrics = [read_json(folder / "metrics.json") for folder in folders]
     stages = [read_json(folder / "manifest.json")["stages"] for folder in folders]
-    publish([*score_rows(metrics), *closing_rows(metrics), *cost_rows(stages)], settings.json)
+    rows = [*score_rows(metrics), *closing_rows(metrics), *cost_rows(stages)]
+    publish(rows, settings.json)
+    if settings.readme is not None:
+        held = {row.name: row.ours for row in rows if row.ours is not None}
+        write_tables(settings.readme, str(settings.json), held)
 
 
 def score_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
-    """Return the scores of every ranking, beside the ceiling."""
+    """Return the scores of every ranking, beside the ceiling: generated, each verifier alone and fused."""
     rows = []
     for direction, name in DIRECTIONS.items():
         ceilings = {metric: [one["ceiling"][direction][metric] for one in metrics] for metric in RECALLS}
         ceilings["rSum"] = [sum(one) for one in zip(*ceilings.values(), strict=True)]
         rankings = {"generated": [one[direction]["generated"] for one in metrics]}
         for verifier in metrics[0]["verifiers"]:
+            if all("verifiers_alone" in one for one in metrics):
+                rankings[f"{verifier} alone"] = [one["verifiers_alone"][verifier][direction] for one in metrics]
             rankings[f"verified, {verifier}"] = [one["verifiers"][verifier][direction] for one in metrics]
         for label, scores in rankings.items():
             for metric in METRICS:

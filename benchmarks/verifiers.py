@@ -93,12 +93,15 @@ def measure(run: Path) -> None:
 
 
 def score_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
-    """Return R@1 of every verifier, beside the generator's."""
+    """Return R@1 of every verifier, alone and fused with the generator, beside the generator's."""
     rows = []
     for direction, name in DIRECTIONS.items():
         generated = [one[direction]["generated"]["R@1"] for one in metrics]
         for verifier in metrics[0]["verifiers"]:
             found = [one["verifiers"][verifier][direction]["R@1"] for one in metrics]
+            if all("verifiers_alone" in one for one in metrics):
+                alone = [one["verifiers_alone"][verifier][direction]["R@1"] for one in metrics]
+                rows.append(mean_row(f"{name}, {verifier} alone, R@1", alone, sum(generated) / len(generated)))
             rows.append(mean_row(f"{name}, {verifier}, R@1", found, sum(generated) / len(generated)))
     return rows
 

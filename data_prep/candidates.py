@@ -1,4 +1,4 @@
-"""Mine the candidates that the verifier trains on, with the trained identifier model (paper, section 3.3).
+"""Mine the candidates that the verifier trains on, with the trained identifier model (paper, A.1).
 
 Run as:
 
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semcore.candidates import Mined, deal_blocks, held_out_queries, items_of, mine, mining_stats
+from semcore.candidates import Mined, deal_blocks, held_out_queries, items_of, mine, mining_stats, queries_of
 from semcore.chunks import remove_work_folder, work_folder
 from semcore.commandline import resolved, run_command
 from semcore.dataset import Dataset, load_dataset
@@ -33,7 +33,7 @@ from semcore.generator import Engine
 from semcore.inference import Dtype, load_for_inference
 from semcore.items import DIRECTIONS, read_items, read_queries
 from semcore.lineage import as_record
-from semcore.measuring import Asked, Key, Part, Workplace, ask, generate_hits
+from semcore.measuring import Asked, Key, Part, Workplace, ask, draw_queries, generate_hits
 from semcore.models import generator_of
 from semcore.processes import is_main_process
 from semcore.run_lineage import check_run_models, prompts_of
@@ -53,16 +53,16 @@ class Settings(LineageSettings):
     """The dataset folder; by default the one earlier stages of the run worked on."""
     config: Path | None = None
     """A YAML file whose section `candidates` is read before the flags."""
-    num_candidates: int = 10  # ours: as many as are verified later; the paper does not say
+    num_candidates: int = 10  # paper, A.1
     """Candidates a query."""
     num_beams: int = 20  # ours: as in evaluation
     """Width of the beam."""
     num_images: int | None = None
     """Search about so many training images at once; by default as many as the test split has."""
     seed: int = 0
-    """Of the dealing of images into blocks."""
+    """Of the dealing of images into blocks, and of the draw that --limit makes."""
     limit: int | None = None
-    """Ask with so many queries a direction only, for a quick trial."""
+    """Ask with so many queries a direction only, drawn at random, for a quick trial."""
     engine: Engine = "semcore"
     """Who searches: "semcore", or "transformers" for Hugging Face `generate`."""
     keep_features: bool = True
@@ -145,7 +145,7 @@ def parts_to_mine(
         dataset: whose training split is dealt out.
         held_out: direction -> ids of the queries that the generator has not trained on.
         num_images: of a block, about.
-        seed: of the dealing.
+        seed: of the dealing, and of the draw of queries.
         limit: queries a direction, at most.
 
     Raises:
@@ -153,12 +153,14 @@ def parts_to_mine(
     """
     images, sentences = (read_items(run, dataset, direction, "train") for direction in DIRECTIONS)
     known = {item.image_id for item in images}
-    blocks = deal_blocks([record for record in dataset.split("train") if record.image_id in known], num_images, seed)
+    records = [record for record in dataset.split("train") if record.image_id in known]
+    blocks = deal_blocks(records, num_images, seed)
     parts = {}
     for direction, items in zip(DIRECTIONS, (images, sentences), strict=True):
+        everything = read_queries(records, direction, images, sentences)
+        chosen = draw_queries(held_out_queries(everything, held_out[direction]), limit, seed)
         for number, block in enumerate(blocks):
-            own = items_of(items, block)
-            queries = held_out_queries(read_queries(block, direction, images, sentences), held_out[direction][:limit])
+            own, queries = items_of(items, block), queries_of(chosen, direction, block)
             if own and queries.contents:
                 parts[Key(f"block-{number}", direction)] = Part({item.item_id: item for item in own}, queries)
     if not parts:

@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 
 from semcore.checkpoint import Checkpoint
 from semcore.evaluation.per_query import GeneratedHit
-from semcore.items import Item
+from semcore.generator import Corpus
 
 
 def without_verification(hits: Sequence[GeneratedHit]) -> list[GeneratedHit]:
@@ -27,27 +27,20 @@ def without_verification(hits: Sequence[GeneratedHit]) -> list[GeneratedHit]:
 
 @torch.inference_mode()
 def generate_without_trie(
-    checkpoint: Checkpoint,
-    inputs: Mapping[str, torch.Tensor],
-    items: Mapping[str, Item],
-    *,
-    num_beams: int,
-    max_new_tokens: int,
+    checkpoint: Checkpoint, inputs: Mapping[str, torch.Tensor], corpus: Corpus, *, num_beams: int
 ) -> list[list[GeneratedHit]]:
-    """Search over the whole vocabulary; a text counts only where it is exactly an item's identifier.
+    """Search over the whole vocabulary; what is written counts only where it is an identifier, token by token.
+
+    So the tree is all that differs: it leads to the same sequences of tokens, not to others that read alike.
 
     Args:
         checkpoint: the identifier model.
         inputs: one batch of queries.
-        items: what can be found, by id.
+        corpus: what can be found; no more tokens are written than its longest identifier has.
         num_beams: width of the beam.
-        max_new_tokens: as many as the longest identifier has.
     """
-    owners: dict[str, list[str]] = {}
-    for item in items.values():
-        owners.setdefault(item.identifier, []).append(item.item_id)
     settings = GenerationConfig(
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=corpus.index.max_length,
         num_beams=num_beams,
         num_return_sequences=num_beams,
         do_sample=False,
@@ -63,17 +56,16 @@ def generate_without_trie(
     length = inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
     answers = output.sequences[:, length:].view(num_queries, num_beams, -1).tolist()
     scores = output.sequences_scores.view(num_queries, num_beams).tolist()
-    return [_found(checkpoint, *query, owners) for query in zip(answers, scores, strict=True)]
+    return [_found(checkpoint.end_token_id, *query, corpus) for query in zip(answers, scores, strict=True)]
 
 
 def _found(
-    checkpoint: Checkpoint, answers: list[list[int]], scores: list[float], owners: Mapping[str, list[str]]
+    end_token_id: int, answers: Sequence[Sequence[int]], scores: Sequence[float], corpus: Corpus
 ) -> list[GeneratedHit]:
     hits: dict[str, GeneratedHit] = {}
     for tokens, score in zip(answers, scores, strict=True):
-        if checkpoint.end_token_id not in tokens:
-            continue
-        text = checkpoint.tokenizer.decode(tokens[: tokens.index(checkpoint.end_token_id)])
-        for item_id in owners.get(text, ()):
-            hits.setdefault(item_id, GeneratedHit(item_id, text, score))
+        if end_token_id in tokens:
+            written = tokens[: tokens.index(end_token_id) + 1]
+            for item_id in corpus.index.items(written):
+                hits.setdefault(item_id, GeneratedHit(item_id, corpus.items[item_id].identifier, score))
     return list(hits.values())

@@ -9,6 +9,7 @@ Shapes: N texts or images, d dimensions; all vectors have length 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,12 +67,12 @@ def measure_baselines(
     """
     scores: dict[str, dict[str, Scores]] = {}
     for number, name in enumerate(names):
-        if name == SENTENCE_ENCODER:
-            baseline = caption_baseline(captions, encoder, device)
-        else:
-            baseline = dual_encoder(name, dataset, device)
+        by_caption = name == SENTENCE_ENCODER
+        baseline = caption_baseline(captions, encoder, device) if by_caption else dual_encoder(name, dataset, device)
         for key, part in parts.items():
             step = f"baseline {number} {key.direction} {key.split}"
+            if by_caption and key.direction == "i2t":
+                part = _with_captions(part, captions)
             scores.setdefault(name, {})[key.direction] = _score(baseline, step, key, part, place)
     return scores
 
@@ -135,6 +136,12 @@ def _score(baseline: Baseline, step: str, key: Key, part: Part, place: Workplace
     rankings = dict(zip(contents, place.run(step, contents, QUERIES_A_CHUNK, work, "query"), strict=True))
     run = {query: rankings[content] for query, content in part.queries.contents.items()}
     return retrieval_metrics(run, part.queries.right, len(part.items))
+
+
+def _with_captions(part: Part, captions: Mapping[str, str]) -> Part:
+    """Ask only with images that have a caption; the others count as misses."""
+    asked = {query: image_id for query, image_id in part.queries.contents.items() if captions.get(image_id)}
+    return Part(part.items, replace(part.queries, contents=asked))
 
 
 def _load_dual_encoder(name: str) -> Any:

@@ -1,5 +1,6 @@
-"""Candidates that a verifier trains on, mined with queries the generator has not trained on (paper, section 3.3).
+"""Candidates that a verifier trains on, from a search with the trained generator (paper, A.1).
 
+The paper does not say with which queries; here they are ones the generator has not trained on.
 The training split is dealt out into blocks of about as many images as an evaluation searches, and
 each query is searched in the block that holds its answer. So the candidates are as hard to tell
 apart as they will be later: among all training items at once they would be harder, among a few easier.
@@ -13,7 +14,7 @@ from typing import NamedTuple, TypedDict
 
 from semcore.dataset import ImageRecord
 from semcore.evaluation.per_query import GeneratedHit
-from semcore.items import Item, Queries
+from semcore.items import Item, Queries, image_of
 from semcore.measuring import Part
 
 
@@ -48,13 +49,15 @@ def deal_blocks(records: Sequence[ImageRecord], size: int, seed: int) -> list[li
 
 
 def held_out_queries(queries: Queries, held_out: Iterable[str]) -> Queries:
-    """Keep the queries that were held out."""
-    kept = [query for query in held_out if query in queries.contents]
-    return Queries(
-        {query: queries.contents[query] for query in kept},
-        {query: queries.shown[query] for query in kept},
-        {query: queries.right[query] for query in kept},
-        len(queries.contents) - len(kept),
+    """Keep the queries that were held out and can be answered."""
+    return queries.only(query for query in held_out if query in queries.right and query not in queries.unanswerable)
+
+
+def queries_of(queries: Queries, direction: str, records: Sequence[ImageRecord]) -> Queries:
+    """Return the queries that belong to some images."""
+    image_ids = {record.image_id for record in records}
+    return queries.only(
+        query for query, right in queries.right.items() if image_of(direction, query, right) in image_ids
     )
 
 

@@ -214,6 +214,8 @@ def search(settings: SearchSettings) -> None:
             sys.stdout.write(json.dumps(asdict(hit), default=str, ensure_ascii=False) + "\n")
     else:
         Console(highlight=False).print(_hit_table(hits))
+    if note := retriever.confidence_note("t2i" if settings.image is None else "i2t"):
+        sys.stderr.write(f"search: {note}\n")
 
 
 def convert(settings: ConvertSettings) -> None:

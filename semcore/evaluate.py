@@ -2,14 +2,17 @@
 
     semcore evaluate --run RUN
     semcore evaluate --run RUN --verifier all --num-beams 50
+    semcore evaluate --run RUN --fusion none
     semcore evaluate --run RUN --folds 5 --baselines [sentence-encoder,openai/clip-vit-base-patch32]
     accelerate launch recipes/evaluate.py --config recipes/configs/scenes.yaml --data DATA --run RUN
 
-Searches the items of one split with its own queries: beams, then verification of the best ten.
-Writes into RUN
+Searches the items of one split with its own queries: beams, then verification of the best ten. What is called
+verified is ordered by the verifier's score together with the generator's, weighed on val; in the paper the verifier
+alone decides, which is `--fusion none`. Both are always in metrics.json. Where val itself is measured, a fifth of it is
+ranked with the weights of the other four. A query whose answer has no identifier counts as a miss. Writes into RUN
 
     t2i/  i2t/                 run.generated.trec, run.verified.trec, qrels.trec, per_query.jsonl
-    metrics.json               scores of all verifiers asked for, order bias, ablations, the ceiling
+    metrics.json               scores of all verifiers asked for, fused and alone, order bias, ablations, the ceiling
     verification.json          how each verifier is asked and weighed against the generator, fitted on val
     report.md  report.html     the same to read, with examples
 
@@ -67,13 +70,15 @@ class EvaluateSettings(LineageSettings):
     """Width of the beam, and the most items a query finds."""
     constraint: bool = True  # paper, algorithm 1; false is Table 3's "w/o constrained decoding"
     """Let the generator write identifiers that exist only; false searches the whole vocabulary, as `generate` does."""
-    num_candidates: int = 10  # ours: as many as there are single-token letters; the paper does not say
+    num_candidates: int = 10  # paper, A.1
     """How many of the best are verified."""
     verifier: Literal["listwise", "blocks", "pointwise", "likelihood", "both", "all", "none"] = (
         "listwise"  # section 3.3
     )
     """Who verifies; "blocks" is the listwise verifier trained with --attention blocks. "both" measures listwise, blocks
     where it is trained, and likelihood, "all" these and pointwise; the best one on val counts."""
+    fusion: Literal["val", "none"] = "val"  # ours; in the paper the verifier decides alone: none
+    """Order candidates by the verifier's score and the generator's, weighed on val, or by the verifier's alone."""
     shifts: int = 1  # ours: training shuffles the candidates already
     """Ask the listwise verifier so many times, its candidates shifted cyclically, and average; 1 is fast, as many as
     there are candidates is exact: then it does not matter which of them is the first."""
@@ -88,8 +93,8 @@ class EvaluateSettings(LineageSettings):
     ablations: bool = True
     """Measure what remains without verification and without the trie too."""
     num_ablation_queries: int = 200  # ours: a free search is slow, and the effect is large
-    """Queries a direction, drawn at random, for the search without the trie."""
-    num_val_queries: int = 500  # ours: two numbers are fitted
+    """Queries a direction, drawn at random, for the search without the trie and the one beside it with the trie."""
+    num_val_queries: int = 500  # ours: two weights and a calibration of five numbers are fitted
     """Queries a direction, drawn at random from val, to weigh the verifiers with."""
     folds: int | None = None
     """Also search so many folds of the split, each by itself, and give the mean: 5 for MSCOCO's 1k scores."""
@@ -163,7 +168,7 @@ def main(settings: EvaluateSettings) -> None:
     parts = parts_to_measure(settings, run, dataset)
     inputs = stage_inputs(settings, run, dataset, models)
     if settings.check:
-        counts = [f"{len(part.queries.contents)} queries {key.direction} {key.split}" for key, part in parts.items()]
+        counts = [f"{len(part.queries.right)} queries {key.direction} {key.split}" for key, part in parts.items()]
         return _say(f"everything is in order: {', '.join(counts)}")
     for name in {"listwise", "blocks"} & models.keys():
         _say(f"the {name} verifier is asked with attention {read_attention(models[name])}, as it was trained")
@@ -189,7 +194,7 @@ def main(settings: EvaluateSettings) -> None:
         outcome.mismatches = mismatches
         if is_main_process():
             write_outcome(run, outcome, protocol_of(run), ceiling_of(settings, dataset))
-            num_queries = sum(len(part.queries.contents) for part in parts.values())
+            num_queries = sum(len(part.queries.right) for part in measured.values())
             stage.finish(num_queries=num_queries, **as_record(mismatches))
             remove_work_folder(run.path, "evaluate")
             write_report(run.path, data=dataset.folder)

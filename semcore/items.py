@@ -5,7 +5,7 @@ Direction t2i asks with sentences for images, i2t with images for sentences.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,10 +43,11 @@ class Queries:
     """The queries of one split and direction.
 
     Attributes:
-        contents: query id -> the sentence (t2i) or the image's id (i2t).
+        contents: query id -> the sentence (t2i) or the image's id (i2t), of what is asked.
         shown: query id -> the sentence (t2i) or the image's file name (i2t).
-        right: query id -> the ids of the items that answer it.
-        num_skipped: queries left out because the image has no identifier, or no sentence does.
+        right: query id -> the ids of the items that answer it, of every query.
+        unanswerable: queries that find nothing right: no item that answers them has an identifier, or their image
+            cannot be read, in which case they are not asked. They count as misses.
         num_shared_sentences: sentences of these images that stand word for word under another of them too; no
             search can tell them apart, and they are ranked in the order of the identifier file.
     """
@@ -54,8 +55,19 @@ class Queries:
     contents: dict[str, str]
     shown: dict[str, str]
     right: dict[str, set[str]]
-    num_skipped: int = 0
+    unanswerable: frozenset[str] = frozenset()
     num_shared_sentences: int = 0
+
+    def only(self, kept: Iterable[str]) -> Queries:
+        """Return some of the queries, in the order given."""
+        kept = list(kept)
+        return Queries(
+            {query: self.contents[query] for query in kept if query in self.contents},
+            {query: self.shown[query] for query in kept},
+            {query: self.right[query] for query in kept},
+            self.unanswerable.intersection(kept),
+            self.num_shared_sentences,
+        )
 
 
 def read_items(run: RunFolder, dataset: Dataset, direction: str, split: str | None = None) -> list[Item]:
@@ -90,33 +102,44 @@ def read_items(run: RunFolder, dataset: Dataset, direction: str, split: str | No
 
 
 def read_queries(
-    records: Sequence[ImageRecord], direction: str, images: Sequence[Item], sentences: Sequence[Item]
+    records: Sequence[ImageRecord],
+    direction: str,
+    images: Sequence[Item],
+    sentences: Sequence[Item],
+    unreadable: Collection[str] = (),
 ) -> Queries:
     """Return the queries of some images: their sentences (t2i), or the images themselves (i2t).
+
+    Every sentence, and every image with a sentence, is a query, whether its answer has an identifier or not.
 
     Args:
         records: whose queries are wanted.
         direction: "t2i" or "i2t".
-        images: the items of t2i; an image that is none of them is not asked for, nor with.
+        images: the items of t2i.
         sentences: the items of i2t.
+        unreadable: ids of images that cannot be asked with.
     """
-    known_images, known_sentences = ({item.item_id for item in items} for items in (images, sentences))
-    contents: dict[str, str] = {}
+    known = {item.item_id for item in (images if direction == "t2i" else sentences)}
     shown: dict[str, str] = {}
     right: dict[str, set[str]] = {}
-    num_skipped = 0
+    contents: dict[str, str] = {}
     for record in records:
-        own = {sentence.sentence_id: sentence.text for sentence in record.sentences}
-        answers = own.keys() & known_sentences
-        if record.image_id not in known_images or (direction == "i2t" and not answers):
-            num_skipped += len(own) if direction == "t2i" else 1
-        elif direction == "t2i":
-            contents.update(own)
-            shown.update(own)
-            right.update((sentence_id, {record.image_id}) for sentence_id in own)
-        else:
+        texts = {sentence.sentence_id: sentence.text for sentence in record.sentences}
+        if direction == "t2i":
+            contents |= texts
+            shown |= texts
+            right |= {sentence_id: {record.image_id} for sentence_id in texts}
+        elif texts:
             contents[record.image_id] = record.image_id
             shown[record.image_id] = record.file_name
-            right[record.image_id] = set(answers)
+            right[record.image_id] = texts.keys() & known or set(texts)
+    if direction == "i2t":
+        contents = {query: content for query, content in contents.items() if query not in unreadable}
+    lost = {query for query, answers in right.items() if query not in contents or not answers & known}
     num_shared = sum(len(sentence_ids) for sentence_ids in shared_sentences(records).values())
-    return Queries(contents, shown, right, num_skipped, num_shared)
+    return Queries(contents, shown, right, frozenset(lost), num_shared)
+
+
+def image_of(direction: str, query: str, right: Collection[str]) -> str:
+    """Return the image that a query belongs to: what a sentence was written about, or the query itself."""
+    return query if direction == "i2t" else next(iter(right))

@@ -7,7 +7,7 @@ share a batch, so that little is padding.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -15,12 +15,14 @@ from typing import Any, NamedTuple, TypeVar
 from semcore.ablations import generate_without_trie
 from semcore.checkpoint import Checkpoint
 from semcore.chunks import in_chunks
-from semcore.dataset import Dataset
+from semcore.dataset import Dataset, ImageRecord, verify_image
+from semcore.errors import UnreadableImage
 from semcore.evaluation.folds import assign_folds
 from semcore.evaluation.per_query import GeneratedHit
 from semcore.features import FeatureStore
 from semcore.generator import Corpus, Engine, build_corpus, generate, query_inputs
-from semcore.items import Item, Queries, read_items, read_queries
+from semcore.items import Item, Queries, image_of, read_items, read_queries
+from semcore.limits import first_images
 from semcore.prompting import Prompts, load_prompts
 from semcore.runfolder import RunFolder
 from semcore.shortlists import (
@@ -111,13 +113,35 @@ def read_parts(run: RunFolder, dataset: Dataset, split: str, most_queries: int |
         most_queries: draw so many queries at random where a direction has more; all by default.
     """
     images, sentences = (read_items(run, dataset, direction, split) for direction in ("t2i", "i2t"))
+    wanted = _wanted_images(run, dataset)
+    records = [record for record in dataset.split(split) if record.image_id in wanted]
+    unreadable = _unreadable(dataset, records, {item.item_id for item in images})
     parts = {}
     for direction, items in (("t2i", images), ("i2t", sentences)):
-        queries = read_queries(dataset.split(split), direction, images, sentences)
+        queries = draw_queries(read_queries(records, direction, images, sentences, unreadable), most_queries)
         if items and queries.contents:
-            part = Part({item.item_id: item for item in items}, draw_queries(queries, most_queries))
-            parts[Key(split, direction)] = part
+            parts[Key(split, direction)] = Part({item.item_id: item for item in items}, queries)
     return parts
+
+
+def _wanted_images(run: RunFolder, dataset: Dataset) -> set[str]:
+    """Return the images that the run is about: all, or those that a `--limit` of captions or identifiers chose."""
+    stages = run.manifest().get("stages", {})
+    limits = [stages.get(stage, {}).get("settings", {}).get("limit") for stage in ("caption", "identifiers")]
+    chosen = [{record.image_id for record in first_images(dataset, limit)} for limit in limits]
+    return set.intersection(*chosen)
+
+
+def _unreadable(dataset: Dataset, records: Sequence[ImageRecord], known: Collection[str]) -> set[str]:
+    """Return the images that cannot be read, among those without an identifier: most of them have none for it."""
+    unreadable = set()
+    for record in records:
+        if record.image_id not in known:
+            try:
+                verify_image(dataset.image_path(record))
+            except UnreadableImage:
+                unreadable.add(record.image_id)
+    return unreadable
 
 
 def fold_parts(parts: Mapping[Key, Part], num_folds: int) -> dict[Key, Part]:
@@ -126,34 +150,28 @@ def fold_parts(parts: Mapping[Key, Part], num_folds: int) -> dict[Key, Part]:
     Returns:
         (fold name, direction) -> part; a direction without a query in a fold has none.
     """
-    images = dict.fromkeys(item.image_id for part in parts.values() for item in part.items.values())
+    images = dict.fromkeys(
+        [image_of(key.direction, *query) for key, part in parts.items() for query in part.queries.right.items()]
+        + [item.image_id for part in parts.values() for item in part.items.values()]
+    )
     folds = {}
     for number, chosen in enumerate(assign_folds(list(images), num_folds), start=1):
         members = set(chosen)
         for key, part in parts.items():
             items = {item_id: item for item_id, item in part.items.items() if item.image_id in members}
-            own = [query for query, right in part.queries.right.items() if right & items.keys()]
-            if own:
-                folds[Key(f"{key.split} fold {number}", key.direction)] = Part(items, _only(part.queries, own))
+            own = [query for query in part.queries.right.items() if image_of(key.direction, *query) in members]
+            queries = part.queries.only(query for query, _ in own)
+            if items and queries.contents:
+                folds[Key(f"{key.split} fold {number}", key.direction)] = Part(items, queries)
     return folds
 
 
 def draw_queries(queries: Queries, most: int | None, seed: int = 0) -> Queries:
     """Return the queries, or so many of them drawn at random, in their order."""
-    if most is None or most >= len(queries.contents):
+    if most is None or most >= len(queries.right):
         return queries
-    chosen = set(random.Random(seed).sample(sorted(queries.contents), most))
-    return _only(queries, [query for query in queries.contents if query in chosen])
-
-
-def _only(queries: Queries, kept: Sequence[str]) -> Queries:
-    return Queries(
-        {query: queries.contents[query] for query in kept},
-        {query: queries.shown[query] for query in kept},
-        {query: queries.right[query] for query in kept},
-        queries.num_skipped,
-        queries.num_shared_sentences,
-    )
+    chosen = set(random.Random(seed).sample(sorted(queries.right), most))
+    return queries.only(query for query in queries.right if query in chosen)
 
 
 def generate_hits(
@@ -199,8 +217,7 @@ def generate_freely(
     def work(queries: list[str]) -> list[Any]:
         features = asked.features.of(queries) if key.direction == "i2t" else {}
         inputs = query_inputs(asked.checkpoint, asked.prompts, key.direction, queries, features)
-        longest = corpus.index.max_length
-        return generate_without_trie(asked.checkpoint, inputs, part.items, num_beams=num_beams, max_new_tokens=longest)
+        return generate_without_trie(asked.checkpoint, inputs, corpus, num_beams=num_beams)
 
     contents = part.contents
     if key.direction == "i2t":

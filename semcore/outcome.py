@@ -30,9 +30,10 @@ from semcore.measuring import (
 )
 from semcore.reordering import draw_puzzles, measure_order_bias
 from semcore.runfolder import RunFolder
-from semcore.shortlists import Shortlist, VerifierName, rank
-from semcore.verification import Fusion, fit_fusion
+from semcore.shortlists import Shortlist, VerifierName
+from semcore.verification import Fusion
 from semcore.verification.fusion import WEIGHTS, Weighing, write_weighing
+from semcore.weighing import Fitted, Ranking, fit, rank_all
 
 if TYPE_CHECKING:
     from semcore.evaluate import EvaluateSettings
@@ -41,7 +42,6 @@ ORDERED: dict[str, str] = {"listwise": "trained", "blocks": "trained, blocks"}
 """Verifiers that an order can sway -> what their models are called beside the untrained one."""
 
 Scores = dict[str, float]
-Ranking = list[tuple[str, float]]
 
 
 @dataclass
@@ -54,9 +54,12 @@ class Outcome:
         constraint: whether only identifiers that exist could be written.
         seconds: of each step.
         hits: direction -> what was asked -> the generator's ranking.
-        rankings: verifier -> direction -> what was asked -> its ranking.
+        rankings: verifier -> direction -> what was asked -> its ranking, fused with the generator's.
+        alone: likewise, by the verifier's score alone.
+        fusion: "val" where the fused ranking counts, "none" where the verifier's own does.
         parts: direction -> items and queries of the measured split.
-        on_val: verifier -> direction -> scores on val.
+        on_val: verifier -> direction -> scores on val, of the ranking that counts; no query is ranked with weights
+            that were fitted on it.
         ablations: name -> direction -> scores.
         order_bias: direction -> what the order of the candidates does to the listwise verifier, model by model.
         weighing: how the verifiers are weighed, for later searches.
@@ -71,7 +74,9 @@ class Outcome:
     parts: dict[str, Part]
     hits: dict[str, dict[str, list[GeneratedHit]]]
     constraint: bool = True
+    fusion: str = "val"
     rankings: dict[VerifierName, dict[str, dict[str, Ranking]]] = field(default_factory=dict)
+    alone: dict[VerifierName, dict[str, dict[str, Ranking]]] = field(default_factory=dict)
     on_val: dict[VerifierName, dict[str, Scores]] = field(default_factory=dict)
     ablations: dict[str, dict[str, Scores]] = field(default_factory=dict)
     folds: dict[str, dict[str, Scores]] = field(default_factory=dict)
@@ -84,6 +89,11 @@ class Outcome:
     def verifier(self) -> str:
         """Return the verifier that counts, "none" without any."""
         return self.weighing.verifier
+
+    @property
+    def counting(self) -> dict[VerifierName, dict[str, dict[str, Ranking]]]:
+        """Return the rankings that count: fused, or the verifiers' own."""
+        return self.rankings if self.fusion == "val" else self.alone
 
 
 def measure(
@@ -109,6 +119,7 @@ def measure(
         split=settings.split,
         num_beams=settings.num_beams,
         constraint=settings.constraint,
+        fusion=settings.fusion,
         seconds=place.seconds,
         parts={key.direction: parts[key] for key in measured},
         hits={key.direction: hits[key] for key in measured},
@@ -116,39 +127,30 @@ def measure(
     )
     outcome.folds["generated"] = mean_over_folds(settings.split, parts, hits)
     fitted = [key for key in parts if key.split == "val"]
-    all_fusions: dict[str, dict[str, Fusion]] = {}
+    weighings: dict[str, dict[str, Fitted]] = {}
     for name in settings.verifiers:
         scores = _verify(name, settings, dataset, models[name], shortlists, outcome, place)
-        fusions = {key.direction: fit(parts[key], shortlists[key], scores[key]) for key in fitted}
-        rankings = {key: rank_all(shortlists[key], scores[key], fusions.get(key.direction, Fusion())) for key in parts}
-        all_fusions[name] = fusions
-        outcome.rankings[name] = {key.direction: rankings[key] for key in measured}
+        both = {}
+        for alone in (False, True):
+            own = {key.direction: fit(parts[key], shortlists[key], scores[key], alone=alone) for key in fitted}
+            unfitted = Fitted(Fusion(0.0, 1.0) if alone else Fusion())
+            both[alone] = (
+                own,
+                {key: rank_all(key, shortlists[key], scores[key], own.get(key.direction, unfitted)) for key in parts},
+            )
+        outcome.rankings[name] = {key.direction: both[False][1][key] for key in measured}
+        outcome.alone[name] = {key.direction: both[True][1][key] for key in measured}
+        weighings[name], rankings = both[settings.fusion == "none"]
         outcome.folds[name] = mean_over_folds(settings.split, parts, rankings)
         outcome.on_val[name] = {key.direction: score(parts[key], rankings[key]) for key in fitted}
     without = {key: [[0.0] * len(own.items) for own in shortlists[key]] for key in fitted}
-    all_fusions["none"] = {key.direction: fit(parts[key], shortlists[key], without[key]) for key in fitted}
+    weighings["none"] = {key.direction: fit(parts[key], shortlists[key], without[key]) for key in fitted}
     better = better_on_val(settings.verifiers, outcome.on_val)
-    outcome.weighing = Weighing(better, all_fusions, settings.shifts, settings.other_models)
+    fusions = {name: {direction: each.overall for direction, each in own.items()} for name, own in weighings.items()}
+    outcome.weighing = Weighing(better, fusions, settings.shifts, settings.other_models)
     if "untrained" in models:
         _measure_untrained(settings, dataset, models["untrained"], outcome, place)
     return outcome
-
-
-def fit(part: Part, shortlists: Sequence[Shortlist], scores: Sequence[Sequence[float]]) -> Fusion:
-    """Weigh a verifier on the queries of a part; a query asked twice counts twice."""
-    places = {shortlist.query: number for number, shortlist in enumerate(shortlists)}
-    asked = [(places[content], part.queries.right[query]) for query, content in part.queries.contents.items()]
-    right = [[item.item_id in answers for item in shortlists[number].items] for number, answers in asked]
-    generator = [shortlists[number].generator for number, _ in asked]
-    return fit_fusion(generator, [scores[number] for number, _ in asked], right)
-
-
-def rank_all(shortlists: Sequence[Shortlist], scores: Sequence[Sequence[float]], fusion: Fusion) -> dict[str, Ranking]:
-    """Return what was asked -> (item id, fused score), best first."""
-    return {
-        shortlist.query: [(item.item_id, fused) for item, fused, _ in rank(shortlist, own, fusion)]
-        for shortlist, own in zip(shortlists, scores, strict=True)
-    }
 
 
 def score(part: Part, rankings: Mapping[str, Sequence[tuple[str, Any]] | Sequence[GeneratedHit]]) -> Scores:
@@ -175,7 +177,7 @@ def better_on_val(verifiers: Sequence[VerifierName], on_val: Mapping[VerifierNam
 
 def write_outcome(run: RunFolder, outcome: Outcome, protocol: str, ceiling: Mapping[str, Any]) -> None:
     """Write t2i/, i2t/, verification.json and, last, metrics.json."""
-    chosen = outcome.rankings.get(outcome.verifier, {})  # type: ignore[call-overload]
+    chosen = outcome.counting.get(outcome.verifier, {})  # type: ignore[call-overload]
     for direction, part in outcome.parts.items():
         _write_direction(run, direction, part, outcome.hits[direction], chosen.get(direction, {}))
     write_weighing(run / WEIGHTS, outcome.weighing)
@@ -184,15 +186,13 @@ def write_outcome(run: RunFolder, outcome: Outcome, protocol: str, ceiling: Mapp
 
 def metrics_of(outcome: Outcome, protocol: str, ceiling: Mapping[str, Any]) -> dict[str, Any]:
     """Return what metrics.json holds."""
-    verifiers = {
-        name: {direction: score(outcome.parts[direction], rankings) for direction, rankings in own.items()}
-        for name, own in outcome.rankings.items()
-    }
+    fused, alone = (_score_verifiers(outcome.parts, rankings) for rankings in (outcome.rankings, outcome.alone))
+    counting = fused if outcome.fusion == "val" else alone
     metrics: dict[str, Any] = {}
     for direction, part in outcome.parts.items():
         metrics[direction] = {"generated": score(part, outcome.hits[direction])}
-        if outcome.verifier in verifiers:
-            metrics[direction]["verified"] = verifiers[outcome.verifier][direction]
+        if outcome.verifier in counting:
+            metrics[direction]["verified"] = counting[outcome.verifier][direction]
     if outcome.folds.get("generated"):
         metrics["folds"] = _folds(outcome)
     if outcome.baselines:
@@ -206,16 +206,29 @@ def metrics_of(outcome: Outcome, protocol: str, ceiling: Mapping[str, Any]) -> d
         "num_beams": outcome.num_beams,
         "constraint": outcome.constraint,
         "verifier": outcome.verifier,
-        "verifiers": verifiers,
+        "fusion": outcome.fusion,
+        "fitted_on": "val" if any(outcome.weighing.fusions.values()) else None,
+        "cross_fitted": outcome.split == "val",
+        "verifiers": fused,
+        "verifiers_alone": alone,
         "validation": outcome.on_val,
         "order_bias": outcome.order_bias,
         "ablations": outcome.ablations,
-        "num_skipped": {direction: part.queries.num_skipped for direction, part in outcome.parts.items()},
+        "num_unanswerable": {direction: len(part.queries.unanswerable) for direction, part in outcome.parts.items()},
         "num_shared_sentences": {
             direction: part.queries.num_shared_sentences for direction, part in outcome.parts.items()
         },
         "seconds": {**outcome.seconds, "all": round(sum(outcome.seconds.values()), 3)},
         **as_record(outcome.mismatches),
+    }
+
+
+def _score_verifiers(
+    parts: Mapping[str, Part], rankings: Mapping[VerifierName, Mapping[str, Mapping[str, Ranking]]]
+) -> dict[str, dict[str, Scores]]:
+    return {
+        name: {direction: score(parts[direction], ranked) for direction, ranked in own.items()}
+        for name, own in rankings.items()
     }
 
 
@@ -247,8 +260,10 @@ def _generate(
                 ablations.setdefault("without_verification", {})[key.direction] = score(part, suffixed)
                 if settings.constraint:
                     drawn = Part(part.items, draw_queries(part.queries, settings.num_ablation_queries))
-                    freely = score(drawn, generate_freely(asked, key, drawn, place, **sizes))
-                    ablations.setdefault("without_trie", {})[key.direction] = freely
+                    if drawn.contents:
+                        freely = score(drawn, generate_freely(asked, key, drawn, place, **sizes))
+                        ablations.setdefault("with_trie", {})[key.direction] = score(drawn, hits[key])
+                        ablations.setdefault("without_trie", {})[key.direction] = freely
     return hits, ablations
 
 

@@ -137,12 +137,17 @@ def show_summary(settings: QuickstartSettings, console: Console) -> None:
 
 
 def _score_table(metrics: dict[str, Any]) -> Table:
-    """Return what metrics.json holds, both verifiers where both were measured, and the best score possible."""
-    title = f"test scenes, percent; {metrics['num_beams']} beams; * the verifier that was better on val"
+    """Return what metrics.json holds, each verifier alone and fused, and the best score possible."""
+    title = (
+        f"{metrics.get('split', 'test')} scenes, percent; {metrics['num_beams']} beams; verified: fused with the "
+        "generator's score by weights from val; * the verifier that was better on val"
+    )
     table = Table("", *METRICS, title=title, title_justify="left")
     for direction, name in DIRECTIONS.items():
         rows = {f"{name}, generated": metrics[direction]["generated"]}
         for verifier, scores in metrics["verifiers"].items():
+            if own := metrics.get("verifiers_alone", {}).get(verifier):
+                rows[f"{name}, {verifier} alone"] = own[direction]
             mark = " *" if verifier == metrics["verifier"] else ""
             rows[f"{name}, verified ({verifier}){mark}"] = scores[direction]
         if direction in metrics.get("ceiling", {}):

@@ -46,8 +46,9 @@ def draw_puzzles(
     """
     right: dict[str, set[str]] = {}
     for query, content in part.queries.contents.items():
-        right.setdefault(content, set()).update(part.queries.right[query])
-    drawn = random.Random(seed).sample(part.contents, min(num_queries, len(part.contents)))
+        right.setdefault(content, set()).update(part.queries.right[query] & part.items.keys())
+    answerable = [content for content in part.contents if right[content]]
+    drawn = random.Random(seed).sample(answerable, min(num_queries, len(answerable)))
     puzzles = [_puzzle(part, content, right[content], hits[content], num_candidates) for content in drawn]
     sizes = [len(puzzle.shortlist.items) for puzzle in puzzles]
     usual = max(sorted(set(sizes), reverse=True), key=sizes.count, default=0)

@@ -51,8 +51,10 @@ class Hit:
         item_id: an image's or a sentence's id.
         score: higher is better; comparable within one query only.
         identifier: what the model generated to find it.
-        confidence: how probable it is that this is the right item, 0 to 1; None where nothing was
-            fitted on val, or the item was not verified.
+        confidence: the probability, 0 to 1, that this item answers the query, as val's judgements say it: of hits
+            with 0.8, four in five are right there. Several hits may be right, and none: they need not sum to 1.
+            It never falls behind a lower hit's. Fitted on the corpus of val: where more items are searched it says
+            too much (`Retriever.confidence_note`). None where nothing was fitted, and behind the shortlist.
         text: the sentence; None for an image.
         image_path: the image; None for a sentence.
     """
@@ -204,6 +206,24 @@ class Retriever:
         hits = self._search("i2t", [f"query {number}" for number in range(len(pictures))], pictures, top_k)
         return hits if isinstance(image, list) else hits[0]
 
+    def confidence_note(self, direction: str) -> str:
+        """Say how far the confidence of a direction's hits can be trusted; empty where it was fitted on such a corpus.
+
+        Fusion and calibration are fitted on val's items. Among more items more look right, so that the same score
+        promises less.
+        """
+        fusion = self.weighing.fusions.get(self.verifier, {}).get(direction)
+        searched = len(self._corpus(direction).items)
+        if fusion is None or fusion.calibration is None:
+            return "no confidence: nothing was fitted on val for this order; `semcore evaluate` does"
+        if fusion.num_items == searched:
+            return ""
+        how = "too high" if searched > fusion.num_items else "too low"
+        return (
+            f"confidence and the weights behind the order were fitted on val, {fusion.num_items:,} items; here "
+            f"{searched:,} are searched, so that confidence is likely {how}"
+        )
+
     def _search(self, direction: str, queries: list[str], pictures: list[Image.Image], top_k: int) -> list[list[Hit]]:
         asked, corpus = self.generator, self._corpus(direction)
         generated = generate(
@@ -263,9 +283,8 @@ class Retriever:
         corpus: Corpus,
     ) -> list[Hit]:
         """Return the verified items, and behind them the others as the generator ranked them."""
-        fusion = self.weighing.fusions.get(self.verifier, {}).get(direction)
-        ranked = rank(shortlist, scores, fusion or Fusion())
-        hits = [_hit(item, score, confidence if fusion else None) for item, score, confidence in ranked]
+        fusion = self.weighing.fusions.get(self.verifier, {}).get(direction, Fusion())
+        hits = [_hit(*row) for row in rank(shortlist, scores, fusion)]
         step = hits[-1].score - shortlist.generator[-1]
         rest = generated[len(shortlist.items) :]
         return hits + [_hit(corpus.items[hit.item_id], hit.score + step, None) for hit in rest]

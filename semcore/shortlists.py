@@ -43,13 +43,13 @@ def make_shortlist(
     return Shortlist(query, tuple(items[hit.item_id] for hit in best), tuple(hit.score for hit in best))
 
 
-def rank(shortlist: Shortlist, verifier: Sequence[float], fusion: Fusion) -> list[tuple[Item, float, float]]:
+def rank(shortlist: Shortlist, verifier: Sequence[float], fusion: Fusion) -> list[tuple[Item, float, float | None]]:
     """Return (item, fused score, confidence), best first; of equal ones the generator's order is kept."""
     if not shortlist.items:  # a search without the prefix tree may find none
         return []
     fused = fusion.fuse(shortlist.generator, verifier)
-    rows = zip(shortlist.items, fused.tolist(), fusion.confidence(fused), strict=True)
-    return sorted(rows, key=lambda row: -row[1])
+    confidences = fusion.confidence(fused) or [None] * len(fused)
+    return sorted(zip(shortlist.items, fused.tolist(), confidences, strict=True), key=lambda row: -row[1])
 
 
 def listwise_scores(

@@ -19,7 +19,7 @@ FLOORS = {
     5: ("candidates", "report"),
     4: (
         "retriever", "evaluation", "generator", "shortlists", "measuring", "reordering", "ablations", "baselines",
-        "environment", "scaffold", "planning",
+        "weighing", "environment", "scaffold", "planning",
     ),
     3: ("training", "verification", "captioning", "served_captions"),
     2: (

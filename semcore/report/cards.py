@@ -79,13 +79,13 @@ def _card(kind: _Kind, stages: Mapping[str, Any], name: str, dataset: str, metri
         dataset=dataset,
         usage=kind.usage,
         training={**settings["training"], "lora": settings["lora"], **{key: stage.get(key) for key in MEASURES}},
-        results=retrieval_results(_scores(kind, metrics), dataset),
+        results=retrieval_results(_scores(kind, metrics), dataset, metrics.get("split")),
         limits=[kind.limit],
     )
 
 
 def _scores(kind: _Kind, metrics: Mapping[str, Any]) -> Mapping[str, Mapping[str, float]]:
-    """Return direction -> scores, where they were measured."""
+    """Return direction -> scores, where they were measured; a verifier's are its own, without the generator's."""
     if kind.verifier is not None:
-        return metrics.get("verifiers", {}).get(kind.verifier, {})
+        return metrics.get("verifiers_alone", {}).get(kind.verifier, {})
     return {direction: metrics[direction]["generated"] for direction in ("t2i", "i2t") if direction in metrics}

@@ -16,12 +16,15 @@ _TASKS = {"t2i": "text to image retrieval", "i2t": "image to text retrieval"}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-def retrieval_results(scores: Mapping[str, Mapping[str, float]], dataset: str) -> list[EvalResult]:
+def retrieval_results(
+    scores: Mapping[str, Mapping[str, float]], dataset: str, split: str | None = None
+) -> list[EvalResult]:
     """Turn the scores of both directions into a model card's results.
 
     Args:
         scores: direction -> the recalls and MRR@10 of `retrieval_metrics`.
         dataset: The name of the dataset they were measured on.
+        split: The split of it.
     """
     return [
         EvalResult(
@@ -29,6 +32,7 @@ def retrieval_results(scores: Mapping[str, Mapping[str, float]], dataset: str) -
             task_name=_TASKS[direction],
             dataset_type=dataset,
             dataset_name=dataset,
+            dataset_split=split,
             metric_type=kind,
             metric_name=metric,
             metric_value=round(direction_scores[metric], 4),

@@ -18,7 +18,10 @@ from semcore.report.tables import (
     order_note,
     order_rows,
     score_rows,
+    split_note,
     stage_rows,
+    unanswerable_note,
+    verifier_note,
     verifier_rows,
 )
 
@@ -37,8 +40,10 @@ class DirectionView(NamedTuple):
     num_items: int
     table: list[ScoreRow]
     chart: list[Group]
+    unanswerable: str
     findings: list[str]
     verifiers: list[ScoreRow]
+    verifier_note: str
     order_bias: list[OrderRow]
     order_note: str
     examples: list[Example]
@@ -49,6 +54,7 @@ class ReportView(NamedTuple):
 
     title: str
     version: str
+    split: str
     facts: dict[str, str]
     directions: list[DirectionView]
     stages: list[StageRow]
@@ -67,6 +73,7 @@ def build_view(run: RunContents, *, num_per_outcome: int = 2, seed: int = 0) -> 
     return ReportView(
         title=run.folder.resolve().name,
         version=__version__,
+        split=str(run.metrics.get("split", "")),
         facts=_facts(run),
         directions=[_direction(run, direction, num_per_outcome, seed) for direction in run.per_query],
         stages=stage_rows(run.manifest),
@@ -94,8 +101,10 @@ def _direction(run: RunContents, direction: str, num_per_outcome: int, seed: int
         num_items=int(table[0].scores["num_items"]),
         table=table,
         chart=score_chart(table),
+        unanswerable=unanswerable_note(run.metrics, direction),
         findings=findings(run.metrics, direction, rows, seed),
         verifiers=verifier_rows(run.metrics, direction),
+        verifier_note=verifier_note(run.metrics),
         order_bias=order_rows(run.metrics, direction),
         order_note=order_note(run.metrics, direction),
         examples=[show_example(outcome, row, direction, shown) for outcome, row in chosen],
@@ -111,9 +120,10 @@ def _facts(run: RunContents) -> dict[str, str]:
         beams += ", without the prefix tree"
     facts = {
         "dataset": run.dataset.name if run.dataset else Path(data).name if data else "",
+        "split": split_note(run.metrics),
         "protocol": _PROTOCOLS.get(protocol, protocol),
         "beams": beams,
-        "verifier": str(run.metrics.get("verifier", "")),
+        "verifier": _verifier(run.metrics),
         "lineage": _allowed(run),
     }
     return {name: value for name, value in facts.items() if value}
@@ -127,6 +137,18 @@ def _allowed(run: RunContents) -> str:
         f"{stage} went on although {row['subject']} was not what {Path(row['model']).name} was made with "
         f"({row['made_with'][:12] or 'not recorded'} then, {row['found'][:12] or 'gone'} now)"
         for stage, row in found
+    )
+
+
+def _verifier(metrics: Mapping[str, Any]) -> str:
+    """Name the verifier that counts, and how its order is made."""
+    name = str(metrics.get("verifier", ""))
+    if name in ("", "none"):
+        return name
+    if metrics.get("fusion") == "none":
+        return f"{name}, alone"
+    return f"{name}, fused with the generator's score" + (
+        " by weights fitted on val" if metrics.get("fitted_on") else ""
     )
 
 

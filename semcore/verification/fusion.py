@@ -1,13 +1,16 @@
 """Weighing a verifier against the generator, and turning the sum into a probability: both fitted on val.
 
+The paper has no such sum: there the verifier alone decides, which is `alone`.
+
 Shapes: queries have K candidates each, K may differ; scores are natural log-probabilities.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +18,7 @@ from scipy.optimize import minimize
 
 from semcore.errors import UserError
 from semcore.files import read_json, write_json
+from semcore.verification.calibration import Calibration, fit_calibration
 
 WEIGHTS = "verification.json"
 RIDGE = 1e-3  # keeps the weights finite where every query is ranked rightly
@@ -28,25 +32,28 @@ class Fusion:
     """fused = (weight * generator + (1 - weight) * verifier) / temperature.
 
     Attributes:
-        weight: the generator's share, 0 to 1.
+        weight: the generator's share, 0 to 1; with 0 the order is the verifier's own.
         temperature: makes the softmax of the fused scores a probability.
-        coverage: the share of queries, 0 to 1, that have a right item among their candidates.
+        calibration: makes each candidate's score a probability; None where nothing was fitted.
+        num_items: the items that were searched where it was fitted; 0 where it is not known.
     """
 
     weight: float = 0.5
     temperature: float = 0.5
-    coverage: float = 1.0
+    calibration: Calibration | None = None
+    num_items: int = 0
 
     def fuse(self, generator: Sequence[float], verifier: Sequence[float]) -> Scores:
         """Return the fused score of each candidate, (K,)."""
         mixed = self.weight * np.asarray(generator) + (1 - self.weight) * np.asarray(verifier)
         return mixed / self.temperature
 
-    def confidence(self, fused: Sequence[float] | Scores) -> list[float]:
-        """Return how probable it is that each candidate is the right one, (K,); the rest is "none of them"."""
-        values = np.asarray(fused, dtype=np.float64)
-        shares = np.exp(values - values.max())
-        return (self.coverage * shares / shares.sum()).tolist()
+    def confidence(self, fused: Sequence[float] | Scores) -> list[float] | None:
+        """Return how probable it is that each candidate is right, (K,); None where nothing was fitted.
+
+        Several may be right, and none: the probabilities need not sum to one. They fall as the scores fall.
+        """
+        return None if self.calibration is None else self.calibration.probabilities(fused).tolist()
 
 
 @dataclass(frozen=True)
@@ -67,9 +74,13 @@ class Weighing:
 
 
 def fit_fusion(
-    generator: Sequence[Sequence[float]], verifier: Sequence[Sequence[float]], right: Sequence[Sequence[bool]]
+    generator: Sequence[Sequence[float]],
+    verifier: Sequence[Sequence[float]],
+    right: Sequence[Sequence[bool]],
+    *,
+    alone: bool = False,
 ) -> Fusion:
-    """Fit weight and temperature so that right candidates are as probable as can be.
+    """Fit weight and temperature so that right candidates are as probable as can be, then the calibration.
 
     A conditional logit with two coefficients: p(candidate) is the softmax of their weighted sum, and the
     probability of the right candidates together is maximised. With nothing to learn from (every candidate
@@ -78,18 +89,26 @@ def fit_fusion(
     Args:
         generator: the generator's log-probabilities, a row a query.
         verifier: the verifier's, in the same order; zeros where there is none.
-        right: which candidates are right.
+        right: which candidates are right; any number of them.
+        alone: leave the generator's score out, and fit the calibration only.
     """
-    coverage = float(np.mean([any(row) for row in right])) if right else 1.0
+    fusion = Fusion(0.0, 1.0) if alone else _fit_weights(generator, verifier, right)
+    fused = [fusion.fuse(*scores) for scores in zip(generator, verifier, strict=True)]
+    return replace(fusion, calibration=fit_calibration(fused, right))
+
+
+def _fit_weights(
+    generator: Sequence[Sequence[float]], verifier: Sequence[Sequence[float]], right: Sequence[Sequence[bool]]
+) -> Fusion:
     features, truth, starts = _flatten(generator, verifier, right)
     if len(starts) == 0:
-        return Fusion(coverage=coverage)
+        return Fusion()
     start = np.ones(2)
     fitted = minimize(
         _loss, start, args=(features, truth, starts), jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * 2
     ).x
     total = max(float(fitted.sum()), SMALLEST)
-    return Fusion(float(fitted[0]) / total if total > SMALLEST else 0.5, 1 / total, coverage)
+    return Fusion(float(fitted[0]) / total if total > SMALLEST else 0.5, 1 / total)
 
 
 def write_weighing(path: Path, weighing: Weighing) -> None:
@@ -108,7 +127,7 @@ def read_weighing(path: Path) -> Weighing:
     content = read_json(path)
     try:
         fusions = {
-            name: {direction: Fusion(**fusion) for direction, fusion in own.items()}
+            name: {direction: _read_fusion(fusion) for direction, fusion in own.items()}
             for name, own in content["fusion"].items()
         }
         return Weighing(
@@ -116,6 +135,11 @@ def read_weighing(path: Path) -> Weighing:
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         raise UserError(f"{path} does not hold verifiers' weights; write it anew with `semcore evaluate`") from None
+
+
+def _read_fusion(content: Mapping[str, Any]) -> Fusion:
+    calibration = content["calibration"]
+    return Fusion(**{**content, "calibration": calibration and Calibration(**calibration)})
 
 
 def _flatten(

@@ -1,4 +1,4 @@
-"""Verification by choice: all candidates in one prompt, the answer a letter (paper, section 3.3).
+"""Verification by choice: all candidates in one prompt (paper, section 3.3), the answer a letter (ours).
 
 The letters' log-probabilities are read at one position of one forward pass, so that every question
 gets exactly one full ranking with scores, and no text has to be parsed.

@@ -83,6 +83,20 @@ def test_a_second_run_does_nothing(searchable_run, capsys):
     assert len(read_rows(searchable_run, "t2i")) == 2
 
 
+def test_a_limit_draws_at_random_by_the_seed(searchable_run, tmp_path):
+    chosen = []
+    for number, seed in enumerate((0, 0, 1)):
+        other = tmp_path / str(number)
+        shutil.copytree(searchable_run.run, other)
+        main(Settings(other, dtype="float32", device="cpu", num_beams=4, num_candidates=3, limit=4, seed=seed))
+        rows = [json.loads(line) for line in (other / "candidates" / "t2i.jsonl").read_text().splitlines()]
+        chosen.append({row["query_id"] for row in rows})
+    held_out = json.loads((tmp_path / "0" / "candidates" / "held_out.json").read_text())["t2i"]
+    assert [len(own) for own in chosen] == [4, 4, 4]
+    assert chosen[0] == chosen[1] != chosen[2]
+    assert all(own != set(sorted(held_out)[:4]) for own in chosen)
+
+
 def test_nothing_was_held_out(searchable_run):
     manifest = json.loads((searchable_run.run / "manifest.json").read_text())
     manifest["stages"]["train_identifier"]["settings"]["held_out"] = {

@@ -1,7 +1,9 @@
 import torch
 
 from semcore.ablations import generate_without_trie, without_verification
+from semcore.decoding import IdentifierIndex
 from semcore.evaluation.per_query import GeneratedHit
+from semcore.generator import Corpus
 from semcore.items import Item
 
 
@@ -14,30 +16,55 @@ def test_a_suffix_decides_between_equals_only():
     assert without_verification(list(reversed(hits[:8]))) == shuffled[:8]  # whatever the order before
 
 
-def test_only_texts_that_are_identifiers_find_something(lively_checkpoint, monkeypatch):
-    """The beams of two queries, as `generate` returns them."""
-    answers = [["<|im_end|>", "red dog<|im_end|>", "red"], ["dog<|im_end|>", "red dog<|im_end|>", "dog red<|im_end|>"]]
-    tokenizer = lively_checkpoint.tokenizer
-    rows = tokenizer([text for own in answers for text in own], add_special_tokens=False)["input_ids"]
-    width = max(map(len, rows))
-    filled = torch.tensor([row + [tokenizer.pad_token_id] * (width - len(row)) for row in rows])
+def corpus_of(checkpoint, **texts):
+    """An index of texts, whose tokens are those of the text and the end."""
+    items = {name: Item(name, name, text, "") for name, text in texts.items()}
+    sequences = [[*tokens(checkpoint, text), checkpoint.end_token_id] for text in texts.values()]
+    return Corpus(items, IdentifierIndex.from_sequences(sequences, list(items)))
+
+
+def tokens(checkpoint, text):
+    return checkpoint.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def search(checkpoint, answers, corpus, monkeypatch):
+    """Search with the beams of two queries, as `generate` returns them."""
+    width = max(len(own) for own in answers)
+    filled = torch.tensor([own + [checkpoint.tokenizer.pad_token_id] * (width - len(own)) for own in answers])
 
     class Output:
-        sequences = torch.cat([torch.zeros(6, 2, dtype=torch.long), filled], dim=1)
+        sequences = torch.cat([torch.zeros(len(answers), 2, dtype=torch.long), filled], dim=1)
         sequences_scores = torch.tensor([-1.0, -2.0, -3.0] * 2)
 
-    monkeypatch.setattr(type(lively_checkpoint.model), "generate", lambda self, **_: Output)
-    items = {name: Item(name, name, text, "") for name, text in {"a": "red dog", "b": "red dog", "c": "dog"}.items()}
+    monkeypatch.setattr(type(checkpoint.model), "generate", lambda self, **_: Output)
     inputs = {"input_ids": torch.zeros(2, 2), "attention_mask": torch.ones(2, 2)}
-    hits = generate_without_trie(lively_checkpoint, inputs, items, num_beams=3, max_new_tokens=5)
-    assert [[(hit.item_id, hit.score) for hit in own] for own in hits] == [
+    hits = generate_without_trie(checkpoint, inputs, corpus, num_beams=3)
+    return [[(hit.item_id, hit.score) for hit in own] for own in hits]
+
+
+def test_only_identifiers_find_something(lively_checkpoint, monkeypatch):
+    texts = ["<|im_end|>", "red dog<|im_end|>", "red", "dog<|im_end|>", "red dog<|im_end|>", "dog red<|im_end|>"]
+    corpus = corpus_of(lively_checkpoint, a="red dog", b="red dog", c="dog")
+    answers = [tokens(lively_checkpoint, text) for text in texts]
+    assert search(lively_checkpoint, answers, corpus, monkeypatch) == [
         [("a", -2.0), ("b", -2.0)],
         [("c", -1.0), ("a", -2.0), ("b", -2.0)],
     ]
 
 
+def test_other_tokens_that_read_alike_find_nothing(lively_checkpoint, monkeypatch):
+    """The tree would not lead there either."""
+    text, end = "red dog", lively_checkpoint.end_token_id
+    spelt = [token for letter in text for token in tokens(lively_checkpoint, letter)]
+    assert lively_checkpoint.tokenizer.decode(spelt) == text
+    assert spelt != tokens(lively_checkpoint, text)
+    corpus = corpus_of(lively_checkpoint, a=text)
+    answers = [[*spelt, end], [end], [*tokens(lively_checkpoint, text), end], [end], [end], [end]]
+    assert search(lively_checkpoint, answers, corpus, monkeypatch) == [[("a", -3.0)], []]
+
+
 def test_free_beams_are_not_bound_to_the_corpus(lively_checkpoint):
     ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    items = {"a": Item("a", "a", "an identifier nobody writes", "")}
-    assert generate_without_trie(lively_checkpoint, inputs, items, num_beams=2, max_new_tokens=3) == [[], []]
+    corpus = corpus_of(lively_checkpoint, a="an identifier nobody writes")
+    assert generate_without_trie(lively_checkpoint, inputs, corpus, num_beams=2) == [[], []]

@@ -1,4 +1,4 @@
-from semcore.candidates import deal_blocks, held_out_queries, items_of, mine, mining_stats
+from semcore.candidates import deal_blocks, held_out_queries, items_of, mine, mining_stats, queries_of
 from semcore.dataset import load_dataset
 from semcore.evaluation.per_query import GeneratedHit
 from semcore.items import Item, Queries
@@ -48,6 +48,21 @@ def test_only_what_was_held_out_is_asked():
     kept = held_out_queries(QUERIES, ["q3", "elsewhere", "q1"])
     assert list(kept.contents) == ["q3", "q1"]
     assert kept.right == {"q3": {"f", "c"}, "q1": {"a"}}
+
+
+def test_what_cannot_be_answered_is_not_asked():
+    """Its right item stands in no index: as a candidate it would have no picture and no keywords."""
+    some = Queries(QUERIES.contents, QUERIES.shown, QUERIES.right, frozenset({"q3"}))
+    assert list(held_out_queries(some, ["q3", "q1"]).right) == ["q1"]
+
+
+def test_queries_belong_to_the_block_of_their_image(tiny_dataset):
+    records = load_dataset(tiny_dataset).images[:2]
+    t2i = Queries({"s": "?", "t": "?"}, {"s": "?", "t": "?"}, {"s": {"tiny-1"}, "t": {"tiny-2"}})
+    i2t = Queries({"tiny-1": "tiny-1"}, {"tiny-1": "tiny-1"}, {"tiny-1": {"tiny-1-0"}})
+    assert list(queries_of(t2i, "t2i", records).right) == ["s"]
+    assert list(queries_of(i2t, "i2t", records[:1]).right) == []
+    assert list(queries_of(i2t, "i2t", records).right) == ["tiny-1"]
 
 
 def test_blocks_are_of_equal_size_and_hold_every_image_once(tiny_dataset):

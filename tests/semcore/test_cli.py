@@ -120,6 +120,9 @@ class FakeRetriever:
         cls.asked = {"run": run, **options}
         return cls()
 
+    def confidence_note(self, direction: str) -> str:
+        return f"val had fewer items of {direction}"
+
     def search(self, *, text: str | None = None, image: Path | None = None, top_k: int) -> list[Hit]:
         type(self).asked |= {"text": text, "image": image, "top_k": top_k}
         if text:
@@ -136,8 +139,9 @@ def retriever(monkeypatch: pytest.MonkeyPatch) -> type[FakeRetriever]:
 
 
 def test_search_prints_ranked_hits(semcore: Any, retriever: type[FakeRetriever]) -> None:
-    code, out, _ = semcore("search", "--run", "r", "a red circle", "--top-k", "3", "--split", "test")
+    code, out, err = semcore("search", "--run", "r", "a red circle", "--top-k", "3", "--split", "test")
     assert code == 0
+    assert "val had fewer items of t2i" in err
     assert "scene-7" in out
     assert "images/scene-7.png" in out
     assert retriever.asked["text"] == "a red circle"

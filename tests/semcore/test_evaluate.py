@@ -6,12 +6,17 @@ import pytest
 from huggingface_hub import ModelCard
 
 import semcore.measuring
+import semcore.weighing
+from semcore.dataset import load_dataset
 from semcore.errors import UserError
 from semcore.evaluate import EvaluateSettings, main
 from semcore.evaluation.per_query import read_per_query
 from semcore.evaluation.trec import rankings, read_qrels, read_run
-from semcore.files import read_json, write_json
+from semcore.files import read_json, read_jsonl, write_json, write_jsonl
 from semcore.fingerprints import fingerprint
+from semcore.items import Queries
+from semcore.limits import first_images
+from semcore.measuring import draw_queries
 from semcore.retriever import Retriever
 from semcore.runfolder import RunFolder
 from semcore.verification import BlockReader
@@ -67,13 +72,18 @@ def test_metrics_say_everything(measured):
     assert set(metrics["verifiers"]) == set(metrics["validation"]) == {"listwise", "pointwise", "likelihood"}
     assert metrics["verifier"] in metrics["verifiers"]
     assert (metrics["protocol"], metrics["num_beams"]) == ("inductive", 8)
-    assert set(metrics["ablations"]) == {"without_verification", "without_trie"}
+    assert set(metrics["verifiers_alone"]) == set(metrics["verifiers"])
+    assert (metrics["split"], metrics["fusion"], metrics["fitted_on"]) == ("test", "val", "val")
+    assert metrics["cross_fitted"] is False
+    assert metrics["num_unanswerable"] == {"t2i": 0, "i2t": 0}
+    assert set(metrics["ablations"]) == {"without_verification", "with_trie", "without_trie"}
     for direction, num_queries, num_items in (("t2i", 30, 6), ("i2t", 6, 30)):
         generated, verified = metrics[direction]["generated"], metrics[direction]["verified"]
         assert (generated["num_queries"], generated["num_items"]) == (num_queries, num_items)
         assert verified == metrics["verifiers"][metrics["verifier"]][direction]
         assert metrics["ceiling"][direction] == read_json(measured.data / "ceiling.json")["test"][direction]
-        assert metrics["ablations"]["without_trie"][direction]["num_queries"] == 4
+        for trie in ("with_trie", "without_trie"):
+            assert metrics["ablations"][trie][direction]["num_queries"] == 4
         assert metrics["ablations"]["without_verification"][direction]["num_queries"] == num_queries
     assert metrics["seconds"]["all"] == pytest.approx(sum(metrics["seconds"].values()) / 2, abs=0.1)
 
@@ -125,7 +135,112 @@ def test_how_verifiers_are_asked_is_stored_with_their_weights(measured):
     assert (content["num_shifts"], content["fitted_on"], content["models"]) == (2, "val", {})
     assert set(content["fusion"]) == {"listwise", "pointwise", "likelihood", "none"}
     for own in content["fusion"].values():
-        assert all(set(fusion) == {"weight", "temperature", "coverage"} for fusion in own.values())
+        assert [own[direction]["num_items"] for direction in ("t2i", "i2t")] == [4, 20]  # val's
+        assert all(0 <= fusion["weight"] <= 1 and fusion["calibration"] for fusion in own.values())
+
+
+def test_the_row_with_the_trie_asks_what_the_one_without_asks(measured):
+    """The same four queries, as the generator has ranked them for the main table."""
+    metrics = read_json(measured.run / "metrics.json")
+    for direction in ("t2i", "i2t"):
+        rows = {row["query_id"]: row for row in read_per_query(measured.run / direction / "per_query.jsonl")}
+        asked = draw_queries(
+            Queries(dict.fromkeys(rows, ""), dict.fromkeys(rows, ""), {query: set() for query in rows}), 4
+        )
+        right_first = sum(rows[query]["rank_generated"] == 1 for query in asked.right)
+        assert metrics["ablations"]["with_trie"][direction]["R@1"] == pytest.approx(100 * right_first / 4)
+    report = (measured.run / "report.md").read_text()
+    assert report.count("4 queries drawn at random") == 4
+
+
+def test_alone_the_verifiers_own_order_counts(searchable_run, measured):
+    """The fused figures stay beside it, and those of a verifier alone are the same either way."""
+    main(settings(searchable_run, fusion="none"))
+    plain, fused = (read_json(run.run / "metrics.json") for run in (searchable_run, measured))
+    assert plain["verifiers_alone"] == fused["verifiers_alone"]
+    assert plain["verifiers"] == fused["verifiers"]
+    assert plain["fusion"] == "none"
+    for direction in ("t2i", "i2t"):
+        assert plain[direction]["verified"] == plain["verifiers_alone"][plain["verifier"]][direction]
+    weights = read_json(searchable_run.run / "verification.json")["fusion"]
+    assert {fusion["weight"] for name in weights if name != "none" for fusion in weights[name].values()} == {0.0}
+    hits = Retriever.from_run(searchable_run.run, split="test", verifier="likelihood", dtype="float32", device="cpu")
+    fusion = hits.weighing.fusions["likelihood"]["t2i"]
+    assert (fusion.weight, fusion.temperature) == (0.0, 1.0)  # a search orders as the evaluation did
+    assert "likelihood alone" in (measured.run / "report.md").read_text()
+    assert "by weights fitted on val" not in (searchable_run.run / "report.md").read_text()
+
+
+def test_val_is_not_ranked_with_weights_that_have_seen_it(searchable_run, monkeypatch):
+    """Every fusion that ranks a query of val was fitted without its image's queries."""
+    fitted = {}
+    cross_fit = semcore.weighing.cross_fit
+
+    def remembered(*rows, contents, groups, alone):
+        found = cross_fit(*rows, contents=contents, groups=groups, alone=alone)
+        fitted[len(fitted)] = (contents, groups, found)
+        return found
+
+    monkeypatch.setattr(semcore.weighing, "cross_fit", remembered)
+    main(settings(searchable_run, split="val", verifier="likelihood", folds=2))
+    metrics = read_json(searchable_run.run / "metrics.json")
+    assert (metrics["split"], metrics["cross_fitted"], metrics["fitted_on"]) == ("val", True, "val")
+    weights = read_json(searchable_run.run / "verification.json")["fusion"]["likelihood"]["t2i"]
+    contents, groups, found = fitted[0]
+    assert len({fusion.weight for fusion in found.values()} | {weights["weight"]}) > 1
+    assert set(found) == set(contents)
+    for number, (content, group) in enumerate(zip(contents, groups, strict=True)):
+        others = [n for n, own in enumerate(groups) if own != group]
+        assert len(others) < len(groups) and found[content] is not None, number
+    report = (searchable_run.run / "report.md").read_text()
+    assert "each fifth of it is ranked with those of the other four" in report
+    stage = RunFolder(searchable_run.run).manifest()["stages"]["evaluate"]
+    assert stage["num_queries"] == 20 + 4  # of the split, not of its folds too
+
+
+@pytest.mark.parametrize("broken", ["empty caption", "unreadable"])
+def test_a_query_without_an_answer_in_the_index_is_a_miss(searchable_run, tmp_path, broken):
+    """An image has lost its identifier: its five sentences find nothing, and only a broken file cannot be asked."""
+    data = shutil.copytree(searchable_run.data, tmp_path / "data")
+    lost = next(record for record in load_dataset(data).split("test"))
+    if broken == "unreadable":
+        path = load_dataset(data).image_path(lost)
+        path.unlink()
+        path.write_bytes(b"broken")
+    file = searchable_run.run / "identifiers" / "t2i.jsonl"
+    write_jsonl(file, [row for row in read_jsonl(file) if row["item_id"] != lost.image_id])
+    main(settings(searchable_run, data=data, num_order_queries=9, folds=2))
+    metrics = read_json(searchable_run.run / "metrics.json")
+    assert metrics["num_unanswerable"] == {"t2i": 5, "i2t": 1 if broken == "unreadable" else 0}
+    scores = metrics["t2i"]["generated"]
+    assert (scores["num_queries"], scores["num_items"]) == (30, 5)
+    assert metrics["i2t"]["generated"]["num_queries"] == 6
+    assert metrics["folds"]["t2i"]["generated"]["num_queries"] == 15
+    rows = {row["query_id"]: row for row in read_per_query(searchable_run.run / "t2i" / "per_query.jsonl")}
+    own = [rows[sentence.sentence_id] for sentence in lost.sentences]
+    assert [(row["right"], row["rank_generated"], row["rank_verified"]) for row in own] == [
+        ([lost.image_id], None, None)
+    ] * 5
+    assert all(row["generated"] for row in own)  # they are asked, and what comes back is shown
+    for name in ("report.md", "report.html"):
+        assert "5 of the queries can find nothing right" in (searchable_run.run / name).read_text()
+
+
+def test_images_that_a_limit_left_out_are_no_misses(searchable_run):
+    """A trial with a few images measures these; the others were never meant to have an identifier."""
+    run = RunFolder(searchable_run.run)
+    run.open_stage("identifiers", {"limit": 11}, {}, searchable_run.data).finish()
+    dataset = load_dataset(searchable_run.data)
+    chosen = {record.image_id for record in first_images(dataset, 11) if record.split == "test"}
+    for direction in ("t2i", "i2t"):
+        file = run / "identifiers" / f"{direction}.jsonl"
+        write_jsonl(
+            file, [row for row in read_jsonl(file) if row["item_id"].split("-")[0] in chosen or row["split"] != "test"]
+        )
+    main(settings(searchable_run, verifier="none", ablations=False))
+    metrics = read_json(searchable_run.run / "metrics.json")
+    assert metrics["num_unanswerable"] == {"t2i": 0, "i2t": 0}
+    assert metrics["t2i"]["generated"]["num_queries"] == 5 * len(chosen) < 30
 
 
 def test_the_untrained_verifier_can_be_measured_too(searchable_run):

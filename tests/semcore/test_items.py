@@ -37,17 +37,44 @@ def test_images_and_sentences_are_items(run, tiny_dataset):
     assert len(read_items(run, load_dataset(tiny_dataset), "i2t")) == 12
 
 
-def test_queries_ask_for_what_can_be_found(run, tiny_dataset):
+def test_queries_without_an_answer_in_the_index_stay_queries(run, tiny_dataset):
+    """tiny-5 has no identifier: its sentences find nothing, but it can ask for them."""
     dataset = load_dataset(tiny_dataset)
-    images, sentences = read_both(run, dataset, "test")  # tiny-4; tiny-5 has no identifier
+    images, sentences = read_both(run, dataset, "test")
     t2i, i2t = (read_queries(dataset.split("test"), direction, images, sentences) for direction in ("t2i", "i2t"))
-    assert t2i.contents == {"tiny-4-0": "a purple circle on white", "tiny-4-1": "circle number 4, purple"}
-    assert t2i.right == {"tiny-4-0": {"tiny-4"}, "tiny-4-1": {"tiny-4"}}
-    assert t2i.num_skipped == 2
-    assert i2t.contents == {"tiny-4": "tiny-4"}
-    assert i2t.shown == {"tiny-4": "images/tiny-4.png"}
-    assert i2t.right == {"tiny-4": {"tiny-4-0", "tiny-4-1"}}
-    assert i2t.num_skipped == 1
+    assert list(t2i.contents) == ["tiny-4-0", "tiny-4-1", "tiny-5-0", "tiny-5-1"]
+    assert t2i.contents["tiny-4-0"] == "a purple circle on white"
+    assert t2i.right == {
+        "tiny-4-0": {"tiny-4"}, "tiny-4-1": {"tiny-4"}, "tiny-5-0": {"tiny-5"}, "tiny-5-1": {"tiny-5"},
+    }  # fmt: skip
+    assert t2i.unanswerable == {"tiny-5-0", "tiny-5-1"}
+    assert i2t.contents == {"tiny-4": "tiny-4", "tiny-5": "tiny-5"}
+    assert i2t.shown["tiny-5"] == "images/tiny-5.png"
+    assert i2t.right == {image: {f"{image}-0", f"{image}-1"} for image in ("tiny-4", "tiny-5")}
+    assert i2t.unanswerable == set()
+
+
+def test_sentences_without_identifiers_are_no_answers(run, tiny_dataset):
+    """One of two is left of tiny-4, none of tiny-5."""
+    dataset = load_dataset(tiny_dataset)
+    images, sentences = read_both(run, dataset, "test")
+    i2t = read_queries(dataset.split("test"), "i2t", images, sentences[:1])
+    assert i2t.right == {"tiny-4": {"tiny-4-0"}, "tiny-5": {"tiny-5-0", "tiny-5-1"}}
+    assert i2t.unanswerable == {"tiny-5"}
+
+
+def test_an_image_that_cannot_be_read_is_a_query_that_is_not_asked(run, tiny_dataset):
+    dataset = load_dataset(tiny_dataset)
+    images, sentences = read_both(run, dataset, "test")
+    t2i, i2t = (
+        read_queries(dataset.split("test"), direction, images, sentences, {"tiny-5"}) for direction in ("t2i", "i2t")
+    )
+    assert set(i2t.contents) == {"tiny-4"}
+    assert set(i2t.right) == set(i2t.shown) == {"tiny-4", "tiny-5"}
+    assert i2t.unanswerable == {"tiny-5"}
+    assert len(t2i.contents) == 4
+    only = i2t.only(["tiny-5"])
+    assert (only.contents, set(only.right), only.unanswerable) == ({}, {"tiny-5"}, {"tiny-5"})
 
 
 def test_sentences_under_two_images_of_the_split_are_counted(run, tiny_dataset):

@@ -44,3 +44,10 @@ def test_equal_sentences_share_their_right_items():
     [puzzle] = draw_puzzles(Part(ITEMS, Queries(same, same, RIGHT)), hits(same="abcdef"), 3, 9)
     assert [item.item_id for item in puzzle.shortlist.items] == ["a", "b", "d"]
     assert puzzle.right == 0
+
+
+def test_what_no_item_answers_is_no_puzzle():
+    lost = {**RIGHT, "q3": {"gone"}}
+    part = Part(ITEMS, Queries(CONTENTS, CONTENTS, lost, frozenset({"q3"})))
+    puzzles = draw_puzzles(part, hits(one="abcd", two="bdeac", three="abc"), 3, 9)
+    assert {puzzle.shortlist.query for puzzle in puzzles} == {"one", "two"}

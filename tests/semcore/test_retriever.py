@@ -1,4 +1,3 @@
-import math
 import shutil
 
 import numpy as np
@@ -16,6 +15,7 @@ from semcore.inference import load_for_inference
 from semcore.items import read_items
 from semcore.verification import Fusion
 from semcore.verification.attention import attention_record
+from semcore.verification.calibration import Calibration
 from semcore.verification.fusion import Weighing, write_weighing
 
 CPU = {"dtype": "float32", "device": "cpu"}
@@ -95,21 +95,33 @@ def test_what_is_not_verified_stands_behind(finished_training):
 
 
 def test_the_evaluations_choice_and_weights_are_used(searchable_run):
-    fusions = {"likelihood": {"t2i": Fusion(weight=0.0, temperature=2.0, coverage=0.8)}, "listwise": {}}
-    write_weighing(searchable_run.run / "verification.json", Weighing("likelihood", fusions))
+    calibration = Calibration(0.5, 0.25, -0.1, 0.0, 0.1, 0.2, -1.0)
+    fusion = Fusion(0.0, 2.0, calibration, num_items=6)
+    write_weighing(searchable_run.run / "verification.json", Weighing("likelihood", {"likelihood": {"t2i": fusion}}))
     retriever = Retriever.from_run(searchable_run.run, split="test", **CPU)
     assert retriever.verifier == "likelihood"
     hits = retriever.search(text="a red circle", top_k=6)
-    assert sum(hit.confidence for hit in hits) == pytest.approx(0.8)
-    shares = [math.exp(hit.score) for hit in hits]
-    assert [hit.confidence for hit in hits] == pytest.approx([0.8 * share / sum(shares) for share in shares])
+    assert [hit.confidence for hit in hits] == pytest.approx(calibration.probabilities([hit.score for hit in hits]))
+    assert [hit.confidence for hit in hits] == sorted((hit.confidence for hit in hits), reverse=True)
+    assert retriever.confidence_note("t2i") == ""
+
+
+def test_another_corpus_than_vals_is_said(searchable_run):
+    fusion = Fusion(0.5, 1.0, Calibration(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), num_items=4)
+    write_weighing(searchable_run.run / "verification.json", Weighing("likelihood", {"likelihood": {"t2i": fusion}}))
+    retriever = Retriever.from_run(searchable_run.run, **CPU)
+    note = retriever.confidence_note("t2i")
+    assert "val, 4 items" in note and "22 are searched" in note and "too high" in note
+    assert "no confidence" in retriever.confidence_note("i2t")
+    hits = retriever.search(text="a red circle", top_k=15)
+    assert [hit.confidence is None for hit in hits] == [False] * 10 + [True] * 5  # behind the shortlist
 
 
 def test_verifiers_are_asked_as_in_the_evaluation(searchable_run):
     """The listwise one over as many shifts, the pointwise one with the model that was named."""
     scores = {}
     for num_shifts in (1, 6):
-        weighing = Weighing("listwise", {"listwise": {"t2i": Fusion(weight=0.0, temperature=1.0)}}, num_shifts)
+        weighing = Weighing("listwise", {"listwise": {"t2i": Fusion(0.0, 1.0)}}, num_shifts)
         write_weighing(searchable_run.run / "verification.json", weighing)
         retriever = Retriever.from_run(searchable_run.run, split="test", **CPU)
         scores[num_shifts] = {hit.item_id: hit.score for hit in retriever.search(text="a red circle")}

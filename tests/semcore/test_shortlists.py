@@ -4,6 +4,7 @@ from semcore.evaluation.per_query import GeneratedHit
 from semcore.items import Item
 from semcore.shortlists import Shortlist, combine_likelihoods, make_shortlist, pairs_to_score, rank
 from semcore.verification import Fusion
+from semcore.verification.calibration import Calibration
 
 IMAGES = {name: Item(name, name, f"<|cluster_0|>{name}", name) for name in ("a", "b", "c")}
 SENTENCES = {f"{name}-0": Item(f"{name}-0", name, "<|cluster_0|>", "", text=f"text {name}") for name in "ab"}
@@ -18,7 +19,10 @@ def test_ranking_weighs_both_and_keeps_the_generators_order_of_equals():
     shortlist = Shortlist("q", tuple(IMAGES.values()), (-1.0, -1.0, -3.0))
     ranked = rank(shortlist, [-2.0, -2.0, 0.0], Fusion(weight=0.25, temperature=0.5))
     assert [(item.item_id, score) for item, score, _ in ranked] == [("c", -1.5), ("a", -3.5), ("b", -3.5)]
-    assert sum(confidence for _, _, confidence in ranked) == pytest.approx(1)
+    assert {confidence for _, _, confidence in ranked} == {None}  # nothing was fitted
+    sure = rank(shortlist, [-2.0, -2.0, 0.0], Fusion(0.25, 0.5, Calibration(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5)))
+    assert [item for item, *_ in sure] == [item for item, *_ in ranked]
+    assert sure[0][2] > sure[1][2] == pytest.approx(sure[2][2])
     alone = rank(shortlist, [0.0, 5.0, 9.0], Fusion(weight=1.0, temperature=1.0))
     assert [item.item_id for item, _, _ in alone] == ["a", "b", "c"]
 

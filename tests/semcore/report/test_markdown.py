@@ -37,7 +37,7 @@ def inline_tokens(markdown: str) -> list[Token]:
 def test_the_table_of_a_direction(reported: Path) -> None:
     text = read(reported)
     assert text.startswith(
-        "# my\\_run\n\n- dataset: tiny \\<b\\>scenes\\</b\\>\n- protocol: inductive: nothing was learnt"
+        "# my\\_run\n\n- dataset: tiny \\<b\\>scenes\\</b\\>\n- split: test\n- protocol: inductive: nothing was learnt"
     )
     table = text[text.index("## Text → image") :].split("\n\n")[2].splitlines()
     assert table[0] == "| | R@1 | R@5 | R@10 | rSum@5 | rSum | MRR@10 |"

@@ -81,6 +81,7 @@ def run(tmp_path: Path) -> Path:
 
 def test_verified_ranks_are_read_with_the_image_they_belong_to(run: Path) -> None:
     read = read_found([run, run])
+    assert read is not None
     assert read.ranks["t2i"] == {(0, "q"): 1, (1, "q"): 1}
     assert read.images == {
         "t2i": {(0, "q"): (0, "z"), (1, "q"): (1, "z")},

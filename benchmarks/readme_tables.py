@@ -1,0 +1,106 @@
+"""The tables of the README, written from the rows of `benchmarks.quickstart`.
+
+A verifier stands among the rankings only where it puts the generator's order right; of one that does not, a sentence
+says so, lest a table that repeats the generator's figures reads as if it worked.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from semcore.errors import UserError
+from semcore.files import atomic_text
+
+DIRECTIONS = {"t2i": "text → image", "i2t": "image → text"}
+METRICS = ("R@1", "R@5", "R@10", "rSum")
+STAGES = ("caption", "identifiers", "train_identifier", "candidates", "train_verifier", "evaluate")
+VERIFIERS = ("listwise", "blocks", "pointwise", "likelihood")
+LEAST_GAIN = 1.0  # points of R@1: seeds are further apart
+WIDTH = 120
+
+Held = Mapping[str, float]
+"""Name of a row -> its figure."""
+
+
+def write_tables(document: Path, results: str, held: Held) -> None:
+    """Put the tables between the document's markers of a results file.
+
+    Args:
+        document: a markdown file with `<!-- results: FILE -->` and `<!-- /results -->`.
+        results: the file's name, as the marker has it.
+        held: what the results file holds.
+
+    Raises:
+        UserError: the document has no such markers.
+    """
+    text = document.read_text(encoding="utf-8")
+    begin, end = f"<!-- results: {results} -->", "<!-- /results -->"
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise UserError(f"{document} has no lines {begin} and {end} to write the tables between; add them")
+    with atomic_text(document) as handle:
+        handle.write(f"{before}{begin}\n\n{tables(held)}\n\n{end}{after}")
+
+
+def tables(held: Held) -> str:
+    """Return the table of scores, what is to be said of verifiers that do not work, and the table of costs."""
+    working = [verifier for verifier in VERIFIERS if works(held, verifier)]
+    scores = [
+        _line(direction, ranking, *(_figure(held, f"{direction}, {ranking}, {metric}", 1) for metric in METRICS))
+        for direction in DIRECTIONS.values()
+        for ranking in _rankings(held, direction, working)
+    ]
+    head = _line("direction", "ranking", *METRICS), "|---|---|" + "--:|" * len(METRICS)
+    costs = [
+        _line(stage, _figure(held, f"{stage}, seconds", 0), _figure(held, f"{stage}, peak memory a process, GB", 1))
+        for stage in STAGES
+    ]
+    cost_head = _line("stage", "seconds", "peak memory a process, GB"), "|---|--:|--:|"
+    failing = [textwrap.fill(_failure(held, verifier), WIDTH) for verifier in measured(held) if verifier not in working]
+    return "\n\n".join(["\n".join([*head, *scores]), *failing, "\n".join([*cost_head, *costs])])
+
+
+def measured(held: Held) -> list[str]:
+    """Return the verifiers that a results file has."""
+    return [name for name in VERIFIERS if all(f"{d}, verified, {name}, R@1" in held for d in DIRECTIONS.values())]
+
+
+def works(held: Held, verifier: str) -> bool:
+    """Tell whether a verifier puts the generator's order right, in one direction at least."""
+    return verifier in measured(held) and max(_gains(held, verifier)) >= LEAST_GAIN
+
+
+def _gains(held: Held, verifier: str) -> list[float]:
+    return [held[f"{d}, verified, {verifier}, R@1"] - held[f"{d}, generated, R@1"] for d in DIRECTIONS.values()]
+
+
+def _rankings(held: Held, direction: str, working: Sequence[str]) -> list[str]:
+    rankings = ["generated"]
+    for verifier in measured(held):
+        alone = f"{verifier} alone"
+        rankings += [alone] if f"{direction}, {alone}, R@1" in held else []
+        rankings += [f"verified, {verifier}"] if verifier in working else []
+    return [*rankings, "ceiling"]
+
+
+def _failure(held: Held, verifier: str) -> str:
+    moved = " and ".join(
+        f"from {held[f'{direction}, generated, R@1']:.1f} to {held[f'{direction}, verified, {verifier}, R@1']:.1f} "
+        f"({direction})"
+        for direction in DIRECTIONS.values()
+    )
+    return (
+        f"The {verifier} verifier does not work on so small a model, so that no row calls its order verified: weighed "
+        f"with the generator's score it moves R@1 {moved}, which is no gain."
+    )
+
+
+def _figure(held: Held, name: str, decimals: int) -> str:
+    return f"{held[name]:.{decimals}f}" if name in held else "–"
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"

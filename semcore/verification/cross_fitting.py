@@ -1,0 +1,56 @@
+"""Fusions for the very queries they are fitted on: each query gets one that was fitted without it.
+
+Whoever scores val with weights fitted on val scores what they have seen. So val is cut into folds, and a fold is
+ranked with what the other folds teach.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Hashable, Sequence
+
+from semcore.verification.fusion import Fusion, fit_fusion
+
+NUM_FOLDS = 5
+
+
+def cross_fit(
+    generator: Sequence[Sequence[float]],
+    verifier: Sequence[Sequence[float]],
+    right: Sequence[Sequence[bool]],
+    *,
+    contents: Sequence[str],
+    groups: Sequence[Hashable],
+    alone: bool = False,
+    num_folds: int = NUM_FOLDS,
+) -> dict[str, Fusion]:
+    """Return what was asked -> a fusion that knows neither it nor any query of its group.
+
+    Args:
+        generator: the generator's log-probabilities, a row a query.
+        verifier: the verifier's, in the same order.
+        right: which candidates are right.
+        contents: what each query asks; equal ones have one ranking, and so one fold.
+        groups: queries that belong together, such as the sentences of an image.
+        alone: leave the generator's score out.
+        num_folds: folds; fewer where there are fewer groups.
+    """
+    fold_of_group = _deal(groups, num_folds)
+    fold_of = {content: fold_of_group[group] for content, group in zip(contents, groups, strict=True)}
+    fusions: dict[int, Fusion] = {}
+    for fold in sorted(set(fold_of.values())):
+        kept = [
+            number
+            for number, (content, group) in enumerate(zip(contents, groups, strict=True))
+            if fold not in (fold_of[content], fold_of_group[group])
+        ]
+        rows = [[scores[number] for number in kept] for scores in (generator, verifier)]
+        fusions[fold] = fit_fusion(*rows, [right[number] for number in kept], alone=alone)
+    return {content: fusions[fold] for content, fold in fold_of.items()}
+
+
+def _deal(groups: Sequence[Hashable], num_folds: int) -> dict[Hashable, int]:
+    """Return group -> fold, dealt out at random, the same for the same groups."""
+    distinct = list(dict.fromkeys(groups))
+    random.Random(0).shuffle(distinct)
+    return {group: number % num_folds for number, group in enumerate(distinct)}
