@@ -87,7 +87,7 @@ def retrain_after_weighing(own: SearchableRun, _) -> None:
     add_to(own.run / "identifier_model" / "adapter_config.json")
 
 
-CHANGES: dict[str, tuple[str, Callable[[SearchableRun, pytest.MonkeyPatch], None]]] = {
+CHANGES: dict[str, tuple[str, Callable[[SearchableRun, pytest.MonkeyPatch], object]]] = {
     "prompts": ("prompts", change_prompts),
     "training rows": ("identifiers", lambda own, _: rotate(own, "train")),
     "test rows": ("identifiers", lambda own, _: rotate(own, "test")),

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from semcore.runfolder import RunFolder
 from tests.recipes.conftest import new_run
 from tests.recipes.test_training_recipes import QUICK, run_recipe
 
-CPU = {"dtype": "float32", "device": "cpu"}
+CPU: dict[str, Any] = {"dtype": "float32", "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def go_through(home: Path) -> None:
     """Type every stage, as one would in this folder."""
     where = ["--data", home / "data", "--run", home / "run", *QUICK, "--training.bf16", "no"]
     run_recipe("train_identifier", *where, "--model.base", home / "base", "--held_out.sentences_per_image", 1)
-    options = {"run": home / "run", "data": home / "data", "num_beams": 4, **CPU}
+    options: dict[str, Any] = {"run": home / "run", "data": home / "data", "num_beams": 4, **CPU}
     candidates.main(candidates.Settings(**options, num_candidates=2))
     run_recipe("train_verifier", *where)
     evaluate(EvaluateSettings(**options, verifier="both", ablations=False, num_order_queries=0))
