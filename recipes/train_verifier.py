@@ -41,7 +41,7 @@ from semcore.training.questions import QuestionMaker, read_candidates
 from semcore.training.schedule import plan_question_rows
 from semcore.training.settings import LoraSettings, TrainingSettings
 from semcore.training.visuals import load_visuals
-from semcore.verification.attention import ATTENTION, Attention, attention_record
+from semcore.verification.attention import ATTENTION, Attention, attention_record, training_section
 from semcore.verification.block_reader import check_blocks
 
 STAGES = {"full": "train_verifier", "blocks": "train_verifier_blocks"}
@@ -147,4 +147,4 @@ def say(sentence: str) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, Settings, section="train_verifier")
+    run_command(main, Settings, section=training_section())

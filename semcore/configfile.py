@@ -11,7 +11,10 @@ import yaml
 
 from semcore.errors import UserError
 
-SECTIONS = ("caption", "identifiers", "train_identifier", "candidates", "train_verifier", "evaluate")
+SECTIONS = (
+    "caption", "identifiers", "train_identifier", "candidates", "train_verifier", "train_verifier_blocks", "evaluate",
+)  # fmt: skip
+"""The stages of a run, whose settings its config.yaml holds."""
 # Where things lie and whether to run at all: flags of every command, never part of a stage's settings.
 FLAGS_ONLY = ("data", "run", "config", "check", "embeddings")
 

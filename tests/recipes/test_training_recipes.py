@@ -14,6 +14,7 @@ from semcore.errors import UserError
 from semcore.files import read_json, read_jsonl, write_json, write_jsonl
 from semcore.identifiers.rows import NO_CLUSTER, make_row
 from semcore.verification import read_attention
+from semcore.verification.attention import training_section
 from tests.recipes.conftest import new_run
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
@@ -97,6 +98,28 @@ def test_a_verifier_in_candidate_blocks_stands_beside_the_first(train, run, tiny
     capsys.readouterr()
     train("train_verifier", "--model.base", tiny_checkpoint_folder, "--attention", "blocks")
     assert capsys.readouterr().out == f"train_verifier: already trained, see {run / 'verifier_model_blocks'}\n"
+
+
+def test_the_config_that_a_run_recorded_repeats_both_its_verifiers(train, run, tiny_checkpoint_folder, capsys):
+    """Each training finds the settings it was begun with, so that nothing is left to do."""
+    write_candidates(run)
+    for attention, steps in (("full", 3), ("blocks", 2)):
+        train("train_verifier", "--model.base", tiny_checkpoint_folder, "--attention", attention,
+              "--training.max_steps", steps)  # fmt: skip
+    again = ["--run", str(run), "--config", str(run / "config.yaml")]
+    for more in ([], ["--attention", "full"], ["--attention=blocks"], ["--attention", "blocks"]):
+        capsys.readouterr()
+        recipe, arguments = load_recipe("train_verifier"), [*again, *more]
+        recipe.main(parse(recipe.Settings, arguments, training_section(arguments)))
+        assert "already trained" in capsys.readouterr().out
+
+
+def test_a_file_without_a_section_for_blocks_configures_both_verifiers(tmp_path):
+    (tmp_path / "plain.yaml").write_text("train_verifier:\n  extra_questions: 2\n")
+    (tmp_path / "broken.yaml").write_text("a: [")
+    for name in ("plain", "broken", "missing"):
+        arguments = ["--attention", "blocks", "--config", str(tmp_path / f"{name}.yaml")]
+        assert training_section(arguments) == "train_verifier"
 
 
 def test_an_attention_that_is_not_known(run):
