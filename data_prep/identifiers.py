@@ -5,6 +5,7 @@ Run as:
     python -m data_prep.identifiers --data DATA --run RUN
     python -m data_prep.identifiers --data DATA --run RUN --num-clusters 16 --encoder all-mpnet-base-v2
     python -m data_prep.identifiers --data DATA --run RUN --config recipes/configs/scenes.yaml
+    python -m data_prep.identifiers --data DATA --run RUN --keyword-method keybert --diversity 0.5 --ngram-range [1,2]
     python -m data_prep.identifiers --data DATA --run RUN --scheme numeric
     python -m data_prep.identifiers --data DATA --run RUN --global-id false
 
@@ -68,6 +69,13 @@ class Settings:
     """Fit clusters on the captions of the training split, or of all splits."""
     encoder: str = DEFAULT_ENCODER  # ours: KeyBERT's default; the paper says "BERT", section 3.2.2
     """The sentence encoder: a sentence-transformers name, or a folder."""
+    keyword_method: Literal["fast", "keybert"] = "fast"  # ours: the same words, all texts at once
+    """Who extracts keywords: "fast" finds KeyBERT's words for all texts at once, "keybert" is the library itself."""
+    diversity: float | None = None  # KeyBERT's default: similarity alone counts
+    """With keybert, maximal marginal relevance: from 0, similarity alone, to 1, words unlike each other."""
+    nr_candidates: int | None = None  # KeyBERT's default: similarity alone counts
+    """With keybert, max-sum distance: of so many most similar words, those that are least similar to each other; all
+    choices are compared, so that 10 with four keywords is quick and 20 with eight is not."""
     ngram_range: tuple[int, int] = (1, 1)  # ours: KeyBERT's default; section 3.2.2 says "n-gram" without a length
     """Fewest and most words a keyword."""
     stop_words: Literal["english", "none"] = "english"  # ours: KeyBERT's default
@@ -90,6 +98,7 @@ class Settings:
     """Use so many images only, shared out over the splits, for a quick trial."""
 
     def __post_init__(self) -> None:
+        self._check_keyword_method()
         at_least(1, self, "num_clusters", "num_keywords", "num_cluster_words", "num_inits", "max_iterations")
         at_least(1, self, "tokens_a_batch", "limit")
         if self.max_fit_items < self.num_clusters:
@@ -99,6 +108,23 @@ class Settings:
         fewest, most = self.ngram_range
         if not 1 <= fewest <= most:
             raise UserError(f"--ngram-range needs two numbers such as [1,2], the smaller first, found {[fewest, most]}")
+
+    def _check_keyword_method(self) -> None:
+        given = {"--diversity": self.diversity, "--nr-candidates": self.nr_candidates}
+        own = [f"{flag} {value}" for flag, value in given.items() if value is not None]
+        if own and self.keyword_method != "keybert":
+            raise UserError(
+                f"{own[0]} is KeyBERT's own, which --keyword-method {self.keyword_method} does not know: "
+                "add --keyword-method keybert, or leave it out"
+            )
+        if len(own) > 1:
+            raise UserError(f"{' and '.join(own)} are two ways to choose keywords: leave one of them out")
+        if self.diversity is not None and not 0 <= self.diversity <= 1:
+            raise UserError(f"--diversity must be from 0 to 1, found {self.diversity}")
+        if self.nr_candidates is not None and self.nr_candidates < self.num_keywords:
+            raise UserError(
+                f"--nr-candidates must be --num-keywords ({self.num_keywords}) or more, found {self.nr_candidates}"
+            )
 
 
 def main(settings: Settings) -> None:
@@ -156,6 +182,9 @@ def make_structured_identifiers(settings: Settings, dataset: Dataset, captions: 
         max_iterations=settings.max_iterations,
         max_fit_items=settings.max_fit_items,
         tokens_a_batch=settings.tokens_a_batch,
+        keyword_method=settings.keyword_method,
+        diversity=settings.diversity,
+        nr_candidates=settings.nr_candidates,
         progress=is_main_process(),
     )
 
@@ -172,7 +201,8 @@ def encoder_of(settings: Settings) -> Encode:
 def about(settings: Settings) -> dict[str, Any]:
     """Return what the report says about how the identifiers were made."""
     names = ("protocol", "encoder", "seed", "scheme", "global_id", "num_keywords", "deduplicate")
-    return {name: getattr(settings, name) for name in names}
+    of_keywords = ("keyword_method", "diversity", "nr_candidates", "ngram_range")
+    return {name: getattr(settings, name) for name in (*names, *of_keywords)}
 
 
 def print_summary(report: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,9 @@ def test_too_many_clusters_leave_nothing_behind(folders: tuple[Path, Path], erro
         ("--protocol", "semi", "takes one of inductive, transductive, found 'semi'"),
         ("--seed", "-1", "--seed must be from 0 to 4294967295, found -1"),
         ("--max-fit-items", "5", "--max-fit-items must be --num-clusters or more, found 5"),
+        ("--keyword-method", "yake", "takes one of fast, keybert, found 'yake'"),
+        ("--diversity", "0.5", "add --keyword-method keybert, or leave it out"),
+        ("--nr_candidates", "8", "--nr-candidates 8 is KeyBERT's own"),
         ("--num-cluster", "5", "unknown option --num-cluster; did you mean"),
         ("--encoder", "./nowhere", "there is no sentence encoder ./nowhere"),
     ],
@@ -186,6 +190,53 @@ def test_a_wrong_option_is_one_sentence(
     data, run = folders
     clusters = [] if option == "--num-clusters" else ["--num-clusters", "6"]
     assert sentence in error_of("--data", data, "--run", run, *clusters, option, value)
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (("--diversity", "1.5"), ("--diversity", "from 0 to 1", "1.5")),
+        (("--nr-candidates", "3"), ("--nr-candidates", "--num-keywords (4)", "3")),
+        (("--nr-candidates", "9", "--diversity", "0.1"), ("--diversity 0.1", "--nr-candidates 9")),
+    ],
+)
+def test_what_keybert_cannot_do_is_one_sentence(
+    folders: tuple[Path, Path], error_of: Callable[..., str], options: tuple[str, ...], parts: tuple[str, ...]
+) -> None:
+    data, run = folders
+    error = error_of("--data", data, "--run", run, "--num-clusters", "3", "--keyword-method", "keybert", *options)
+    assert all(part in error for part in parts)
+    assert error.count("\n") == 1
+
+
+def test_keybert_makes_the_same_identifiers_and_its_options_are_recorded(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dashes or underscores; no two words are equally similar, where KeyBERT leaves the order open."""
+    data, run = folders
+
+    def encode(texts: list[str]) -> np.ndarray:
+        own = [np.random.default_rng(zlib.crc32(text.encode())).standard_normal(8, np.float32) for text in texts]
+        return np.stack(own)
+
+    monkeypatch.setattr(identifiers, "load_encoder", lambda name, device: encode)
+    shared = ["--data", str(data), "--num-clusters=3", "--num-keywords=2", "--num-cluster-words=1"]
+    made = {}
+    for name, options in {
+        "fast": [],
+        "keybert": ["--keyword_method", "keybert"],
+        "diverse": ["--keyword-method", "keybert", "--diversity", "0.6", "--ngram_range", "[1,2]"],
+        "max_sum": ["--keyword-method=keybert", "--nr_candidates=4", "--ngram-range=[1,2]"],
+    }.items():
+        place = run.with_name(name)
+        write_jsonl(place / "captions.jsonl", [json.loads(line) for line in (run / "captions.jsonl").open()])
+        run_command(main, Settings, "identifiers", arguments=[*shared, "--run", str(place), *options])
+        made[name] = [read_identifiers(place / "identifiers", direction) for direction in ("t2i", "i2t")]
+    assert made["keybert"] == made["fast"] != made["diverse"] != made["max_sum"] != made["fast"]
+    report = json.loads((run.with_name("diverse") / "identifiers" / "report.json").read_text())
+    assert (report["keyword_method"], report["diversity"], report["ngram_range"]) == ("keybert", 0.6, [1, 2])
+    settings = RunFolder(run.with_name("max_sum")).manifest()["stages"]["identifiers"]["settings"]
+    assert (settings["keyword_method"], settings["nr_candidates"]) == ("keybert", 4)
 
 
 def test_numbers_instead_of_keywords(folders: tuple[Path, Path]) -> None:
