@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn.feature_extraction.text import CountVectorizer
 from tqdm import tqdm
-
-from semcore.identifiers.keywords import make_vectorizer
 
 
 def keybert_keywords(
@@ -26,8 +25,6 @@ def keybert_keywords(
     word_embeddings: np.ndarray,
     num_keywords: int,
     *,
-    ngram_range: tuple[int, int],
-    stop_words: str | None,
     diversity: float | None = None,
     nr_candidates: int | None = None,
     progress: bool = False,
@@ -36,13 +33,12 @@ def keybert_keywords(
 
     Args:
         texts: the documents.
-        counts: (documents, words); a word that has no entry is no candidate, though it stands in the text.
+        counts: (documents, words), from the vectorizer of `count_words`; a word that was taken out of it is no
+            candidate, though it stands in the text.
         vocabulary: the words.
         document_embeddings: (documents, dimensions).
         word_embeddings: (words, dimensions).
         num_keywords: how many a document, at most.
-        ngram_range: fewest and most words a keyword.
-        stop_words: "english" or None.
         diversity: of maximal marginal relevance, 0 to 1; without it similarity alone counts.
         nr_candidates: take, of so many most similar ones, those least similar to each other (max-sum distance).
         progress: show a progress bar.
@@ -60,7 +56,7 @@ def keybert_keywords(
         words = [vocabulary[place] for place in candidates]
         pairs = library.extract_keywords(
             text,
-            vectorizer=make_vectorizer(ngram_range, stop_words, words),
+            vectorizer=CountVectorizer(vocabulary=words, analyzer=lambda _text, own=words: own),  # counted already
             top_n=num_keywords,
             doc_embeddings=document_embeddings[document : document + 1],
             word_embeddings=word_embeddings[candidates],

@@ -41,7 +41,7 @@ def count_words(
     Raises:
         UserError: not one text holds a word.
     """
-    vectorizer = make_vectorizer(ngram_range, stop_words)
+    vectorizer = CountVectorizer(lowercase=True, ngram_range=ngram_range, stop_words=stop_words)
     try:
         counts = sparse.csr_matrix(vectorizer.fit_transform(texts))
     except ValueError as error:
@@ -53,13 +53,6 @@ def count_words(
         ) from None
     counts.sort_indices()
     return counts, vectorizer.get_feature_names_out().tolist()
-
-
-def make_vectorizer(
-    ngram_range: tuple[int, int], stop_words: str | None, vocabulary: Sequence[str] | None = None
-) -> CountVectorizer:
-    """Return the vectorizer of keywords and of TF-IDF, for these words only where a vocabulary is given."""
-    return CountVectorizer(lowercase=True, ngram_range=ngram_range, stop_words=stop_words, vocabulary=vocabulary)
 
 
 def remove_cluster_words(

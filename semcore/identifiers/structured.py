@@ -135,8 +135,7 @@ def build_structured_identifiers(
     if keyword_method == "keybert":
         keywords = keybert_keywords(
             [item.text for item in items], counts, vocabulary, embeddings, word_embeddings, num_keywords,
-            ngram_range=ngram_range, stop_words=stop_words, diversity=diversity, nr_candidates=nr_candidates,
-            progress=progress,
+            diversity=diversity, nr_candidates=nr_candidates, progress=progress,
         )  # fmt: skip
     else:
         keywords = top_keywords(counts, embeddings, word_embeddings, num_keywords)

@@ -45,8 +45,8 @@ class Corpus:
     """Texts with all that both ways to extract keywords take."""
 
     def __init__(self, texts: list[str], encode: Encode, ngram_range: tuple[int, int] = (1, 1), **changes: Any) -> None:
-        self.texts, self.how = texts, {"ngram_range": ngram_range, "stop_words": "english", **changes}
-        self.counts, self.vocabulary = count_words(texts, **self.how)
+        self.texts = texts
+        self.counts, self.vocabulary = count_words(texts, ngram_range=ngram_range, **changes)
         self.documents, self.words = encode(texts), encode(self.vocabulary)
 
     def without(self, *words: str) -> sparse.csr_matrix:
@@ -58,11 +58,8 @@ class Corpus:
         return self._named(top_keywords(counts, self.documents, self.words, num))
 
     def keybert(self, num: int, counts: sparse.csr_matrix, **options: Any) -> list[list[str]]:
-        return self._named(
-            keybert_keywords(
-                self.texts, counts, self.vocabulary, self.documents, self.words, num, **self.how, **options
-            )
-        )
+        words = keybert_keywords(self.texts, counts, self.vocabulary, self.documents, self.words, num, **options)
+        return self._named(words)
 
     def similarity(self, document: int) -> dict[str, float]:
         """Return the similarity of each of a document's candidates to it."""
@@ -92,6 +89,23 @@ def test_the_fast_way_finds_keyberts_words(
         fast = corpus.fast(4, counts)
         assert corpus.keybert(4, counts) == fast
         assert [] in fast and any(len(words) == 4 for words in fast)
+
+
+@pytest.mark.parametrize("options", [{}, {"use_mmr": True, "diversity": 0.6}])
+def test_the_words_are_those_of_the_library_used_by_hand(ordered: Encode, options: dict[str, Any]) -> None:
+    """With its own vectorizer, and an encoder that it asks itself."""
+    from keybert import KeyBERT
+    from keybert.backend import BaseEmbedder
+
+    class Asked(BaseEmbedder):
+        def embed(self, documents: Any, verbose: bool = False) -> np.ndarray:
+            return ordered(list(documents))
+
+    corpus = Corpus(random_captions(), ordered, (1, 2))
+    theirs = KeyBERT(Asked()).extract_keywords(corpus.texts, keyphrase_ngram_range=(1, 2), top_n=4, **options)
+    assert corpus.keybert(4, corpus.counts, diversity=options.get("diversity")) == [
+        [w for w, _ in own] for own in theirs
+    ]
 
 
 @pytest.mark.skipif(not COCO.is_file(), reason=f"real captions are missing: {COCO}")
