@@ -34,6 +34,7 @@ from semcore.inference import Dtype, load_for_inference
 from semcore.items import DIRECTIONS, read_items, read_queries
 from semcore.measuring import Asked, Key, Part, Workplace, ask, generate_hits
 from semcore.models import generator_of
+from semcore.next_steps import after_candidates
 from semcore.processes import is_main_process
 from semcore.prompting import load_prompts
 from semcore.runfolder import RunFolder
@@ -116,7 +117,7 @@ def main(settings: Settings) -> None:
             stage.finish(num_queries=sum(map(len, mined.values())))
             remove_work_folder(run.path, "candidates")
             _print_summary(folder, stats)
-    return _say(f"next: accelerate launch recipes/train_verifier.py --data {dataset.folder} --run {run.path}")
+    return _say(f"next: {after_candidates(run, dataset.folder, settings.config)}")
 
 
 def stage_inputs(run: RunFolder, dataset: Dataset, model: str) -> dict[str, str]:

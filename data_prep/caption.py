@@ -37,18 +37,20 @@ from semcore.captioning import Caption, caption_images, caption_stats
 from semcore.chat_client import Server, check_server
 from semcore.checkpoint import fingerprint
 from semcore.chunks import in_chunks, remove_work_folder, work_folder
-from semcore.commandline import resolved, run_command
+from semcore.commandline import parse, resolved, run_command
 from semcore.dataset import Dataset, ImageRecord, load_dataset
 from semcore.errors import UserError
 from semcore.features import FeatureStore
 from semcore.files import write_json, write_jsonl
 from semcore.inference import Dtype, load_for_inference
 from semcore.limits import first_images
+from semcore.next_steps import after_captions
 from semcore.processes import is_main_process
 from semcore.prompting import IMAGE, Prompts, load_prompts
 from semcore.runfolder import RunFolder
 from semcore.served_captions import serve_captions
 from semcore.settings import at_least, hash_of
+from semcore.typed_commands import data_command
 
 
 @dataclass
@@ -133,6 +135,7 @@ def main(settings: Settings) -> None:
             stage.finish(num_images=stats["num_images"])
             remove_work_folder(run.path, "caption")
             print_summary(run, dataset, stats)
+            print_next(settings, run, dataset, captions)
 
 
 def lasting(settings: Settings) -> dict[str, Any]:
@@ -212,14 +215,14 @@ def write_results(run: RunFolder, dataset: Dataset, captions: list[Caption], sta
         raise UserError(
             f"none of the {stats['num_images']} images of {dataset.folder} got a caption: "
             f"{stats['unreadable']} are unreadable{first}, {stats['empty']} captions are empty; "
-            f"check the images with python -m data_prep.check {dataset.folder}"
+            f"check the images with `{data_command('check', dataset.folder)}`"
         )
     write_json(run / "captions.stats.json", stats)
     write_jsonl(run / "captions.jsonl", ({"image_id": c.image_id, "caption": c.text} for c in written))
 
 
 def print_summary(run: RunFolder, dataset: Dataset, stats: dict) -> None:
-    """Say what was done, what was left out, and what comes next."""
+    """Say what was done, and what was left out."""
     print(
         f"caption: {stats['ok'] + stats['truncated']} captions in {run / 'captions.jsonl'}; {stats['truncated']} of "
         f"them truncated, {stats['empty']} images with an empty one, {stats['unreadable']} images unreadable"
@@ -228,7 +231,17 @@ def print_summary(run: RunFolder, dataset: Dataset, stats: dict) -> None:
         print(f"caption: the server gave {stats['failed']} images no caption, see {run / 'captions.stats.json'}")
     for entry in (stats["unreadable_images"] + stats["failed_images"])[:10]:
         print(f"caption: left out {entry['image_id']}: {entry['reason']}")
-    print(f"next: python -m data_prep.identifiers --data {dataset.folder} --run {run.path}")
+
+
+def print_next(settings: Settings, run: RunFolder, dataset: Dataset, captions: list[Caption]) -> None:
+    """Print the command that makes identifiers of the captions."""
+    from data_prep.identifiers import Settings as IdentifierSettings
+
+    trained = {record.image_id for record in dataset.split("train")}
+    num_captions = sum(caption.outcome in ("ok", "truncated") and caption.image_id in trained for caption in captions)
+    config = [] if settings.config is None else ["--config", str(settings.config)]
+    num_clusters = parse(IdentifierSettings, ["--run", str(run.path), *config], "identifiers").num_clusters
+    print(f"next: {after_captions(run, dataset.folder, settings.config, num_captions, num_clusters)}")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from semcore.errors import UnreadableImage, UserError
 from semcore.files import read_json, read_jsonl
 from semcore.limits import spread
 from semcore.settings import at_least
+from semcore.typed_commands import data_command
 
 
 @dataclass
@@ -57,7 +58,7 @@ def main(settings: Settings) -> None:
             "put them back, or make the dataset again"
         )
     print(f"{dataset.folder} can be used")
-    print(f"next: python -m data_prep.caption --data {dataset.folder} --run RUN --model CHECKPOINT")
+    print(f"next: {data_command('caption', '--data', dataset.folder, '--run', 'RUN', '--model', 'CHECKPOINT')}")
 
 
 def _print_counts(dataset: Dataset) -> None:

@@ -38,9 +38,11 @@ from semcore.identifiers.structured import (
     without_global_ids,
 )
 from semcore.identifiers.texts import Captions, read_captions, sentence_items
+from semcore.next_steps import after_identifiers
 from semcore.processes import is_main_process
 from semcore.runfolder import RunFolder
 from semcore.settings import at_least
+from semcore.typed_commands import data_command
 
 
 @dataclass
@@ -135,7 +137,7 @@ def main(settings: Settings) -> None:
     if not path.is_file():
         raise UserError(
             f"there is no {path}; make it with "
-            f"python -m data_prep.caption --data {dataset.folder} --run {run.path} --model CHECKPOINT"
+            f"`{data_command('caption', '--data', dataset.folder, '--run', run.path, '--model', 'CHECKPOINT')}`"
         )
     with run.lock():
         captions = read_captions(path, dataset, settings.limit)
@@ -151,7 +153,7 @@ def main(settings: Settings) -> None:
         stage.finish(num_items=report["t2i"]["all"]["num_items"] + len(identifiers.i2t))
     print_summary(report)
     print(f"identifiers: see {run / 'identifiers' / 'report.md'}")
-    print(f"next: accelerate launch recipes/train_identifier.py --data {dataset.folder} --run {run.path}")
+    print(f"next: {after_identifiers(run, dataset.folder, settings.config)}")
 
 
 def make_identifiers(settings: Settings, dataset: Dataset, captions: Captions) -> StructuredIdentifiers:

@@ -21,6 +21,7 @@ from semcore import __version__
 from semcore.dataset import SPLITS
 from semcore.errors import UserError
 from semcore.files import is_disk_full, plain_data, read_json, sha256_of, write_json, write_jsonl, writing_to
+from semcore.typed_commands import data_command
 
 METADATA = "metadata.jsonl"
 ABOUT = "dataset.json"
@@ -207,7 +208,7 @@ def print_made(out: Path, about: dict[str, Any], *, already: bool = False) -> No
         print(f"note: {note}")
     if already:
         print(f"to make it again, delete {out} first")
-    print(f"next: python -m data_prep.check {out}")
+    print(f"next: {data_command('check', out)}")
 
 
 def print_skipped(skipped: Sequence[dict[str, str]]) -> None:

@@ -15,8 +15,7 @@ model; the order of the candidates is drawn anew for every question. Needs RUN/c
 `python -m data_prep.candidates`. Writes RUN/verifier_model, the checkpoint or the adapter; with
 `--attention blocks`, where a candidate is read by itself for all queries, RUN/verifier_model_blocks.
 
-A killed training goes on from its last checkpoint. `--check` reads everything and trains nothing,
-`--training.max_steps 5` stops early.
+A killed training goes on from its last checkpoint. `--check` trains nothing, `--training.max_steps 5` stops early.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from semcore.dataset import load_dataset
 from semcore.errors import UserError
 from semcore.items import DIRECTIONS, read_items
 from semcore.models import VERIFIER_FOLDERS, verifier_start_of
+from semcore.next_steps import after_verifier
 from semcore.processes import is_main_process
 from semcore.prompting import load_prompts
 from semcore.report import write_model_cards
@@ -138,7 +138,7 @@ def main(settings: Settings) -> None:
         )  # fmt: skip
         stage.finish(**measured)
         write_model_cards(run, dataset.name)
-    return say(f"next: semcore evaluate --data {dataset.folder} --run {run.path}")
+    return say(f"next: {after_verifier(run, dataset.folder, settings.config, settings.attention)}")
 
 
 def say(sentence: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from semcore.errors import UserError
 from semcore.runfolder import RunFolder
+from semcore.typed_commands import Word, launch_command
 
 VERIFIER_FOLDERS = {"full": "verifier_model", "blocks": "verifier_model_blocks"}
 """Attention of a listwise verifier -> its folder in the run; both may be there, to be compared."""
@@ -15,7 +18,7 @@ def generator_of(run: RunFolder) -> str:
     Raises:
         UserError: it is not trained yet.
     """
-    return _trained(run, "identifier_model", "train_identifier.py")
+    return _trained(run, "identifier_model", "train_identifier.py", ["--run", run.path])
 
 
 def verifier_of(run: RunFolder) -> str:
@@ -24,7 +27,8 @@ def verifier_of(run: RunFolder) -> str:
     Raises:
         UserError: it is not trained yet.
     """
-    return _trained(run, VERIFIER_FOLDERS["full"], "train_verifier.py", ", or use --verifier likelihood")
+    way_out = ", or use --verifier likelihood"
+    return _trained(run, VERIFIER_FOLDERS["full"], "train_verifier.py", ["--run", run.path], way_out)
 
 
 def blocks_verifier_of(run: RunFolder) -> str:
@@ -33,7 +37,8 @@ def blocks_verifier_of(run: RunFolder) -> str:
     Raises:
         UserError: it is not trained yet.
     """
-    return _trained(run, VERIFIER_FOLDERS["blocks"], "train_verifier.py --attention blocks")
+    words = ["--attention", "blocks", "--run", run.path]
+    return _trained(run, VERIFIER_FOLDERS["blocks"], "train_verifier.py", words)
 
 
 def captioner_of(run: RunFolder, verifier: str = "likelihood") -> str:
@@ -58,6 +63,27 @@ def captioner_of(run: RunFolder, verifier: str = "likelihood") -> str:
             f"here; name a checkpoint with --{verifier}-model, or use --verifier listwise"
         )
     return stage["settings"]["model"]
+
+
+def generator_start_of(run: RunFolder) -> str:
+    """Return what the identifier model starts from, unless something else is named: the model that wrote the captions.
+
+    Raises:
+        UserError: the run's captions came from elsewhere, or from a server.
+    """
+    captioner = recorded_captioner(run)
+    if captioner is None:
+        raise UserError(
+            f"nothing says what to fine-tune, as {run / 'captions.jsonl'} was not written by a model that runs here: "
+            "name a checkpoint with --model.base CHECKPOINT"
+        )
+    return captioner
+
+
+def recorded_captioner(run: RunFolder) -> str | None:
+    """Return the checkpoint that wrote the run's captions; None where they came from elsewhere, or from a server."""
+    settings = run.manifest().get("stages", {}).get("caption", {}).get("settings", {})
+    return None if settings.get("served") else settings.get("model")
 
 
 def model_of(run: RunFolder, verifier: str) -> str:
@@ -98,12 +124,9 @@ def has_verifier(run: RunFolder, attention: str = "full") -> bool:
     return _is_model(run, VERIFIER_FOLDERS[attention])
 
 
-def _trained(run: RunFolder, name: str, recipe: str, way_out: str = "") -> str:
+def _trained(run: RunFolder, name: str, recipe: str, words: Sequence[Word], way_out: str = "") -> str:
     if not _is_model(run, name):
-        raise UserError(
-            f"there is no model in {run / name}; "
-            f"train it with accelerate launch recipes/{recipe} --run {run.path}{way_out}"
-        )
+        raise UserError(f"there is no model in {run / name}; train it with `{launch_command(recipe, *words)}`{way_out}")
     return str(run / name)
 
 

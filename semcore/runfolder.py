@@ -24,6 +24,7 @@ from semcore.files import atomic_text, plain_data, read_json, write_json, writin
 from semcore.machine import describe_hardware, git_sha, library_versions, peak_memory_bytes
 from semcore.processes import is_main_process, num_processes
 from semcore.stopwatch import Stopwatch
+from semcore.typed_commands import data_command
 
 # What each stage leaves: a stage whose outputs were deleted may begin anew with other settings.
 STAGE_OUTPUTS = {
@@ -151,7 +152,8 @@ class RunFolder:
         """
         recorded = self.manifest().get("data")
         if recorded is None:
-            raise UserError(f"{self.path} holds no run yet; begin with python -m data_prep.caption --run {self.path}")
+            begin = data_command("caption", "--data", "DATA", "--run", self.path, "--model", "CHECKPOINT")
+            raise UserError(f"{self.path} holds no run yet; begin with `{begin}`")
         if not Path(recorded).is_dir():
             raise UserError(f"the dataset of {self.path} is no longer at {recorded}; say where with --data DATA")
         return Path(recorded)

@@ -24,12 +24,12 @@ FLOORS = {
     3: ("training", "verification", "captioning", "served_captions"),
     2: ("decoding", "identifiers", "items", "features", "embedding", "inference", "merging"),
     1: (
-        "adapters", "checkpoint", "conversion", "inputs", "models", "prompting", "quantization", "shards",
+        "adapters", "checkpoint", "conversion", "inputs", "models", "next_steps", "prompting", "quantization", "shards",
         "suitability", "vision", "weight_files",
     ),
     0: (
         "dataset", "runfolder", "errors", "commandline", "configfile", "files", "machine", "processes", "resources",
-        "settings", "stopwatch", "chunks", "steps", "folders", "limits", "chat_client",
+        "settings", "stopwatch", "chunks", "steps", "folders", "limits", "chat_client", "typed_commands",
     ),
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

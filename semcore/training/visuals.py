@@ -22,6 +22,7 @@ from semcore.dataset import open_image
 from semcore.errors import UserError
 from semcore.features import FeatureStore
 from semcore.inputs import prepare_images
+from semcore.typed_commands import data_command
 from semcore.vision import Layer
 
 ORIENTATION = 0x0112  # the EXIF tag; from 5 on, width and height change places
@@ -159,9 +160,10 @@ def load_visuals(
     store.add(paths, progress=progress)
     gone = [image_id for image_id in store.failed if not paths[image_id].exists()]
     if gone:
+        first = paths[gone[0]]
         raise UserError(
-            f"{len(gone)} of the {len(paths)} training images have gone, {paths[gone[0]]} the first; put them back, "
-            "or look with python -m data_prep.check"
+            f"{len(gone)} of the {len(paths)} training images have gone, {first} the first; put them back, "
+            f"or look with `{data_command('check', first.parent.parent)}`"
         )
     if paths and not len(store):
         raise UserError(f"none of the {len(paths)} training images can be read, {next(iter(paths.values()))} the first")

@@ -99,7 +99,7 @@ def test_no_model_yet(searchable_run):
     manifest = json.loads((searchable_run.run / "manifest.json").read_text())
     del manifest["stages"]["train_identifier"]
     (searchable_run.run / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(UserError, match="has no identifier model yet; train it with accelerate launch"):
+    with pytest.raises(UserError, match="no identifier model yet.*`accelerate launch .*train_identifier.py --run "):
         main(settings(searchable_run))
 
 

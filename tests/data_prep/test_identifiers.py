@@ -152,8 +152,9 @@ def test_missing_captions_name_the_command_that_makes_them(
 ) -> None:
     data, run = folders
     nowhere = run.with_name("NOWHERE")
-    sentence = f"there is no {nowhere}/captions.jsonl; make it with python -m data_prep.caption --data {data} --run"
-    assert sentence in error_of("--data", data, "--run", nowhere)
+    error = error_of("--data", data, "--run", nowhere)
+    assert f"{nowhere}/captions.jsonl" in error
+    assert f"`python -m data_prep.caption --data {data} --run {nowhere} --model CHECKPOINT`" in error
     assert not nowhere.exists()
 
 

@@ -184,15 +184,13 @@ def test_other_settings_are_noticed(train, run):
 
 def test_a_verifier_without_what_it_needs(train, run):
     train("train_identifier")
-    with pytest.raises(
-        UserError, match=r"there are no candidates in .*; mine them with python -m data_prep.candidates"
-    ):
+    with pytest.raises(UserError, match=r"no candidates in .*`python -m data_prep.candidates --run "):
         train("train_verifier")
 
 
 def test_identifiers_that_are_not_there(train, run):
     (run / "identifiers" / "i2t.jsonl").unlink()
-    with pytest.raises(UserError, match=r"there is no .*i2t.jsonl; make it with python -m data_prep.identifiers"):
+    with pytest.raises(UserError, match=r"there is no .*i2t.jsonl.*`python -m data_prep.identifiers --run "):
         train("train_identifier")
 
 
