@@ -104,7 +104,7 @@ def test_a_second_run_skips_and_other_settings_are_noticed(
     main(Settings(run=run, num_clusters=3))
     assert "already made" in capsys.readouterr().out
     assert {name: (run / "identifiers" / name).stat().st_mtime_ns for name in OUTPUTS} == before
-    assert "was begun with num_clusters 3, not 4; choose another --run" in error_of("--run", run, "--num-clusters", "4")
+    assert "num_clusters 3, not 4" in error_of("--run", run, "--num-clusters", "4")
     with (run / "captions.jsonl").open("a") as handle:
         handle.write('{"image_id": "yellow-cross", "caption": "a yellow cross"}\n')
     assert "captions.jsonl has changed" in error_of("--run", run, "--num-clusters", "3")
@@ -160,37 +160,35 @@ def test_missing_captions_name_the_command_that_makes_them(
 
 def test_too_many_clusters_leave_nothing_behind(folders: tuple[Path, Path], error_of: Callable[..., str]) -> None:
     data, run = folders
-    assert (
-        "128 clusters need at least as many captions of the split train, found 12; choose --num-clusters 12 or less"
-        in error_of("--data", data, "--run", run)
-    )
+    assert "--num-clusters 12" in error_of("--data", data, "--run", run)
     assert not (run / "identifiers").exists()
     assert not (run / "manifest.json").exists()
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "sentence"),
+    ("option", "value", "parts"),
     [
-        ("--num-clusters", "0", "--num-clusters must be 1 or more, found 0"),
-        ("--num-keywords", "-1", "--num-keywords must be 1 or more, found -1"),
-        ("--num-keywords", "four", "takes a whole number, found 'four'"),
-        ("--ngram-range", "[2,1]", "--ngram-range needs two numbers such as [1,2], the smaller first, found [2, 1]"),
-        ("--protocol", "semi", "takes one of inductive, transductive, found 'semi'"),
-        ("--seed", "-1", "--seed must be from 0 to 4294967295, found -1"),
-        ("--max-fit-items", "5", "--max-fit-items must be --num-clusters or more, found 5"),
-        ("--keyword-method", "yake", "takes one of fast, keybert, found 'yake'"),
-        ("--diversity", "0.5", "add --keyword-method keybert, or leave it out"),
-        ("--nr_candidates", "8", "--nr-candidates 8 is KeyBERT's own"),
-        ("--num-cluster", "5", "unknown option --num-cluster; did you mean"),
-        ("--encoder", "./nowhere", "there is no sentence encoder ./nowhere"),
+        ("--num-clusters", "0", ["--num-clusters", "found 0"]),
+        ("--num-keywords", "-1", ["--num-keywords", "found -1"]),
+        ("--num-keywords", "four", ["keywords", "'four'"]),
+        ("--ngram-range", "[2,1]", ["--ngram-range", "[1,2]", "found [2, 1]"]),
+        ("--protocol", "semi", ["--protocol", "inductive, transductive", "'semi'"]),
+        ("--seed", "-1", ["--seed", "0 to 4294967295", "-1"]),
+        ("--max-fit-items", "5", ["--max-fit-items", "--num-clusters", "found 5"]),
+        ("--keyword-method", "yake", ["fast, keybert", "'yake'"]),
+        ("--diversity", "0.5", ["--diversity 0.5", "--keyword-method fast", "--keyword-method keybert"]),
+        ("--nr_candidates", "8", ["--nr-candidates 8", "--keyword-method fast", "--keyword-method keybert"]),
+        ("--num-cluster", "5", ["--num-cluster;", "clusters?"]),
+        ("--encoder", "./nowhere", ["./nowhere", "--encoder"]),
     ],
 )
 def test_a_wrong_option_is_one_sentence(
-    folders: tuple[Path, Path], error_of: Callable[..., str], option: str, value: str, sentence: str
+    folders: tuple[Path, Path], error_of: Callable[..., str], option: str, value: str, parts: list[str]
 ) -> None:
     data, run = folders
     clusters = [] if option == "--num-clusters" else ["--num-clusters", "6"]
-    assert sentence in error_of("--data", data, "--run", run, *clusters, option, value)
+    error = error_of("--data", data, "--run", run, *clusters, option, value)
+    assert all(part in error for part in parts) and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

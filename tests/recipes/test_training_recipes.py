@@ -170,15 +170,13 @@ def test_a_projector_can_be_trained_on_pixels(train, run):
 
 
 def test_settings_that_exclude_each_other(train):
-    with pytest.raises(UserError, match="--lora.rank trains the text model only"):
+    with pytest.raises(UserError, match="--lora.rank .*--model.freeze_vision"):
         train("train_identifier", "--lora.rank", 4, "--model.freeze_vision", "false")
 
 
 def test_other_settings_are_noticed(train, run):
     train("train_identifier")
-    with pytest.raises(
-        UserError, match=r"was begun with training.learning_rate 4e-05, not 0.001; choose another --run"
-    ):
+    with pytest.raises(UserError, match="training.learning_rate 4e-05, not 0.001; .*--run"):
         train("train_identifier", "--training.learning_rate", 1e-3)
 
 
@@ -195,7 +193,7 @@ def test_identifiers_that_are_not_there(train, run):
 
 
 def test_a_base_that_is_not_there(run, tiny_dataset):
-    with pytest.raises(UserError, match="there is no checkpoint folder ./nowhere"):
+    with pytest.raises(UserError, match="no checkpoint folder ./nowhere"):
         run_recipe("train_identifier", "--data", tiny_dataset, "--run", run, "--model.base", "./nowhere")
 
 
@@ -208,7 +206,7 @@ def test_the_scenes_configuration_is_read(train, run, capsys):
 
 def test_a_verifier_that_nobody_told_where_to_start(train, run, tiny_checkpoint_folder, capsys):
     write_candidates(run)
-    with pytest.raises(UserError, match="has no identifier model yet; say with --model.base what to start from"):
+    with pytest.raises(UserError, match="no identifier model.*--model.base"):
         train("train_verifier")
     train("train_verifier", "--model.base", tiny_checkpoint_folder, "--check")
     assert f"the model, from {tiny_checkpoint_folder}" in capsys.readouterr().out

@@ -36,7 +36,7 @@ def test_scores_that_the_rows_do_not_have_are_refused(run_folder: Path) -> None:
     metrics = read_json(run_folder / "metrics.json")
     metrics["t2i"]["verified"]["R@1"] = 99.0
     change_json(run_folder / "metrics.json", t2i=metrics["t2i"])
-    with pytest.raises(UserError, match="2 of 5 queries are verified right there, R@1 is 99.0 of 5 here"):
+    with pytest.raises(UserError, match="2 of 5 .*verified.* 99.0"):
         read_run(run_folder)
 
 

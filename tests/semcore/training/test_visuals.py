@@ -120,5 +120,5 @@ def test_an_image_that_vanished_is_said(paths, load):
 def test_no_readable_image_at_all_is_said(paths, load):
     for path in paths.values():
         path.write_bytes(b"no picture")
-    with pytest.raises(UserError, match=r"none of the 6 training images can be read, .*tiny-0.png the first"):
+    with pytest.raises(UserError, match=r"none of the 6 .*tiny-0.png"):
         load()
