@@ -35,6 +35,7 @@ from semcore.items import DIRECTIONS, read_items, read_queries
 from semcore.lineage import as_record
 from semcore.measuring import Asked, Key, Part, Workplace, ask, draw_queries, generate_hits
 from semcore.models import generator_of
+from semcore.next_steps import after_candidates
 from semcore.processes import is_main_process
 from semcore.run_lineage import check_run_models, prompts_of
 from semcore.runfolder import RunFolder
@@ -116,7 +117,7 @@ def main(settings: Settings) -> None:
             stage.finish(num_queries=sum(map(len, mined.values())), **as_record(mismatches))
             remove_work_folder(run.path, "candidates")
             _print_summary(folder, stats)
-    return _say(f"next: accelerate launch recipes/train_verifier.py --data {dataset.folder} --run {run.path}")
+    return _say(f"next: {after_candidates(run, dataset.folder, settings.config)}")
 
 
 def stage_inputs(run: RunFolder, dataset: Dataset, model: str) -> dict[str, str]:

@@ -38,7 +38,7 @@ from typing import Any, get_args
 from semcore.captioning import WRITTEN, Caption, Outcome, caption_images, caption_stats
 from semcore.chat_client import Server, check_server
 from semcore.chunks import in_chunks, remove_work_folder, work_folder
-from semcore.commandline import resolved, run_command
+from semcore.commandline import parse, resolved, run_command
 from semcore.dataset import Dataset, ImageRecord, load_dataset
 from semcore.errors import UserError
 from semcore.features import FeatureStore
@@ -47,11 +47,13 @@ from semcore.fingerprints import fingerprint
 from semcore.inference import Dtype, load_for_inference
 from semcore.limits import first_images
 from semcore.lineage import Mismatch, Surroundings, as_record, check_lineage
+from semcore.next_steps import after_captions
 from semcore.processes import is_main_process
 from semcore.prompting import IMAGE, Prompts, load_prompts
 from semcore.runfolder import RunFolder
 from semcore.served_captions import serve_captions
 from semcore.settings import LineageSettings, at_least, hash_of
+from semcore.typed_commands import data_command
 
 
 @dataclass
@@ -137,6 +139,7 @@ def main(settings: Settings) -> None:
             stage.finish(num_images=stats["num_images"], **as_record(mismatches))
             remove_work_folder(run.path, "caption")
             print_summary(run, dataset, stats)
+            print_next(settings, run, dataset, captions)
 
 
 def check_model(settings: Settings) -> list[Mismatch]:
@@ -221,7 +224,7 @@ def write_results(run: RunFolder, dataset: Dataset, captions: list[Caption], sta
         first = next((f" ({own.image_id}: {own.reason})" for own in captions if own.reason), "")
         raise UserError(
             f"none of the {stats['num_images']} images of {dataset.folder} got a caption: {left_out(stats)}{first}; "
-            f"check the images with python -m data_prep.check {dataset.folder}, or choose another --model"
+            f"check the images with `{data_command('check', dataset.folder)}`, or choose another --model"
         )
     write_json(run / "captions.stats.json", stats)
     write_jsonl(run / "captions.jsonl", ({"image_id": c.image_id, "caption": c.text} for c in written))
@@ -233,7 +236,7 @@ def left_out(stats: dict) -> str:
 
 
 def print_summary(run: RunFolder, dataset: Dataset, stats: dict) -> None:
-    """Say what was done, what was left out, and what comes next."""
+    """Say what was done, and what was left out."""
     written = sum(stats[name] for name in WRITTEN)
     print(f"caption: {written} captions in {run / 'captions.jsonl'}, {stats['truncated']} of them truncated")
     named = [stats[f"{name}_images"] for name in get_args(Outcome) if name not in (*WRITTEN, "empty")]
@@ -244,7 +247,17 @@ def print_summary(run: RunFolder, dataset: Dataset, stats: dict) -> None:
             f"caption: left out {stats['num_images'] - written} of {stats['num_images']} images "
             f"({left_out(stats)}), see {run / 'captions.stats.json'}"
         )
-    print(f"next: python -m data_prep.identifiers --data {dataset.folder} --run {run.path}")
+
+
+def print_next(settings: Settings, run: RunFolder, dataset: Dataset, captions: list[Caption]) -> None:
+    """Print the command that makes identifiers of the captions."""
+    from data_prep.identifiers import Settings as IdentifierSettings
+
+    trained = {record.image_id for record in dataset.split("train")}
+    num_captions = sum(caption.outcome in WRITTEN and caption.image_id in trained for caption in captions)
+    config = [] if settings.config is None else ["--config", str(settings.config)]
+    num_clusters = parse(IdentifierSettings, ["--run", str(run.path), *config], "identifiers").num_clusters
+    print(f"next: {after_captions(run, dataset.folder, settings.config, num_captions, num_clusters)}")
 
 
 if __name__ == "__main__":

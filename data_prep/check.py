@@ -25,6 +25,7 @@ from semcore.errors import UnreadableImage, UserError
 from semcore.files import read_json, read_jsonl
 from semcore.limits import spread
 from semcore.settings import at_least
+from semcore.typed_commands import data_command
 
 
 @dataclass
@@ -63,7 +64,7 @@ def main(settings: Settings) -> None:
     for line in left_out_lines(about, str(dataset.folder / SKIPPED)) if "skipped" in about else ():
         print(f"when it was made: {line}")
     print(f"{dataset.folder} can be used")
-    print(f"next: python -m data_prep.caption --data {dataset.folder} --run RUN --model CHECKPOINT")
+    print(f"next: {data_command('caption', '--data', dataset.folder, '--run', 'RUN', '--model', 'CHECKPOINT')}")
 
 
 def _about(dataset: Dataset) -> dict[str, Any]:

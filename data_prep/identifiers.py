@@ -5,6 +5,7 @@ Run as:
     python -m data_prep.identifiers --data DATA --run RUN
     python -m data_prep.identifiers --data DATA --run RUN --num-clusters 16 --encoder all-mpnet-base-v2
     python -m data_prep.identifiers --data DATA --run RUN --config recipes/configs/scenes.yaml
+    python -m data_prep.identifiers --data DATA --run RUN --keyword-method keybert --diversity 0.5 --ngram-range [1,2]
     python -m data_prep.identifiers --data DATA --run RUN --scheme numeric
     python -m data_prep.identifiers --data DATA --run RUN --global-id false
 
@@ -39,9 +40,11 @@ from semcore.identifiers.structured import (
 )
 from semcore.identifiers.texts import Captions, read_captions, sentence_items
 from semcore.identifiers.words import load_segmenter
+from semcore.next_steps import after_identifiers
 from semcore.processes import is_main_process
 from semcore.runfolder import RunFolder
 from semcore.settings import at_least
+from semcore.typed_commands import data_command
 
 
 @dataclass
@@ -70,6 +73,13 @@ class Settings:
     """Fit clusters on the captions of the training split, or of all splits."""
     encoder: str = DEFAULT_ENCODER  # ours: KeyBERT's default; the paper says "BERT", section 3.2.2
     """The sentence encoder: a sentence-transformers name, or a folder."""
+    keyword_method: Literal["fast", "keybert"] = "fast"  # ours: the same words, all texts at once
+    """Who extracts keywords: "fast" finds KeyBERT's words for all texts at once, "keybert" is the library itself."""
+    diversity: float | None = None  # KeyBERT's default: similarity alone counts
+    """With keybert, maximal marginal relevance: from 0, similarity alone, to 1, words unlike each other."""
+    nr_candidates: int | None = None  # KeyBERT's default: similarity alone counts
+    """With keybert, max-sum distance: of so many most similar words, those that are least similar to each other; all
+    choices are compared, so that 10 with four keywords is quick and 20 with eight is not."""
     ngram_range: tuple[int, int] = (1, 1)  # ours: KeyBERT's default; section 3.2.2 says "n-gram" without a length
     """Fewest and most words a keyword."""
     stop_words: Literal["english", "none"] = "english"  # ours: KeyBERT's default
@@ -96,6 +106,7 @@ class Settings:
     """Use so many images only, shared out over the splits, for a quick trial."""
 
     def __post_init__(self) -> None:
+        self._check_keyword_method()
         at_least(1, self, "num_clusters", "num_keywords", "num_cluster_words", "num_inits", "max_iterations")
         at_least(1, self, "tokens_a_batch", "limit")
         if self.max_fit_items < self.num_clusters:
@@ -110,6 +121,23 @@ class Settings:
         if not 1 <= fewest <= most:
             raise UserError(f"--ngram-range needs two numbers such as [1,2], the smaller first, found {[fewest, most]}")
 
+    def _check_keyword_method(self) -> None:
+        given = {"--diversity": self.diversity, "--nr-candidates": self.nr_candidates}
+        own = [f"{flag} {value}" for flag, value in given.items() if value is not None]
+        if own and self.keyword_method != "keybert":
+            raise UserError(
+                f"{own[0]} is KeyBERT's own, which --keyword-method {self.keyword_method} does not know: "
+                "add --keyword-method keybert, or leave it out"
+            )
+        if len(own) > 1:
+            raise UserError(f"{' and '.join(own)} are two ways to choose keywords: leave one of them out")
+        if self.diversity is not None and not 0 <= self.diversity <= 1:
+            raise UserError(f"--diversity must be from 0 to 1, found {self.diversity}")
+        if self.nr_candidates is not None and self.nr_candidates < self.num_keywords:
+            raise UserError(
+                f"--nr-candidates must be --num-keywords ({self.num_keywords}) or more, found {self.nr_candidates}"
+            )
+
 
 def main(settings: Settings) -> None:
     """Make the identifiers of a run, or say that they are made."""
@@ -119,7 +147,7 @@ def main(settings: Settings) -> None:
     if not path.is_file():
         raise UserError(
             f"there is no {path}; make it with "
-            f"python -m data_prep.caption --data {dataset.folder} --run {run.path} --model CHECKPOINT"
+            f"`{data_command('caption', '--data', dataset.folder, '--run', run.path, '--model', 'CHECKPOINT')}`"
         )
     with run.lock():
         captions = read_captions(path, dataset, settings.limit)
@@ -136,7 +164,7 @@ def main(settings: Settings) -> None:
         stage.finish(num_items=report["t2i"]["all"]["num_items"] + len(identifiers.i2t))
     print_summary(report)
     print(f"identifiers: see {run / 'identifiers' / 'report.md'}")
-    print(f"next: accelerate launch recipes/train_identifier.py --data {dataset.folder} --run {run.path}")
+    print(f"next: {after_identifiers(run, dataset.folder, settings.config)}")
 
 
 def make_identifiers(settings: Settings, dataset: Dataset, captions: Captions) -> StructuredIdentifiers:
@@ -169,6 +197,9 @@ def make_structured_identifiers(settings: Settings, dataset: Dataset, captions: 
         max_iterations=settings.max_iterations,
         max_fit_items=settings.max_fit_items,
         tokens_a_batch=settings.tokens_a_batch,
+        keyword_method=settings.keyword_method,
+        diversity=settings.diversity,
+        nr_candidates=settings.nr_candidates,
         progress=is_main_process(),
     )
 
@@ -212,7 +243,8 @@ def content_of(encoder: str) -> str:
 def about(settings: Settings) -> dict[str, Any]:
     """Return what the report says about how the identifiers were made."""
     names = ("protocol", "encoder", "seed", "scheme", "global_id", "num_keywords", "deduplicate")
-    return {name: getattr(settings, name) for name in names}
+    of_keywords = ("keyword_method", "diversity", "nr_candidates", "ngram_range")
+    return {name: getattr(settings, name) for name in (*names, *of_keywords)}
 
 
 def print_summary(report: dict[str, Any]) -> None:

@@ -78,7 +78,7 @@ def main(settings: Settings) -> None:
         ceilings = _ceilings(drawn)
         write_json(folder / "ceiling.json", ceilings)
         (folder / "images").mkdir()
-        place = f"drawn by semcore, python -m data_prep.make_scenes --seed {settings.seed}"
+        place = f"drawn by semcore, data_prep.make_scenes with seed {settings.seed}"
         source = Source(f"scenes-seed{settings.seed}", place, "CC0", request)
         about = write_folder(folder, _draw_rows(folder, drawn, settings.seed), source, Findings())
     for split, scores in ceilings.items():

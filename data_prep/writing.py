@@ -33,6 +33,7 @@ from semcore.files import (
     write_jsonl,
     writing_to,
 )
+from semcore.typed_commands import data_command
 
 METADATA = "metadata.jsonl"
 ABOUT = "dataset.json"
@@ -233,7 +234,7 @@ def print_made(out: Path, about: dict[str, Any], *, already: bool = False) -> No
         print(line)
     if already:
         print(f"to make it again, delete {out} first")
-    print(f"next: python -m data_prep.check {out}")
+    print(f"next: {data_command('check', out)}")
 
 
 def print_skipped(skipped: Sequence[dict[str, str]]) -> None:

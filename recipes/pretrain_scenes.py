@@ -29,6 +29,7 @@ from semcore.commandline import run_command
 from semcore.prompting import load_prompts
 from semcore.resources import resource_folder
 from semcore.settings import at_least
+from semcore.typed_commands import data_command
 
 FEWEST_FAMILIES = 4  # a lesson asks for the keywords of four scenes at once
 
@@ -84,7 +85,7 @@ def main(settings: Settings) -> None:
     for name, percent in results.items():
         print(f"pretrain_scenes: {name} {percent:.1f} %")
     print(f"pretrain_scenes: {settings.out} holds the checkpoint")
-    print(f"next: python -m data_prep.caption --data DATA --run RUN --model {settings.out}")
+    print(f"next: {data_command('caption', '--data', 'DATA', '--run', 'RUN', '--model', settings.out)}")
 
 
 if __name__ == "__main__":

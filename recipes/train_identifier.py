@@ -17,8 +17,7 @@ tokens and the end token only. Needs RUN/identifiers, from `python -m data_prep.
     RUN/identifier_model            the checkpoint, or the adapter
     RUN/candidates/held_out.json    queries that were not trained on, to mine candidates with
 
-A killed training goes on from its last checkpoint. `--check` reads everything and trains nothing,
-`--training.max_steps 5` stops early.
+A killed training goes on from its last checkpoint. `--check` trains nothing, `--training.max_steps 5` stops early.
 """
 
 from __future__ import annotations
@@ -32,6 +31,8 @@ from semcore.dataset import load_dataset
 from semcore.errors import UserError
 from semcore.identifiers.rows import DIRECTIONS, read_cluster_words, read_identifiers
 from semcore.lineage import Surroundings, as_record, check_lineage, made_from
+from semcore.models import generator_start_of
+from semcore.next_steps import after_identifier_model
 from semcore.processes import is_main_process
 from semcore.prompting import load_prompts
 from semcore.report import write_model_cards
@@ -53,8 +54,8 @@ FILES = ("identifiers/t2i.jsonl", "identifiers/i2t.jsonl", "identifiers/cluster_
 
 @dataclass
 class ModelSettings:
-    base: str
-    """The checkpoint to start from: a folder or a hub id of a native InternVL."""
+    base: str | None = None  # ours: one model begins both
+    """The checkpoint to start from: a folder or a hub id of a native InternVL; by default the one that captioned."""
     freeze_vision: bool = True  # InternVL
     """Leave the vision tower as it is."""
     freeze_projector: bool = True  # ours: InternVL trains it; frozen, a fifth as much is kept of an image
@@ -65,7 +66,6 @@ class ModelSettings:
 
 @dataclass
 class Settings(LineageSettings):
-    model: ModelSettings
     run: Path
     """The run folder; it holds the identifiers."""
     data: Path | None = None
@@ -78,6 +78,7 @@ class Settings(LineageSettings):
     """Tokens of a row, at most; examples that begin alike share a row, and what they share is read once."""
     keep_features: bool = True
     """Keep what a frozen vision tower makes of every image in RUN/features; false spares the disk and costs time."""
+    model: ModelSettings = field(default_factory=ModelSettings)
     held_out: HeldOutSettings = field(default_factory=HeldOutSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -92,6 +93,7 @@ def main(settings: Settings) -> None:
     check_mode(lora.rank, lora.quantization, model.freeze_vision and model.freeze_projector, **asdict(training))
     run = RunFolder(settings.run)
     dataset = load_dataset(settings.data or run.data_folder())
+    model.base = model.base or generator_start_of(run, settings.base)
     images = dataset.split("train")
     words = read_cluster_words(run / "identifiers")
     identifiers = {direction: read_identifiers(run / "identifiers", direction, "train") for direction in DIRECTIONS}
@@ -119,9 +121,8 @@ def main(settings: Settings) -> None:
 
         held_out = choose_held_out(images, **asdict(settings.held_out))
         t2i, i2t = identifier_examples(checkpoint.tokenizer, prompts, images, identifiers, held_out, visuals)
-        start = image_start_id(checkpoint)
         rows = plan_identifier_rows(
-            t2i, i2t, image_start_id=start, max_tokens=settings.row_tokens, **training.schedule()
+            t2i, i2t, image_start_id=image_start_id(checkpoint), max_tokens=settings.row_tokens, **training.schedule()
         )
         say(f"{len(t2i)} pairs t2i, {sum(map(len, i2t))} pairs i2t, {len(rows) // training.batch_size} steps")
         if stage is None:
@@ -141,7 +142,7 @@ def main(settings: Settings) -> None:
             write_held_out(run, held_out)
         stage.finish(**measured, num_unreadable_images=len(visuals.unreadable), **as_record(mismatches))
         write_model_cards(run, dataset.name)
-    return say(f"next: python -m data_prep.candidates --data {dataset.folder} --run {run.path}")
+    return say(f"next: {after_identifier_model(run, dataset.folder, settings.config)}")
 
 
 if __name__ == "__main__":

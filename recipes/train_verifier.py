@@ -15,8 +15,7 @@ model; the order of the candidates is drawn anew for every question. Needs RUN/c
 `python -m data_prep.candidates`. Writes RUN/verifier_model, the checkpoint or the adapter; with
 `--attention blocks`, where a candidate is read by itself for all queries, RUN/verifier_model_blocks.
 
-A killed training goes on from its last checkpoint. `--check` reads everything and trains nothing,
-`--training.max_steps 5` stops early.
+A killed training goes on from its last checkpoint. `--check` trains nothing, `--training.max_steps 5` stops early.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from semcore.errors import UserError
 from semcore.items import DIRECTIONS, read_items
 from semcore.lineage import as_record, made_from
 from semcore.models import VERIFIER_FOLDERS, verifier_start_of
+from semcore.next_steps import after_verifier
 from semcore.prompting import load_prompts
 from semcore.report import write_model_cards
 from semcore.run_lineage import check_verifier_start, prompts_of
@@ -42,7 +42,7 @@ from semcore.training.modes import check_mode
 from semcore.training.questions import QuestionMaker, read_candidates
 from semcore.training.schedule import plan_question_rows
 from semcore.training.settings import LoraSettings, TrainingSettings
-from semcore.verification.attention import ATTENTION, Attention, attention_record
+from semcore.verification.attention import ATTENTION, Attention, attention_record, training_section
 from semcore.verification.block_reader import check_blocks
 
 say = announcer("train_verifier")
@@ -143,8 +143,8 @@ def main(settings: Settings) -> None:
         )  # fmt: skip
         stage.finish(**measured, num_unreadable_images=len(visuals.unreadable), **as_record(mismatches))
         write_model_cards(run, dataset.name)
-    return say(f"next: semcore evaluate --data {dataset.folder} --run {run.path}")
+    return say(f"next: {after_verifier(run, dataset.folder, settings.config, settings.attention)}")
 
 
 if __name__ == "__main__":
-    run_command(main, Settings, section="train_verifier")
+    run_command(main, Settings, section=training_section())

@@ -23,6 +23,7 @@ from semcore.evaluation.metrics import CUTOFFS, retrieval_metrics
 from semcore.identifiers.encoder import embed, load_encoder
 from semcore.inference import default_device
 from semcore.measuring import QUERIES_A_CHUNK, Key, Part, Workplace
+from semcore.typed_commands import data_command
 
 SENTENCE_ENCODER = "sentence-encoder"
 DUAL_ENCODERS = ("clip", "siglip", "siglip2")
@@ -174,6 +175,5 @@ def _open(path: Path) -> Any:
     try:
         return open_image(path)
     except UnreadableImage as reason:
-        raise UserError(
-            f"{path} cannot be read any more ({reason}); check with python -m data_prep.check {path.parent.parent}"
-        ) from None
+        check = data_command("check", path.parent.parent)
+        raise UserError(f"{path} cannot be read any more ({reason}); check with `{check}`") from None

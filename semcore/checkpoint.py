@@ -162,7 +162,8 @@ def add_cluster_tokens(checkpoint: Checkpoint, num_clusters: int, cluster_words:
         with torch.no_grad():
             known_rows = weight[: min(rows_before, ids[new[0]])]
             for cluster in new:
-                word_ids = [i for word in cluster_words[cluster] for i in tokenizer(f" {word}")["input_ids"]]
+                words = [f" {word}" for word in cluster_words[cluster]]  # a BOS token is no word: no special tokens
+                word_ids = [i for word in words for i in tokenizer(word, add_special_tokens=False)["input_ids"]]
                 weight[ids[cluster]] = known_rows[word_ids].mean(0) if word_ids else known_rows.mean(0)
     return ids
 

@@ -13,7 +13,10 @@ from semcore.errors import UserError
 from semcore.text_files import read_text
 from semcore.yaml_values import as_type, meant, parse_yaml
 
-SECTIONS = ("caption", "identifiers", "train_identifier", "candidates", "train_verifier", "evaluate")
+SECTIONS = (
+    "caption", "identifiers", "train_identifier", "candidates", "train_verifier", "train_verifier_blocks", "evaluate",
+)  # fmt: skip
+"""The stages of a run, whose settings its config.yaml holds."""
 # Where things lie, whether to run at all, what to go on in spite of: flags of every command, never part of a stage's
 # settings.
 FLAGS_ONLY = ("data", "run", "config", "check", "embeddings", "base", "allow_mismatch")

@@ -40,7 +40,10 @@ __all__ = [
 
 SPLITS = ("train", "val", "test")
 METADATA = "metadata.jsonl"
-WAYS = "make one with python -m data_prep.from_karpathy, from_imagefolder, from_csv, from_hub or make_scenes"
+WAYS = (
+    "make one with data_prep's from_karpathy, from_imagefolder, from_csv, from_hub or make_scenes: "
+    "`python -m data_prep.from_imagefolder --help` and the like say how"
+)
 MAX_ID_LETTERS = 180  # a file name may have 255 bytes
 # `datasets.load_dataset("imagefolder")` takes these words, between delimiters anywhere in a path,
 # for a split's name, and then drops all metadata without a word.

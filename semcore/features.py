@@ -29,6 +29,7 @@ from semcore.inputs import prepare_images
 from semcore.processes import num_processes, process_rank
 from semcore.settings import hash_of
 from semcore.shards import Shard, check_owner, claim, read_shard, read_shards, write_shard
+from semcore.typed_commands import data_command
 from semcore.vision import Layer, describe_vision, vision_part
 
 THREADS = 8  # that read files
@@ -134,9 +135,10 @@ class FeatureStore(Mapping[str, torch.Tensor]):
         found = self.readable(wanted)
         for image_id in wanted:
             if image_id not in found:
+                path = self._paths[image_id]
                 raise UserError(
-                    f"image {image_id} is needed, but {self._paths[image_id]} cannot be read now "
-                    f"({self.failed[image_id]}); put it back, and look for more with python -m data_prep.check"
+                    f"image {image_id} is needed, but {path} cannot be read now ({self.failed[image_id]}); put it "
+                    f"back, and look for more with `{data_command('check', path.parent.parent)}`"
                 )
         return found
 

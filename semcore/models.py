@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from semcore.errors import UserError
 from semcore.places import find_checkpoint
 from semcore.runfolder import RunFolder
+from semcore.typed_commands import Word, launch_command
 
 VERIFIER_FOLDERS = {"full": "verifier_model", "blocks": "verifier_model_blocks"}
 """Attention of a listwise verifier -> its folder in the run; both may be there, to be compared."""
@@ -20,7 +22,7 @@ def generator_of(run: RunFolder) -> str:
     Raises:
         UserError: it is not trained yet.
     """
-    return _trained(run, "identifier_model", "train_identifier.py")
+    return _trained(run, "identifier_model", "train_identifier.py", ["--run", run.path])
 
 
 def verifier_of(run: RunFolder) -> str:
@@ -29,7 +31,8 @@ def verifier_of(run: RunFolder) -> str:
     Raises:
         UserError: it is not trained yet.
     """
-    return _trained(run, VERIFIER_FOLDERS["full"], "train_verifier.py", ", or use --verifier likelihood")
+    way_out = ", or use --verifier likelihood"
+    return _trained(run, VERIFIER_FOLDERS["full"], "train_verifier.py", ["--run", run.path], way_out)
 
 
 def blocks_verifier_of(run: RunFolder) -> str:
@@ -38,7 +41,8 @@ def blocks_verifier_of(run: RunFolder) -> str:
     Raises:
         UserError: it is not trained yet.
     """
-    return _trained(run, VERIFIER_FOLDERS["blocks"], "train_verifier.py --attention blocks")
+    words = ["--attention", "blocks", "--run", run.path]
+    return _trained(run, VERIFIER_FOLDERS["blocks"], "train_verifier.py", words)
 
 
 def captioner_of(run: RunFolder, verifier: str = "likelihood", moved: str | Path | None = None) -> str:
@@ -64,6 +68,31 @@ def captioner_of(run: RunFolder, verifier: str = "likelihood", moved: str | Path
             f"here; name a checkpoint with --{verifier}-model, or use --verifier listwise"
         )
     return _source_of(run, stage, stage["settings"]["model"], moved)
+
+
+def generator_start_of(run: RunFolder, moved: str | Path | None = None) -> str:
+    """Return what the identifier model starts from, unless something else is named: the model that wrote the captions.
+
+    Args:
+        run: the run folder.
+        moved: where a user says that the captioner is now.
+
+    Raises:
+        UserError: the run's captions came from elsewhere, or from a server, or their model is nowhere.
+    """
+    captioner = recorded_captioner(run)
+    if captioner is None:
+        raise UserError(
+            f"nothing says what to fine-tune, as {run / 'captions.jsonl'} was not written by a model that runs here: "
+            "name a checkpoint with --model.base CHECKPOINT"
+        )
+    return _source_of(run, run.manifest()["stages"]["caption"], captioner, moved)
+
+
+def recorded_captioner(run: RunFolder) -> str | None:
+    """Return the checkpoint that wrote the run's captions; None where they came from elsewhere, or from a server."""
+    settings = run.manifest().get("stages", {}).get("caption", {}).get("settings", {})
+    return None if settings.get("served") else settings.get("model")
 
 
 def model_of(run: RunFolder, verifier: str, moved: str | Path | None = None) -> str:
@@ -149,12 +178,9 @@ def _source_of(run: RunFolder, stage: dict[str, Any], place: str, moved: str | P
     return find_checkpoint(place, _fingerprint_of(stage), beside=beside, given=moved, missing=missing)
 
 
-def _trained(run: RunFolder, name: str, recipe: str, way_out: str = "") -> str:
+def _trained(run: RunFolder, name: str, recipe: str, words: Sequence[Word], way_out: str = "") -> str:
     if not _is_model(run, name):
-        raise UserError(
-            f"there is no model in {run / name}; "
-            f"train it with accelerate launch recipes/{recipe} --run {run.path}{way_out}"
-        )
+        raise UserError(f"there is no model in {run / name}; train it with `{launch_command(recipe, *words)}`{way_out}")
     return str(run / name)
 
 

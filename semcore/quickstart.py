@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -28,7 +27,7 @@ from semcore.report.tables import stage_rows
 from semcore.resources import asset_folder, resource_folder
 from semcore.runfolder import RunFolder
 from semcore.steps import Step, run_step, step_environment
-from semcore.text_files import read_text
+from semcore.typed_commands import command, data_command, launcher_options, read_launcher, typed
 
 MIN_FREE_BYTES = 2 * 1024**3  # the dataset, two models and the trainings' last checkpoints, with room to spare
 METRICS = ("R@1", "R@5", "R@10", "rSum")
@@ -78,11 +77,11 @@ def main(settings: QuickstartSettings) -> None:
 
 def plan(settings: QuickstartSettings) -> list[Step]:
     """Return the commands in their order."""
-    data, run, seed = _typed(settings.out / "data"), _typed(settings.out), str(settings.seed)
-    where = ["--config", _typed(config_file(settings)), "--data", data, "--run", run]
+    data, run, seed = typed(settings.out / "data"), typed(settings.out), str(settings.seed)
+    where = ["--config", typed(config_file(settings)), "--data", data, "--run", run]
     counts = [f"--{name}={getattr(settings, name)}" for name in ("train", "val", "test")]
     model = str(asset_folder("scenes_base"))
-    launch = ["accelerate", "launch", *_launcher_options(settings)]
+    launch = ["accelerate", "launch", *launcher_options(launcher_file(settings))]
     recipes = resource_folder("recipes")
     return [
         Step("Draw scenes", [*_module("make_scenes"), "--out", data, *counts, "--seed", seed]),
@@ -90,14 +89,14 @@ def plan(settings: QuickstartSettings) -> list[Step]:
         Step("Make identifiers of the descriptions", [*_module("identifiers"), *where, "--seed", seed]),
         Step(
             "Teach the model to generate identifiers",
-            [*launch, _typed(recipes / "train_identifier.py"), *where, "--model.base", model, "--training.seed", seed],
+            [*launch, typed(recipes / "train_identifier.py"), *where, "--model.base", model, "--training.seed", seed],
         ),
         Step("Mine candidates for the verifier", [*_module("candidates"), *where, "--seed", seed]),
         Step(
             "Teach the model to verify candidates",
-            [*launch, _typed(recipes / "train_verifier.py"), *where, "--training.seed", seed],
+            [*launch, typed(recipes / "train_verifier.py"), *where, "--training.seed", seed],
         ),
-        Step("Search, verify, measure, report", [*launch, _typed(recipes / "evaluate.py"), *where]),
+        Step("Search, verify, measure, report", [*launch, typed(recipes / "evaluate.py"), *where]),
     ]
 
 
@@ -126,14 +125,13 @@ def show_summary(settings: QuickstartSettings, console: Console) -> None:
     console.print(_score_table(read_json(run / "metrics.json")))
     console.print(_cost_table(run.manifest()))
     sentence = load_dataset(settings.out / "data").split("test")[0].sentences[0].text
-    out = _typed(settings.out)
     console.print("\nThree things to try next:\n")
-    for what, command in (
-        ("search", f"semcore search --run {out} {shlex.quote(sentence)}"),
-        ("read the report, with pictures of what was found and what was missed", f"{out}/report.html"),
-        ("bring your own pictures", "python -m data_prep.from_imagefolder --images DIR --out data/mine"),
+    for what, line in (
+        ("search", command("semcore", "search", "--run", settings.out, sentence)),
+        ("read the report, with pictures of what was found and what was missed", command(settings.out / "report.html")),
+        ("bring your own pictures", data_command("from_imagefolder", "--images", "DIR", "--out", "data/mine")),
     ):
-        console.out(f"  {what}\n    {command}", highlight=False)
+        console.out(f"  {what}\n    {line}", highlight=False)
 
 
 def _score_table(metrics: dict[str, Any]) -> Table:
@@ -208,28 +206,5 @@ def _module(name: str) -> list[str]:
     return ["python", "-m", f"data_prep.{name}"]
 
 
-def _launcher_options(settings: QuickstartSettings) -> list[str]:
-    """Return the launcher's configuration, and the DeepSpeed file it names where the name needs help.
-
-    The name is relative to the folder that holds ds_configs, which need not be this one.
-    """
-    path = launcher_file(settings)
-    options = ["--config_file", _typed(path)]
-    named = Path(_launcher(settings).get("deepspeed_config", {}).get("deepspeed_config_file", ""))
-    if named.name and not named.exists():
-        options += ["--deepspeed_config_file", _typed(path.parent / named.name)]
-    return options
-
-
 def _threads_a_process(settings: QuickstartSettings) -> int:
-    return max(1, len(os.sched_getaffinity(0)) // int(_launcher(settings).get("num_processes", 1)))
-
-
-def _launcher(settings: QuickstartSettings) -> dict[str, Any]:
-    return yaml.safe_load(read_text(launcher_file(settings))) or {}
-
-
-def _typed(path: Path) -> str:
-    """Return a path as short as one can type it here."""
-    path = Path(os.path.abspath(path))
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    return max(1, len(os.sched_getaffinity(0)) // int(read_launcher(launcher_file(settings)).get("num_processes", 1)))

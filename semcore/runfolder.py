@@ -24,6 +24,7 @@ from semcore.machine import describe_hardware, git_sha, library_versions, peak_m
 from semcore.processes import is_main_process, num_processes
 from semcore.stage_changes import changes, from_the_root, setting_changes, shown
 from semcore.stopwatch import Stopwatch
+from semcore.typed_commands import data_command
 from semcore.yaml_values import Dumper
 
 # What each stage leaves: a stage whose outputs were deleted may begin anew with other settings.
@@ -167,7 +168,8 @@ class RunFolder:
         manifest = self.manifest()
         recorded = manifest.get("data")
         if recorded is None:
-            raise UserError(f"{self.path} holds no run yet; begin with python -m data_prep.caption --run {self.path}")
+            begin = data_command("caption", "--data", "DATA", "--run", self.path, "--model", "CHECKPOINT")
+            raise UserError(f"{self.path} holds no run yet; begin with `{begin}`")
         moved_along = os.path.normpath(self.path.absolute() / manifest.get("data_from_run", ""))
         for metadata in (Path(recorded) / METADATA, Path(moved_along) / METADATA):
             if metadata.is_file() and sha256_of(metadata) == manifest.get("data_sha256"):

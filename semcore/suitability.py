@@ -8,6 +8,7 @@ from typing import Any
 
 from semcore.errors import UserError
 from semcore.special_tokens import closing_token_id
+from semcore.typed_commands import command
 from semcore.weight_files import list_weights
 
 NATIVE, ORIGINAL = "InternVLForConditionalGeneration", "InternVLChatModel"
@@ -28,14 +29,20 @@ def check_model(name: str, config: Mapping[str, Any]) -> None:
         raise UserError(f"{name} has no config.json: it is no checkpoint folder; give another, or a hub id")
     found = (config.get("architectures") or [config.get("model_type", "no named architecture")])[0]
     if found == ORIGINAL:
-        raise UserError(
-            f"{name} is in InternVL's original layout ({ORIGINAL}); convert it once: "
-            f"semcore convert-checkpoint {name} {Path(name).name}-native"
-        )
+        raise UserError(f"{name} is in InternVL's original layout ({ORIGINAL}); convert it once: `{_conversion(name)}`")
     if found not in (NATIVE, "internvl"):
         raise UserError(f"{name} holds {found}; semcore works with native InternVL checkpoints ({NATIVE})")
     if Path(name).is_dir():
         list_weights(Path(name))
+
+
+def _conversion(name: str) -> str:
+    """Return the command line that converts a checkpoint, downloaded first where it is on the hub."""
+    short = Path(name).name
+    if Path(name).is_dir():
+        return command("semcore", "convert-checkpoint", Path(name), f"{short}-native")
+    download = command("hf", "download", name, "--local-dir", short)
+    return f"{download} && {command('semcore', 'convert-checkpoint', short, f'{short}-native')}"
 
 
 def check_tokenizer(name: str, tokenizer: Any, image_token_id: int) -> None:

@@ -27,14 +27,14 @@ FLOORS = {
         "row_digests",
     ),
     1: (
-        "adapters", "checkpoint", "conversion", "inputs", "key_value_cache", "models", "prompting", "quantization",
-        "shards", "special_tokens", "suitability", "vision", "weight_files",
+        "adapters", "checkpoint", "conversion", "inputs", "key_value_cache", "models", "next_steps", "prompting",
+        "quantization", "shards", "special_tokens", "suitability", "vision", "weight_files",
     ),
     0: (
         "dataset", "runfolder", "errors", "commandline", "configfile", "files", "machine", "processes", "resources",
         "settings", "settings_schema", "stopwatch", "chunks", "steps", "folders", "limits", "chat_client",
         "tested_versions", "images", "text_files", "text", "yaml_values", "one_folder", "caption_text",
-        "fingerprints", "places", "stage_changes",
+        "fingerprints", "places", "stage_changes", "typed_commands",
     ),
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from semcore.configfile import SECTIONS
+from semcore.runfolder import STAGE_OUTPUTS
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "recipes" / "configs").glob("**/*.yaml"))
@@ -26,6 +27,11 @@ def test_there_are_configurations() -> None:
         map(name_of, LAUNCHERS)
     )
     assert DEEPSPEED
+
+
+def test_every_stage_has_its_section() -> None:
+    """A run's own config.yaml holds one for each, and is read like any other file."""
+    assert set(SECTIONS) == set(STAGE_OUTPUTS)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=name_of)

@@ -1,7 +1,8 @@
 """Beam search over identifiers that reads each prompt once and looks at nothing but identifiers (performance.md, 1).
 
 Every score is exact: the sum of the model's log-probabilities of the sequence's tokens given the prompt. The paths
-are those of a step-by-step beam search of the same width.
+are those of a step-by-step beam search of the same width. Of equal scores the path whose tokens come first wins, on
+every device.
 
 Shapes: Q queries, B beams, c continuations, n rows read in a pass.
 """
@@ -76,12 +77,11 @@ def _search(
     trie, num_queries = index.tensors, len(prompts.mask)
     scorer = Scorer(prompts.head, trie.vocabulary, normalization)
     beams, finished = start(num_queries, num_beams, index.max_length, prompts.mask.device)
-    states, tails = prompts.logits, None
+    states, tails = prompts.states, None
     state_of_beam = torch.arange(num_queries, device=states.device).repeat_interleave(num_beams)
     for depth in range(index.max_length + 1):
         steps = continuations(trie, beams)
-        step_scorer = scorer if depth > 0 else scorer.of_logits()
-        gains, beams = _score(trie, step_scorer, beams, steps, states, state_of_beam, tails)
+        gains, beams = _score(trie, scorer, beams, steps, states, state_of_beam, tails)
         if not bool(steps.branching.any()):
             break
         found = candidates(trie, beams, steps, gains)
@@ -123,11 +123,14 @@ def _score(
 
 
 def _result(index: IdentifierIndex, finished: Finished, top_k: int) -> SearchResult:
-    scores = finished.scores[:, :top_k].cpu()
-    leaves, tokens = finished.nodes[:, :top_k].tolist(), finished.paths[:, :top_k].tolist()
-    counts = (scores > -torch.inf).sum(dim=1).tolist()
-    sequences = [
-        [index.sequence(leaf, path) for leaf, path in zip(nodes[:count], paths, strict=False)]
-        for nodes, paths, count in zip(leaves, tokens, counts, strict=True)
-    ]
-    return SearchResult(sequences, scores)
+    scores = finished.scores.cpu()
+    leaves, tokens = finished.nodes.tolist(), finished.paths.tolist()
+    sequences = []
+    for own, nodes, paths in zip(scores.tolist(), leaves, tokens, strict=True):
+        found = [
+            (-score, index.sequence(leaf, path))
+            for score, leaf, path in zip(own, nodes, paths, strict=True)
+            if score > -torch.inf
+        ]
+        sequences.append([sequence for _, sequence in sorted(found)[:top_k]])
+    return SearchResult(sequences, scores[:, :top_k])

@@ -17,7 +17,7 @@ from semcore.decoding.trie import ROOT, STOP
 
 @dataclass(frozen=True)
 class Beams:
-    """The B best unfinished paths of each query, all of the same depth D.
+    """The B best unfinished paths of each query, all of the same depth D, in the order of their tokens.
 
     A path stands on an inner node, or goes along the tail of a leaf. The rest of a tail may be scored in one pass, but
     the path goes on competing token by token, so the result is that of a step-by-step search.
@@ -189,8 +189,9 @@ def with_tails(beams: Beams, owners: torch.Tensor, places: torch.Tensor, gains: 
 
 
 def merge(first: Finished, second: Finished) -> Finished:
-    """Return the B best of two lists of finished paths."""
-    scores, picked = torch.cat([first.scores, second.scores], dim=1).topk(first.scores.shape[1], dim=1)
+    """Return the B best of two lists of finished paths; of equal scores those of the first list stand first."""
+    scores, picked = torch.cat([first.scores, second.scores], dim=1).sort(dim=1, descending=True, stable=True)
+    scores, picked = (columns[:, : first.scores.shape[1]] for columns in (scores, picked))
     nodes = torch.cat([first.nodes, second.nodes], dim=1).gather(1, picked)
     return Finished(scores, nodes, _of(torch.cat([first.paths, second.paths], dim=1), picked))
 
@@ -210,11 +211,13 @@ class _Best(NamedTuple):
 
 
 def _best(trie: TrieTensors, beams: Beams, found: Candidates, kind: torch.Tensor, depth: int) -> _Best:
-    """Pick the B best candidates of a kind and write their tokens into their paths.
+    """Pick the B best candidates of a kind, in their order, and write their tokens into their paths.
 
     A `STOP` writes nothing new, and steps along a tail are not written: the leaf knows its tail.
     """
-    scores, picked = found.scores.masked_fill(~kind, -torch.inf).topk(beams.scores.shape[1], dim=1)
+    scores = found.scores.masked_fill(~kind, -torch.inf)
+    picked = first_of_best(scores, beams.scores.shape[1])
+    scores = scores.gather(1, picked)
     parents, nodes = found.parents.gather(1, picked), found.nodes.gather(1, picked)
     from_leaf = trie.is_leaf(beams.nodes.gather(1, parents))
     paths = _of(beams.paths, parents)
@@ -222,6 +225,26 @@ def _best(trie: TrieTensors, beams: Beams, found: Candidates, kind: torch.Tensor
         tokens = trie.node_token[nodes].to(paths.dtype)
         paths[..., depth] = torch.where(from_leaf, paths[..., depth], tokens)
     return _Best(scores, nodes, paths, parents, from_leaf)
+
+
+def first_of_best(scores: torch.Tensor, most: int) -> torch.Tensor:
+    """Return the columns of the greatest scores of each row, ascending; of equal scores the first ones.
+
+    `topk` does not say which of equal ones it takes, and differs between devices.
+
+    Args:
+        scores: (Q, C).
+        most: how many of the C columns.
+
+    Examples:
+        >>> first_of_best(torch.tensor([[1.0, 3.0, 2.0, 2.0, 2.0]]), 3)
+        tensor([[1, 2, 3]])
+    """
+    least = scores.topk(most, dim=1).values[:, -1:]
+    above, equal = scores > least, scores == least
+    room = most - above.sum(dim=1, keepdim=True)
+    chosen = above | (equal & (equal.cumsum(dim=1) <= room))
+    return chosen.nonzero()[:, 1].view(len(scores), most)
 
 
 def _of(values: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:

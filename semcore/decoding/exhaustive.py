@@ -41,7 +41,7 @@ def exhaustive_search(
         nodes_a_pass: most tree nodes to read at once a query; it bounds the memory.
 
     Returns:
-        All sequences of the corpus for each query, best first.
+        All sequences of the corpus for each query, best first; those of equal score in the order of their tokens.
 
     Raises:
         UserError: as `constrained_beam_search`.
@@ -96,7 +96,7 @@ def _score(prompts: Prompts, scorer: Scorer, tree: _Tree) -> torch.Tensor:
     steps = torch.tensor(tree.steps, device=prompts.mask.device)
     first, later = steps[steps[:, 1] < 0], steps[steps[:, 1] >= 0]
     scores = torch.zeros((num_queries, tree.num_sequences), device=steps.device)
-    scores.index_add_(1, first[:, 0], _gains(scorer.of_logits(), prompts.logits[:, None], first[:, 1] + 1, first[:, 2]))
+    scores.index_add_(1, first[:, 0], _gains(scorer, prompts.states[:, None], first[:, 1] + 1, first[:, 2]))
     if len(later):
         scores.index_add_(1, later[:, 0], _gains(scorer, _read(prompts, tree), later[:, 1], later[:, 2]))
     return scores

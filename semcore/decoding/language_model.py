@@ -32,8 +32,8 @@ class Prompts:
     """Which prompt tokens are not padding, bool (Q, P)."""
     next_position: torch.Tensor
     """Position of the first token after each prompt (Q,)."""
-    logits: torch.Tensor
-    """Of the first token after each prompt (Q, vocabulary)."""
+    states: torch.Tensor
+    """What predicts the first token after each prompt: hidden states (Q, d), or logits where there is no `head`."""
     head: nn.Linear | None
     """The output head; None if the model does more than a linear map to its last hidden states."""
 
@@ -66,7 +66,8 @@ def read_prompts(model: Any, inputs: Mapping[str, Any]) -> Prompts:
         )
     head = model.get_output_embeddings()
     plain = type(head) is nn.Linear and seen.explain(output.logits)
-    return Prompts(model, cache, mask, positions[:, -1] + 1, output.logits[:, -1], head if plain else None)
+    states = seen.head_input if plain else output.logits
+    return Prompts(model, cache, mask, positions[:, -1] + 1, states[:, -1], head if plain else None)
 
 
 def read_tree(prompts: Prompts, tokens: torch.Tensor, depths: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:

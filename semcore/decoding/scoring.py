@@ -1,14 +1,15 @@
 """Log-probabilities of identifier tokens, without a [rows, vocabulary] tensor in float32.
 
 The paper's score divides by the whole vocabulary's softmax (`normalization="vocabulary"`); the alternative divides by
-the tokens that occur in identifiers only (`"identifiers"`), which costs a small part of the output head.
+the tokens that occur in identifiers only (`"identifiers"`), which costs a small part of the output head. The head is
+multiplied in float32 whatever the model's precision: rounded to bfloat16, logits of the best tokens are often equal.
 
 Shapes: n states, V tokens that occur in identifiers, p pairs of a state and a token.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -34,10 +35,6 @@ class Scorer:
     vocabulary: torch.Tensor
     """Token ids that occur in identifiers, ascending (V,)."""
     normalization: Normalization
-
-    def of_logits(self) -> Scorer:
-        """Return the same for states that are logits already."""
-        return replace(self, head=None)
 
     def log_probabilities(self, states: torch.Tensor, rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Return the log-probability of some tokens in some states, float32 (p,).
@@ -68,13 +65,14 @@ class Scorer:
     def _identifier_logits(self, states: torch.Tensor) -> torch.Tensor:
         if self.head is None:
             return states[:, self.vocabulary].float()
-        return functional.linear(states, *self._identifier_head).float()
+        return functional.linear(states.float(), *self._identifier_head)
 
     @cached_property
     def _identifier_head(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the rows of the head for identifier tokens, taken out once a search (V, d), (V,)."""
+        """Return the rows of the head for identifier tokens, taken out once a search, float32 (V, d), (V,)."""
         assert self.head is not None
-        return self.head.weight[self.vocabulary], None if self.head.bias is None else self.head.bias[self.vocabulary]
+        bias = None if self.head.bias is None else self.head.bias[self.vocabulary].float()
+        return self.head.weight[self.vocabulary].float(), bias
 
     def _over_the_vocabulary(self, states: torch.Tensor, head: nn.Linear) -> torch.Tensor:
         """Go through the head a slice of the vocabulary at a time, keeping sums and the identifiers' logits."""
@@ -82,11 +80,11 @@ class Scorer:
         width = max(elements // max(len(states), 1), 256)
         firsts = range(0, head.out_features, width)
         edges = torch.searchsorted(self.vocabulary, torch.tensor([*firsts, head.out_features], device=states.device))
-        sums, kept = [], []
+        sums, kept, states = [], [], states.float()
         for first, begin, end in zip(firsts, edges[:-1].tolist(), edges[1:].tolist(), strict=True):
             chunk = slice(first, first + width)
-            bias = None if head.bias is None else head.bias[chunk]
-            logits = functional.linear(states, head.weight[chunk], bias).float()
+            bias = None if head.bias is None else head.bias[chunk].float()
+            logits = functional.linear(states, head.weight[chunk].float(), bias)
             sums.append(logits.logsumexp(dim=-1))
             kept.append(logits[:, self.vocabulary[begin:end] - first])
         return torch.cat(kept, dim=1) - torch.stack(sums, dim=1).logsumexp(dim=1, keepdim=True)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from semcore.errors import UserError
 from semcore.evaluation.metrics import first_right_rank
 from semcore.files import read_jsonl, write_jsonl
+from semcore.typed_commands import evaluate_anew
 
 NUM_GENERATED = 20
 NUM_VERIFIED = 10
@@ -77,9 +78,12 @@ def read_per_query(path: Path) -> list[dict[str, Any]]:
         UserError: The file is missing, is no JSON, or a row lacks a key.
     """
     if not path.is_file():
-        raise UserError(f"{path}: there is no such file; `semcore evaluate` writes it")
+        raise UserError(f"{path}: there is no such file; write it with `{evaluate_anew(path.parent.parent)}`")
     rows = list(read_jsonl(path))
     for number, row in enumerate(rows, start=1):
         if missing := sorted(_KEYS - row.keys()):
-            raise UserError(f"{path}, line {number}: {missing[0]!r} is missing; write it anew with `semcore evaluate`")
+            raise UserError(
+                f"{path}, line {number}: {missing[0]!r} is missing; "
+                f"write it anew with `{evaluate_anew(path.parent.parent)}`"
+            )
     return rows

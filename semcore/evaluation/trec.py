@@ -12,6 +12,7 @@ import numpy as np
 from semcore.errors import UserError
 from semcore.files import atomic_text
 from semcore.text_files import read_text
+from semcore.typed_commands import evaluate_anew
 
 ScoredRun = dict[str, list[tuple[str, float]]]
 """query_id -> (item id, score), best first."""
@@ -44,7 +45,7 @@ def read_run(path: Path) -> ScoredRun:
         try:
             run.setdefault(query, []).append((item, float(score)))
         except ValueError:
-            raise UserError(f"{path}, line {number}: the score {score!r} is no number; {_AGAIN}") from None
+            raise UserError(f"{path}, line {number}: the score {score!r} is no number; {_again(path)}") from None
     return {query: sorted(hits, key=lambda hit: (hit[1], hit[0]), reverse=True) for query, hits in run.items()}
 
 
@@ -76,7 +77,7 @@ def read_qrels(path: Path) -> dict[str, set[str]]:
             right = int(relevance) > 0
         except ValueError:
             raise UserError(
-                f"{path}, line {number}: the relevance {relevance!r} is no whole number; {_AGAIN}"
+                f"{path}, line {number}: the relevance {relevance!r} is no whole number; {_again(path)}"
             ) from None
         if right:
             qrels.setdefault(query, set()).add(item)
@@ -103,7 +104,6 @@ def strictly_decreasing(scores: Iterable[float]) -> list[np.float32]:
 
 
 _LARGEST = float(np.finfo(np.float32).max)
-_AGAIN = "write it anew with `semcore evaluate`"
 
 
 def _run_lines(run: Mapping[str, Sequence[tuple[str, float]]], tag: str) -> Iterator[str]:
@@ -111,6 +111,10 @@ def _run_lines(run: Mapping[str, Sequence[tuple[str, float]]], tag: str) -> Iter
         scores = strictly_decreasing(score for _, score in hits)
         for rank, ((item, _), score) in enumerate(zip(hits, scores, strict=True), start=1):
             yield f"{_safe(query)} Q0 {_safe(item)} {rank} {score} {_safe(tag)}\n"
+
+
+def _again(path: Path) -> str:
+    return f"write it anew with `{evaluate_anew(path.parent.parent)}`"
 
 
 def _safe(identity: str) -> str:
@@ -127,10 +131,10 @@ def _columns(path: Path, header: str) -> Iterator[tuple[int, list[str]]]:
     try:
         lines = read_text(path).split("\n")
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file; {_AGAIN}") from None
+        raise UserError(f"{path}: there is no such file; {_again(path)}") from None
     for number, line in enumerate(lines, start=1):
         columns = line.split()
         if columns and len(columns) != len(header.split()):
-            raise UserError(f"{path}, line {number}: {len(columns)} columns instead of `{header}`; {_AGAIN}")
+            raise UserError(f"{path}, line {number}: {len(columns)} columns instead of {header!r}; {_again(path)}")
         if columns:
             yield number, columns

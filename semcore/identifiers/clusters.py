@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from semcore.errors import UserError
 from semcore.files import write_bytes
+from semcore.typed_commands import data_command
 
 CENTROIDS = "clusters.safetensors"
 ITEMS_A_CLUSTER = 256  # the mean of n items is off by 1/n of their variance; FAISS samples as many
@@ -84,7 +85,8 @@ def load_centroids(folder: Path | str) -> np.ndarray:
     """
     path = Path(folder) / CENTROIDS
     if not path.is_file():
-        raise UserError(f"there is no {path}; make it with python -m data_prep.identifiers --run {path.parent.parent}")
+        again = data_command("identifiers", "--run", path.parent.parent)
+        raise UserError(f"there is no {path}; make it with `{again}`")
     try:
         return load_file(path)["centroids"]
     except (SafetensorError, KeyError):

@@ -23,7 +23,8 @@ def write_identifiers(
         folder: RUN/identifiers.
         identifiers: what was made.
         captions: what it was made from.
-        about: how, for the report: protocol, encoder, seed, scheme, global_id, num_keywords, deduplicate.
+        about: how, for the report: protocol, encoder, seed, scheme, global_id, num_keywords, deduplicate,
+            keyword_method, diversity, nr_candidates, ngram_range.
     """
     rows = {"t2i": identifiers.t2i, "i2t": identifiers.i2t}
     for direction, items in rows.items():

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from semcore.dataset import SPLITS
-from semcore.identifiers.rows import NO_CLUSTER, IdentifierRow
+from semcore.identifiers.rows import NO_CLUSTER, IdentifierRow, identifier_text
 
 ALL = "all"
 
@@ -79,7 +79,7 @@ def items_without_keyword(rows: Sequence[IdentifierRow]) -> list[str]:
 
 def _num_alone(rows: Sequence[IdentifierRow], num_keywords: int) -> int:
     """Count the items that are alone under their cluster and their first keywords."""
-    nodes = Counter((row["global_id"], *row["lexical_id"][:num_keywords]) for row in rows)
+    nodes = Counter(identifier_text(row["global_id"], row["lexical_id"][:num_keywords]) for row in rows)
     return sum(size == 1 for size in nodes.values())
 
 

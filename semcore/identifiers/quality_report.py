@@ -37,11 +37,21 @@ def _introduction(report: Mapping[str, Any]) -> str:
     text = (
         f"{report['num_clusters']} clusters fitted on {which} ({report['num_fitted']}), protocol "
         f"**{report['protocol']}**; every other item has the cluster of the nearest centroid. "
-        f"Up to {report['num_keywords']} keywords an item; sentence encoder {report['encoder']}, seed {report['seed']}."
+        f"Up to {report['num_keywords']} keywords an item{_selection(report)}; sentence encoder {report['encoder']}, "
+        f"seed {report['seed']}."
     )
     if report["scheme"] == "numeric":
         text += " A **unique number** stands in place of an item's keywords."
     return text if report["global_id"] else f"{text} The clusters are **left out** of the identifiers."
+
+
+def _selection(report: Mapping[str, Any]) -> str:
+    """Say how keywords were chosen, where that was not by their similarity alone."""
+    if report["diversity"] is not None:
+        return f", by KeyBERT's maximal marginal relevance with diversity {report['diversity']:g}"
+    if report["nr_candidates"] is not None:
+        return f", by KeyBERT's max-sum distance among {report['nr_candidates']}"
+    return ""
 
 
 def _captions(captions: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import TypedDict
 
 from semcore.errors import UserError
 from semcore.files import read_json, read_numbered_jsonl
+from semcore.typed_commands import data_command
 
 DIRECTIONS = ("t2i", "i2t")
 CLUSTER_WORDS = "cluster_words.json"
@@ -79,7 +80,8 @@ def read_identifiers(folder: Path | str, direction: str, split: str | None = Non
     """
     path = Path(folder) / f"{direction}.jsonl"
     if not path.is_file():
-        raise UserError(f"there is no {path}; make it with python -m data_prep.identifiers --run {path.parent.parent}")
+        again = data_command("identifiers", "--run", path.parent.parent)
+        raise UserError(f"there is no {path}; make it with `{again}`")
     rows: list[IdentifierRow] = []
     for number, row in read_numbered_jsonl(path):
         missing = [key for key in IdentifierRow.__annotations__ if key not in row]
@@ -103,7 +105,8 @@ def read_cluster_words(folder: Path | str) -> list[list[str]]:
     """
     path = Path(folder) / CLUSTER_WORDS
     if not path.is_file():
-        raise UserError(f"there is no {path}; make it with python -m data_prep.identifiers --run {path.parent.parent}")
+        again = data_command("identifiers", "--run", path.parent.parent)
+        raise UserError(f"there is no {path}; make it with `{again}`")
     try:
         return [list(cluster["words"]) for cluster in read_json(path)["clusters"]]
     except (KeyError, TypeError):

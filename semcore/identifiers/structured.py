@@ -14,6 +14,7 @@ import numpy as np
 from semcore.errors import UserError
 from semcore.identifiers.clusters import fit_centroids, nearest_centroids
 from semcore.identifiers.encoder import Encode, embed
+from semcore.identifiers.keybert_keywords import keybert_keywords
 from semcore.identifiers.keywords import count_words, remove_cluster_words, top_keywords
 from semcore.identifiers.rows import NO_CLUSTER, IdentifierRow, make_row
 from semcore.identifiers.texts import TextItem
@@ -80,6 +81,9 @@ def build_structured_identifiers(
     max_iterations: int,
     max_fit_items: int,
     tokens_a_batch: int,
+    keyword_method: str = "fast",
+    diversity: float | None = None,
+    nr_candidates: int | None = None,
     progress: bool = False,
 ) -> StructuredIdentifiers:
     """Give every image (by its caption) and every sentence an identifier.
@@ -103,6 +107,9 @@ def build_structured_identifiers(
         max_iterations: likewise.
         max_fit_items: likewise.
         tokens_a_batch: texts embedded at once make about so many tokens.
+        keyword_method: "fast", all items at once, or "keybert", the library itself; both find the same words.
+        diversity: of KeyBERT's maximal marginal relevance, see `keybert_keywords`.
+        nr_candidates: of KeyBERT's max-sum distance, likewise.
         progress: show progress bars.
 
     Raises:
@@ -133,7 +140,14 @@ def build_structured_identifiers(
     words = top_words(weights, num_cluster_words)
     if deduplicate:
         counts = remove_cluster_words(counts, labels, [[word for word, _ in cluster] for cluster in words])
-    keywords = top_keywords(counts, embeddings, embed_all(vocabulary, "words"), num_keywords)
+    word_embeddings = embed_all(vocabulary, "words")
+    if keyword_method == "keybert":
+        keywords = keybert_keywords(
+            [item.text for item in items], counts, vocabulary, embeddings, word_embeddings, num_keywords,
+            diversity=diversity, nr_candidates=nr_candidates, progress=progress,
+        )  # fmt: skip
+    else:
+        keywords = top_keywords(counts, embeddings, word_embeddings, num_keywords)
     rows = [
         make_row(item.item_id, item.split, int(label), [vocabulary[word] for word in chosen_words])
         for item, label, chosen_words in zip(items, labels, keywords, strict=True)

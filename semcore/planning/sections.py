@@ -23,7 +23,7 @@ ELSEWHERE = {"identifiers": {"num_clusters": 128, "num_keywords": 4}, "candidate
 class IdentifierModel:
     """Section `train_identifier.model`."""
 
-    base: str = ""
+    base: str | None = None
     freeze_vision: bool = True
     freeze_projector: bool = True
     trust_remote_code: bool = False

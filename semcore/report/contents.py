@@ -9,12 +9,11 @@ from semcore.errors import UserError
 from semcore.evaluation.per_query import read_per_query
 from semcore.files import read_json
 from semcore.runfolder import RunFolder
+from semcore.typed_commands import evaluate_anew
 
 DIRECTIONS = {"t2i": "Text → image", "i2t": "Image → text"}
 
 STAGES = {"generated", "verified"}
-
-EVALUATE = "semcore evaluate --config CONFIG.yaml --data DATA --run {run}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def read_run(folder: Path, data: Path | None = None) -> RunContents:
 
 def _read_metrics(folder: Path) -> dict[str, Any]:
     path = folder / "metrics.json"
-    command = EVALUATE.format(run=folder)
+    command = evaluate_anew(folder)
     if not path.is_file():
         raise UserError(f"{path}: there is no such file, so there is nothing to report; first run `{command}`")
     metrics = read_json(path)
@@ -79,7 +78,7 @@ def _read_direction(folder: Path, metrics: dict[str, Any], direction: str) -> li
             raise UserError(
                 f"{path} and metrics.json come from different evaluations: {right_first} of {len(rows)} queries are "
                 f"{stage} right there, R@1 is {scores['R@1']:.1f} of {scores['num_queries']} here; "
-                f"write both anew with `{EVALUATE.format(run=folder)}`"
+                f"write both anew with `{evaluate_anew(folder)}`"
             )
     return rows
 

@@ -22,16 +22,22 @@ from semcore.steps import Step
 from semcore.study.definition import Study, Variant
 from semcore.study.linked_stages import finished, share_run
 from semcore.study.parallel_jobs import Job
+from semcore.typed_commands import launcher_options
 
 TITLES = {
     "caption": "captions", "identifiers": "identifiers", "train_identifier": "training", "candidates": "candidates",
-    "train_verifier": "training of the verifier", "evaluate": "evaluation",
+    "train_verifier": "training of the verifier", "train_verifier_blocks": "training of the verifier in blocks",
+    "evaluate": "evaluation",
 }  # fmt: skip
 # The setting of each stage that takes the seed.
 SEEDS = {
     "identifiers": "seed", "train_identifier": "training.seed", "candidates": "seed", "train_verifier": "training.seed",
+    "train_verifier_blocks": "training.seed",
 }  # fmt: skip
-TRAININGS = ("train_identifier", "train_verifier")
+RECIPES = {
+    "train_identifier": "train_identifier.py", "train_verifier": "train_verifier.py",
+    "train_verifier_blocks": "train_verifier.py", "evaluate": "evaluate.py",
+}  # fmt: skip
 
 
 class Owner(NamedTuple):
@@ -116,6 +122,8 @@ def command_of(study: Study, work: WorkDir, here: Owner, stage: str) -> list[str
         settings.setdefault("embeddings", work.out / "embeddings")
     if stage == "train_identifier":
         settings.setdefault("model.base", study.model or str(asset_folder("scenes_base")))
+    if stage == "train_verifier_blocks":
+        settings["attention"] = "blocks"
     return [*program(stage, work.launcher), *where, *options(settings)]
 
 
@@ -132,10 +140,10 @@ def options(values: Mapping[str, Any]) -> list[str]:
 
 def program(stage: str, launcher: Path | None) -> list[str]:
     """Return the words that start a stage's command: a module of data_prep, or the file of a recipe."""
-    if stage not in (*TRAININGS, "evaluate"):
+    if stage not in RECIPES:
         return ["python", "-m", f"data_prep.{stage}"]
-    recipe = str(resource_folder("recipes") / f"{stage}.py")
-    return ["python", recipe] if launcher is None else ["accelerate", "launch", "--config_file", str(launcher), recipe]
+    recipe = str(resource_folder("recipes") / RECIPES[stage])
+    return ["python", recipe] if launcher is None else ["accelerate", "launch", *launcher_options(launcher), recipe]
 
 
 def seconds_of(run: Path, stages: Sequence[str]) -> float:

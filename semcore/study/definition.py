@@ -26,7 +26,7 @@ from semcore.configfile import SECTIONS, read_yaml, suggestion
 from semcore.errors import UserError
 from semcore.study.scores import METRICS, Ranking
 
-DEFAULT_STAGES = tuple(SECTIONS)
+DEFAULT_STAGES = tuple(stage for stage in SECTIONS if stage != "train_verifier_blocks")
 SPLITS = ("train", "val", "test")
 Overrides = Mapping[str, Mapping[str, Any]]
 

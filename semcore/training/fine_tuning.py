@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,9 @@ from semcore.training.schedule import PlannedRows
 from semcore.training.schedule import rows_a_device as share_rows
 from semcore.training.trainer import run_training
 from semcore.training.visuals import Visuals, towers_passed_by
-from semcore.training.weights import check_moved, freeze, trainable_weights, weight_hashes
+from semcore.training.weights import freeze, trainable_weights, unexpected_moves, weight_hashes
+
+logger = logging.getLogger(__name__)
 
 
 def stage_inputs(
@@ -163,7 +166,7 @@ def fine_tune(
     lineage: Mapping[str, Any] | None = None,
     **training: Any,
 ) -> dict[str, Any]:
-    """Train and save; return what the manifest says of it.
+    """Train and save; return what the manifest says of it, with a "warnings" entry where weights moved unexpectedly.
 
     Args:
         checkpoint: what the model belongs to.
@@ -180,9 +183,6 @@ def fine_tune(
         records: other JSON files saved with the model, name -> content.
         lineage: what the model is made from, as `semcore.lineage.made_from` gives it.
         training: the other arguments of `training_arguments`.
-
-    Raises:
-        RuntimeError: weights moved that are frozen, or did not move that are not.
     """
     own_rows, batches = share_rows(batch_size, num_processes(), rows_a_device)
     trainable = trainable_weights(model)
@@ -198,14 +198,16 @@ def fine_tune(
     with towers_passed_by(model, visuals), chunked_loss(model):
         done = run_training(model, arguments, rows, collator, description=description, progress=is_main_process())
     state = whole_state(done.trainer)
+    warnings: list[str] = []
     if is_main_process():
-        check_moved(
-            before, weight_hashes({name: state[name] for name in before if name in state}), trainable, num_steps
-        )
         save_model(done.trainer, checkpoint, folder, state, {PROMPTS: prompts, **(records or {})}, lineage or {})
+        after = weight_hashes({name: state[name] for name in before if name in state})
+        warnings = unexpected_moves(before, after, trainable, num_steps)
+        for sentence in warnings:
+            logger.warning("%s; the model is saved in %s", sentence, folder)
     done.trainer.accelerator.wait_for_everyone()
     done.trainer.accelerator.end_training()  # left to the interpreter's end, the processes' threads may abort it
-    return done.measured()
+    return {**done.measured(), **({"warnings": warnings} if warnings else {})}
 
 
 def image_start_id(checkpoint: Checkpoint) -> int:

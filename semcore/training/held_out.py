@@ -14,6 +14,7 @@ from semcore.dataset import Dataset, ImageRecord
 from semcore.errors import UserError
 from semcore.files import write_json
 from semcore.runfolder import RunFolder
+from semcore.typed_commands import launch_command
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ def held_out_of_run(run: RunFolder, dataset: Dataset) -> HeldOut:
     stage = run.manifest().get("stages", {}).get("train_identifier")
     if stage is None:
         raise UserError(
-            f"{run.path} has no identifier model yet; train it with accelerate launch recipes/train_identifier.py "
-            f"--run {run.path}"
+            f"{run.path} has no identifier model yet; "
+            f"train it with `{launch_command('train_identifier.py', '--run', run.path)}`"
         )
     return choose_held_out(dataset.split("train"), **stage["settings"]["held_out"])
 

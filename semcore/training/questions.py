@@ -21,6 +21,7 @@ from semcore.items import Item
 from semcore.prompting import Prompts
 from semcore.training.examples import Example
 from semcore.training.visuals import Visuals
+from semcore.typed_commands import data_command
 from semcore.verification.listwise import Choice, Question, question_turn
 from semcore.verification.options import LETTERS, option_tokens
 
@@ -73,7 +74,8 @@ def read_candidates(folder: Path, items: Mapping[str, Mapping[str, Item]]) -> li
             sets.append(candidates)
     if not sets:
         raise UserError(
-            f"there are no candidates in {folder}; mine them with python -m data_prep.candidates --run {folder.parent}"
+            f"there are no candidates in {folder}; "
+            f"mine them with `{data_command('candidates', '--run', folder.parent)}`"
         )
     return sets
 

@@ -65,7 +65,7 @@ def plan_question_rows(
     """
     usable = [number for number, own in enumerate(candidates) if make_questions.can_ask(own)]
     if not usable:
-        raise UserError("no image among the candidates can be read; see python -m data_prep.check DATA")
+        raise UserError("no image among the candidates can be read; see `python -m data_prep.check DATA`")
 
     def one_epoch(rng: random.Random) -> list[Ask]:
         return [Ask(candidates[number], f"{rng.random()}") for number in rng.sample(usable, len(usable))]

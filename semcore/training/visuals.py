@@ -23,6 +23,7 @@ from semcore.errors import UnreadableImage, UserError
 from semcore.features import THREADS, FeatureStore
 from semcore.images import image_size, open_image, verify_image
 from semcore.inputs import prepare_images
+from semcore.typed_commands import data_command
 from semcore.vision import Layer
 
 
@@ -181,9 +182,10 @@ def _check_readable(paths: Mapping[str, Path], unreadable: Mapping[str, str]) ->
     """Check that no image has gone, and that one at least can be read."""
     gone = [image_id for image_id in unreadable if not paths[image_id].exists()]
     if gone:
+        first = paths[gone[0]]
         raise UserError(
-            f"{len(gone)} of the {len(paths)} training images have gone, {paths[gone[0]]} the first; put them back, "
-            "or look with python -m data_prep.check"
+            f"{len(gone)} of the {len(paths)} training images have gone, {first} the first; put them back, "
+            f"or look with `{data_command('check', first.parent.parent)}`"
         )
     if paths and len(unreadable) == len(paths):
         raise UserError(f"none of the {len(paths)} training images can be read, {next(iter(paths.values()))} the first")

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
+from semcore.configfile import read_yaml
 from semcore.errors import UserError
 from semcore.files import read_json
 
 Attention = Literal["full", "blocks"]
 ATTENTION = "attention.json"
+
+
+def training_section(arguments: Sequence[str] | None = None) -> str:
+    """Return the section of the --config file that the training of a verifier reads.
+
+    A run's own config.yaml keeps the settings of a training in blocks apart from those of the other one; a file
+    without such a section says the same for both.
+
+    Args:
+        arguments: of the command line, those of this process by default.
+    """
+    words = [part for word in (sys.argv[1:] if arguments is None else arguments) for part in word.split("=", 1)]
+    given = dict(itertools.pairwise(words))
+    if given.get("--attention") != "blocks" or "--config" not in given:
+        return "train_verifier"
+    try:
+        sections = read_yaml(Path(given["--config"]))
+    except UserError:  # said when the file is read for its settings
+        sections = None
+    return "train_verifier_blocks" if "train_verifier_blocks" in (sections or {}) else "train_verifier"
 
 
 def attention_record(attention: Attention) -> dict[str, str]:

@@ -18,6 +18,7 @@ from scipy.optimize import minimize
 
 from semcore.errors import UserError
 from semcore.files import read_json, write_json
+from semcore.typed_commands import evaluate_anew
 from semcore.verification.calibration import Calibration, fit_calibration
 
 WEIGHTS = "verification.json"
@@ -134,7 +135,9 @@ def read_weighing(path: Path) -> Weighing:
             str(content["verifier"]), fusions, int(content.get("num_shifts", 1)), dict(content.get("models", {}))
         )
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise UserError(f"{path} does not hold verifiers' weights; write it anew with `semcore evaluate`") from None
+        raise UserError(
+            f"{path} does not hold verifiers' weights; write it anew with `{evaluate_anew(path.parent)}`"
+        ) from None
 
 
 def _read_fusion(content: Mapping[str, Any]) -> Fusion:

@@ -113,17 +113,14 @@ def test_no_model_yet(searchable_run):
     manifest = json.loads((searchable_run.run / "manifest.json").read_text())
     del manifest["stages"]["train_identifier"]
     (searchable_run.run / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(UserError, match="has no identifier model yet; train it with accelerate launch"):
+    with pytest.raises(UserError, match="no identifier model yet.*`accelerate launch .*train_identifier.py --run "):
         main(settings(searchable_run))
 
 
 @pytest.mark.parametrize(
-    ("wrong", "sentence"),
-    [
-        ({"num_candidates": 1}, "--num-candidates must be from 2 to 10, found 1"),
-        ({"num_images": 0}, "--num-images must be 1 or more, found 0"),
-    ],
+    ("wrong", "found"),
+    [({"num_candidates": 1}, "--num-candidates.* 2 to 10.* 1"), ({"num_images": 0}, "--num-images.* 1.* 0")],
 )
-def test_wrong_settings(finished_training, wrong, sentence):
-    with pytest.raises(UserError, match=f"^{sentence}$"):
+def test_wrong_settings(finished_training, wrong, found):
+    with pytest.raises(UserError, match=f"^{found}$"):
         settings(finished_training, **wrong)

@@ -10,7 +10,7 @@ from PIL import Image
 from data_prep import from_imagefolder
 from data_prep.check import Settings, main
 from semcore.commandline import parse
-from semcore.dataset import read_jsonl, write_jsonl
+from semcore.dataset import WAYS, read_jsonl, write_jsonl
 from semcore.errors import UserError
 
 Runner = Callable[..., CompletedProcess[str]]
@@ -135,11 +135,7 @@ def test_a_command_without_a_folder_is_one_sentence(run_module: Runner) -> None:
     [
         (("nowhere", "--limit", "2.5"), "--limit takes a whole number or null, found '2.5'"),
         (("nowhere", "--limits", "2"), "unknown option --limits; did you mean --limit?"),
-        (
-            ("nowhere",),
-            "there is no dataset folder nowhere; make one with python -m data_prep.from_karpathy, "
-            "from_imagefolder, from_csv, from_hub or make_scenes",
-        ),
+        (("nowhere",), f"there is no dataset folder nowhere; {WAYS}"),
     ],
 )
 def test_wrong_arguments_are_one_sentence(arguments: tuple[str, ...], sentence: str) -> None:

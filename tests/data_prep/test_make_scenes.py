@@ -99,17 +99,16 @@ def test_a_limit_is_shared_out_over_the_splits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "sentence"),
+    ("counts", "found"),
     [
-        ({"train": -1}, "--train must be 0 or more, found -1"),
+        ({"train": -1}, "--train.* 0.* -1$"),
         ({"train": 0, "val": 0, "test": 0}, "--train, --val and --test are all 0; ask for at least one scene"),
-        ({"limit": 0}, "--limit must be 1 or more, found 0"),
+        ({"limit": 0}, "--limit.* 1.* 0$"),
     ],
 )
-def test_wrong_counts_are_one_sentence(tmp_path: Path, counts: dict[str, int], sentence: str) -> None:
-    with pytest.raises(UserError) as error:
+def test_wrong_counts_are_one_sentence(tmp_path: Path, counts: dict[str, int], found: str) -> None:
+    with pytest.raises(UserError, match=f"^{found}"):
         Settings(tmp_path / "data", **counts)
-    assert str(error.value) == sentence
 
 
 def start_drawing(out: Path, num_train: int) -> subprocess.Popen[str]:

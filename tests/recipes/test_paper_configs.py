@@ -49,7 +49,8 @@ def settings_of(section: str) -> Any:
 def read(path: Path) -> dict[str, Any]:
     """Return every setting of every stage, "stage.setting" -> value, as its command reads the file."""
     arguments = ["--config", str(path), "--data", "DATA", "--run", "RUN"]
-    found = {section: resolved(parse(settings_of(section), arguments, section)) for section in SECTIONS}
+    sections = [section for section in SECTIONS if section != "train_verifier_blocks"]  # a run's own record alone
+    found = {section: resolved(parse(settings_of(section), arguments, section)) for section in sections}
     return flat(found)
 
 

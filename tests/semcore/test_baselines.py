@@ -180,7 +180,7 @@ def test_baselines_are_a_list_on_the_command_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"folds": 1}, "--folds must be 2 or more, found 1"),
+        ({"folds": 1}, "--folds .*2.* 1"),
         ({"folds": 5, "limit": 3}, "--folds are folds of the whole split: leave --limit out"),
     ],
 )

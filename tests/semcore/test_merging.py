@@ -109,10 +109,10 @@ def test_a_base_that_has_changed(base, tmp_path):
 
 
 def test_what_is_no_adapter_and_where_something_is(base, tmp_path):
-    with pytest.raises(UserError, match=r"base holds no adapter: there is no adapter_config.json in it"):
+    with pytest.raises(UserError, match="base .*adapter_config.json"):
         merge_adapter(base, tmp_path / "merged")
     make_adapter(base, tmp_path / "adapter")
-    with pytest.raises(UserError, match=r"base exists already; give a DST that does not"):
+    with pytest.raises(UserError, match="base .*DST"):
         merge_adapter(tmp_path / "adapter", base)
     with pytest.raises(UserError, match="SRC and DST are the same folder"):
         merge_adapter(tmp_path / "adapter", tmp_path / "adapter")
@@ -128,7 +128,7 @@ def test_an_adapter_that_names_no_base(tmp_path, content):
 def test_nothing_is_left_of_a_merge_that_failed(base, tmp_path, monkeypatch):
     make_adapter(base, tmp_path / "adapter")
     monkeypatch.setattr("semcore.merging._copy_missing", fail)
-    with pytest.raises(UserError, match=r"merged could not be written: no paper; nothing is left of it"):
+    with pytest.raises(UserError, match="merged .*no paper"):
         merge_adapter(tmp_path / "adapter", tmp_path / "merged")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "base"]
 

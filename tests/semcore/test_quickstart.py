@@ -241,6 +241,27 @@ def test_the_whole_quickstart_survives_a_kill(tmp_path: Path) -> None:
     assert (run / "metrics.json").read_text() == metrics
 
 
+@pytest.mark.slow
+def test_the_quickstart_reaches_what_was_recorded(tmp_path: Path) -> None:
+    """The default one: recalls among ten, and what verification by likelihood makes of the first place.
+
+    Seeds differ by three points at most; six below their mean something is broken.
+    """
+    recorded = json.loads((ROOT / "benchmarks" / "results" / "quickstart.json").read_text())["rows"]
+    means = {row["name"]: row["ours"] for row in recorded}
+    command = [sys.executable, "-m", "semcore.cli", "quickstart", "--out", "run"]
+    places = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    environment = {**os.environ, "PYTHONPATH": places}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    for direction, name in quickstart.DIRECTIONS.items():
+        generated, verified = metrics[direction]["generated"], metrics["verifiers"]["likelihood"][direction]
+        assert generated["R@10"] > means[f"{name}, generated, R@10"] - 6
+        assert verified["R@1"] > means[f"{name}, verified, likelihood, R@1"] - 6
+        assert verified["R@1"] > generated["R@1"] + 10
+
+
 def finished_stages(run: Path) -> set[str]:
     path = run / "manifest.json"
     stages = json.loads(path.read_text())["stages"] if path.exists() else {}

@@ -236,5 +236,5 @@ def test_mistakes_are_named(retriever, finished_training, tmp_path):
 
 def test_a_run_without_a_model(searchable_run):
     (searchable_run.run / "identifier_model" / "config.json").unlink()
-    with pytest.raises(UserError, match="there is no model in .*identifier_model; train it with accelerate launch"):
+    with pytest.raises(UserError, match="no model in .*`accelerate launch .*train_identifier.py --run "):
         Retriever.from_run(searchable_run.run, **CPU)

@@ -47,7 +47,7 @@ def test_the_file_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_and_a_missing_key_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="`semcore evaluate` writes it"):
+    with pytest.raises(UserError, match="no such file.*`semcore evaluate --run "):
         read_per_query(tmp_path / "per_query.jsonl")
     (tmp_path / "per_query.jsonl").write_text('{"query_id": "q"}\n')
     with pytest.raises(UserError, match="line 1: 'generated' is missing"):

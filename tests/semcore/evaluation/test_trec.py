@@ -97,7 +97,7 @@ def test_ties_in_a_foreign_run_are_read_as_trec_eval_reads_them(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("q Q0 a 1 0.5 x\nq Q0 a 0.5 x\n", r"run.trec, line 2: 5 columns instead of `query Q0 item rank score tag`"),
+        ("q Q0 a 1 0.5 x\nq Q0 a 0.5 x\n", r"run.trec, line 2: 5 columns instead of 'query Q0 item rank score tag'"),
         ("q Q0 a 1 high x\n", r"run.trec, line 1: the score 'high' is no number"),
     ],
 )

@@ -42,6 +42,11 @@ def test_a_split_is_measured_as_if_the_others_did_not_exist() -> None:
     assert measure_quality([], 4) == {}
 
 
+def test_phrases_that_read_the_same_are_not_told_apart() -> None:
+    rows = [make_row("a", "test", 0, ["red circle", "star"]), make_row("b", "test", 0, ["red", "circle star"])]
+    assert measure_items(rows, 1)["alone_percent"] == {"0": 0.0, "1": 100.0, "2": 0.0}
+
+
 def test_identifiers_without_global_ids_have_no_clusters() -> None:
     rows = [make_row(row["item_id"], row["split"], NO_CLUSTER, row["lexical_id"]) for row in ROWS]
     figures = measure_items(rows, 0)
@@ -61,6 +66,8 @@ def test_the_report_says_what_was_left_out_and_how_clusters_were_fitted() -> Non
         "scheme": "structured",
         "global_id": True,
         "num_keywords": 2,
+        "diversity": 0.7,
+        "nr_candidates": None,
         "num_clusters": 1,
         "num_fitted": 4,
         "captions": {"num_images": 6, "num_captioned": 5, "missing": ["f"], "num_unknown": 3},
@@ -75,6 +82,7 @@ def test_the_report_says_what_was_left_out_and_how_clusters_were_fitted() -> Non
         "the captions of **all** splits (4)",
         "5 of 6 images have a caption. Without one, and so without an identifier: 1 (f).",
         "3 captions belong to no image of the dataset",
+        "diversity 0.7",
         "| all | 5 | 4 | 2 (40.0 %) | 2 | 1 | 3 | 2 / 2.5 / 3 | 2 |",
         "No keyword left, so nothing behind the cluster: 1 (e).",
         r"| `c` | test | `<\|cluster_0\|>dog ball` |",

@@ -93,9 +93,9 @@ def test_fewer_captions_than_clusters_are_refused_before_anything_is_embedded() 
     with pytest.raises(UserError, match="17 clusters need at least as many captions of the split train, found 16; cho"):
         fitted_on(captions, "inductive", 17)
     assert len(fitted_on(captions, "transductive", 20)) == 20
-    with pytest.raises(UserError, match="21 clusters need at least as many captions, found 20"):
+    with pytest.raises(UserError, match="21 .*captions.* 20"):
         fitted_on(captions, "transductive", 21)
-    with pytest.raises(UserError, match="found 0; caption images of that split first"):
+    with pytest.raises(UserError, match="found 0; caption images"):
         fitted_on([item for item in captions if item.split == "test"], "inductive", 2)
 
 

@@ -93,35 +93,35 @@ def test_images_are_counted_in_a_dataset(plan: Any, tiny_dataset: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "parts"),
     [
-        ((), "--config is missing"),
-        (("--config", "no.yaml"), "there is no config file no.yaml"),
-        (("--config", FULL, "--model", "mine"), "there is no mine/config.json; give --model a folder that holds one"),
-        (("--config", FULL, "--model", "nobody/nothing"), "get it with: hf download nobody/nothing config.json"),
-        (("--config", FULL, "--gpus", "0"), "--gpus must be 1 or more, found 0"),
-        (("--config", FULL, "--gpu-memory", "0"), "--gpu-memory must be above 0, found 0.0"),
-        (("--config", FULL, "--model", "InternVL2_5-1B", "--gpus", "3"), "cannot be shared by 3 processes"),
-        (("--config", FULL, "--data", "d", "--num-images", "5"), "leave --num-images out"),
+        ((), ["--config"]),
+        (("--config", "no.yaml"), ["no.yaml"]),
+        (("--config", FULL, "--model", "mine"), ["mine/config.json", "--model"]),
+        (("--config", FULL, "--model", "nobody/nothing"), ["hf download nobody/nothing config.json"]),
+        (("--config", FULL, "--gpus", "0"), ["--gpus", "1", "found 0"]),
+        (("--config", FULL, "--gpu-memory", "0"), ["--gpu-memory", "found 0.0"]),
+        (("--config", FULL, "--model", "InternVL2_5-1B", "--gpus", "3"), ["3 processes"]),
+        (("--config", FULL, "--data", "d", "--num-images", "5"), ["--data", "--num-images"]),
     ],
 )
-def test_a_mistake_is_one_sentence_and_exit_code_2(plan: Any, arguments: tuple[str, ...], sentence: str) -> None:
+def test_a_mistake_is_one_sentence_and_exit_code_2(plan: Any, arguments: tuple[str, ...], parts: list[str]) -> None:
     code, out, err = plan(*arguments)
     assert (code, out) == (2, "")
-    assert sentence in err and err.count("\n") == 1
+    assert all(part in err for part in parts) and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("section", "sentence"),
+    ("section", "parts"),
     [
-        ("identifiers: 3", "identifiers in x.yaml is 3; it needs lines such as 'key: value' below it"),
-        ("identifiers: {num_clusters: many}", "takes a whole number from 1 on, found 'many'"),
-        ("train_identifier: {training: {batch: 8}}", "unknown key 'training.batch' in train_identifier.training"),
-        ("train_indentifier: {}", "unknown section 'train_indentifier' in x.yaml; did you mean train_identifier?"),
+        ("identifiers: 3", ["identifiers", "x.yaml", "3"]),
+        ("identifiers: {num_clusters: many}", ["num_clusters", "'many'"]),
+        ("train_identifier: {training: {batch: 8}}", ["'training.batch'", "train_identifier.training"]),
+        ("train_indentifier: {}", ["'train_indentifier'", "x.yaml", "train_identifier?"]),
     ],
 )
-def test_a_mistake_in_the_file_is_one_sentence(plan: Any, section: str, sentence: str) -> None:
+def test_a_mistake_in_the_file_is_one_sentence(plan: Any, section: str, parts: list[str]) -> None:
     Path("x.yaml").write_text(f"{section}\n")
     code, out, err = plan("--config", "x.yaml", "--model", "InternVL2_5-1B")
     assert (code, out) == (2, "")
-    assert sentence in err and err.count("\n") == 1
+    assert all(part in err for part in parts) and err.count("\n") == 1

@@ -14,10 +14,8 @@ from tests.semcore.report.small_run import change_json
 def test_a_run_that_was_not_evaluated_is_told_the_command(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         write_report(tmp_path / "none")
-    assert str(error.value) == (
-        f"{tmp_path}/none/metrics.json: there is no such file, so there is nothing to report; "
-        f"first run `semcore evaluate --config CONFIG.yaml --data DATA --run {tmp_path}/none`"
-    )
+    assert f"{tmp_path}/none/metrics.json" in str(error.value)
+    assert f"`semcore evaluate --run {tmp_path}/none`" in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -38,7 +36,7 @@ def test_scores_that_the_rows_do_not_have_are_refused(run_folder: Path) -> None:
     metrics = read_json(run_folder / "metrics.json")
     metrics["t2i"]["verified"]["R@1"] = 99.0
     change_json(run_folder / "metrics.json", t2i=metrics["t2i"])
-    with pytest.raises(UserError, match="2 of 5 queries are verified right there, R@1 is 99.0 of 5 here"):
+    with pytest.raises(UserError, match="2 of 5 .*verified.* 99.0"):
         read_run(run_folder)
 
 

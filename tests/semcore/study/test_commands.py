@@ -100,5 +100,6 @@ def test_the_seed_and_the_checkpoint_reach_the_stages_that_take_them(tmp_path: P
 )
 def test_a_launcher_starts_trainings_and_evaluations(tmp_path: Path, stage: str, launched: bool) -> None:
     launcher = tmp_path / "zero1.yaml"
+    launcher.write_text("num_processes: 1")
     command = command_of(study_of(tmp_path), WorkDir(tmp_path, None, launcher), Owner(0, "full"), stage)
     assert (command[:4] == ["accelerate", "launch", "--config_file", str(launcher)]) == launched

@@ -41,24 +41,21 @@ def test_half_precision_on_request():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "sentence"),
+    ("wrong", "least"),
     [
-        ({"batch_size": 0}, "--training.batch_size must be 1 or more, found 0"),
-        ({"max_steps": -1}, "--training.max_steps must be 1 or more, found -1"),
-        ({"learning_rate": 0.0}, "--training.learning_rate must be above 0, found 0.0"),
-        ({"learning_rate": float("nan")}, "--training.learning_rate must be above 0, found nan"),
-        ({"warmup_share": 1.0}, "--training.warmup_share must be from 0 to below 1, found 1.0"),
-        ({"weight_decay": -0.1}, "--training.weight_decay must be 0 or more, found -0.1"),
-        ({"seed": -1}, "--training.seed must be from 0 to 4294967295, found -1"),
+        ({"batch_size": 0}, "1"), ({"max_steps": -1}, "1"), ({"learning_rate": 0.0}, "0"),
+        ({"learning_rate": float("nan")}, "0"), ({"warmup_share": 1.0}, "0 to below 1"), ({"weight_decay": -0.1}, "0"),
+        ({"seed": -1}, "0 to 4294967295"),
     ],
-)
-def test_settings_out_of_range(wrong, sentence):
-    with pytest.raises(UserError, match=sentence):
+)  # fmt: skip
+def test_settings_out_of_range(wrong, least):
+    ((name, value),) = wrong.items()
+    with pytest.raises(UserError, match=f"^--training.{name} .* {least}.* found {value}$"):
         TrainingSettings(**wrong)
 
 
 def test_lora_settings_out_of_range():
-    with pytest.raises(UserError, match="--lora.rank must be 0 or more, found -1"):
+    with pytest.raises(UserError, match="--lora.rank .*0.* found -1"):
         LoraSettings(rank=-1)
-    with pytest.raises(UserError, match="--lora.dropout must be from 0 to below 1, found 2"):
+    with pytest.raises(UserError, match="--lora.dropout .*0 .*1.* found 2"):
         LoraSettings(dropout=2)

@@ -55,6 +55,18 @@ def test_labels_are_the_sequences_of_the_index(lesson):
         assert reached == {row["item_id"] for row in rows}
 
 
+def test_keywords_of_several_words_are_reached_too(lesson):
+    checkpoint, dataset, prompts, examples = lesson
+    phrases = [["red circle", "dog park"], ["red", "circle dog park"], ["small red circle"]]
+    t2i = [make_row(r.image_id, r.split, 0, phrases[n % 3]) for n, r in enumerate(dataset.images)]
+    found, _ = examples(identifiers={**rows_of(dataset), "t2i": t2i})
+    items = [Item(row["item_id"], "", row["identifier"], "") for row in t2i]
+    index = build_corpus(checkpoint, prompts, "t2i", items).index
+    reached = {frozenset(index.items(tuple(example.answer))) for example in found}
+    equal = frozenset(f"tiny-{n}" for n in range(6) if n % 3 != 2)  # the first two phrases are the same words
+    assert reached == {equal, frozenset({"tiny-2", "tiny-5"})}
+
+
 def test_labels_are_tokenized_in_their_place_after_every_prompt(lesson):
     checkpoint, dataset, _, examples = lesson
     t2i, i2t = examples()

@@ -215,6 +215,14 @@ def test_checkpoints_of_another_engine_are_refused(tmp_path):
         last_checkpoint(tmp_path)
 
 
+def test_a_training_in_which_nothing_moves_is_saved_and_says_so(base, tmp_path, caplog):
+    measured = train(start_of(base), tmp_path / "model", learning_rate=1e-30)
+    assert load_checkpoint(tmp_path / "model").model is not None
+    (warning,) = measured["warnings"]
+    assert "20 steps" in warning
+    assert warning in caplog.text and str(tmp_path / "model") in caplog.text
+
+
 def test_the_verifier_goes_on_with_an_adapter(base, tmp_path):
     train(start_of(base), tmp_path / "model", LORA)
     loading = TrainingSettings(bf16="no").loading()

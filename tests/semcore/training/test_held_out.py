@@ -39,7 +39,7 @@ def test_the_choice_depends_on_the_seed_alone():
 
 def test_a_run_knows_what_its_model_was_not_trained_on(tiny_dataset, tmp_path):
     run, dataset = RunFolder(tmp_path / "run"), load_dataset(tiny_dataset)
-    with pytest.raises(UserError, match="has no identifier model yet; train it with accelerate launch"):
+    with pytest.raises(UserError, match="no identifier model yet.*`accelerate launch .*train_identifier.py --run "):
         held_out_of_run(run, dataset)
     settings = {"sentences_per_image": 1, "image_share": 0.34, "seed": 3}
     run.path.mkdir()

@@ -97,9 +97,9 @@ def test_adapters_train_the_text_model_only(launch):
 
 
 def test_settings_refuse_by_themselves():
-    with pytest.raises(UserError, match=r"--lora.quantization nf4 packs weights that do not train: give --lora.rank"):
+    with pytest.raises(UserError, match="--lora.quantization nf4 .*--lora.rank"):
         LoraSettings(quantization="nf4")
-    with pytest.raises(UserError, match="--lora.alpha must be 1 or more, found 0"):
+    with pytest.raises(UserError, match="--lora.alpha .*1.* found 0"):
         LoraSettings(rank=4, alpha=0)
     with pytest.raises(UserError, match="flash_attention_2 takes no mask, .*; give sdpa or eager"):
         TrainingSettings(attn_implementation="flash_attention_2")

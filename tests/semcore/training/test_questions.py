@@ -128,9 +128,7 @@ def test_candidate_files_are_read(tmp_path):
 
 def test_bad_candidate_files_are_named(tmp_path):
     items = {"t2i": IMAGES, "i2t": SENTENCES}
-    with pytest.raises(
-        UserError, match=r"there are no candidates in .*; mine them with python -m data_prep.candidates"
-    ):
+    with pytest.raises(UserError, match=r"no candidates in .*`python -m data_prep.candidates --run "):
         read_candidates(tmp_path, items)
     good = {"direction": "t2i", "query_id": "q", "query": "the query", "candidates": NAMES, "right": "i3"}
     for bad, what in (

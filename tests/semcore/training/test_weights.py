@@ -3,7 +3,7 @@ import torch
 
 from semcore.checkpoint import add_cluster_tokens
 from semcore.training.fine_tuning import make_trainable
-from semcore.training.weights import check_moved, trainable_weights, weight_hashes
+from semcore.training.weights import trainable_weights, unexpected_moves, weight_hashes
 
 LORA = {"rank": 0, "alpha": None, "dropout": 0.0, "target_modules": ["q_proj"], "new_token_ids": ()}
 
@@ -31,24 +31,24 @@ def test_lora_trains_adapters_and_new_rows_only(tiny_checkpoint):
     assert model.peft_config["default"].lora_alpha == 8
 
 
-def test_a_training_that_moves_what_it_should_passes(tiny_checkpoint):
+def test_a_training_that_moves_what_it_should_is_not_spoken_of(tiny_checkpoint):
     model = make_trainable(tiny_checkpoint.model, True, True, **LORA)
     before = weight_hashes(dict(model.named_parameters()))
-    check_moved(before, moved(model, "language_model"), trainable_weights(model), 20)
+    assert unexpected_moves(before, moved(model, "language_model"), trainable_weights(model), 20) == []
 
 
 def test_a_frozen_weight_that_moved_is_found(tiny_checkpoint):
     model = make_trainable(tiny_checkpoint.model, True, True, **LORA)
     before = weight_hashes(dict(model.named_parameters()))
     after = moved(model, "language_model", "cls_token")
-    with pytest.raises(RuntimeError, match=r"1 frozen weights have changed in training, model.vision_tower.*cls_token"):
-        check_moved(before, after, trainable_weights(model), 20)
+    (sentence,) = unexpected_moves(before, after, trainable_weights(model), 20)
+    assert "1 frozen" in sentence and "vision_tower" in sentence and "cls_token" in sentence
 
 
 def test_a_weight_that_did_not_move_is_found_after_enough_steps(tiny_checkpoint):
     model = make_trainable(tiny_checkpoint.model, True, True, **LORA)
     before = weight_hashes(dict(model.named_parameters()))
     after = moved(model, "language_model.layers", "language_model.norm")
-    check_moved(before, after, trainable_weights(model), 2)
-    with pytest.raises(RuntimeError, match=r"1 weights have not changed in 20 steps, .*embed_tokens.weight the first"):
-        check_moved(before, after, trainable_weights(model), 20)
+    assert unexpected_moves(before, after, trainable_weights(model), 2) == []
+    (sentence,) = unexpected_moves(before, after, trainable_weights(model), 20)
+    assert "embed_tokens.weight" in sentence and "20" in sentence
