@@ -6,10 +6,10 @@ Run as:
     python -m recipes.ablations --on scenes --out RUNS --seeds 1 --train 200 --val 40 --test 60    # to look how it goes
 
 Measures the full system; without verification, SID, global id, deduplication and constraint; 10 to 50 beams; and
-clusters x keywords around the full system's. Verification is by likelihood: so small a model does not learn to choose
-by letter (LOG.md). Table 4's backbones need real checkpoints and are left out. Variants share what does not differ:
-scenes, captions, images as the model sees them, embeddings; beams, verification and constraint share one trained
-generator. Each core has a variant of its own. Writes into RUNS
+clusters x keywords around the full system's. Verification is by likelihood, fused with the generator's score by weights
+from val: so small a model does not learn to choose by letter (LOG.md). Table 4's backbones need real checkpoints and
+are left out. Variants share what does not differ: scenes, captions, images as the model sees them, embeddings; beams,
+verification and constraint share one trained generator. Each core has a variant of its own. Writes into RUNS
 
     ablations.json             scores, differences with 95 % intervals, whether the order is the paper's
     ablations.md               the same to read, with plots where matplotlib is installed

@@ -77,7 +77,7 @@ def _introduction(settings: Mapping[str, Any], seconds: float) -> str:
         f"{settings['queries']} queries a direction, {settings['epochs']} epochs, {settings['num_seeds']} seeds, "
         f"{seconds / 60:.0f} minutes of stages in all. The full system: "
         f"{settings['num_clusters']} clusters, {settings['num_keywords']} keywords, {settings['num_beams']} beams, "
-        "verification by likelihood. Recalls in percent, the queries of all seeds pooled; in brackets, points from "
+        "verification by likelihood, fused with the generator's score by weights from val. Recalls in percent, the queries of all seeds pooled; in brackets, points from "
         "the full system on the same queries, with the 95 % interval of a paired bootstrap over pictures (the full "
         "system's own row: of its score). The paper's scores are of Flickr30K, text → image; only the order can be "
         "compared."
