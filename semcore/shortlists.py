@@ -48,7 +48,7 @@ def rank(shortlist: Shortlist, verifier: Sequence[float], fusion: Fusion) -> lis
     if not shortlist.items:  # a search without the prefix tree may find none
         return []
     fused = fusion.fuse(shortlist.generator, verifier)
-    confidences = fusion.confidence(fused) or [None] * len(fused)
+    confidences: Sequence[float | None] = fusion.confidence(fused) or [None] * len(fused)
     return sorted(zip(shortlist.items, fused.tolist(), confidences, strict=True), key=lambda row: -row[1])
 
 

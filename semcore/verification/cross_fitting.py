@@ -44,8 +44,8 @@ def cross_fit(
             for number, (content, group) in enumerate(zip(contents, groups, strict=True))
             if fold not in (fold_of[content], fold_of_group[group])
         ]
-        rows = [[scores[number] for number in kept] for scores in (generator, verifier)]
-        fusions[fold] = fit_fusion(*rows, [right[number] for number in kept], alone=alone)
+        others = [generator[number] for number in kept], [verifier[number] for number in kept]
+        fusions[fold] = fit_fusion(*others, [right[number] for number in kept], alone=alone)
     return {content: fusions[fold] for content, fold in fold_of.items()}
 
 

@@ -23,6 +23,14 @@ def test_scores_are_means_over_seeds_beside_the_ceiling() -> None:
     assert rows["text → image, ceiling, rSum"].ours == 275.0
 
 
+def test_a_verifiers_own_order_is_a_row_where_every_seed_has_it() -> None:
+    one = metrics_of(30, 50)
+    own = {"verifiers_alone": {"likelihood": {direction: one[direction]["verified"] for direction in ("t2i", "i2t")}}}
+    rows = {row.name: row.ours for row in score_rows([{**one, **own}])}
+    assert rows["text → image, likelihood alone, R@1"] == 50.0
+    assert not [row.name for row in score_rows([one, {**one, **own}]) if "alone" in row.name]
+
+
 def test_verification_closes_a_share_of_the_distance() -> None:
     rows = {row.name: row.ours for row in closing_rows([metrics_of(30, 55)])}
     assert rows["text → image, closed by verification"] == 50.0

@@ -126,6 +126,22 @@ def test_folds_cut_items_and_queries_alike(finished_training: SearchableRun) -> 
             assert all(part.queries.right[query] <= part.items.keys() for query in part.queries.contents)
 
 
+def test_an_image_without_a_caption_is_a_miss_of_the_sentence_encoder(
+    finished_training: SearchableRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(semcore.baselines, "load_encoder", count_letters)
+    dataset = load_dataset(finished_training.data)
+    parts = {k: p for k, p in read_parts(RunFolder(finished_training.run), dataset, "test").items() if k[1] == "i2t"}
+    captions = {record.image_id: record.sentences[0].text for record in dataset.split("test")}
+    place = Workplace(tmp_path / "work", progress=False)
+    whole = measure_baselines([SENTENCE_ENCODER], dataset, captions, "any", parts, place)[SENTENCE_ENCODER]["i2t"]
+    without = dict(list(captions.items())[1:])
+    place = Workplace(tmp_path / "other", progress=False)
+    fewer = measure_baselines([SENTENCE_ENCODER], dataset, without, "any", parts, place)[SENTENCE_ENCODER]["i2t"]
+    assert whole["num_queries"] == fewer["num_queries"] == 6
+    assert (whole["R@1"], fewer["R@1"]) == (100.0, pytest.approx(100 * 5 / 6))
+
+
 def test_folds_and_baselines_stand_in_the_metrics_and_the_report(
     searchable_run: SearchableRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

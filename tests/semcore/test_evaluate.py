@@ -19,7 +19,7 @@ from semcore.limits import first_images
 from semcore.measuring import draw_queries
 from semcore.retriever import Retriever
 from semcore.runfolder import RunFolder
-from semcore.verification import BlockReader
+from semcore.verification import BlockReader, Fusion
 from semcore.verification.attention import attention_record
 from tests.run_fixtures import SearchableRun
 
@@ -144,9 +144,8 @@ def test_the_row_with_the_trie_asks_what_the_one_without_asks(measured):
     metrics = read_json(measured.run / "metrics.json")
     for direction in ("t2i", "i2t"):
         rows = {row["query_id"]: row for row in read_per_query(measured.run / direction / "per_query.jsonl")}
-        asked = draw_queries(
-            Queries(dict.fromkeys(rows, ""), dict.fromkeys(rows, ""), {query: set() for query in rows}), 4
-        )
+        texts = dict.fromkeys(rows, "")
+        asked = draw_queries(Queries(texts, texts, {query: set(row["right"]) for query, row in rows.items()}), 4)
         right_first = sum(rows[query]["rank_generated"] == 1 for query in asked.right)
         assert metrics["ablations"]["with_trie"][direction]["R@1"] == pytest.approx(100 * right_first / 4)
     report = (measured.run / "report.md").read_text()
@@ -155,10 +154,10 @@ def test_the_row_with_the_trie_asks_what_the_one_without_asks(measured):
 
 def test_alone_the_verifiers_own_order_counts(searchable_run, measured):
     """The fused figures stay beside it, and those of a verifier alone are the same either way."""
-    main(settings(searchable_run, fusion="none"))
+    main(settings(searchable_run, fusion="none", verifier="both", ablations=False, num_order_queries=0))
     plain, fused = (read_json(run.run / "metrics.json") for run in (searchable_run, measured))
-    assert plain["verifiers_alone"] == fused["verifiers_alone"]
-    assert plain["verifiers"] == fused["verifiers"]
+    for kind in ("verifiers", "verifiers_alone"):
+        assert plain[kind] == {name: fused[kind][name] for name in ("listwise", "likelihood")}
     assert plain["fusion"] == "none"
     for direction in ("t2i", "i2t"):
         assert plain[direction]["verified"] == plain["verifiers_alone"][plain["verifier"]][direction]
@@ -171,29 +170,26 @@ def test_alone_the_verifiers_own_order_counts(searchable_run, measured):
     assert "by weights fitted on val" not in (searchable_run.run / "report.md").read_text()
 
 
-def test_val_is_not_ranked_with_weights_that_have_seen_it(searchable_run, monkeypatch):
-    """Every fusion that ranks a query of val was fitted without its image's queries."""
-    fitted = {}
-    cross_fit = semcore.weighing.cross_fit
+def test_val_is_ranked_with_what_was_fitted_without_the_query(searchable_run, monkeypatch):
+    """Fusions of queries left out are told from the overall one by their temperature."""
 
-    def remembered(*rows, contents, groups, alone):
-        found = cross_fit(*rows, contents=contents, groups=groups, alone=alone)
-        fitted[len(fitted)] = (contents, groups, found)
-        return found
+    def recognisable(*rows, contents, groups, alone):
+        return dict.fromkeys(contents, Fusion(1.0, 7.0))
 
-    monkeypatch.setattr(semcore.weighing, "cross_fit", remembered)
-    main(settings(searchable_run, split="val", verifier="likelihood", folds=2))
+    monkeypatch.setattr(semcore.weighing, "cross_fit", recognisable)
+    few = {"verifier": "likelihood", "num_ablation_queries": 2, "num_order_queries": 0}
+    main(settings(searchable_run, split="val", folds=2, **few))
     metrics = read_json(searchable_run.run / "metrics.json")
     assert (metrics["split"], metrics["cross_fitted"], metrics["fitted_on"]) == ("val", True, "val")
-    weights = read_json(searchable_run.run / "verification.json")["fusion"]["likelihood"]["t2i"]
-    contents, groups, found = fitted[0]
-    assert len({fusion.weight for fusion in found.values()} | {weights["weight"]}) > 1
-    assert set(found) == set(contents)
-    for number, (content, group) in enumerate(zip(contents, groups, strict=True)):
-        others = [n for n, own in enumerate(groups) if own != group]
-        assert len(others) < len(groups) and found[content] is not None, number
-    report = (searchable_run.run / "report.md").read_text()
-    assert "each fifth of it is ranked with those of the other four" in report
+    for direction in ("t2i", "i2t"):
+        for row in read_per_query(searchable_run.run / direction / "per_query.jsonl"):
+            expected = [hit["score"] / 7 for hit in row["generated"][:5]]
+            assert [hit["score"] for hit in row["verified"]] == pytest.approx(expected)
+        stages = metrics["folds"][direction]
+        assert stages["verified"]["R@1"] == stages["generated"]["R@1"]  # a fold of val is val
+    weights = read_json(searchable_run.run / "verification.json")["fusion"]["likelihood"]
+    assert 7.0 not in {fusion["temperature"] for fusion in weights.values()}  # a search has seen all of val
+    assert "each fifth of it is ranked with those of the other four" in (searchable_run.run / "report.md").read_text()
     stage = RunFolder(searchable_run.run).manifest()["stages"]["evaluate"]
     assert stage["num_queries"] == 20 + 4  # of the split, not of its folds too
 
@@ -209,7 +205,8 @@ def test_a_query_without_an_answer_in_the_index_is_a_miss(searchable_run, tmp_pa
         path.write_bytes(b"broken")
     file = searchable_run.run / "identifiers" / "t2i.jsonl"
     write_jsonl(file, [row for row in read_jsonl(file) if row["item_id"] != lost.image_id])
-    main(settings(searchable_run, data=data, num_order_queries=9, folds=2))
+    few = {"verifier": "listwise", "shifts": 1, "num_order_queries": 9, "num_ablation_queries": 2}
+    main(settings(searchable_run, data=data, folds=2, **few))
     metrics = read_json(searchable_run.run / "metrics.json")
     assert metrics["num_unanswerable"] == {"t2i": 5, "i2t": 1 if broken == "unreadable" else 0}
     scores = metrics["t2i"]["generated"]
@@ -232,11 +229,12 @@ def test_images_that_a_limit_left_out_are_no_misses(searchable_run):
     run.open_stage("identifiers", {"limit": 11}, {}, searchable_run.data).finish()
     dataset = load_dataset(searchable_run.data)
     chosen = {record.image_id for record in first_images(dataset, 11) if record.split == "test"}
+    kept = {
+        i for image in first_images(dataset, 11) for i in (image.image_id, *(s.sentence_id for s in image.sentences))
+    }
     for direction in ("t2i", "i2t"):
         file = run / "identifiers" / f"{direction}.jsonl"
-        write_jsonl(
-            file, [row for row in read_jsonl(file) if row["item_id"].split("-")[0] in chosen or row["split"] != "test"]
-        )
+        write_jsonl(file, [row for row in read_jsonl(file) if row["item_id"] in kept])
     main(settings(searchable_run, verifier="none", ablations=False))
     metrics = read_json(searchable_run.run / "metrics.json")
     assert metrics["num_unanswerable"] == {"t2i": 0, "i2t": 0}

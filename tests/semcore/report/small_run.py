@@ -51,7 +51,13 @@ def write_run_folder(folder: Path) -> Path:
             "num_beams": 8,
             "split": "test",
             "seconds": {"listwise t2i test": 12.5, "listwise t2i val": 3.0, "blocks t2i test": 0.75},
+            "fusion": "val",
+            "fitted_on": "val",
+            "cross_fitted": False,
+            "verifier": "listwise",
+            "num_unanswerable": {"t2i": 2, "i2t": 0},
             "ablations": {"without_trie": {"t2i": poor}, "without_verification": {"t2i": t2i["generated"]}},
+            "verifiers_alone": {"listwise": {"t2i": poor}, "blocks": {"t2i": t2i["verified"]}},
             "verifiers": {
                 "listwise": {"t2i": t2i["verified"]},
                 "blocks": {"t2i": t2i["verified"]},

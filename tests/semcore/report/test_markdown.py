@@ -44,9 +44,11 @@ def test_the_table_of_a_direction(reported: Path) -> None:
     assert table[1] == "|:--|--:|--:|--:|--:|--:|--:|"
     assert table[2].startswith("| generated | 40.0 (0.0–80.0) | 80.0 (")
     assert table[2].endswith(" | 120.0 | 220.0 | 0.595 |")
-    assert table[4] == "| ceiling | 80.0 | – | – | – | – | – |"
-    assert table[5].startswith("| without trie | 12.5 | 80.0 | 100.0 |")
-    assert len(table) == 7
+    assert table[4].startswith("| listwise alone | 12.5 | 80.0 | 100.0 |")
+    assert table[5] == "| ceiling | 80.0 | – | – | – | – | – |"
+    assert table[6].startswith("| without trie | 12.5 | 80.0 | 100.0 |")
+    assert len(table) == 8
+    assert "5 queries, 8 items of test. 2 of the queries can find nothing right" in text
 
 
 def test_the_table_of_order_bias(reported: Path) -> None:
@@ -66,8 +68,10 @@ def test_the_table_of_verifiers(reported: Path) -> None:
     table = section.split("\n\n")[0].splitlines()
     assert table[0].endswith(" MRR@10 | seconds |")
     assert table[1] == "|:--|--:|--:|--:|--:|--:|--:|--:|"
-    assert [line.split(" | ")[0] for line in table[2:]] == ["| listwise", "| blocks", "| likelihood"]
-    assert [line.split(" | ")[-1] for line in table[2:]] == ["12.5 |", "0.8 |", "– |"]
+    names = ["| listwise", "| listwise alone", "| blocks", "| blocks alone", "| likelihood"]
+    assert [line.split(" | ")[0] for line in table[2:]] == names
+    assert [line.split(" | ")[-1] for line in table[2:]] == ["12.5 |", "– |", "0.8 |", "– |", "– |"]
+    assert "the paper has no such sum" in section
 
 
 def test_stages_verifiers_and_prompts_are_there(reported: Path) -> None:
