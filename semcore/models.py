@@ -41,7 +41,7 @@ def blocks_verifier_of(run: RunFolder) -> str:
     Raises:
         UserError: it is not trained yet.
     """
-    words = ["--attention", "blocks", "--run", run.path]
+    words: list[Word] = ["--attention", "blocks", "--run", run.path]
     return _trained(run, VERIFIER_FOLDERS["blocks"], "train_verifier.py", words)
 
 

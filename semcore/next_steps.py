@@ -51,7 +51,8 @@ def after_verifier(run: RunFolder, data: Path, config: Path | None, attention: s
 
 
 def _where(run: RunFolder, data: Path, config: Path | None) -> list[Word]:
-    return [*(["--config", Path(config)] if config else []), "--data", Path(data), "--run", run.path]
+    given: list[Word] = ["--config", Path(config)] if config else []
+    return [*given, "--data", Path(data), "--run", run.path]
 
 
 def _base_in(config: Path | None) -> str | None:

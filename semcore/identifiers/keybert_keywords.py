@@ -47,7 +47,7 @@ def keybert_keywords(
     from keybert.backend import BaseEmbedder
 
     library = KeyBERT(BaseEmbedder())  # it embeds nothing: the embeddings are ours
-    found = []
+    found: list[list[int]] = []
     for document, text in enumerate(tqdm(texts, desc="extracting keywords", unit="text", disable=not progress)):
         candidates = counts.indices[counts.indptr[document] : counts.indptr[document + 1]].tolist()
         if not candidates:

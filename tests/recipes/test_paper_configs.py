@@ -153,7 +153,7 @@ def test_plan_knows_the_defaults_of_other_stages() -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_file_is_planned_with_its_own_command(path: Path) -> None:
     assert f"#   semcore plan --config recipes/configs/{path.name} --gpus 2 --gpu-memory 48\n" in path.read_text()
-    assert read_training(IdentifierTraining, "train_identifier", path).model.base.endswith("-native")
+    assert str(read_training(IdentifierTraining, "train_identifier", path).model.base).endswith("-native")
 
 
 def test_the_table_has_every_file_once_with_its_scores() -> None:

@@ -121,7 +121,8 @@ def test_maximal_marginal_relevance_is_that_of_its_formula(encode: Encode, diver
     corpus = Corpus(random_captions(), encode)
     found = corpus.keybert(4, corpus.counts, diversity=diversity)
     for document, words in enumerate(found):
-        similarity, chosen = corpus.similarity(document), []
+        similarity = corpus.similarity(document)
+        chosen: list[str] = []
         while len(chosen) < min(4, len(similarity)):
             best = max(
                 similarity.keys() - set(chosen),
