@@ -108,7 +108,7 @@ def plan_verifier(path: Path, model: str | None, machine: Machine, images: tuple
     return _plan("train_verifier", name, config, section, work, new_tokens, machine, known=images is not None)
 
 
-def _name(name: str, path: Path) -> str:
+def _name(name: str | None, path: Path) -> str:
     if not name:
         raise UserError(f"{path} names no model: give --model a folder that holds config.json, or a hub id")
     return name
