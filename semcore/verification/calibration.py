@@ -78,7 +78,8 @@ def fit_calibration(fused: Sequence[Scores], right: Sequence[Sequence[bool]]) ->
     start = np.zeros(cases.shape[1])
     fitted = minimize(_loss, start, args=(cases, _targets(truth)), jac=True, method="L-BFGS-B", bounds=BOUNDS).x
     weights = fitted[:-1] / scale
-    return Calibration(*weights.tolist(), float(fitted[-1] - weights @ centre))
+    intercept = fitted[-1] - weights @ centre
+    return Calibration(*np.append(weights, intercept).tolist())
 
 
 def _features(scores: Scores) -> Scores:
