@@ -17,15 +17,15 @@ from typing import Any, Literal
 
 import torch
 
-from benchmarks import models
+from benchmarks import random_models
 from benchmarks.corpora import END_TOKEN, VOCABULARY, synthetic_corpus
-from benchmarks.dense_peer import dense_scan_row
-from benchmarks.peers import DictTrie
+from benchmarks.peers.dict_trie import DictTrie
+from benchmarks.peers.faiss import dense_scan_row
 from benchmarks.report import Row, lower_is_better, not_run, publish
 from benchmarks.timing import interleaved_medians
-from semcore.commandline import run_command
+from semcore.commands.arguments import run_command
 from semcore.decoding import IdentifierIndex, constrained_beam_search, generate_with_transformers
-from semcore.errors import UserError
+from semcore.runtime.errors import UserError
 
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
 """How far below the peer's a score may be at any rank, for rounding."""
@@ -86,19 +86,19 @@ def _settings(settings: Settings) -> Iterator[Setting]:
     """Yield what to measure, one model in memory at a time."""
     device, dtype = settings.device, torch.bfloat16 if settings.device == "cuda" else torch.float32
     text_batches, image_batches = ([1, 64], [32]) if device == "cuda" else ([2], [2])
-    one_b = models.TINY if settings.quick else models.ONE_B
+    one_b = random_models.TINY if settings.quick else random_models.ONE_B
     if settings.only in ("all", "tiny-text"):
-        model = models.text_model(models.TINY, VOCABULARY, device, dtype)
+        model = random_models.text_model(random_models.TINY, VOCABULARY, device, dtype)
         for size in text_batches:
-            yield Setting(f"tiny-text x{size}", model, models.text_prompts(size, device))
+            yield Setting(f"tiny-text x{size}", model, random_models.text_prompts(size, device))
     if settings.only in ("all", "1b-text"):
-        model = models.text_model(one_b, VOCABULARY, device, dtype)
+        model = random_models.text_model(one_b, VOCABULARY, device, dtype)
         for size in text_batches:
-            yield Setting(f"1b-text x{size}", model, models.text_prompts(size, device))
+            yield Setting(f"1b-text x{size}", model, random_models.text_prompts(size, device))
     if settings.only in ("all", "tiny-image"):
-        model = models.image_model(models.TINY, VOCABULARY, device, dtype)
+        model = random_models.image_model(random_models.TINY, VOCABULARY, device, dtype)
         for size in image_batches:
-            yield Setting(f"tiny-image x{size}", model, models.image_prompts(size, device, dtype))
+            yield Setting(f"tiny-image x{size}", model, random_models.image_prompts(size, device, dtype))
 
 
 def compare(setting: Setting, index: IdentifierIndex, trie: DictTrie, settings: Settings) -> list[Row]:

@@ -20,10 +20,10 @@ from transformers import AutoTokenizer
 
 from benchmarks.corpora import NUM_CLUSTERS, NUM_KEYWORDS, synthetic_corpus
 from benchmarks.report import Row, publish
-from semcore.commandline import run_command
-from semcore.identifiers.encoder import DEFAULT_ENCODER, TOKENS_A_BATCH, encoder_folder, load_encoder
+from semcore.commands.arguments import run_command
+from semcore.data.caption_files import TextItem
+from semcore.identifiers.sentence_encoder import DEFAULT_ENCODER, TOKENS_A_BATCH, encoder_folder, load_encoder
 from semcore.identifiers.structured import build_structured_identifiers
-from semcore.identifiers.texts import TextItem
 
 DEPTHS = range(1, 7)
 

@@ -23,11 +23,11 @@ from sklearn.feature_extraction.text import CountVectorizer
 from benchmarks.identifier_statistics import read_sentences
 from benchmarks.report import Row, lower_is_better, publish
 from benchmarks.timing import interleaved_medians
-from data_prep.scenes.base_model import common_words
-from semcore.commandline import run_command
-from semcore.errors import UserError
-from semcore.identifiers.encoder import DEFAULT_ENCODER, Encode, embed, encoder_folder, load_encoder
+from data_prep.scenes.pretraining.model import common_words
+from semcore.commands.arguments import run_command
 from semcore.identifiers.keywords import count_words, top_keywords
+from semcore.identifiers.sentence_encoder import DEFAULT_ENCODER, Encode, embed, encoder_folder, load_encoder
+from semcore.runtime.errors import UserError
 
 NUM_KEYWORDS = 4
 LEAST_ALIKE = 0.99  # captions with the very same words; words of equal similarity may stand in another order

@@ -25,17 +25,17 @@ from typing import Any, Literal
 import torch
 from transformers import PrefixConstrainedLogitsProcessor
 
-from benchmarks import static_peer
 from benchmarks.corpora import END_TOKEN, VOCABULARY, Corpus, synthetic_corpus
-from benchmarks.peers import DictTrie
+from benchmarks.peers import static as static_peer
+from benchmarks.peers.dict_trie import DictTrie
 from benchmarks.report import Row, higher_is_better, lower_is_better, not_run, publish
-from benchmarks.search_steps import search_step_rows
+from benchmarks.search_scaling import search_step_rows
 from benchmarks.timing import interleaved_medians, timed
-from semcore.commandline import run_command
+from semcore.commands.arguments import run_command
 from semcore.decoding import IdentifierIndex
-from semcore.decoding.tensors import expand
-from semcore.errors import UserError
-from semcore.machine import peak_memory_bytes
+from semcore.decoding.trie_tensors import expand
+from semcore.runtime.errors import UserError
+from semcore.runtime.hardware import peak_memory_bytes
 
 LARGEST_DICT = 1_000_000
 BEAMS_A_QUERY = 20

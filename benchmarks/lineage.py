@@ -24,19 +24,19 @@ from safetensors.numpy import save_file
 from benchmarks.corpora import synthetic_corpus
 from benchmarks.report import Row, lower_is_better, publish
 from benchmarks.timing import interleaved_medians, timed
-from semcore import fingerprints
-from semcore.adapters import BaseNote, write_note
-from semcore.commandline import run_command
-from semcore.dataset import Dataset, load_dataset
-from semcore.errors import UserError
-from semcore.files import write_json, write_jsonl
-from semcore.fingerprints import fingerprint
-from semcore.identifiers import make_row
-from semcore.lineage import Surroundings, check_lineage, made_from, write_lineage
-from semcore.models import generator_of, has_verifier, model_of
-from semcore.run_lineage import check_run_models, check_search
-from semcore.runfolder import RunFolder
-from semcore.settings import at_least
+from semcore.commands.arguments import run_command
+from semcore.data.dataset import Dataset, load_dataset
+from semcore.data.identifier_files import make_row
+from semcore.data.run_folder import RunFolder
+from semcore.models.adapters import BaseNote, write_note
+from semcore.models.lineage import Surroundings, check_lineage, made_from, write_lineage
+from semcore.models.run_checkpoints import generator_of, has_verifier, model_of
+from semcore.models.run_lineage import check_run_models, check_search
+from semcore.runtime import fingerprints
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import write_json, write_jsonl
+from semcore.runtime.fingerprints import fingerprint
+from semcore.runtime.settings import at_least
 
 SENTENCES_AN_IMAGE = 5
 

@@ -28,24 +28,24 @@ from peft import PeftModel
 
 from benchmarks.report import Row, lower_is_better, not_run, publish
 from data_prep import make_scenes
-from semcore.checkpoint import Checkpoint, add_cluster_tokens, load_checkpoint
-from semcore.commandline import run_command
-from semcore.dataset import Dataset, load_dataset
-from semcore.errors import UserError
-from semcore.files import atomic_text, read_json, write_json, write_jsonl
-from semcore.identifiers.rows import DIRECTIONS, make_row, read_identifiers
-from semcore.prompting import load_prompts
-from semcore.quantization import Quantization, unpacked
-from semcore.resources import asset_folder, resource_folder
-from semcore.run_lineage import check_run_models
-from semcore.runfolder import RunFolder
-from semcore.settings import at_least
+from semcore.commands.arguments import run_command
+from semcore.data.dataset import Dataset, load_dataset
+from semcore.data.identifier_files import DIRECTIONS, make_row, read_identifiers
+from semcore.data.run_folder import RunFolder
+from semcore.models.checkpoint import Checkpoint, add_cluster_tokens, load_checkpoint
+from semcore.models.prompts import load_prompts
+from semcore.models.quantization import Quantization, unpacked
+from semcore.models.run_lineage import check_run_models
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import atomic_text, read_json, write_json, write_jsonl
+from semcore.runtime.packaged_files import asset_folder, resource_folder
+from semcore.runtime.settings import at_least
 from semcore.training.collator import Collator
-from semcore.training.examples import identifier_examples
-from semcore.training.fine_tuning import image_start_id
+from semcore.training.fine_tune import image_start_id
 from semcore.training.held_out import choose_held_out
+from semcore.training.identifier_pairs import identifier_examples
+from semcore.training.image_inputs import Visuals, load_visuals
 from semcore.training.schedule import PlannedRows, plan_identifier_rows
-from semcore.training.visuals import Visuals, load_visuals
 
 NUM_CLUSTERS, ROW_TOKENS, BATCH_SIZE = 4, 96, 16
 WORDS: list[list[str]] = [["circle"], ["square"], ["star"], ["triangle"]]

@@ -19,9 +19,9 @@ from typing import Any
 
 from benchmarks.readme_tables import DIRECTIONS, METRICS, STAGES, write_tables
 from benchmarks.report import Row, publish
-from semcore.commandline import run_command
-from semcore.errors import UserError
-from semcore.files import read_json
+from semcore.commands.arguments import run_command
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import read_json
 
 RECALLS = METRICS[:3]
 
@@ -52,7 +52,16 @@ def main(settings: Settings) -> None:
     for seed, folder in enumerate(folders):
         if (folder / "metrics.json").exists():
             continue
-        command = [sys.executable, "-m", "semcore.cli", "quickstart", "--out", str(folder), "--seed", str(seed)]
+        command = [
+            sys.executable,
+            "-m",
+            "semcore.commands.cli",
+            "quickstart",
+            "--out",
+            str(folder),
+            "--seed",
+            str(seed),
+        ]
         subprocess.run(command, check=True)
     metrics = [read_json(folder / "metrics.json") for folder in folders]
     stages = [read_json(folder / "manifest.json")["stages"] for folder in folders]

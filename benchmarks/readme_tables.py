@@ -10,8 +10,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from semcore.errors import UserError
-from semcore.files import atomic_text
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import atomic_text
 
 DIRECTIONS = {"t2i": "text → image", "i2t": "image → text"}
 METRICS = ("R@1", "R@5", "R@10", "rSum")

@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from semcore.files import write_json
-from semcore.machine import describe_measurement
+from semcore.runtime.files import write_json
+from semcore.runtime.hardware import describe_measurement
 
 
 @dataclass(frozen=True)

@@ -25,26 +25,26 @@ import torch
 from torch.utils.data import Dataset
 from transformers import TrainingArguments
 
-from benchmarks import models
+from benchmarks import random_models
 from benchmarks.corpora import synthetic_corpus
 from benchmarks.identifiers import draw_captions
 from benchmarks.report import Row, higher_is_better, not_run, publish
 from benchmarks.timing import interleaved_medians
-from benchmarks.verification import SHAPES, draw_images
-from semcore.checkpoint import Checkpoint
-from semcore.commandline import run_command
-from semcore.errors import UserError
-from semcore.inputs import chat_prompt, expand_images, tokenize
-from semcore.prompting import IMAGE, load_prompts
+from benchmarks.verification_speed import SHAPES, draw_images
+from semcore.commands.arguments import run_command
+from semcore.models.checkpoint import Checkpoint
+from semcore.models.prompts import IMAGE, load_prompts
+from semcore.models.tokenization import chat_prompt, expand_images, tokenize
+from semcore.runtime.errors import UserError
+from semcore.training.chunked_loss import chunked_loss
 from semcore.training.collator import Collator
-from semcore.training.engine import choose_attention, quiet_libraries
-from semcore.training.examples import Example
-from semcore.training.fine_tuning import image_start_id
-from semcore.training.loss import chunked_loss
-from semcore.training.rows import IGNORED, merge, pack
+from semcore.training.fine_tune import image_start_id
+from semcore.training.identifier_pairs import Example
+from semcore.training.image_inputs import Pixels, StoredFeatures, Visuals, load_visuals
+from semcore.training.launcher import choose_attention, quiet_libraries
+from semcore.training.packing import IGNORED, merge, pack
 from semcore.training.trainer import run_training
-from semcore.training.visuals import Pixels, StoredFeatures, Visuals, load_visuals
-from semcore.training.weights import freeze
+from semcore.training.weight_movement import freeze
 from semcore.verification import Choice, Question, option_tokens, question_turn
 
 Batch = dict[str, Any]
@@ -107,7 +107,7 @@ def main(settings: Settings) -> None:
     if settings.device == "cuda" and not torch.cuda.is_available():
         return publish([not_run(name, "no GPU") for name in names], settings.json)
     quiet_libraries()
-    checkpoint = models.vision_checkpoint(*SHAPES[settings.shape], settings.device, torch.float32)
+    checkpoint = random_models.vision_checkpoint(*SHAPES[settings.shape], settings.device, torch.float32)
     freeze(checkpoint.model, vision=True, projector=True)
     with tempfile.TemporaryDirectory() as folder:
         rows = [

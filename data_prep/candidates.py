@@ -22,25 +22,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semcore.candidates import Mined, deal_blocks, held_out_queries, items_of, mine, mining_stats, queries_of
-from semcore.chunks import remove_work_folder, work_folder
-from semcore.commandline import resolved, run_command
-from semcore.dataset import Dataset, load_dataset
-from semcore.errors import UserError
-from semcore.files import sha256_of, write_json, write_jsonl
-from semcore.fingerprints import fingerprint
-from semcore.generator import Engine
-from semcore.inference import Dtype, load_for_inference
-from semcore.items import DIRECTIONS, read_items, read_queries
-from semcore.lineage import as_record
-from semcore.measuring import Asked, Key, Part, Workplace, ask, draw_queries, generate_hits
-from semcore.models import generator_of
-from semcore.next_steps import after_candidates
-from semcore.processes import is_main_process
-from semcore.run_lineage import check_run_models, prompts_of
-from semcore.runfolder import RunFolder
-from semcore.settings import LineageSettings, at_least, hash_of
+from semcore.commands.arguments import resolved, run_command
+from semcore.data.dataset import Dataset, load_dataset
+from semcore.data.items_and_queries import DIRECTIONS, read_items, read_queries
+from semcore.data.run_folder import RunFolder
+from semcore.models.inference import Dtype, load_for_inference
+from semcore.models.lineage import as_record
+from semcore.models.next_steps import after_candidates
+from semcore.models.run_checkpoints import generator_of
+from semcore.models.run_lineage import check_run_models, prompts_of
+from semcore.retrieval.batch import Asked, Key, Part, Workplace, ask, draw_queries, generate_hits
+from semcore.retrieval.generator import Engine
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import sha256_of, write_json, write_jsonl
+from semcore.runtime.fingerprints import fingerprint
+from semcore.runtime.ranks import is_main_process
+from semcore.runtime.resumable import remove_work_folder, work_folder
+from semcore.runtime.settings import LineageSettings, at_least, hash_of
 from semcore.training.held_out import held_out_of_run, write_held_out
+from semcore.training.mining import Mined, deal_blocks, held_out_queries, items_of, mine, mining_stats, queries_of
 from semcore.verification import LETTERS
 
 

@@ -35,25 +35,25 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
-from semcore.captioning import WRITTEN, Caption, Outcome, caption_images, caption_stats
-from semcore.chat_client import Server, check_server
-from semcore.chunks import in_chunks, remove_work_folder, work_folder
-from semcore.commandline import parse, resolved, run_command
-from semcore.dataset import Dataset, ImageRecord, load_dataset
-from semcore.errors import UserError
-from semcore.features import FeatureStore
-from semcore.files import write_json, write_jsonl
-from semcore.fingerprints import fingerprint
-from semcore.inference import Dtype, load_for_inference
-from semcore.limits import first_images
-from semcore.lineage import Mismatch, Surroundings, as_record, check_lineage
-from semcore.next_steps import after_captions
-from semcore.processes import is_main_process
-from semcore.prompting import IMAGE, Prompts, load_prompts
-from semcore.runfolder import RunFolder
-from semcore.served_captions import serve_captions
-from semcore.settings import LineageSettings, at_least, hash_of
-from semcore.typed_commands import data_command
+from data_prep.captioning.local import WRITTEN, Caption, Outcome, caption_images, caption_stats
+from data_prep.captioning.openai_server import Server, check_server
+from data_prep.captioning.served import serve_captions
+from semcore.commands.arguments import parse, resolved, run_command
+from semcore.data.dataset import Dataset, ImageRecord, load_dataset
+from semcore.data.run_folder import RunFolder
+from semcore.data.subsets import first_images
+from semcore.models.inference import Dtype, load_for_inference
+from semcore.models.lineage import Mismatch, Surroundings, as_record, check_lineage
+from semcore.models.next_steps import after_captions
+from semcore.models.prompts import IMAGE, Prompts, load_prompts
+from semcore.models.visual_features import FeatureStore
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import write_json, write_jsonl
+from semcore.runtime.fingerprints import fingerprint
+from semcore.runtime.ranks import is_main_process
+from semcore.runtime.resumable import in_chunks, remove_work_folder, work_folder
+from semcore.runtime.settings import LineageSettings, at_least, hash_of
+from semcore.runtime.typed_commands import data_command
 
 
 @dataclass

@@ -16,16 +16,16 @@ from typing import Any
 
 from tqdm import tqdm
 
+from data_prep.dataset_writer import ABOUT, METADATA, NUM_SHOWN, SKIPPED
 from data_prep.left_out import left_out_lines
-from data_prep.pictures import UNLISTED_SUFFIXES
-from data_prep.writing import ABOUT, METADATA, NUM_SHOWN, SKIPPED
-from semcore.commandline import run_command
-from semcore.dataset import SPLITS, Dataset, ImageRecord, is_safe_id, load_dataset, shared_sentences, verify_image
-from semcore.errors import UnreadableImage, UserError
-from semcore.files import read_json, read_jsonl
-from semcore.limits import spread
-from semcore.settings import at_least
-from semcore.typed_commands import data_command
+from data_prep.source_images import UNLISTED_SUFFIXES
+from semcore.commands.arguments import run_command
+from semcore.data.dataset import SPLITS, Dataset, ImageRecord, is_safe_id, load_dataset, shared_sentences, verify_image
+from semcore.data.subsets import spread
+from semcore.runtime.errors import UnreadableImage, UserError
+from semcore.runtime.files import read_json, read_jsonl
+from semcore.runtime.settings import at_least
+from semcore.runtime.typed_commands import data_command
 
 
 @dataclass

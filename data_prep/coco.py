@@ -11,9 +11,9 @@ from typing import Any
 from data_prep.json_stream import stream_lists
 from data_prep.left_out import BadRow, Findings
 from data_prep.names import find_file
-from data_prep.pictures import SourceImage, inside
+from data_prep.source_images import SourceImage, inside
 from data_prep.splits import SplitSettings, draw_splits
-from semcore.errors import UserError
+from semcore.runtime.errors import UserError
 
 LISTS = ("images", "annotations")
 

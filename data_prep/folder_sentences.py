@@ -11,10 +11,10 @@ from data_prep.cells import sentences_in, sentences_in_cell
 from data_prep.folders import Beside
 from data_prep.left_out import BadRow, Findings
 from data_prep.names import find_file
-from data_prep.pictures import inside, is_image
+from data_prep.source_images import inside, is_image
 from data_prep.tables import read_lines
-from semcore.errors import UserError
-from semcore.text_files import lines_of, read_text
+from semcore.runtime.errors import UserError
+from semcore.runtime.text_files import lines_of, read_text
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 SENTENCES = ("sentences", "text", "captions", "caption", "sentence")

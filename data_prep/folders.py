@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from data_prep.left_out import Findings
 from data_prep.names import normal
-from data_prep.pictures import is_image
+from data_prep.source_images import is_image
 
 TEXT_SUFFIX = ".txt"
 

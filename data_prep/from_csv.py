@@ -27,16 +27,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_prep.cells import sentences_in_cell
-from data_prep.importing import LinkSettings, import_images, request_of
+from data_prep.dataset_writer import Source, already_made
+from data_prep.import_images import LinkSettings, import_images, request_of
 from data_prep.left_out import BadRow, Findings
 from data_prep.names import find_file
-from data_prep.pictures import SourceImage, inside, is_image, survey
+from data_prep.source_images import SourceImage, inside, is_image, survey
 from data_prep.splits import SPLIT_NAMES, SplitSettings, draw_splits
 from data_prep.tables import SEPARATORS, TOKEN_LINE, Line, first_line, read_lines, read_token_lines
-from data_prep.writing import Source, already_made
-from semcore.commandline import run_command
-from semcore.errors import UserError
-from semcore.files import sha256_of
+from semcore.commands.arguments import run_command
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import sha256_of
 
 IMAGES = ("image", "file_name", "filename", "image_name", "image_path", "image_file", "file", "path", "img")
 SENTENCES = ("sentence", "caption", "sentences", "captions", "text", "comment", "raw", "description")

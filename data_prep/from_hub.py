@@ -24,16 +24,16 @@ from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from data_prep.dataset_writer import Source, already_made
 from data_prep.hub_rows import Columns, HubRow
-from data_prep.importing import INCOMING, make_folder, request_of
+from data_prep.import_images import INCOMING, make_folder, request_of
 from data_prep.left_out import BadRow, Findings
-from data_prep.pictures import SourceImage
+from data_prep.source_images import SourceImage
 from data_prep.splits import SPLIT_NAMES, SplitSettings
-from data_prep.writing import Source, already_made
-from semcore.commandline import run_command
-from semcore.dataset import SPLITS
-from semcore.errors import UserError
-from semcore.settings import at_least
+from semcore.commands.arguments import run_command
+from semcore.data.dataset import SPLITS
+from semcore.runtime.errors import UserError
+from semcore.runtime.settings import at_least
 
 FORMATS = {".parquet": "parquet", ".tar": "webdataset"}
 UNNAMED = "all"

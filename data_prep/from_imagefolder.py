@@ -23,15 +23,15 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_prep.dataset_writer import Source, already_made
 from data_prep.folder_sentences import read_sentences
 from data_prep.folders import files_below
-from data_prep.importing import LinkSettings, import_images, request_of
+from data_prep.import_images import LinkSettings, import_images, request_of
 from data_prep.left_out import Findings
-from data_prep.pictures import IMAGE_SUFFIXES, SourceImage, is_image, survey
+from data_prep.source_images import IMAGE_SUFFIXES, SourceImage, is_image, survey
 from data_prep.splits import SPLIT_NAMES, SplitSettings, draw_splits
-from data_prep.writing import Source, already_made
-from semcore.commandline import run_command
-from semcore.errors import UserError
+from semcore.commands.arguments import run_command
+from semcore.runtime.errors import UserError
 
 
 @dataclass

@@ -22,19 +22,19 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.coco import CocoCaptions, is_coco
-from data_prep.importing import LinkSettings, import_images, request_of
+from data_prep.dataset_writer import Source, already_made
+from data_prep.import_images import LinkSettings, import_images, request_of
 from data_prep.json_stream import stream_list
 from data_prep.left_out import BadRow, Findings
 from data_prep.names import find_file
-from data_prep.pictures import Images, SourceImage, Survey, inside, survey
 from data_prep.repeats import Keys, Repeats
+from data_prep.source_images import Images, SourceImage, Survey, inside, survey
 from data_prep.splits import SplitSettings
 from data_prep.tables import TOKEN_LINE, first_line
-from data_prep.writing import Source, already_made
-from semcore.commandline import run_command
-from semcore.dataset import SPLITS
-from semcore.errors import UserError
-from semcore.files import sha256_of
+from semcore.commands.arguments import run_command
+from semcore.data.dataset import SPLITS
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import sha256_of
 
 SPLIT_OF = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 # Images of each split in Karpathy's files, by the name the file gives itself.

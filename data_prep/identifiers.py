@@ -24,27 +24,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from semcore.commandline import resolved, run_command
-from semcore.dataset import Dataset, load_dataset
-from semcore.errors import UserError
-from semcore.files import sha256_of
-from semcore.fingerprints import fingerprint
-from semcore.identifiers.encoder import DEFAULT_ENCODER, TOKENS_A_BATCH, Encode, keeping, load_encoder, needs_download
-from semcore.identifiers.folder import write_identifiers
-from semcore.identifiers.numeric import with_numbers
+from semcore.commands.arguments import resolved, run_command
+from semcore.data.caption_files import Captions, read_captions, sentence_items
+from semcore.data.dataset import Dataset, load_dataset
+from semcore.data.run_folder import RunFolder
+from semcore.identifiers.ablation_schemes import with_numbers
+from semcore.identifiers.sentence_encoder import (
+    DEFAULT_ENCODER,
+    TOKENS_A_BATCH,
+    Encode,
+    keeping,
+    load_encoder,
+    needs_download,
+)
 from semcore.identifiers.structured import (
     StructuredIdentifiers,
     build_structured_identifiers,
     fitted_on,
     without_global_ids,
 )
-from semcore.identifiers.texts import Captions, read_captions, sentence_items
 from semcore.identifiers.words import load_segmenter
-from semcore.next_steps import after_identifiers
-from semcore.processes import is_main_process
-from semcore.runfolder import RunFolder
-from semcore.settings import at_least
-from semcore.typed_commands import data_command
+from semcore.identifiers.write import write_identifiers
+from semcore.models.next_steps import after_identifiers
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import sha256_of
+from semcore.runtime.fingerprints import fingerprint
+from semcore.runtime.ranks import is_main_process
+from semcore.runtime.settings import at_least
+from semcore.runtime.typed_commands import data_command
 
 
 @dataclass

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from semcore.errors import UserError
-from semcore.text_files import open_text
+from semcore.runtime.errors import UserError
+from semcore.runtime.text_files import open_text
 
 BLOCK = 1 << 18  # characters read at once
 NEAR_END = 64  # an error so near to the end of what was read may only mean that more is to come

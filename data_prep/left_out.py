@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from data_prep.sentences import printable
+from data_prep.clean_sentences import printable
 
 # kind -> what it is one of, and how several are called
 KINDS = {
@@ -54,7 +54,7 @@ class Findings:
     Attributes:
         skipped: what was left out: "file", "kind", "reason".
         seen: how many of each of `UNITS` were met, left out or not.
-        cleaned: how many sentences were changed or remarkable, by `data_prep.sentences.WORDS`.
+        cleaned: how many sentences were changed or remarkable, by `data_prep.clean_sentences.WORDS`.
         notes: what a reader of the scores should know.
     """
 

@@ -17,17 +17,17 @@ from typing import Any
 
 from tqdm import tqdm
 
+from data_prep.dataset_writer import Findings, Source, already_made, building, print_made, write_folder
+from data_prep.scenes.captions import Reading, write_sentences
 from data_prep.scenes.drawing import draw
-from data_prep.scenes.graph import Scene, draw_scenes
-from data_prep.scenes.reader import ceiling
-from data_prep.scenes.wording import Reading, write_sentences
-from data_prep.writing import Findings, Source, already_made, building, print_made, write_folder
-from semcore.commandline import run_command
-from semcore.dataset import SPLITS
-from semcore.errors import UserError
-from semcore.files import write_json, write_jsonl, writing_to
-from semcore.limits import share_out
-from semcore.settings import at_least
+from data_prep.scenes.ideal_reader import ceiling
+from data_prep.scenes.scene_graph import Scene, draw_scenes
+from semcore.commands.arguments import run_command
+from semcore.data.dataset import SPLITS
+from semcore.data.subsets import share_out
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import write_json, write_jsonl, writing_to
+from semcore.runtime.settings import at_least
 
 NUM_SENTENCES = 5  # as many as MSCOCO and Flickr30K have
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from semcore.errors import UserError
+from semcore.runtime.errors import UserError
 
 # What sources call their splits. Karpathy's restval is used for training by everyone.
 SPLIT_NAMES = {

@@ -14,8 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from semcore.errors import UserError
-from semcore.text_files import open_text
+from semcore.runtime.errors import UserError
+from semcore.runtime.text_files import open_text
 
 MAX_ROW = 1 << 20  # characters that a quoted cell may go on for
 SEPARATORS = (",", "\t", ";", "|")

@@ -20,8 +20,8 @@ RUN/verifier_model for the listwise verifier. Writes into RUN
 A killed evaluation goes on where it stopped; `--check` looks whether everything is there.
 """
 
-from semcore.commandline import run_command
-from semcore.evaluate import EvaluateSettings, main
+from semcore.commands.arguments import run_command
+from semcore.commands.evaluate import EvaluateSettings, main
 
 if __name__ == "__main__":
     run_command(main, EvaluateSettings, "evaluate")

@@ -4,7 +4,7 @@ Run as:
 
     python recipes/pretrain_scenes.py --out BASE
 
-It learns to describe, to read sentences and to tell several images apart (`data_prep/scenes/lessons.py`
+It learns to describe, to read sentences and to tell several images apart (`data_prep/scenes/pretraining/lessons.py`
 has the lessons and their order), on scenes of the pretraining pool only: no dataset that `make_scenes`
 draws, whatever its seed, holds one of them. Some forty minutes on two CPU cores that multiply bfloat16 natively (the
 courses one by one, beside other work);
@@ -18,18 +18,24 @@ from pathlib import Path
 
 import torch
 
-from data_prep.scenes.base_model import VISUAL_TOKENS, build_image_processor, build_model, build_tokenizer, common_words
-from data_prep.scenes.card import write_card
-from data_prep.scenes.examination import examine
-from data_prep.scenes.keywords import write_examples
-from data_prep.scenes.lessons import COURSES, Classroom, ScenePool, words_to_repeat
-from data_prep.scenes.schooling import take_course
-from semcore.checkpoint import load_checkpoint
-from semcore.commandline import run_command
-from semcore.prompting import load_prompts
-from semcore.resources import resource_folder
-from semcore.settings import at_least
-from semcore.typed_commands import data_command
+from data_prep.scenes.pretraining.card import write_card
+from data_prep.scenes.pretraining.exam import examine
+from data_prep.scenes.pretraining.keywords import write_examples
+from data_prep.scenes.pretraining.lessons import COURSES, Classroom, ScenePool, words_to_repeat
+from data_prep.scenes.pretraining.model import (
+    VISUAL_TOKENS,
+    build_image_processor,
+    build_model,
+    build_tokenizer,
+    common_words,
+)
+from data_prep.scenes.pretraining.train import take_course
+from semcore.commands.arguments import run_command
+from semcore.models.checkpoint import load_checkpoint
+from semcore.models.prompts import load_prompts
+from semcore.runtime.packaged_files import resource_folder
+from semcore.runtime.settings import at_least
+from semcore.runtime.typed_commands import data_command
 
 FEWEST_FAMILIES = 4  # a lesson asks for the keywords of four scenes at once
 

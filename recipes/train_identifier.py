@@ -25,25 +25,25 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from semcore.checkpoint import add_cluster_tokens
-from semcore.commandline import announcer, resolved, run_command
-from semcore.dataset import load_dataset
-from semcore.errors import UserError
-from semcore.identifiers.rows import DIRECTIONS, read_cluster_words, read_identifiers
-from semcore.lineage import Surroundings, as_record, check_lineage, made_from
-from semcore.models import generator_start_of
-from semcore.next_steps import after_identifier_model
-from semcore.processes import is_main_process
-from semcore.prompting import load_prompts
+from semcore.commands.arguments import announcer, resolved, run_command
+from semcore.data.dataset import load_dataset
+from semcore.data.identifier_files import DIRECTIONS, read_cluster_words, read_identifiers
+from semcore.data.run_folder import RunFolder
+from semcore.models.checkpoint import add_cluster_tokens
+from semcore.models.lineage import Surroundings, as_record, check_lineage, made_from
+from semcore.models.next_steps import after_identifier_model
+from semcore.models.prompts import load_prompts
+from semcore.models.run_checkpoints import generator_start_of
+from semcore.models.run_lineage import prompts_of
 from semcore.report import write_model_cards
-from semcore.run_lineage import prompts_of
-from semcore.runfolder import RunFolder
-from semcore.settings import LineageSettings
-from semcore.training.examples import identifier_examples
-from semcore.training.fine_tuning import fine_tune, image_start_id, load_start, make_trainable, stage_inputs
+from semcore.runtime.errors import UserError
+from semcore.runtime.ranks import is_main_process
+from semcore.runtime.settings import LineageSettings
+from semcore.training.fine_tune import fine_tune, image_start_id, load_start, make_trainable, stage_inputs
 from semcore.training.held_out import choose_held_out, write_held_out
+from semcore.training.identifier_pairs import identifier_examples
 from semcore.training.images import load_training_images
-from semcore.training.modes import check_mode
+from semcore.training.option_checks import check_mode
 from semcore.training.schedule import plan_identifier_rows
 from semcore.training.settings import HeldOutSettings, LoraSettings, TrainingSettings
 

@@ -24,26 +24,26 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from semcore.commandline import announcer, resolved, run_command
-from semcore.dataset import load_dataset
-from semcore.errors import UserError
-from semcore.items import DIRECTIONS, read_items
-from semcore.lineage import as_record, made_from
-from semcore.models import VERIFIER_FOLDERS, verifier_start_of
-from semcore.next_steps import after_verifier
-from semcore.prompting import load_prompts
+from semcore.commands.arguments import announcer, resolved, run_command
+from semcore.data.dataset import load_dataset
+from semcore.data.items_and_queries import DIRECTIONS, read_items
+from semcore.data.run_folder import RunFolder
+from semcore.models.lineage import as_record, made_from
+from semcore.models.next_steps import after_verifier
+from semcore.models.prompts import load_prompts
+from semcore.models.run_checkpoints import VERIFIER_FOLDERS, verifier_start_of
+from semcore.models.run_lineage import check_verifier_start, prompts_of
 from semcore.report import write_model_cards
-from semcore.run_lineage import check_verifier_start, prompts_of
-from semcore.runfolder import RunFolder
-from semcore.settings import LineageSettings
-from semcore.training.fine_tuning import fine_tune, image_start_id, load_start, make_trainable, stage_inputs
+from semcore.runtime.errors import UserError
+from semcore.runtime.settings import LineageSettings
+from semcore.training.fine_tune import fine_tune, image_start_id, load_start, make_trainable, stage_inputs
 from semcore.training.images import load_training_images
-from semcore.training.modes import check_mode
-from semcore.training.questions import QuestionMaker, read_candidates
+from semcore.training.option_checks import check_mode
 from semcore.training.schedule import plan_question_rows
 from semcore.training.settings import LoraSettings, TrainingSettings
+from semcore.training.verifier_questions import QuestionMaker, read_candidates
 from semcore.verification.attention import ATTENTION, Attention, attention_record, training_section
-from semcore.verification.block_reader import check_blocks
+from semcore.verification.block_inference import check_blocks
 
 say = announcer("train_verifier")
 STAGES = {"full": "train_verifier", "blocks": "train_verifier_blocks"}

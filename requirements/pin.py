@@ -18,10 +18,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from semcore.commandline import run_command
-from semcore.errors import UserError
-from semcore.files import write_bytes
-from semcore.tested_versions import read_versions
+from semcore.commands.arguments import run_command
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import write_bytes
+from semcore.runtime.tested_versions import read_versions
 
 PATH = Path(__file__).with_name("tested.txt")
 HEAD = """\

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from semcore.retriever import Retriever
+    from semcore.retrieval.retriever import Retriever
 
 __version__ = "0.1.0"
 __all__ = ["Retriever", "__version__"]
@@ -19,6 +19,6 @@ def __getattr__(name: str) -> Any:
     """Import `Retriever` at first use, so that reading a run folder needs no torch."""
     if name != "Retriever":
         raise AttributeError(f"module 'semcore' has no attribute {name!r}")
-    from semcore.retriever import Retriever
+    from semcore.retrieval.retriever import Retriever
 
     return Retriever

@@ -115,7 +115,7 @@ def run_module() -> Callable[..., subprocess.CompletedProcess[str]]:
 def semcore(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """Run `semcore ARGUMENTS` in this process and return its exit code, output and errors."""
 
-    from semcore import cli
+    from semcore.commands import cli
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["semcore", *arguments])

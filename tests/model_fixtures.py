@@ -16,7 +16,7 @@ from unittest.mock import patch
 import pytest
 
 if TYPE_CHECKING:
-    from semcore.checkpoint import Checkpoint
+    from semcore.models.checkpoint import Checkpoint
 
 PROMPTS = Path(__file__).resolve().parent.parent / "prompts"
 
@@ -26,10 +26,10 @@ def pristine_checkpoint() -> Checkpoint:
     """The checkpoint that `tiny_checkpoint` is copied from; not to be changed."""
     import torch
 
-    from data_prep.scenes.base_model import build_image_processor, build_model, build_tokenizer
-    from semcore.checkpoint import Checkpoint
+    from data_prep.scenes.pretraining.model import build_image_processor, build_model, build_tokenizer
+    from semcore.models.checkpoint import Checkpoint
 
-    with patch("data_prep.scenes.base_model._texts", few_texts):
+    with patch("data_prep.scenes.pretraining.model._texts", few_texts):
         tokenizer = build_tokenizer(PROMPTS, ["dog", "park", "street"])
     torch.manual_seed(0)
     model = build_model(tokenizer, text_layers=1, hidden_size=32)
@@ -59,8 +59,8 @@ def base(tiny_checkpoint_folder: Path, tmp_path: Path) -> Path:
 
 def few_texts(prompts: Path, english_words: list[str]) -> Iterator[str]:
     """What the tokenizer is trained on, in a second instead of a minute."""
-    from data_prep.scenes.graph import draw_scene
-    from data_prep.scenes.wording import describe, write_sentences
+    from data_prep.scenes.captions import describe, write_sentences
+    from data_prep.scenes.scene_graph import draw_scene
 
     rng = random.Random(0)
     for _ in range(150):

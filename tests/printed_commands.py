@@ -33,7 +33,7 @@ def execute(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
             Path(name).unlink()
         return 0
     if words[0] == "semcore":
-        words = ["python", "-m", "semcore.cli", *words[1:]]
+        words = ["python", "-m", "semcore.commands.cli", *words[1:]]
     place = next(number for number, word in enumerate(words) if word.endswith(".py") or word == "-m")
     missing = [w for w in words[:place] if w.endswith((".yaml", ".json", ".py")) and not Path(w).is_file()]
     assert not missing, f"{shlex.join(words)}: there is no {missing[0]}"

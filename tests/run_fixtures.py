@@ -13,14 +13,14 @@ import torch
 
 from data_prep.make_scenes import Settings as ScenesSettings
 from data_prep.make_scenes import main as make_scenes
-from semcore.checkpoint import Checkpoint, add_cluster_tokens
-from semcore.dataset import load_dataset
-from semcore.files import write_json, write_jsonl
-from semcore.fingerprints import fingerprint
-from semcore.identifiers import make_row
-from semcore.lineage import made_from, write_lineage
-from semcore.run_lineage import prompts_of
-from semcore.runfolder import RunFolder
+from semcore.data.dataset import load_dataset
+from semcore.data.identifier_files import make_row
+from semcore.data.run_folder import RunFolder
+from semcore.models.checkpoint import Checkpoint, add_cluster_tokens
+from semcore.models.lineage import made_from, write_lineage
+from semcore.models.run_lineage import prompts_of
+from semcore.runtime.files import write_json, write_jsonl
+from semcore.runtime.fingerprints import fingerprint
 
 NUM_CLUSTERS = 3
 HELD_OUT = {"sentences_per_image": 1, "image_share": 0.5, "seed": 0}

@@ -86,5 +86,5 @@ def test_a_command_in_a_message_can_be_typed(found: Found) -> None:
 
 
 def test_what_is_printed_for_the_user_to_type_is_quoted() -> None:
-    """A path goes into a command through `semcore.typed_commands`, so that a shell reads it as one word."""
+    """A path goes into a command through `semcore.runtime.typed_commands`, so that a shell reads it as one word."""
     assert [found for found in FOUND if "X" in shlex.split(found.line)] == []

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from semcore.configfile import SECTIONS
-from semcore.runfolder import STAGE_OUTPUTS
+from semcore.data.run_folder import STAGE_OUTPUTS
+from semcore.runtime.config_file import SECTIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "recipes" / "configs").glob("**/*.yaml"))

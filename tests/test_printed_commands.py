@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 import yaml
 
-from semcore import typed_commands
-from semcore.errors import UserError
+from semcore.data.run_folder import RunFolder
 from semcore.evaluation.per_query import read_per_query
 from semcore.evaluation.trec import read_run
-from semcore.files import read_json
 from semcore.report import write_report
-from semcore.resources import asset_folder
-from semcore.runfolder import RunFolder
-from semcore.typed_commands import evaluate_anew, launch_command
-from semcore.verification.fusion import read_weighing
+from semcore.runtime import typed_commands
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import read_json
+from semcore.runtime.packaged_files import asset_folder
+from semcore.runtime.typed_commands import evaluate_anew, launch_command
+from semcore.verification.score_fusion import read_weighing
 from tests.printed_commands import commands_of, execute, lines_in
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def type_in(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Type:
     """Run the commands of a line in the place, in this process, and return the exit code and what was printed."""
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("semcore.identifiers.encoder.load_encoder", lambda name, device: _count_letters)
+    monkeypatch.setattr("semcore.identifiers.sentence_encoder.load_encoder", lambda name, device: _count_letters)
 
     def run(line: str, *more: str, **values: object) -> tuple[int, str]:
         code = 0

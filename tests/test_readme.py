@@ -17,8 +17,8 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from semcore import cli
-from semcore.quickstart import QuickstartSettings, plan
+from semcore.commands import cli
+from semcore.commands.quickstart import QuickstartSettings, plan
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -72,10 +72,10 @@ def settings_of(words: list[str]) -> tuple[Any, list[str]]:
             "env": cli.EnvironmentSettings,
         }
         elsewhere = {
-            "plan": ("semcore.planning.command", "PlanSettings"),
-            "evaluate": ("semcore.evaluate", "EvaluateSettings"),
-            "study": ("semcore.study.command", "StudySettings"),
-            "compare": ("semcore.study.comparison", "CompareSettings"),
+            "plan": ("semcore.commands.plan", "PlanSettings"),
+            "evaluate": ("semcore.commands.evaluate", "EvaluateSettings"),
+            "study": ("semcore.commands.study", "StudySettings"),
+            "compare": ("semcore.commands.compare", "CompareSettings"),
         }
         if words[1] in elsewhere:
             where, name = elsewhere[words[1]]

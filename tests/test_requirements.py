@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from semcore.tested_versions import read_versions
+from semcore.runtime.tested_versions import read_versions
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTED = ROOT / "requirements" / "tested.txt"

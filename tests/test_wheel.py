@@ -120,7 +120,7 @@ def test_checkpoints_are_converted_planned_trained_and_merged(installed: Path, t
     python, semcore, where = installed / "python", installed / "semcore", ("--data", "data", "--run", "run")
     package = Path(run(python, "-c", "import semcore; print(semcore.__path__[0])", cwd=tmp_path).strip())
     recipes, base = package / "recipes", package / "assets" / "scenes_base"
-    run(semcore, "convert-checkpoint", ROOT / "tests/semcore/conversion/fixtures/qwen2", "native", cwd=tmp_path)
+    run(semcore, "convert-checkpoint", ROOT / "tests/semcore/models/conversion/fixtures/qwen2", "native", cwd=tmp_path)
     for config, model in (("scenes", ("--model", "native")), ("flickr30k_internvl2_5-1b_full", ())):
         told = run(semcore, "plan", "--config", recipes / "configs" / f"{config}.yaml", *model, cwd=tmp_path)
         assert "train_verifier" in told

@@ -7,7 +7,7 @@ import random
 
 from PIL import Image, ImageDraw
 
-from data_prep.scenes.graph import PLACES, Scene, SceneObject
+from data_prep.scenes.scene_graph import PLACES, Scene, SceneObject
 
 IMAGE_SIZE = 64
 SUPERSAMPLING = 4

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semcore.decoding.items import Items
-from semcore.decoding.sequences import FlatSequences, flatten_text, offsets_of
+from semcore.decoding.postings import Items
+from semcore.decoding.token_sequences import FlatSequences, flatten_text, offsets_of
 from semcore.decoding.trie import DEAD, ROOT, STOP, Trie, smallest_ints
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from semcore.decoding.beams import (
+from semcore.decoding.beam_state import (
     Beams,
     Continuations,
     Finished,
@@ -28,14 +28,14 @@ from semcore.decoding.beams import (
     with_slots,
     with_tails,
 )
-from semcore.decoding.checks import check_at_least_one, check_search
+from semcore.decoding.cached_model import Prompts, read_prompts, read_tree
+from semcore.decoding.forward_rows import TailRows, rows_to_read, tail_rows
 from semcore.decoding.index import IdentifierIndex
-from semcore.decoding.language_model import Prompts, read_prompts, read_tree
+from semcore.decoding.preconditions import check_at_least_one, check_search
 from semcore.decoding.result import SearchResult
 from semcore.decoding.scoring import Normalization, Scorer
-from semcore.decoding.tensors import TrieTensors
-from semcore.decoding.tree_rows import TailRows, rows_to_read, tail_rows
 from semcore.decoding.trie import STOP
+from semcore.decoding.trie_tensors import TrieTensors
 
 
 @torch.inference_mode()

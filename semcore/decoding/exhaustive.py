@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from semcore.decoding.checks import check_search
+from semcore.decoding.cached_model import Prompts, read_prompts, read_tree
 from semcore.decoding.index import IdentifierIndex
-from semcore.decoding.language_model import Prompts, read_prompts, read_tree
+from semcore.decoding.preconditions import check_search
 from semcore.decoding.result import SearchResult
 from semcore.decoding.scoring import Normalization, Scorer
 

@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semcore.decoding.changes import added, build, removed
-from semcore.decoding.items import Items
-from semcore.decoding.listing import end_and_inner_tokens, list_sequences
-from semcore.decoding.sequences import (
+from semcore.decoding.index_file import load_arrays, save_arrays
+from semcore.decoding.postings import Items
+from semcore.decoding.token_sequences import (
     FlatSequences,
     FlatText,
     TokenSequences,
@@ -24,10 +23,11 @@ from semcore.decoding.sequences import (
     flatten_sequences,
     flatten_text,
 )
-from semcore.decoding.storage import load_arrays, save_arrays
-from semcore.decoding.tensors import TrieTensors
 from semcore.decoding.trie import ROOT, STOP, Trie
-from semcore.errors import UserError
+from semcore.decoding.trie_reading import end_and_inner_tokens, list_sequences
+from semcore.decoding.trie_tensors import TrieTensors
+from semcore.decoding.updates import added, build, removed
+from semcore.runtime.errors import UserError
 
 TRIE_ARRAYS = tuple(field.name for field in fields(Trie))
 ITEM_ARRAYS = tuple(field.name for field in fields(Items))

@@ -19,9 +19,9 @@ import torch
 from peft import PeftModel
 from torch import nn
 
-from semcore.decoding.language_model import Prompts, read_prompts, read_tree
-from semcore.errors import UserError
-from semcore.key_value_cache import cache_name
+from semcore.decoding.cached_model import Prompts, read_prompts, read_tree
+from semcore.decoding.key_value_cache import cache_name
+from semcore.runtime.errors import UserError
 
 WAY_OUT = "use a decoder-only attention model, or the transformers engine"
 NO_CACHE = f"keeps no key-value cache of the standard kind; {WAY_OUT}"
@@ -78,15 +78,15 @@ def _fills_every_layer(prompts: Prompts) -> bool:
 
 def _compare_trees(model: Any, prompts: Prompts) -> str | None:
     logits = _attempt(_read_trees, prompts)
-    return NO_MASKS if logits is None else _judge(logits, _read_plainly(model))
+    return NO_MASKS if logits is None else _compare(logits, *_read_plainly(model))
 
 
-def _judge(logits: torch.Tensor, plain: torch.Tensor) -> str | None:
-    """Compare the logits after the target, (4, V) of the trees and (V) of one plain pass."""
+def _compare(logits: torch.Tensor, plain: torch.Tensor, plain_other: torch.Tensor) -> str | None:
+    """Compare the logits after the target: (4, V) of the trees, and (V) of plain passes after the two prompts."""
     found, masked, moved, other = logits.float()
     influence = (other - found).norm()
-    if not influence > 0:
-        return NO_CACHE
+    if not influence > 0:  # a model that says the same after every prompt has nothing to get wrong
+        return None if torch.equal(plain, plain_other) else NO_CACHE
     if (masked - found).norm() > NEGLIGIBLE * influence:
         return NO_MASKS
     if max((moved - found).norm(), (plain.float() - found).norm()) > NEGLIGIBLE * influence:
@@ -111,8 +111,9 @@ def _read_trees(prompts: Prompts) -> torch.Tensor:
 
 
 def _read_plainly(model: Any) -> torch.Tensor:
-    """Return the logits after prompt and target, (V), with neither cache nor mask."""
-    return model(input_ids=torch.tensor([[*PROMPT, TARGET]], device=model.device), use_cache=False).logits[0, -1]
+    """Return the logits after each prompt and the target, (2, V), with neither cache nor mask."""
+    tokens = torch.tensor([[*PROMPT, TARGET], [*OTHER_PROMPT, TARGET]], device=model.device)
+    return model(input_ids=tokens, use_cache=False).logits[:, -1]
 
 
 def _heeds_positions(model: Any) -> bool:

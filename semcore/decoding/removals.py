@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcore.decoding.additions import Growing
-from semcore.decoding.items import Items
+from semcore.decoding.postings import Items
 from semcore.decoding.trie import DEAD, ROOT, Trie
 
 

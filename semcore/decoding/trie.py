@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semcore.decoding.sequences import FlatSequences, gather_ragged, offsets_of
+from semcore.decoding.token_sequences import FlatSequences, gather_ragged, offsets_of
 
 STOP = -1
 """The dense token of an edge that no token stands for: the sequence ends here, others go on."""

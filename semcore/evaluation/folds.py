@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
 
-from semcore.errors import UserError
+from semcore.runtime.errors import UserError
 
 
 def assign_folds(image_ids: Sequence[str], num_folds: int) -> list[list[str]]:

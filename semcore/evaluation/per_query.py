@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from semcore.errors import UserError
 from semcore.evaluation.metrics import first_right_rank
-from semcore.files import read_jsonl, write_jsonl
-from semcore.typed_commands import evaluate_anew
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import read_jsonl, write_jsonl
+from semcore.runtime.typed_commands import evaluate_anew
 
 NUM_GENERATED = 20
 NUM_VERIFIED = 10

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from semcore.errors import UserError
-from semcore.files import atomic_text
-from semcore.text_files import read_text
-from semcore.typed_commands import evaluate_anew
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import atomic_text
+from semcore.runtime.text_files import read_text
+from semcore.runtime.typed_commands import evaluate_anew
 
 ScoredRun = dict[str, list[tuple[str, float]]]
 """query_id -> (item id, score), best first."""

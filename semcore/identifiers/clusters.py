@@ -15,9 +15,9 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from semcore.errors import UserError
-from semcore.files import write_bytes
-from semcore.typed_commands import data_command
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import write_bytes
+from semcore.runtime.typed_commands import data_command
 
 CENTROIDS = "clusters.safetensors"
 ITEMS_A_CLUSTER = 256  # the mean of n items is off by 1/n of their variance; FAISS samples as many

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from semcore.errors import UserError
 from semcore.identifiers.words import Segment, word_vectorizer
+from semcore.runtime.errors import UserError
 
 _PAIRS_AT_ONCE = 65_536
 # Embeddings of one text in batches of different make-up differ by up to 2e-7; what is equal up to that is a tie.

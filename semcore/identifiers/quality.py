@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from semcore.dataset import SPLITS
-from semcore.identifiers.rows import NO_CLUSTER, IdentifierRow, identifier_text
+from semcore.data.dataset import SPLITS
+from semcore.data.identifier_files import NO_CLUSTER, IdentifierRow, identifier_text
 
 ALL = "all"
 

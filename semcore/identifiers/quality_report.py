@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from semcore.identifiers.rows import IdentifierRow, cluster_token
+from semcore.data.identifier_files import IdentifierRow, cluster_token
 
 _TITLES = {"t2i": "Text to image: the items are images", "i2t": "Image to text: the items are sentences"}
 _COLUMNS = (

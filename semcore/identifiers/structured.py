@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from semcore.errors import UserError
+from semcore.data.caption_files import TextItem
+from semcore.data.identifier_files import NO_CLUSTER, IdentifierRow, make_row
 from semcore.identifiers.clusters import fit_centroids, nearest_centroids
-from semcore.identifiers.encoder import Encode, embed
 from semcore.identifiers.keybert_keywords import keybert_keywords
 from semcore.identifiers.keywords import count_words, remove_cluster_words, top_keywords
-from semcore.identifiers.rows import NO_CLUSTER, IdentifierRow, make_row
-from semcore.identifiers.texts import TextItem
+from semcore.identifiers.sentence_encoder import Encode, embed
 from semcore.identifiers.tfidf import sum_by_cluster, top_words, weigh_words
 from semcore.identifiers.words import Segment
+from semcore.runtime.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from itertools import pairwise
 
 from sklearn.feature_extraction.text import CountVectorizer
 
-from semcore.errors import UserError
+from semcore.runtime.errors import UserError
 
 Segment = Callable[[str], Iterable[str]]
 """Takes a run of letters of scripts without spaces, perhaps with digits and other letters in it; returns its words."""

@@ -1,16 +1,16 @@
 """Reads a run folder and writes what people read: report.md, report.html and model cards. Needs no model.
 
-`contents` reads; `tables`, `chart`, `examples` and `pictures` prepare; `view` puts together; `markdown` and `html`
-write.
+`run_contents` reads; `tables`, `chart`, `examples` and `thumbnails` prepare; `page` puts together;
+`markdown` and `html` write.
 """
 
 from pathlib import Path
 
-from semcore.report.cards import write_model_cards
-from semcore.report.contents import read_run
 from semcore.report.html import write_html
 from semcore.report.markdown import write_markdown
-from semcore.report.view import build_view
+from semcore.report.model_cards import write_model_cards
+from semcore.report.page import build_view
+from semcore.report.run_contents import read_run
 
 __all__ = ["write_model_cards", "write_report"]
 

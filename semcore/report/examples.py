@@ -4,9 +4,9 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from semcore.dataset import Dataset
-from semcore.errors import UnreadableImage
-from semcore.report.pictures import Picture, thumbnail
+from semcore.data.dataset import Dataset
+from semcore.report.thumbnails import Picture, thumbnail
+from semcore.runtime.errors import UnreadableImage
 
 NUM_HITS = 5
 

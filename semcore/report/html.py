@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from semcore.files import atomic_text
 from semcore.report.chart import HEIGHT, WIDTH, height_of
+from semcore.report.page import ReportView
 from semcore.report.rendering import html_template
 from semcore.report.tables import COLUMNS
-from semcore.report.view import ReportView
+from semcore.runtime.files import atomic_text
 
 
 def write_html(view: ReportView, folder: Path) -> Path:

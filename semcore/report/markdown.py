@@ -3,11 +3,11 @@
 import os
 from pathlib import Path
 
-from semcore.files import atomic_text, writing_to
-from semcore.report.pictures import Picture
+from semcore.report.page import ReportView, shown_items
 from semcore.report.rendering import markdown_template
 from semcore.report.tables import COLUMNS
-from semcore.report.view import ReportView, shown_items
+from semcore.report.thumbnails import Picture
+from semcore.runtime.files import atomic_text, writing_to
 
 IMAGE_FOLDER = "report_images"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 
 from semcore import __version__
-from semcore.files import atomic_text
 from semcore.report.rendering import Markdown, markdown_template
 from semcore.report.tables import flat
+from semcore.runtime.files import atomic_text
 
 _METRICS = {"R@1": "recall_at_1", "R@5": "recall_at_5", "R@10": "recall_at_10", "MRR@10": "mrr_at_10"}
 _TASKS = {"t2i": "text to image retrieval", "i2t": "image to text retrieval"}

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from semcore.files import read_json
-from semcore.resources import asset_folder, resource_folder
-from semcore.settings import hash_of
-from semcore.steps import Step
+from semcore.runtime.files import read_json
+from semcore.runtime.packaged_files import asset_folder, resource_folder
+from semcore.runtime.settings import hash_of
+from semcore.runtime.subprocesses import Step
+from semcore.runtime.typed_commands import launcher_options
 from semcore.study.definition import Study, Variant
 from semcore.study.linked_stages import finished, share_run
 from semcore.study.parallel_jobs import Job
-from semcore.typed_commands import launcher_options
 
 TITLES = {
     "caption": "captions", "identifiers": "identifiers", "train_identifier": "training", "candidates": "candidates",

@@ -22,8 +22,8 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
-from semcore.configfile import SECTIONS, read_yaml, suggestion
-from semcore.errors import UserError
+from semcore.runtime.config_file import SECTIONS, read_yaml, suggestion
+from semcore.runtime.errors import UserError
 from semcore.study.scores import METRICS, Ranking
 
 DEFAULT_STAGES = tuple(stage for stage in SECTIONS if stage != "train_verifier_blocks")

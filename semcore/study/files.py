@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from semcore.errors import UserError
-from semcore.files import atomic_text, read_json, write_json
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import atomic_text, read_json, write_json
 from semcore.study.markdown import render_study
 from semcore.study.plots import can_draw, draw_tables
 

@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from semcore.files import write_json
-from semcore.runfolder import STAGE_OUTPUTS, RunFolder
+from semcore.data.run_folder import STAGE_OUTPUTS, RunFolder
+from semcore.runtime.files import write_json
 
 _BESIDE = ("captions.stats.json", "features")
 

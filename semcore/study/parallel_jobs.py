@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semcore.files import writing_to
-from semcore.steps import Step, start_step, stop_step
+from semcore.runtime.files import writing_to
+from semcore.runtime.subprocesses import Step, start_step, stop_step
 
 POLL_S = 0.2
 

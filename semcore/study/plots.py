@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from semcore.files import write_bytes
+from semcore.runtime.files import write_bytes
 from semcore.study.markdown import DIRECTIONS
 
 METRICS = ("R@1", "R@5")

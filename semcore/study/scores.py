@@ -14,14 +14,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from semcore.ablations import without_verification
-from semcore.errors import UserError
+from semcore.data.identifier_files import DIRECTIONS, read_identifiers
 from semcore.evaluation.metrics import first_right_rank
 from semcore.evaluation.per_query import GeneratedHit, read_per_query
 from semcore.evaluation.statistics import Values, bootstrap_interval, hits, paired_randomisation_test
 from semcore.evaluation.trec import read_qrels, read_run
-from semcore.files import read_json
-from semcore.identifiers import DIRECTIONS, read_identifiers
+from semcore.retrieval.ablations import without_verification
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import read_json
 
 METRICS = ("R@1", "R@5", "R@10", "rSum@5")
 Ranking = Literal["verified", "generated", "unverified"]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from semcore.training.rows import Row, collate
-from semcore.training.visuals import Visuals
+from semcore.training.image_inputs import Visuals
+from semcore.training.packing import Row, collate
 
 
 @dataclass(frozen=True)

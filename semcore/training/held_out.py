@@ -10,11 +10,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from semcore.dataset import Dataset, ImageRecord
-from semcore.errors import UserError
-from semcore.files import write_json
-from semcore.runfolder import RunFolder
-from semcore.typed_commands import launch_command
+from semcore.data.dataset import Dataset, ImageRecord
+from semcore.data.run_folder import RunFolder
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import write_json
+from semcore.runtime.typed_commands import launch_command
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from semcore.checkpoint import Checkpoint
-from semcore.dataset import Dataset
-from semcore.processes import is_main_process
-from semcore.training.engine import computing_dtype, own_device
-from semcore.training.visuals import Visuals, load_visuals
+from semcore.data.dataset import Dataset
+from semcore.models.checkpoint import Checkpoint
+from semcore.runtime.ranks import is_main_process
+from semcore.training.image_inputs import Visuals, load_visuals
+from semcore.training.launcher import computing_dtype, own_device
 
 
 def load_training_images(

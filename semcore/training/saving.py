@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from transformers import Trainer
 
-from semcore.adapters import BaseNote, base_of, is_adapter, write_note
-from semcore.checkpoint import Checkpoint
-from semcore.files import write_json, writing_to
-from semcore.fingerprints import fingerprint
-from semcore.lineage import write_lineage
-from semcore.places import from_folder
+from semcore.models.adapters import BaseNote, base_of, is_adapter, write_note
+from semcore.models.checkpoint import Checkpoint
+from semcore.models.lineage import write_lineage
+from semcore.runtime.files import write_json, writing_to
+from semcore.runtime.fingerprints import fingerprint
+from semcore.runtime.moved_checkpoints import from_folder
 
 CHECKPOINTS = "checkpoints"
 

@@ -12,11 +12,11 @@ from typing import TypeVar
 
 from torch.utils.data import Dataset
 
-from semcore.errors import UserError
-from semcore.training.block_rows import make_block_row
-from semcore.training.examples import Example
-from semcore.training.questions import Ask, CandidateSet, QuestionMaker
-from semcore.training.rows import Row, merge, pack, row_length
+from semcore.runtime.errors import UserError
+from semcore.training.block_packing import make_block_row
+from semcore.training.identifier_pairs import Example
+from semcore.training.packing import Row, merge, pack, row_length
+from semcore.training.verifier_questions import Ask, CandidateSet, QuestionMaker
 from semcore.verification.attention import Attention
 
 T = TypeVar("T")

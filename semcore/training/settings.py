@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from semcore.errors import UserError
-from semcore.quantization import Quantization
+from semcore.models.quantization import Quantization
+from semcore.runtime.errors import UserError
 
 Optim = Literal["adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"]
 SCHEDULE = ("num_epochs", "max_steps", "batch_size", "seed")

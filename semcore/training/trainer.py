@@ -15,11 +15,11 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from semcore.errors import UserError
-from semcore.files import write_json
-from semcore.machine import peak_memory_bytes
-from semcore.processes import is_main_process
-from semcore.training.engine import engine_facts
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import write_json
+from semcore.runtime.hardware import peak_memory_bytes
+from semcore.runtime.ranks import is_main_process
+from semcore.training.launcher import engine_facts
 
 COMPLETE = "complete.json"
 
@@ -63,7 +63,7 @@ def run_training(
 
     Args:
         model: what is trained, in place.
-        arguments: from `semcore.training.engine.training_arguments`.
+        arguments: from `semcore.training.launcher.training_arguments`.
         rows: in the order they are trained on.
         collator: makes a batch of rows.
         description: in front of the progress bar.

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from semcore.configfile import read_yaml
-from semcore.errors import UserError
-from semcore.files import read_json
+from semcore.runtime.config_file import read_yaml
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import read_json
 
 Attention = Literal["full", "blocks"]
 ATTENTION = "attention.json"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Hashable, Sequence
 
-from semcore.verification.fusion import Fusion, fit_fusion
+from semcore.verification.score_fusion import Fusion, fit_fusion
 
 NUM_FOLDS = 5
 

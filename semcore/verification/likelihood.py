@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from semcore.checkpoint import Checkpoint
-from semcore.embedding import make_prompts
-from semcore.inputs import answer_tokens, chat_prompt
-from semcore.prompting import IMAGE, Prompts, make_harmless
-from semcore.verification.answers import Ask, answer_log_probabilities
+from semcore.models.batching import make_prompts
+from semcore.models.checkpoint import Checkpoint
+from semcore.models.prompts import IMAGE, Prompts, make_harmless
+from semcore.models.tokenization import answer_tokens, chat_prompt
+from semcore.verification.answer_scoring import Ask, answer_log_probabilities
 
 
 def given_image_log_probabilities(

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from semcore.checkpoint import Checkpoint
-from semcore.embedding import make_prompts
-from semcore.errors import UserError
-from semcore.prompting import IMAGE, Prompts
-from semcore.verification.options import LETTERS, TOKENS_A_BATCH, option_tokens, read_options
+from semcore.models.batching import make_prompts
+from semcore.models.checkpoint import Checkpoint
+from semcore.models.prompts import IMAGE, Prompts
+from semcore.runtime.errors import UserError
+from semcore.verification.option_logits import LETTERS, TOKENS_A_BATCH, option_tokens, read_options
 
 if TYPE_CHECKING:
-    from semcore.verification.block_reader import BlockReader
+    from semcore.verification.block_inference import BlockReader
 
 
 class Choice(NamedTuple):

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from semcore.checkpoint import Checkpoint
-from semcore.embedding import make_prompts
-from semcore.prompting import IMAGE, Prompts
+from semcore.models.batching import make_prompts
+from semcore.models.checkpoint import Checkpoint
+from semcore.models.prompts import IMAGE, Prompts
 from semcore.verification.listwise import Choice, Question
-from semcore.verification.options import LETTERS, TOKENS_A_BATCH, option_tokens, read_options
+from semcore.verification.option_logits import LETTERS, TOKENS_A_BATCH, option_tokens, read_options
 
 MATCH, MISMATCH = LETTERS[0], LETTERS[1]
 

@@ -13,11 +13,11 @@ from benchmarks.corpora import synthetic_corpus
 from benchmarks.identifier_statistics import tree_figures
 from benchmarks.identifiers import share_alike
 from benchmarks.index import Settings, prefixes_of, step_rows
-from benchmarks.peers import DictTrie
+from benchmarks.peers.dict_trie import DictTrie
 from benchmarks.report import higher_is_better, lower_is_better, not_run, publish
 from benchmarks.training import padded_batch
 from semcore.decoding import IdentifierIndex
-from semcore.training.examples import Example
+from semcore.training.identifier_pairs import Example
 
 
 def test_synthetic_identifiers_look_like_real_ones() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.importing import Cost, cost_of, entries, make_source, measured_import, rows
 from data_prep.from_karpathy import PUBLISHED
-from semcore.dataset import load_dataset
+from semcore.data.dataset import load_dataset
 
 
 def test_the_made_up_dataset_has_the_shares_of_coco() -> None:

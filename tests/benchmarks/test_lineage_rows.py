@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from benchmarks.lineage import Settings, main
-from semcore import fingerprints
+from semcore.runtime import fingerprints
 
 
 def test_every_row_has_both_sides(searchable_run, tmp_path, monkeypatch):

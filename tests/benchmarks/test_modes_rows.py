@@ -7,12 +7,12 @@ import torch
 
 from benchmarks.modes import COLUMNS, KINDS, REFUSED, WORDS, Mode, modes, shares_moved, start_of, write_table
 from benchmarks.report import Row
-from semcore.adapters import BaseNote, write_note
-from semcore.checkpoint import add_cluster_tokens, apply_lora, load_checkpoint
-from semcore.errors import UserError
-from semcore.resources import asset_folder, resource_folder
-from semcore.training.engine import CONFIG_VARIABLE
-from semcore.training.modes import check_mode
+from semcore.models.adapters import BaseNote, write_note
+from semcore.models.checkpoint import add_cluster_tokens, apply_lora, load_checkpoint
+from semcore.runtime.errors import UserError
+from semcore.runtime.packaged_files import asset_folder, resource_folder
+from semcore.training.launcher import CONFIG_VARIABLE
+from semcore.training.option_checks import check_mode
 
 
 def test_the_share_of_a_part_that_moved() -> None:
@@ -64,7 +64,7 @@ def test_the_table_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", modes(), ids=lambda mode: mode.name)
 def test_what_is_refused_is_what_recipes_refuse(mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("semcore.quantization.find_spec", lambda name: name)
+    monkeypatch.setattr("semcore.models.quantization.find_spec", lambda name: name)
     monkeypatch.delenv("ACCELERATE_USE_DEEPSPEED", raising=False)
     if mode.engine is not None:
         config = resource_folder("ds_configs") / f"cpu_{mode.engine.lower().replace('-', '').replace(' ', '_')}.json"

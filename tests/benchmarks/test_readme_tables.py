@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.quickstart import Settings
 from benchmarks.readme_tables import DIRECTIONS, METRICS, STAGES, measured, tables, works, write_tables
-from semcore.errors import UserError
+from semcore.runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = "benchmarks/results/quickstart.json"

@@ -3,13 +3,13 @@ import shutil
 
 import pytest
 
-import semcore.measuring
+import semcore.retrieval.batch
 from data_prep.candidates import Settings, main
-from semcore.dataset import load_dataset
-from semcore.errors import UserError
-from semcore.items import read_items
-from semcore.runfolder import RunFolder
-from semcore.training.questions import read_candidates
+from semcore.data.dataset import load_dataset
+from semcore.data.items_and_queries import read_items
+from semcore.data.run_folder import RunFolder
+from semcore.runtime.errors import UserError
+from semcore.training.verifier_questions import read_candidates
 from tests.run_fixtures import HELD_OUT
 
 
@@ -54,11 +54,11 @@ def test_the_verifiers_training_can_read_them(searchable_run):
 
 
 def test_a_killed_job_goes_on_and_ends_the_same(searchable_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(semcore.measuring, "QUERIES_A_CHUNK", 4)
+    monkeypatch.setattr(semcore.retrieval.batch, "QUERIES_A_CHUNK", 4)
     other = tmp_path / "whole"
     shutil.copytree(searchable_run.run, other)
     main(Settings(other, dtype="float32", device="cpu", num_beams=4, num_candidates=3))
-    generate, calls = semcore.measuring.generate, []
+    generate, calls = semcore.retrieval.batch.generate, []
 
     def dies_at_the_third(*arguments, **keywords):
         calls.append(arguments)
@@ -66,7 +66,7 @@ def test_a_killed_job_goes_on_and_ends_the_same(searchable_run, tmp_path, monkey
             raise KeyboardInterrupt
         return generate(*arguments, **keywords)
 
-    monkeypatch.setattr(semcore.measuring, "generate", dies_at_the_third)
+    monkeypatch.setattr(semcore.retrieval.batch, "generate", dies_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         main(settings(searchable_run))
     assert not (searchable_run.run / "candidates" / "t2i.jsonl").exists()

@@ -9,9 +9,9 @@ from PIL import Image
 
 from data_prep import from_imagefolder
 from data_prep.check import Settings, main
-from semcore.commandline import parse
-from semcore.dataset import WAYS, read_jsonl, write_jsonl
-from semcore.errors import UserError
+from semcore.commands.arguments import parse
+from semcore.data.dataset import WAYS, read_jsonl, write_jsonl
+from semcore.runtime.errors import UserError
 
 Runner = Callable[..., CompletedProcess[str]]
 

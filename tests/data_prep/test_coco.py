@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from data_prep.from_karpathy import Settings, main
-from semcore.dataset import SPLITS, load_dataset, read_json, read_jsonl
-from semcore.errors import UserError
+from semcore.data.dataset import SPLITS, load_dataset, read_json, read_jsonl
+from semcore.runtime.errors import UserError
 
 
 def source(folder: Path, images: list[Any], annotations: list[Any], **others: Any) -> Path:

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from data_prep.from_csv import Settings, main
-from semcore.dataset import SPLITS, Dataset, load_dataset, read_json, read_jsonl
-from semcore.errors import UserError
+from semcore.data.dataset import SPLITS, Dataset, load_dataset, read_json, read_jsonl
+from semcore.runtime.errors import UserError
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from PIL import Image
 from data_prep.from_hub import Settings, files_by_split, main
 from data_prep.hub_rows import Columns
 from data_prep.left_out import BadRow
-from semcore.dataset import SPLITS, Dataset, load_dataset, open_image, read_json
-from semcore.errors import UserError
+from semcore.data.dataset import SPLITS, Dataset, load_dataset, open_image, read_json
+from semcore.runtime.errors import UserError
 
 datasets = pytest.importorskip("datasets")
 pq = pytest.importorskip("pyarrow.parquet")

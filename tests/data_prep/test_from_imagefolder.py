@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from data_prep.from_imagefolder import Settings, main
-from data_prep.pictures import IMAGE_SUFFIXES, UNLISTED_SUFFIXES
-from semcore.dataset import SPLITS, Dataset, load_dataset, open_image, read_json, read_jsonl
-from semcore.errors import UserError
+from data_prep.source_images import IMAGE_SUFFIXES, UNLISTED_SUFFIXES
+from semcore.data.dataset import SPLITS, Dataset, load_dataset, open_image, read_json, read_jsonl
+from semcore.runtime.errors import UserError
 
 
 def make_tree(root: Path, *names: str) -> Path:

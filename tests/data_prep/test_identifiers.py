@@ -14,11 +14,11 @@ import pytest
 
 from data_prep import identifiers
 from data_prep.identifiers import Settings, main
-from semcore.commandline import run_command
-from semcore.files import write_json, write_jsonl
-from semcore.identifiers import read_cluster_words, read_identifiers
+from semcore.commands.arguments import run_command
+from semcore.data.identifier_files import read_cluster_words, read_identifiers
+from semcore.data.run_folder import RunFolder
 from semcore.identifiers.clusters import load_centroids
-from semcore.runfolder import RunFolder
+from semcore.runtime.files import write_json, write_jsonl
 
 COLOURS = ("red", "green", "blue", "yellow")
 SHAPES = ("circle", "square", "star", "ring", "cross")
@@ -120,7 +120,7 @@ def test_the_same_seed_writes_the_same_bytes_also_after_a_kill(
     other = run.with_name("OTHER")
     write_jsonl(other / "captions.jsonl", [json.loads(line) for line in (run / "captions.jsonl").open()])
     with monkeypatch.context() as patch:
-        patch.setattr("semcore.identifiers.folder.save_centroids", lambda *_: 1 / 0)
+        patch.setattr("semcore.identifiers.write.save_centroids", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             main(Settings(run=other, **settings))
     main(Settings(run=other, **settings))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from data_prep import json_stream
 from data_prep.json_stream import stream_list
-from semcore.errors import UserError
+from semcore.runtime.errors import UserError
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -12,9 +12,9 @@ from subprocess import CompletedProcess
 import pytest
 
 from data_prep.make_scenes import Settings, draw_dataset, main
-from data_prep.scenes.graph import pool_of
-from semcore.dataset import SPLITS, is_safe_id, load_dataset, open_image, read_json, read_jsonl
-from semcore.errors import UserError
+from data_prep.scenes.scene_graph import pool_of
+from semcore.data.dataset import SPLITS, is_safe_id, load_dataset, open_image, read_json, read_jsonl
+from semcore.runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"train": 30, "val": 8, "test": 12}

@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import load_file
 
 from data_prep.make_scenes import Settings, main
-from semcore.checkpoint import load_checkpoint
-from semcore.dataset import load_dataset
-from semcore.files import write_json, write_jsonl
-from semcore.identifiers.rows import make_row
+from semcore.data.dataset import load_dataset
+from semcore.data.identifier_files import make_row
+from semcore.models.checkpoint import load_checkpoint
+from semcore.runtime.files import write_json, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS, STOP_AT = 12, 6

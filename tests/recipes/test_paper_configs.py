@@ -14,9 +14,9 @@ from typing import Any, get_type_hints
 import pytest
 import yaml
 
-from semcore.commandline import parse, resolved
-from semcore.configfile import SECTIONS
-from semcore.planning.sections import ELSEWHERE, IdentifierTraining, VerifierTraining, read_training
+from semcore.commands.arguments import parse, resolved
+from semcore.runtime.config_file import SECTIONS
+from semcore.training.memory_plan.sections import ELSEWHERE, IdentifierTraining, VerifierTraining, read_training
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 CONFIGS = sorted((RECIPES / "configs").glob("*_internvl*.yaml"))
@@ -24,7 +24,7 @@ PAPER = (RECIPES / "README.md").read_text(encoding="utf-8")
 MAIN = RECIPES / "configs" / "flickr30k_internvl2_5-1b_full.yaml"
 MODULES = {
     "caption": "data_prep.caption", "identifiers": "data_prep.identifiers", "candidates": "data_prep.candidates",
-    "evaluate": "semcore.evaluate",
+    "evaluate": "semcore.commands.evaluate",
 }  # fmt: skip
 BEAMS, CLUSTERS, KEYWORDS = "evaluate.num_beams", "identifiers.num_clusters", "identifiers.num_keywords"
 PARTS = ("identifiers.deduplicate", "identifiers.scheme", "identifiers.global_id", "evaluate.constraint")

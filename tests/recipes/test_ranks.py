@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from data_prep import caption
-from semcore.evaluate import EvaluateSettings
-from semcore.evaluate import main as evaluate
-from semcore.files import read_json
+from semcore.commands.evaluate import EvaluateSettings
+from semcore.commands.evaluate import main as evaluate
+from semcore.runtime.files import read_json
 from tests.recipes.conftest import start
 from tests.run_fixtures import SearchableRun
 

@@ -8,11 +8,11 @@ from types import ModuleType
 
 import pytest
 
-from semcore.checkpoint import load_checkpoint
-from semcore.commandline import parse
-from semcore.errors import UserError
-from semcore.files import read_json, read_jsonl, write_json, write_jsonl
-from semcore.identifiers.rows import NO_CLUSTER, make_row
+from semcore.commands.arguments import parse
+from semcore.data.identifier_files import NO_CLUSTER, make_row
+from semcore.models.checkpoint import load_checkpoint
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import read_json, read_jsonl, write_json, write_jsonl
 from semcore.verification import read_attention
 from semcore.verification.attention import training_section
 from tests.recipes.conftest import new_run

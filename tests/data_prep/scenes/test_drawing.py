@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from data_prep.scenes.drawing import COLOUR_VALUES, IMAGE_SIZE, draw
-from data_prep.scenes.graph import BACKGROUNDS, COLOURS, PLACES, SHAPES, Scene, SceneObject, draw_scenes
+from data_prep.scenes.scene_graph import BACKGROUNDS, COLOURS, PLACES, SHAPES, Scene, SceneObject, draw_scenes
 
 QUADRANT = IMAGE_SIZE // 2
 

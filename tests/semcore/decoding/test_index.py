@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semcore.decoding import IdentifierIndex
-from semcore.errors import UserError
+from semcore.runtime.errors import UserError
 
 END = 1
 SEQUENCES = [[5, 7, END], [5, 8, 9, END], [5, 8, 9, END], [5, 7, 7, END], [3, END], [2, 4, 6, 8, 10, 12, END]]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from semcore.decoding import IdentifierIndex, constrained_beam_search, exhaustive_search
-from semcore.decoding.beams import first_of_best
+from semcore.decoding.beam_state import first_of_best
 from tests.semcore.decoding import tiny
 
 

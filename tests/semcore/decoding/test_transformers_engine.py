@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from semcore.decoding import IdentifierIndex, generate_with_transformers
-from semcore.errors import UserError
+from semcore.runtime.errors import UserError
 from tests.semcore.decoding import tiny
 
 

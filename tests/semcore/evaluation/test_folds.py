@@ -1,8 +1,8 @@
 import pytest
 
-from semcore.errors import UserError
 from semcore.evaluation.folds import assign_folds, mean_metrics
 from semcore.evaluation.metrics import retrieval_metrics
+from semcore.runtime.errors import UserError
 
 
 def test_folds_are_consecutive_and_hold_every_image_once():

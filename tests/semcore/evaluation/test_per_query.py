@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from semcore.errors import UserError
 from semcore.evaluation.per_query import GeneratedHit, per_query_rows, read_per_query, write_per_query
+from semcore.runtime.errors import UserError
 
 QUERIES = {"q1": "a red circle", "q2": "a blue square"}
 QRELS = {"q1": {"b"}, "q2": {"z", "y"}}

@@ -7,7 +7,6 @@ import ir_measures
 import pytest
 from ir_measures import RR, Success
 
-from semcore.errors import UserError
 from semcore.evaluation.metrics import retrieval_metrics
 from semcore.evaluation.trec import (
     rankings,
@@ -17,6 +16,7 @@ from semcore.evaluation.trec import (
     write_qrels,
     write_run,
 )
+from semcore.runtime.errors import UserError
 
 
 def test_a_run_is_written_as_trec_eval_wants_it(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
-from semcore.identifiers.encoder import Encode
+from semcore.identifiers.sentence_encoder import Encode
 
 
 def _embed_word(word: str) -> np.ndarray:

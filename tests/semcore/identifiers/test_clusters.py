@@ -9,8 +9,8 @@ import pytest
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from semcore.errors import UserError
 from semcore.identifiers.clusters import fit_centroids, load_centroids, nearest_centroids, save_centroids
+from semcore.runtime.errors import UserError
 
 FIT = {"num_inits": 1, "max_iterations": 300, "max_fit_items": 100_000}
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from semcore.identifiers.encoder import Encode
+from semcore.data.caption_files import TextItem
 from semcore.identifiers.keybert_keywords import keybert_keywords
 from semcore.identifiers.keywords import count_words, remove_cluster_words, top_keywords
+from semcore.identifiers.sentence_encoder import Encode
 from semcore.identifiers.structured import StructuredIdentifiers, build_structured_identifiers
-from semcore.identifiers.texts import TextItem
 
 COCO = Path(__file__).parents[4] / "shared" / "data" / "dataset_coco_val2017_captions.json.gz"
 WORDS = ("red", "green", "small", "circle", "star", "square", "above", "under", "the", "of", "grass", "sky", "dog")

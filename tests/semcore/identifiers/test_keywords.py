@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semcore.errors import UserError
 from semcore.identifiers.keywords import count_words, remove_cluster_words, top_keywords
+from semcore.runtime.errors import UserError
 
 COCO = Path(__file__).parents[4] / "shared" / "data" / "dataset_coco_val2017_captions.json.gz"
 
@@ -80,7 +80,7 @@ def test_the_keywords_of_real_captions_are_keyberts(monkeypatch: pytest.MonkeyPa
     from sentence_transformers import SentenceTransformer
     from sklearn.feature_extraction.text import CountVectorizer
 
-    from semcore.identifiers.encoder import DEFAULT_ENCODER, embed, encoder_folder, load_encoder
+    from semcore.identifiers.sentence_encoder import DEFAULT_ENCODER, embed, encoder_folder, load_encoder
 
     images = json.loads(gzip.decompress(COCO.read_bytes()))["images"]
     captions = [image["sentences"][0]["raw"] for image in images[:num_captions]]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from semcore.data.identifier_files import NO_CLUSTER, make_row
 from semcore.identifiers.quality import items_without_keyword, measure_items, measure_quality
 from semcore.identifiers.quality_report import render_report
-from semcore.identifiers.rows import NO_CLUSTER, make_row
 
 ROWS = [
     make_row("a", "train", 0, ["dog", "park"]),

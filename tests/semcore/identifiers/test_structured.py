@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from semcore.errors import UserError
-from semcore.identifiers.encoder import Encode
-from semcore.identifiers.rows import NO_CLUSTER
+from semcore.data.caption_files import TextItem
+from semcore.data.identifier_files import NO_CLUSTER
+from semcore.identifiers.sentence_encoder import Encode
 from semcore.identifiers.structured import (
     StructuredIdentifiers,
     build_structured_identifiers,
     fitted_on,
     without_global_ids,
 )
-from semcore.identifiers.texts import TextItem
+from semcore.runtime.errors import UserError
 
 ANIMALS = ("dog", "cat", "horse", "cow")
 PLACES = ("park", "kitchen", "beach", "street", "meadow")

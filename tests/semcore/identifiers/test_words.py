@@ -11,9 +11,9 @@ from typing import Literal
 import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 
-from semcore.errors import UserError
 from semcore.identifiers.keywords import count_words
 from semcore.identifiers.words import load_segmenter, segment, split_words, word_vectorizer
+from semcore.runtime.errors import UserError
 
 SHARED = Path(__file__).parents[4] / "shared"
 COCO = SHARED / "data" / "dataset_coco_val2017_captions.json.gz"

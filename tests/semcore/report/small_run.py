@@ -8,7 +8,7 @@ from PIL import Image
 
 from semcore.evaluation.metrics import retrieval_metrics
 from semcore.evaluation.per_query import GeneratedHit, write_per_query
-from semcore.files import read_json, write_json, write_jsonl
+from semcore.runtime.files import read_json, write_json, write_jsonl
 
 IMAGES = [f"scene{number}" for number in range(8)]
 ATTACKS = {

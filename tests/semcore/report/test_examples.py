@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from semcore.report.contents import RunContents, read_run
 from semcore.report.examples import Shown, choose_examples, read_shown, show_example
+from semcore.report.run_contents import RunContents, read_run
 
 
 def rows_of(run_folder: Path, direction: str) -> tuple[RunContents, dict[str, dict[str, Any]]]:

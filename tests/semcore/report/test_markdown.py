@@ -7,8 +7,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from PIL import Image
 
-from semcore.files import read_json, write_json
 from semcore.report import write_report
+from semcore.runtime.files import read_json, write_json
 from tests.semcore.report.small_run import ATTACKS, change_json, visible, write_run_folder
 
 

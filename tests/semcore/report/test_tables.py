@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from semcore.report.contents import RunContents, read_run
+from semcore.report.run_contents import RunContents, read_run
 from semcore.report.tables import (
     OrderRow,
     findings,

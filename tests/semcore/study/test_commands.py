@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from semcore.runfolder import STAGE_OUTPUTS, RunFolder
+from semcore.data.run_folder import STAGE_OUTPUTS, RunFolder
 from semcore.study.commands import Owner, WorkDir, command_of, jobs_of, measured_run, owners_of
 from semcore.study.definition import Study, read_study
 

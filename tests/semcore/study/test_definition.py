@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from semcore.errors import UserError
+from semcore.commands.study_options import check_options
+from semcore.runtime.errors import UserError
 from semcore.study.commands import WorkDir
 from semcore.study.definition import flatten, read_study
-from semcore.study.option_checks import check_options
 
 STUDIES = sorted((Path(__file__).resolve().parents[3] / "recipes" / "studies").glob("*.yaml"))
 SMALL: dict[str, Any] = {

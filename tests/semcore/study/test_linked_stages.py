@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from semcore.errors import UserError
-from semcore.runfolder import RunFolder
+from semcore.data.run_folder import RunFolder
+from semcore.runtime.errors import UserError
 from semcore.study.linked_stages import finished, share_run
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from semcore.steps import Step
+from semcore.runtime.subprocesses import Step
 from semcore.study.parallel_jobs import Job, StepFailed, run_jobs
 
 APPEND = "import sys, time; time.sleep({wait}); open(sys.argv[1], 'a').write('{word}')"

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semcore.errors import UserError
+from semcore.data.identifier_files import make_row
 from semcore.evaluation.per_query import GeneratedHit, write_per_query
 from semcore.evaluation.trec import write_qrels, write_run
-from semcore.files import write_json, write_jsonl
-from semcore.identifiers import make_row
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import write_json, write_jsonl
 from semcore.study.scores import Found, compare, read_found
 
 RIGHT = {"q0": {"a"}, "q1": {"a"}, "q2": {"b"}, "q3": {"b"}}

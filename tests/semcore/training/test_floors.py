@@ -17,22 +17,22 @@ import torch
 
 from data_prep.make_scenes import Settings as ScenesSettings
 from data_prep.make_scenes import main as make_scenes
-from data_prep.scenes.base_model import build_model
-from semcore.checkpoint import Checkpoint, add_cluster_tokens, load_checkpoint
-from semcore.dataset import ImageRecord, load_dataset
-from semcore.features import FeatureStore
-from semcore.generator import build_corpus, generate
-from semcore.identifiers import IdentifierRow, make_row
-from semcore.items import Item
-from semcore.prompting import load_prompts
-from semcore.training.examples import identifier_examples
-from semcore.training.fine_tuning import fine_tune, image_start_id, make_trainable
+from data_prep.scenes.pretraining.model import build_model
+from semcore.data.dataset import ImageRecord, load_dataset
+from semcore.data.identifier_files import IdentifierRow, make_row
+from semcore.data.items_and_queries import Item
+from semcore.models.checkpoint import Checkpoint, add_cluster_tokens, load_checkpoint
+from semcore.models.prompts import load_prompts
+from semcore.models.visual_features import FeatureStore
+from semcore.retrieval.generator import build_corpus, generate
+from semcore.training.fine_tune import fine_tune, image_start_id, make_trainable
 from semcore.training.held_out import HeldOut
-from semcore.training.questions import CandidateSet, QuestionMaker
+from semcore.training.identifier_pairs import identifier_examples
+from semcore.training.image_inputs import StoredFeatures
 from semcore.training.schedule import PlannedRows, plan_identifier_rows, plan_question_rows
 from semcore.training.settings import TrainingSettings
-from semcore.training.visuals import StoredFeatures
-from semcore.verification.block_reader import BlockReader
+from semcore.training.verifier_questions import CandidateSet, QuestionMaker
+from semcore.verification.block_inference import BlockReader
 from semcore.verification.listwise import Choice, Question, choose
 
 KEYWORDS = ("red circle", "blue star", "dog park", "street", "green", "small", "grass", "sky")

@@ -1,8 +1,8 @@
 import pytest
 
-from semcore.dataset import ImageRecord, Sentence, load_dataset
-from semcore.errors import UserError
-from semcore.runfolder import RunFolder
+from semcore.data.dataset import ImageRecord, Sentence, load_dataset
+from semcore.data.run_folder import RunFolder
+from semcore.runtime.errors import UserError
 from semcore.training.held_out import choose_held_out, held_out_of_run, write_held_out
 
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from transformers import InternVLConfig, InternVLForConditionalGeneration
 
+from semcore.training.chunked_loss import chunked_loss
 from semcore.training.collator import Collator
-from semcore.training.examples import Example
-from semcore.training.loss import chunked_loss
-from semcore.training.rows import merge, pack
-from semcore.training.visuals import StoredFeatures
+from semcore.training.identifier_pairs import Example
+from semcore.training.image_inputs import StoredFeatures
+from semcore.training.packing import merge, pack
 
 PAD, IMAGE_START, IMAGE, END, VOCABULARY = 0, 1, 2, 3, 97
 TEXT = {

@@ -3,8 +3,8 @@ from itertools import chain
 
 import pytest
 
-from semcore.errors import UserError
-from semcore.training.examples import Example
+from semcore.runtime.errors import UserError
+from semcore.training.identifier_pairs import Example
 from semcore.training.schedule import identifier_rows, plan, plan_identifier_rows, rows_a_device
 
 T2I = [Example([1, 2, number, 3], [number, 0]) for number in range(10, 40)]

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from semcore.embedding import make_prompts
-from semcore.features import encode_pictures
-from semcore.inputs import answer_tokens, batch_inputs, prepare_images, prompt_text, tokenize
-from semcore.prompting import IMAGE, load_prompts
+from semcore.models.batching import make_prompts
+from semcore.models.prompts import IMAGE, load_prompts
+from semcore.models.tokenization import answer_tokens, batch_inputs, prepare_images, prompt_text, tokenize
+from semcore.models.visual_features import encode_pictures
 from semcore.verification import given_image_log_probabilities, sentence_log_probabilities
-from semcore.verification.answers import Ask, answer_log_probabilities
+from semcore.verification.answer_scoring import Ask, answer_log_probabilities
 from tests.conftest import draw_picture
 
 PICTURES = {"red": draw_picture("red", 0), "blue": draw_picture("blue", 7)}

@@ -5,10 +5,10 @@ from hashlib import sha256
 import pytest
 import torch
 
-from semcore.errors import UserError
-from semcore.features import encode_pictures
-from semcore.inputs import batch_inputs, prepare_images, prompt_text
-from semcore.prompting import load_prompts
+from semcore.models.prompts import load_prompts
+from semcore.models.tokenization import batch_inputs, prepare_images, prompt_text
+from semcore.models.visual_features import encode_pictures
+from semcore.runtime.errors import UserError
 from semcore.verification import LETTERS, Choice, Question, choose, option_tokens, question_turn
 from tests.conftest import draw_picture
 

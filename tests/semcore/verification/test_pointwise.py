@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from semcore.features import encode_pictures
-from semcore.inputs import batch_inputs, prepare_images, prompt_text, tokenize
-from semcore.prompting import IMAGE, load_prompts
+from semcore.models.prompts import IMAGE, load_prompts
+from semcore.models.tokenization import batch_inputs, prepare_images, prompt_text, tokenize
+from semcore.models.visual_features import encode_pictures
 from semcore.verification import Choice, Question, match_log_odds
 from tests.conftest import draw_picture
 

@@ -1,0 +1,146 @@
+"""Verification of a finished run's own shortlists: as its evaluation does it, against a query at a time from the files.
+
+    semcore quickstart --out runs/quickstart
+    python -m benchmarks.finished_run_verification --run runs/quickstart \
+        --json benchmarks/results/run_verification-cpu.json
+
+Ours reads stored features and batches all queries by length; the peer opens the images of one query, puts them through
+the vision tower and verifies it, then the next. A run with a verifier in candidate blocks has rows of that too: ours
+reads every candidate once, the peer once a query. Same process, same weights, same queries, drawn from the test split;
+the runs alternate and the median counts. Before anything is timed the scores of both sides are compared.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmarks.report import Row, lower_is_better, publish
+from benchmarks.timing import interleaved_medians
+from semcore.commands.arguments import run_command
+from semcore.data.dataset import load_dataset, open_image
+from semcore.data.items_and_queries import DIRECTIONS, read_items
+from semcore.data.run_folder import RunFolder
+from semcore.evaluation.per_query import GeneratedHit
+from semcore.models.inference import load_for_inference
+from semcore.models.lineage import as_record
+from semcore.models.run_checkpoints import has_verifier, model_of
+from semcore.models.run_lineage import check_run_models
+from semcore.models.visual_features import encode_pictures
+from semcore.retrieval.batch import Asked, ask, images_of
+from semcore.retrieval.shortlist import Shortlist, VerifierName, make_shortlist, verifier_scores
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import read_jsonl
+from semcore.runtime.settings import LineageSettings
+from semcore.verification import BlockReader
+
+NUM_CANDIDATES = 10
+TOLERANCE = 1.0
+"""How far apart two log-probabilities may be: bfloat16 rounds batches of different make-up differently."""
+Scores = list[list[float]]
+
+
+@dataclass
+class Settings(LineageSettings):
+    """What to measure."""
+
+    run: Path
+    """A finished run with a verifier_model."""
+    json: Path | None = None
+    """File to save the rows in."""
+    num_queries: int = 100
+    """Queries a direction."""
+    repeats: int = 3
+    """Runs of each side that count."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_queries", "repeats"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name.replace('_', '-')} takes a whole number of at least 1")
+
+
+def main(settings: Settings) -> None:
+    """Measure, print and save."""
+    run = RunFolder(settings.run)
+    dataset = load_dataset(run.data_folder())
+    rows = []
+    blocks: list[VerifierName] = ["blocks"] if has_verifier(run, "blocks") else []
+    verifiers: list[VerifierName] = ["listwise", *blocks, "likelihood"]
+    models: dict[str, str] = {name: model_of(run, name, settings.base) for name in verifiers}
+    mismatches = check_run_models(run, dataset, models, base=settings.base, allow=settings.allowed)
+    for name in verifiers:
+        asked = ask(load_for_inference(models[name], base=settings.base), dataset, run / "features")
+        paths = {record.image_id: dataset.image_path(record) for record in dataset.images}
+        for direction in DIRECTIONS:
+            items = {item.item_id: item for item in read_items(run, dataset, direction, "test")}
+            shortlists = draw_shortlists(run / direction / "per_query.jsonl", direction, items, settings.num_queries)
+            rows.append(verification_row(name, direction, asked, shortlists, paths, settings.repeats))
+    counts = {direction: sum(1 for _ in read_jsonl(run / direction / "per_query.jsonl")) for direction in DIRECTIONS}
+    publish([*rows, whole_row(rows, counts)], settings.json, **as_record(mismatches))
+
+
+def whole_row(rows: list[Row], counts: dict[str, int]) -> Row:
+    """Return what the verifiers of `--verifier both` take for all test queries, from their rows for one query."""
+    weighed = [(row, counts[row.name[-3:]]) for row in rows if not row.name.startswith("blocks")]
+    ours, peer = (sum(count * getattr(row, side) for row, count in weighed) for side in ("ours", "peer"))
+    note = " and ".join(f"{count} queries {direction}" for direction, count in counts.items())
+    return lower_is_better("listwise_and_likelihood", ours, peer, "s", note)
+
+
+def draw_shortlists(path: Path, direction: str, items: dict, num_queries: int) -> list[Shortlist]:
+    """Return what the generator found for queries drawn at random."""
+    found = [row for row in read_jsonl(path) if len(row["generated"]) > 1]
+    drawn = random.Random(0).sample(found, min(num_queries, len(found)))
+    content = "query" if direction == "t2i" else "query_id"
+    return [
+        make_shortlist(row[content], [GeneratedHit(**hit) for hit in row["generated"]], items, NUM_CANDIDATES)
+        for row in drawn
+    ]
+
+
+def verification_row(
+    name: VerifierName,
+    direction: str,
+    asked: Asked,
+    shortlists: list[Shortlist],
+    paths: dict[str, Path],
+    repeats: int,
+) -> Row:
+    """Time one verifier in one direction."""
+    asked.features.add(images_of(direction, shortlists))
+
+    def score(chunk: list[Shortlist], features: dict[str, torch.Tensor]) -> Scores:
+        blocks = asked.blocks and BlockReader(asked.checkpoint, asked.prompts)  # has read nothing yet
+        return verifier_scores(name, asked.checkpoint, asked.prompts, direction, chunk, features, blocks=blocks)
+
+    def ours() -> Scores:
+        return score(shortlists, asked.features.of(images_of(direction, shortlists)))
+
+    def peer() -> Scores:
+        return [own for shortlist in shortlists for own in score([shortlist], encode_now(asked, shortlist))]
+
+    def encode_now(asked: Asked, shortlist: Shortlist) -> dict[str, torch.Tensor]:
+        shown = images_of(direction, [shortlist])
+        pictures = [open_image(paths[image_id]) for image_id in shown]
+        return dict(zip(shown, encode_pictures(asked.checkpoint, pictures), strict=True))
+
+    apart = furthest(ours(), peer())
+    if apart > TOLERANCE:
+        raise RuntimeError(f"the scores of both sides differ by {apart:.4f}")
+    sides: dict[str, Callable[[], Scores]] = {"ours": ours, "peer": peer}
+    seconds = {side: taken / len(shortlists) for side, taken in interleaved_medians(sides, repeats).items()}
+    note = f"{len(shortlists)} queries of up to {NUM_CANDIDATES} candidates; scores differ by {apart:.1g} at most"
+    return lower_is_better(f"{name}_{direction}", seconds["ours"], seconds["peer"], "s a query", note)
+
+
+def furthest(one: Scores, other: Scores) -> float:
+    """Return the greatest difference between two sets of scores."""
+    return max(abs(a - b) for own, its in zip(one, other, strict=True) for a, b in zip(own, its, strict=True))
+
+
+if __name__ == "__main__":
+    run_command(main, Settings)

@@ -1,0 +1,1 @@
+"""Other systems that ours is measured against."""

@@ -1,0 +1,201 @@
+"""Verification of ten images a query: features stored against every image encoded, candidates kept against stored.
+
+    python -m benchmarks.verification_speed --json benchmarks/results/verification-cpu.json
+    python -m benchmarks.verification_speed --device cuda --shape 1b --json benchmarks/results/verification-cuda.json
+    python -m benchmarks.verification_speed --quick
+
+Same process, same weights, same questions; the runs alternate and the median counts. Before anything is timed the
+scores are compared: with and without the store, and in candidate blocks with one whole pass and an explicit mask.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from PIL import Image
+
+from benchmarks import random_models
+from benchmarks.report import Row, lower_is_better, not_run, publish
+from benchmarks.timing import interleaved_medians, timed
+from semcore.commands.arguments import run_command
+from semcore.data.dataset import open_image
+from semcore.models.checkpoint import Checkpoint
+from semcore.models.prompts import Prompts, load_prompts
+from semcore.models.visual_features import FeatureStore, encode_pictures
+from semcore.runtime.errors import UserError
+from semcore.training.block_packing import merge_blocks
+from semcore.training.collator import Collator
+from semcore.training.image_inputs import StoredFeatures
+from semcore.verification import BlockReader, Choice, Question, choose, option_tokens
+from semcore.verification.block_layout import cut_question
+
+SHAPES = {
+    "tiny": (random_models.TINY, random_models.TINY_VISION),
+    "1b": (random_models.ONE_B, random_models.VISION_300M),
+}
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
+"""How far apart two log-probabilities may be, for rounding."""
+
+
+@dataclass
+class Settings:
+    """What to measure."""
+
+    json: Path | None = None
+    """File to save the rows in."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the model runs; cuda takes bfloat16."""
+    shape: Literal["tiny", "1b"] = "tiny"
+    """Sizes of decoder and vision tower; 1b is InternVL2.5-1B's."""
+    num_queries: int = 4
+    """Questions a run."""
+    num_candidates: int = 10
+    """Images a question."""
+    num_images: int = 40
+    """Images the candidates are drawn from."""
+    repeats: int = 5
+    """Runs of each side that count."""
+    quick: bool = False
+    """Two questions about two images, one run: to see that it works."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_queries", "num_candidates", "repeats"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name.replace('_', '-')} takes a whole number of at least 1")
+        if not self.num_candidates <= self.num_images:
+            raise UserError(f"--num-images must be --num-candidates or more, found {self.num_images}")
+
+
+def main(settings: Settings) -> None:
+    """Measure, print and save."""
+    if settings.quick:
+        settings.num_queries, settings.num_candidates, settings.num_images, settings.repeats = 2, 2, 3, 1
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        rows = [not_run(name, "no GPU") for name in ("feature_store", "blocks")]
+    else:
+        dtype = torch.bfloat16 if settings.device == "cuda" else torch.float32
+        checkpoint = random_models.vision_checkpoint(*SHAPES[settings.shape], settings.device, dtype)
+        with tempfile.TemporaryDirectory() as folder:
+            rows = [make(checkpoint, Path(folder), settings) for make in (feature_store_row, blocks_row)]
+    publish(rows, settings.json)
+
+
+def feature_store_row(checkpoint: Checkpoint, folder: Path, settings: Settings) -> Row:
+    """Time the listwise verifier with stored features, and with the vision tower in front of every question."""
+    paths = draw_images(folder, settings.num_images)
+    questions = draw_questions(list(paths), settings)
+    prompts = load_prompts(special_tokens=checkpoint.special_tokens)
+    FeatureStore(checkpoint, paths, folder / "warm").add(list(paths)[:1])
+    store = FeatureStore(checkpoint, paths, folder / "features")
+    seconds_to_fill = timed(lambda: store.add(paths))
+
+    def ours() -> list[list[float]]:
+        images = {choice.item_id for question in questions for choice in question.choices}
+        return choose(checkpoint, prompts, "t2i", questions, store.of(images))
+
+    def peer() -> list[list[float]]:
+        scores = []
+        for question in questions:
+            shown = [choice.item_id for choice in question.choices]
+            features = encode_pictures(checkpoint, [open_image(paths[image_id]) for image_id in shown])
+            scores += choose(checkpoint, prompts, "t2i", [question], dict(zip(shown, features, strict=True)))
+        return scores
+
+    apart = float((torch.tensor(ours()) - torch.tensor(peer())).abs().max())
+    if apart > TOLERANCE[checkpoint.model.dtype]:
+        raise RuntimeError(f"the scores with and without the store differ by {apart:.4f}")
+    seconds = interleaved_medians({"ours": ours, "peer": peer}, settings.repeats)
+    note = (
+        f"{settings.shape} shape, {settings.num_candidates} images a query, {settings.num_queries} queries; scores "
+        f"differ by {apart:.0e} at most; each image encoded once in {seconds_to_fill / len(paths):.2g} s"
+    )
+    a_query = {side: taken / settings.num_queries for side, taken in seconds.items()}
+    return lower_is_better("feature_store", a_query["ours"], a_query["peer"], "s a query", note)
+
+
+def blocks_row(checkpoint: Checkpoint, folder: Path, settings: Settings) -> Row:
+    """Time the listwise verifier with candidates read before, and with full attention on stored features."""
+    paths = draw_images(folder, settings.num_images)
+    questions = draw_questions(list(paths), settings)
+    prompts = load_prompts(special_tokens=checkpoint.special_tokens)
+    store = FeatureStore(checkpoint, paths, folder / "features")
+    store.add(paths)
+    shown = {choice.item_id for question in questions for choice in question.choices}
+    reader = BlockReader(checkpoint, prompts)
+
+    def ours() -> list[list[float]]:
+        return choose(checkpoint, prompts, "t2i", questions, store.of(shown), blocks=reader)
+
+    def peer() -> list[list[float]]:
+        return choose(checkpoint, prompts, "t2i", questions, store.of(shown))
+
+    cold = timed(ours)
+    features = store.of(shown)
+    whole = [whole_pass(checkpoint, prompts, question, features) for question in questions]
+    apart = float((torch.tensor(ours()) - torch.tensor(whole)).abs().max())
+    if apart > TOLERANCE[checkpoint.model.dtype]:
+        raise RuntimeError(f"the scores from kept blocks and from one whole pass differ by {apart:.4f}")
+    seconds = interleaved_medians({"ours": ours, "peer": peer}, settings.repeats)
+    warm = seconds["ours"]
+    note = (
+        f"{settings.shape} shape, {settings.num_candidates} images a query, {settings.num_queries} queries; scores "
+        f"differ from one whole pass by {apart:.0e} at most; each candidate read once in "
+        f"{max(cold - warm, 0) / len(shown):.2g} s, {reader.states.nbytes / len(shown) / 2**20:.2g} MiB kept"
+    )
+    return lower_is_better(
+        "blocks", warm / settings.num_queries, seconds["peer"] / settings.num_queries, "s a query", note
+    )
+
+
+@torch.inference_mode()
+def whole_pass(
+    checkpoint: Checkpoint, prompts: Prompts, question: Question, features: dict[str, torch.Tensor]
+) -> list[float]:
+    """Return the letters' log-probabilities of a question in candidate blocks, as it is trained: in one pass."""
+    tokenizer, config = checkpoint.tokenizer, checkpoint.model.config
+    letters = option_tokens(tokenizer)[: len(question.choices)]
+    row = merge_blocks(
+        tokenizer,
+        "t2i",
+        [cut_question(tokenizer, prompts, "t2i", question)],
+        [[choice.item_id for choice in question.choices]],
+        lambda image_id: len(features[image_id]),
+        letters=letters,
+        answers=letters[:1],
+    )
+    batch = Collator(StoredFeatures(features), tokenizer.pad_token_id, config.image_token_id)([row])
+    batch = {
+        name: value.to(checkpoint.device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()
+    }
+    return checkpoint.model(**batch).logits[0, -1, letters].float().log_softmax(dim=0).tolist()
+
+
+def draw_images(folder: Path, num_images: int) -> dict[str, Path]:
+    """Write images of noise, and return id -> file."""
+    generator = random.Random(0)
+    paths = {f"image-{number}": folder / f"image-{number}.png" for number in range(num_images)}
+    for path in paths.values():
+        small = Image.frombytes("RGB", (16, 12), generator.randbytes(16 * 12 * 3))
+        small.resize((640, 480), Image.Resampling.BICUBIC).save(path)
+    return paths
+
+
+def draw_questions(image_ids: list[str], settings: Settings) -> list[Question]:
+    """Draw the candidates of every query."""
+    generator = random.Random(1)
+    return [
+        Question(
+            f"a photo of thing number {number}",
+            tuple(Choice(image_id, "thing photo") for image_id in generator.sample(image_ids, settings.num_candidates)),
+        )
+        for number in range(settings.num_queries)
+    ]
+
+
+if __name__ == "__main__":
+    run_command(main, Settings)

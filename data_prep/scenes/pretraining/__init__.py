@@ -1,0 +1,1 @@
+"""Pretraining of the small base checkpoint on drawn scenes."""

@@ -1,0 +1,69 @@
+"""One course of the base checkpoint's training, on `transformers.Trainer`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainingArguments
+
+from data_prep.scenes.pretraining.lessons import Classroom, Course, Lessons
+from semcore.models.inference import native_dtype
+
+
+def take_course(model: Any, room: Classroom, course: Course, work: Path, seed: int) -> Any:
+    """Train the model on a course, from the last checkpoint in `work` if there is one.
+
+    Args:
+        model: what is trained, in place.
+        room: the tokenizer, the prompts and the scenes.
+        course: the lessons and the peak learning rate.
+        work: where the trainer keeps its checkpoints.
+        seed: of the order of the lessons.
+    """
+    num_steps = sum(term.num_steps for term in course.terms)
+    terms = [replace(term, num_steps=term.num_steps * course.lessons_a_step) for term in course.terms]
+    steps_done = max((int(path.name.split("-")[1]) for path in work.glob("checkpoint-*")), default=0)
+    last = work / f"checkpoint-{steps_done}"
+    if steps_done:
+        # The trainer itself would not find the weights: a saved InternVL has other names for them.
+        model.load_state_dict(type(model).from_pretrained(last, dtype=torch.float32).state_dict())
+    trainer = Trainer(
+        model=model,
+        args=_arguments(work, num_steps, course, seed),
+        train_dataset=Lessons(room, terms, seed, first_batch=steps_done * course.lessons_a_step),
+        data_collator=lambda batches: batches[0],
+    )
+    if steps_done < num_steps:
+        trainer.train(resume_from_checkpoint=str(last) if steps_done else None)
+    return model
+
+
+def _arguments(work: Path, num_steps: int, course: Course, seed: int) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(work),
+        max_steps=num_steps,
+        per_device_train_batch_size=1,  # the lessons make whole batches
+        gradient_accumulation_steps=course.lessons_a_step,
+        learning_rate=course.learning_rate,
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": course.num_decay_steps, "decay_type": "linear"},
+        warmup_steps=30,
+        weight_decay=0.01,
+        adam_beta2=0.98,
+        max_grad_norm=1.0,
+        optim="adamw_torch_fused",
+        bf16=native_dtype("cpu") == "bfloat16",
+        use_cpu=True,
+        logging_steps=50,
+        save_steps=250,
+        save_total_limit=2,
+        ignore_data_skip=True,  # the lessons begin at the right step by themselves
+        # A batch has more images than rows; accelerate's dispatcher would cut the images to the rows.
+        accelerator_config={"dispatch_batches": False},
+        remove_unused_columns=False,
+        report_to="none",
+        seed=seed,
+    )

@@ -1,0 +1,299 @@
+"""Measure a run in both directions and write its report.
+
+    semcore evaluate --run RUN
+    semcore evaluate --run RUN --verifier all --num-beams 50
+    semcore evaluate --run RUN --fusion none
+    semcore evaluate --run RUN --folds 5 --baselines [sentence-encoder,openai/clip-vit-base-patch32]
+    accelerate launch recipes/evaluate.py --config recipes/configs/scenes.yaml --data DATA --run RUN
+
+Searches the items of one split with its own queries: beams, then verification of the best ten. What is called
+verified is ordered by the verifier's score together with the generator's, weighed on val; in the paper the verifier
+alone decides, which is `--fusion none`. Both are always in metrics.json. Where val itself is measured, a fifth of it is
+ranked with the weights of the other four. A query whose answer has no identifier counts as a miss. Writes into RUN
+
+    t2i/  i2t/                 run.generated.trec, run.verified.trec, qrels.trec, per_query.jsonl
+    metrics.json               scores of all verifiers asked for, fused and alone, order bias, ablations, the ceiling
+    verification.json          how each verifier is asked and weighed against the generator, fitted on val
+    report.md  report.html     the same to read, with examples
+
+A killed evaluation goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from semcore.commands.arguments import resolved
+from semcore.data.dataset import Dataset, load_dataset
+from semcore.data.items_and_queries import DIRECTIONS
+from semcore.data.run_folder import RunFolder
+from semcore.evaluation.dense_baselines import SENTENCE_ENCODER, measure_baselines
+from semcore.evaluation.pipeline import Scores, measure, write_outcome
+from semcore.identifiers.sentence_encoder import DEFAULT_ENCODER
+from semcore.models.inference import Dtype
+from semcore.models.lineage import as_record
+from semcore.models.run_checkpoints import generator_of, has_verifier, model_of, untrained_verifier_of
+from semcore.models.run_lineage import check_run_models, prompts_of
+from semcore.report import write_model_cards, write_report
+from semcore.retrieval.batch import Key, Part, Workplace, fold_parts, read_parts
+from semcore.retrieval.generator import Engine
+from semcore.retrieval.shortlist import VerifierName
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import read_json, read_jsonl, sha256_of
+from semcore.runtime.fingerprints import fingerprint
+from semcore.runtime.moved_checkpoints import absolute_place
+from semcore.runtime.ranks import is_main_process
+from semcore.runtime.resumable import remove_work_folder, work_folder
+from semcore.runtime.settings import LineageSettings, at_least, hash_of
+from semcore.runtime.text import clean_text
+from semcore.verification import LETTERS, read_attention
+
+
+@dataclass
+class EvaluateSettings(LineageSettings):
+    """How a run is measured."""
+
+    run: Path
+    """The run folder; it holds the identifiers and the trained models."""
+    data: Path | None = None
+    """The dataset folder; by default the one earlier stages of the run worked on."""
+    config: Path | None = None
+    """A YAML file whose section `evaluate` is read before the flags."""
+    check: bool = False
+    """Look whether everything is there, and measure nothing."""
+    split: Literal["train", "val", "test"] = "test"
+    """The split whose items are searched with its queries."""
+    num_beams: int = 20  # ours: the paper's tables use 50, which cost twice as much
+    """Width of the beam, and the most items a query finds."""
+    constraint: bool = True  # paper, algorithm 1; false is Table 3's "w/o constrained decoding"
+    """Let the generator write identifiers that exist only; false searches the whole vocabulary, as `generate` does."""
+    num_candidates: int = 10  # paper, A.1
+    """How many of the best are verified."""
+    verifier: Literal["listwise", "blocks", "pointwise", "likelihood", "both", "all", "none"] = (
+        "listwise"  # section 3.3
+    )
+    """Who verifies; "blocks" is the listwise verifier trained with --attention blocks. "both" measures listwise, blocks
+    where it is trained, and likelihood, "all" these and pointwise; the best one on val counts."""
+    fusion: Literal["val", "none"] = "val"  # ours; in the paper the verifier decides alone: none
+    """Order candidates by the verifier's score and the generator's, weighed on val, or by the verifier's alone."""
+    shifts: int = 1  # ours: training shuffles the candidates already
+    """Ask the listwise verifier so many times, its candidates shifted cyclically, and average; 1 is fast, as many as
+    there are candidates is exact: then it does not matter which of them is the first."""
+    pointwise_model: str | None = None
+    """The model of the pointwise verifier; by default the one that wrote the captions."""
+    likelihood_model: str | None = None
+    """The model of the likelihood verifier; by default the one that wrote the captions."""
+    num_order_queries: int = 20  # ours: 20 forward passes each, seconds in all
+    """Queries a direction, drawn at random, to ask the listwise verifier in other orders; 0 asks none."""
+    order_bias_untrained: bool = False
+    """Measure what the order does to the model that the listwise verifier was trained from too."""
+    ablations: bool = True
+    """Measure what remains without verification and without the trie too."""
+    num_ablation_queries: int = 200  # ours: a free search is slow, and the effect is large
+    """Queries a direction, drawn at random, for the search without the trie and the one beside it with the trie."""
+    num_val_queries: int = 500  # ours: two weights and a calibration of five numbers are fitted
+    """Queries a direction, drawn at random from val, to weigh the verifiers with."""
+    folds: int | None = None
+    """Also search so many folds of the split, each by itself, and give the mean: 5 for MSCOCO's 1k scores."""
+    baselines: list[str] | None = None
+    """Also measure dense retrieval: sentence-encoder (sentences with captions), CLIP or SigLIP checkpoints."""
+    limit: int | None = None
+    """Ask so many queries a direction only, drawn at random; all items are searched."""
+    engine: Engine = "semcore"
+    """Who searches: "semcore", or "transformers" for Hugging Face `generate`."""
+    keep_features: bool = True
+    """Keep what the vision tower makes of every image in RUN/features; false spares the disk and costs time."""
+    batch_size: int = 32  # ours: as many queries as fit a beam each
+    """Queries searched at once."""
+    dtype: Dtype = "auto"
+    """Precision: "auto" is bfloat16 where the device multiplies it natively, else float32."""
+    device: str | None = None
+    """Where the models run ("cpu", "cuda"); by default the fastest device there is."""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "num_beams", "num_candidates", "shifts", "num_ablation_queries", "num_val_queries")
+        at_least(1, self, "limit", "batch_size")
+        at_least(0, self, "num_order_queries")
+        at_least(2, self, "folds")
+        if self.folds is not None and self.limit is not None:
+            raise UserError("--folds are folds of the whole split: leave --limit out")
+        if self.num_candidates > len(LETTERS):
+            raise UserError(
+                f"--num-candidates must be {len(LETTERS)} or less, one a letter from A to {LETTERS[-1]}, "
+                f"found {self.num_candidates}"
+            )
+        if self.num_candidates < 2 and self.verifier != "none":
+            raise UserError(
+                f"--num-candidates must be 2 or more for a verifier to choose between, found {self.num_candidates}; "
+                "use --verifier none to rank without one"
+            )
+        if self.shifts > self.num_candidates:
+            raise UserError(f"--shifts must be --num-candidates or less, found {self.shifts}")
+
+    @property
+    def verifiers(self) -> tuple[VerifierName, ...]:
+        """Return the verifiers to measure."""
+        if self.verifier == "none":
+            return ()
+        if self.verifier != "both" and self.verifier != "all":
+            return (self.verifier,)
+        blocks: tuple[VerifierName, ...] = ("blocks",) if has_verifier(RunFolder(self.run), "blocks") else ()
+        pointwise: tuple[VerifierName, ...] = ("pointwise",) if self.verifier == "all" else ()
+        return ("listwise", *blocks, *pointwise, "likelihood")
+
+    @property
+    def other_models(self) -> dict[str, str]:
+        """Return verifier -> its model, where it is not the run's own; folders from the root on."""
+        named = {"pointwise": self.pointwise_model, "likelihood": self.likelihood_model}
+        used = {name: model for name, model in named.items() if model and name in self.verifiers}
+        return {name: absolute_place(model) for name, model in used.items()}
+
+
+def main(settings: EvaluateSettings) -> None:
+    """Measure a run, or say that it is done."""
+    run = RunFolder(settings.run)
+    dataset = load_dataset(settings.data or run.data_folder())
+    models = find_models(settings, run)
+    mismatches = check_run_models(
+        run,
+        dataset,
+        models,
+        named=settings.other_models,
+        base=settings.base,
+        allow=settings.allowed,
+    )
+    parts = parts_to_measure(settings, run, dataset)
+    inputs = stage_inputs(settings, run, dataset, models)
+    if settings.check:
+        counts = [f"{len(part.queries.right)} queries {key.direction} {key.split}" for key, part in parts.items()]
+        return _say(f"everything is in order: {', '.join(counts)}")
+    for name in {"listwise", "blocks"} & models.keys():
+        _say(f"the {name} verifier is asked with attention {read_attention(models[name])}, as it was trained")
+    with run.lock():
+        places = by_content(settings)
+        stage = run.open_stage("evaluate", resolved(settings), inputs, dataset.folder, places)
+        if stage.finished:
+            _write_missing_report(run, dataset)
+            remove_work_folder(run.path, "evaluate")  # several processes leave it behind
+            return _say(f"already measured, see {run / 'report.md'}")
+        run.set_config("evaluate", resolved(settings))
+        run.set_prompts({name: digest for name, digest in inputs.items() if name.endswith(".jinja")})
+        own = {name: value for name, value in resolved(settings).items() if name not in places}
+        key = hash_of(own, inputs, places)
+        place = Workplace(
+            work_folder(run.path, "evaluate", key),
+            is_main_process(),
+            run / "features" if settings.keep_features else None,
+        )
+        outcome = measure(settings, dataset, models, parts, place)
+        measured = {key: part for key, part in parts.items() if key.split == settings.split}
+        outcome.baselines = _baselines(settings, run, dataset, measured, place)
+        outcome.mismatches = mismatches
+        if is_main_process():
+            write_outcome(run, outcome, protocol_of(run), ceiling_of(settings, dataset))
+            num_queries = sum(len(part.queries.right) for part in measured.values())
+            stage.finish(num_queries=num_queries, **as_record(mismatches))
+            remove_work_folder(run.path, "evaluate")
+            write_report(run.path, data=dataset.folder)
+            write_model_cards(run, dataset.name)
+    return _say(f"see {run / 'metrics.json'}, {run / 'report.md'} and {run / 'report.html'}")
+
+
+def find_models(settings: EvaluateSettings, run: RunFolder) -> dict[str, str]:
+    """Return the checkpoints that are needed: "generator", and by their names verifiers and "untrained".
+
+    Raises:
+        UserError: one of them does not exist.
+    """
+    models = {"generator": generator_of(run)}
+    for name in settings.verifiers:
+        models[name] = settings.other_models.get(name) or model_of(run, name, settings.base)
+    if "listwise" in models and settings.order_bias_untrained and settings.num_order_queries:
+        untrained = untrained_verifier_of(run, settings.base)
+        if untrained is None:
+            raise UserError(
+                f"{run.path} does not say what its listwise verifier was trained from; "
+                "leave out --order-bias-untrained, or train it with recipes/train_verifier.py"
+            )
+        models["untrained"] = untrained
+    return models
+
+
+def parts_to_measure(settings: EvaluateSettings, run: RunFolder, dataset: Dataset) -> dict[Key, Part]:
+    """Return the parts of the measured split, and of val where verifiers have to be weighed.
+
+    Raises:
+        UserError: the split has no item or no query.
+    """
+    measured = read_parts(run, dataset, settings.split, settings.limit)
+    if not measured:
+        raise UserError(
+            f"split {settings.split} of {dataset.folder} has no image with an identifier and a sentence; "
+            "choose another --split"
+        )
+    if settings.folds is not None:
+        measured |= fold_parts(measured, settings.folds)
+    if settings.split == "val" or not settings.verifiers:
+        return measured
+    return {**measured, **read_parts(run, dataset, "val", settings.num_val_queries)}
+
+
+def stage_inputs(
+    settings: EvaluateSettings, run: RunFolder, dataset: Dataset, models: dict[str, str]
+) -> dict[str, str]:
+    """Return the hash of everything the scores depend on."""
+    files = [f"identifiers/{direction}.jsonl" for direction in DIRECTIONS]
+    if SENTENCE_ENCODER in (settings.baselines or []):
+        files.append("captions.jsonl")
+    return {
+        "metadata.jsonl": dataset.fingerprint,
+        **{name: sha256_of(run / name) for name in files},
+        **{f"the {name} model": fingerprint(path) for name, path in models.items()},
+        **prompts_of(["generator", *settings.verifiers]),
+    }
+
+
+def by_content(settings: EvaluateSettings) -> dict[str, str]:
+    """Return the settings that say where checkpoints lie -> fingerprints of what lies there."""
+    named = {f"{name}_model": fingerprint(place) for name, place in settings.other_models.items()}
+    baselines = [name if name == SENTENCE_ENCODER else fingerprint(name) for name in settings.baselines or []]
+    return {**named, "baselines": hash_of(baselines)}
+
+
+def _baselines(
+    settings: EvaluateSettings, run: RunFolder, dataset: Dataset, parts: dict[Key, Part], place: Workplace
+) -> dict[str, dict[str, Scores]]:
+    """Measure dense retrieval; the sentence encoder is the one that made the identifiers."""
+    names = settings.baselines or []
+    captions, encoder = {}, ""
+    if SENTENCE_ENCODER in names:
+        captions = {row["image_id"]: clean_text(row["caption"]) for row in read_jsonl(run / "captions.jsonl")}
+        made = run.manifest().get("stages", {}).get("identifiers", {})
+        encoder = made.get("settings", {}).get("encoder", DEFAULT_ENCODER)
+    return measure_baselines(names, dataset, captions, encoder, parts, place, settings.device)
+
+
+def protocol_of(run: RunFolder) -> str:
+    """Return "inductive" or "transductive", as the identifiers were made."""
+    return str(read_json(run / "identifiers" / "report.json")["protocol"])
+
+
+def ceiling_of(settings: EvaluateSettings, dataset: Dataset) -> dict[str, Any]:
+    """Return the best possible scores of the split, where the dataset knows them and all of it is asked."""
+    path = dataset.folder / "ceiling.json"
+    if settings.limit is not None or not path.exists():
+        return {}
+    return read_json(path).get(settings.split, {})
+
+
+def _write_missing_report(run: RunFolder, dataset: Dataset) -> None:
+    if is_main_process() and not ((run / "report.md").exists() and (run / "report.html").exists()):
+        write_report(run.path, data=dataset.folder)
+
+
+def _say(sentence: str) -> None:
+    if is_main_process():
+        sys.stdout.write(f"evaluate: {sentence}\n")

@@ -1,0 +1,62 @@
+"""`semcore init`: the prompts, recipes and DeepSpeed configurations, copied out for editing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib.resources import files
+from pathlib import Path
+
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import writing_to
+
+FOLDERS = ("prompts", "recipes", "ds_configs")
+
+
+def copy_out(folder: Path) -> list[Path]:
+    """Copy the files that users edit into a folder, where every command then finds them first.
+
+    A file that is there with the same content is left alone; nothing is copied where one differs.
+
+    Returns:
+        The files written, relative to `folder`.
+
+    Raises:
+        UserError: a file of that name with other content is there, or the folder cannot be written.
+    """
+    originals = {path: source for name in FOLDERS for path, source in _files_of(_packaged_folder(name), name).items()}
+    missing = {path: source for path, source in originals.items() if not _is_there(folder / path, source)}
+    for path, source in missing.items():
+        _copy(source, folder / path)
+    return list(missing)
+
+
+def _packaged_folder(name: str) -> Path:
+    """Return a folder as the package brings it: inside the wheel, or beside it in the source tree."""
+    package = Path(str(files("semcore")))
+    return package / name if (package / name).is_dir() else package.parent / name
+
+
+def _files_of(folder: Path, name: str) -> dict[Path, Path]:
+    """Return every file below a folder: its path as it will be -> where it is."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {Path(name) / path.relative_to(folder): path for path in found}
+
+
+def _is_there(target: Path, source: Path) -> bool:
+    if not target.exists():
+        return False
+    if target.is_file() and target.read_bytes() == source.read_bytes():
+        return True
+    raise UserError(f"{target} is there and differs from the original; choose another folder, or move it away")
+
+
+def _copy(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    with writing_to(target):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, temporary)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)

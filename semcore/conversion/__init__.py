@@ -1,5 +1,0 @@
-"""Original InternVL checkpoints (`InternVLChatModel`) -> native folders of transformers."""
-
-from semcore.conversion.convert import convert_checkpoint
-
-__all__ = ["convert_checkpoint"]

@@ -1,0 +1,1 @@
+"""The two folders, dataset and run, and the records in them."""

@@ -1,0 +1,225 @@
+"""The dataset folder: pictures, the sentences people wrote about them, and their splits.
+
+    DATA/images/<image_id>.<ext>
+    DATA/metadata.jsonl    one line a picture
+    DATA/dataset.json      name, source, licence, counts, sha256 of metadata.jsonl
+
+Items of direction t2i are pictures (item_id = image_id), items of i2t are sentences
+(item_id = sentence_id).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from semcore.data.images import open_image, verify_image
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import read_json, read_jsonl, read_numbered_jsonl, sha256_of, write_json, write_jsonl
+from semcore.runtime.text import UNSEEN, clean_text
+
+__all__ = [
+    "SPLITS",
+    "Dataset",
+    "ImageRecord",
+    "Sentence",
+    "is_safe_id",
+    "load_dataset",
+    "make_safe_id",
+    "open_image",
+    "read_json",
+    "read_jsonl",
+    "sha256_of",
+    "verify_image",
+    "write_json",
+    "write_jsonl",
+]
+
+SPLITS = ("train", "val", "test")
+METADATA = "metadata.jsonl"
+WAYS = (
+    "make one with data_prep's from_karpathy, from_imagefolder, from_csv, from_hub or make_scenes: "
+    "`python -m data_prep.from_imagefolder --help` and the like say how"
+)
+MAX_ID_LETTERS = 180  # a file name may have 255 bytes
+# `datasets.load_dataset("imagefolder")` takes these words, between delimiters anywhere in a path,
+# for a split's name, and then drops all metadata without a word.
+SPLIT_WORDS = (
+    "training", "train", "validation", "valid", "val", "dev", "testing", "test", "evaluation", "eval",
+)  # fmt: skip
+_SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_WORDS)})(?![a-z])", re.IGNORECASE)
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence a person wrote about a picture; an item of direction i2t."""
+
+    sentence_id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """A picture and its sentences; an item of direction t2i.
+
+    Attributes:
+        image_id: safe as a file name and in TREC files.
+        file_name: relative to the dataset folder.
+        split: "train", "val" or "test".
+        sentences: what people wrote about it, perhaps nothing.
+        source_file: its name where it came from.
+    """
+
+    image_id: str
+    file_name: str
+    split: str
+    sentences: tuple[Sentence, ...]
+    source_file: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset folder that was read and found whole.
+
+    Attributes:
+        folder: where it lies.
+        name: from dataset.json.
+        images: in the order of metadata.jsonl.
+        fingerprint: sha256 of metadata.jsonl.
+    """
+
+    folder: Path
+    name: str
+    images: list[ImageRecord]
+    fingerprint: str
+
+    def split(self, name: str) -> list[ImageRecord]:
+        """Return the pictures of "train", "val" or "test"."""
+        if name not in SPLITS:
+            raise UserError(f"there is no split {name!r}; choose one of {', '.join(SPLITS)}")
+        return [record for record in self.images if record.split == name]
+
+    def image_path(self, record: ImageRecord) -> Path:
+        """Return where the picture lies."""
+        return self.folder / record.file_name
+
+
+def shared_sentences(images: Iterable[ImageRecord]) -> dict[str, list[str]]:
+    """Return the texts that stand word for word under more than one picture -> the ids of their sentences, in order.
+
+    No search can tell such sentences apart: they get one identifier, and are ranked in the order of the dataset.
+    """
+    places: dict[str, list[tuple[str, str]]] = {}
+    for record in images:
+        for sentence in record.sentences:
+            places.setdefault(sentence.text, []).append((record.image_id, sentence.sentence_id))
+    return {
+        text: [sentence_id for _, sentence_id in own]
+        for text, own in places.items()
+        if len({image_id for image_id, _ in own}) > 1
+    }
+
+
+def load_dataset(folder: Path | str) -> Dataset:
+    """Read a dataset folder and check every line of its metadata; pictures are not opened.
+
+    Blank sentences are left out.
+
+    Raises:
+        UserError: the folder is missing or empty, or a line is malformed, repeats an id, holds an
+            unsafe id or points out of the folder (with the file and the line number).
+    """
+    folder = Path(folder)
+    metadata = folder / METADATA
+    if not folder.is_dir():
+        raise UserError(f"there is no dataset folder {folder}; {WAYS}")
+    if not metadata.is_file():
+        raise UserError(f"{folder} is no dataset folder, it has no {METADATA}; {WAYS}")
+    images = _read_records(metadata)
+    if not images:
+        raise UserError(f"{metadata} is empty; make the dataset again with one of the data_prep commands")
+    about = read_json(folder / "dataset.json") if (folder / "dataset.json").exists() else {}
+    return Dataset(folder, str(about.get("name", folder.resolve().name)), images, sha256_of(metadata))
+
+
+def _read_records(metadata: Path) -> list[ImageRecord]:
+    images: list[ImageRecord] = []
+    seen: dict[tuple[str, str], int] = {}
+    for number, row in read_numbered_jsonl(metadata):
+        try:
+            record = _to_record(row)
+            _refuse_repeats(record, number, seen)
+        except ValueError as error:
+            raise UserError(f"{metadata}, line {number}: {error}") from None
+        images.append(record)
+    return images
+
+
+def _refuse_repeats(record: ImageRecord, number: int, seen: dict[tuple[str, str], int]) -> None:
+    ids = [("image_id", record.image_id), ("file_name", record.file_name)]
+    ids += [("sentence_id", sentence.sentence_id) for sentence in record.sentences]
+    for kind, value in ids:
+        if (kind, value) in seen:
+            raise ValueError(f"{kind} {value!r} is already used in line {seen[kind, value]}")
+        seen[kind, value] = number
+
+
+def _to_record(row: dict[str, Any]) -> ImageRecord:
+    image_id, file_name, split = (_text(row, key) for key in ("image_id", "file_name", "split"))
+    if not is_safe_id(image_id):
+        raise ValueError(f"image_id {image_id!r} is not safe; use letters, digits, - and _, and no split's name")
+    parts = PurePosixPath(file_name)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise ValueError(f"file_name {file_name!r} leads out of the dataset folder")
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
+    sentences = tuple(_to_sentence(entry) for entry in _list(row, "sentences"))
+    kept = tuple(sentence for sentence in sentences if sentence.text)
+    return ImageRecord(image_id, file_name, split, kept, str(row.get("source_file", file_name)))
+
+
+def _to_sentence(entry: Any) -> Sentence:
+    if not isinstance(entry, dict):
+        raise ValueError(f"a sentence needs sentence_id and text, found {entry!r}")
+    sentence_id = _text(entry, "sentence_id")
+    if any(letter.isspace() for letter in sentence_id):
+        raise ValueError(f"sentence_id {sentence_id!r} holds white space")
+    if UNSEEN.search(sentence_id):
+        raise ValueError(f"sentence_id {sentence_id!r} holds a character that is not seen")
+    text = entry.get("text")
+    if not isinstance(text, str):
+        raise ValueError(f"the text of sentence {sentence_id!r} is {text!r}, not text")
+    return Sentence(sentence_id, clean_text(text))
+
+
+def _text(row: dict[str, Any], key: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{key} is missing" if value is None else f"{key} is {value!r}, not text")
+    return value
+
+
+def _list(row: dict[str, Any], key: str) -> list[Any]:
+    value = row.get(key, [])
+    if not isinstance(value, list):
+        raise ValueError(f"{key} is {value!r}, not a list")
+    return value
+
+
+def is_safe_id(text: str) -> bool:
+    """Tell whether an id is letters, digits, - and _ only, and no tool takes it for a split's name."""
+    return _SAFE_ID.fullmatch(text) is not None and _SPLIT_WORD.search(text) is None
+
+
+def make_safe_id(text: str) -> str:
+    """Return an id of letters, digits, - and _ that no tool takes for a split's name.
+
+    >>> make_safe_id("COCO_val2014_000000000042")
+    'COCO_xval2014_000000000042'
+    """
+    safe = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")[:MAX_ID_LETTERS] or "x"
+    return _SPLIT_WORD.sub(r"x\1", safe)

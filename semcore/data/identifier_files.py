@@ -1,0 +1,113 @@
+"""What an identifier looks like, and the files that hold them.
+
+RUN/identifiers/t2i.jsonl, i2t.jsonl     one row an item, all splits
+RUN/identifiers/cluster_words.json       the words that characterise each cluster
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import read_json, read_numbered_jsonl
+from semcore.runtime.typed_commands import data_command
+
+DIRECTIONS = ("t2i", "i2t")
+CLUSTER_WORDS = "cluster_words.json"
+NO_CLUSTER = -1
+"""The global id of an identifier that has none (paper, Table 3: "w/o global ID")."""
+
+
+class IdentifierRow(TypedDict):
+    """One item's identifier, as a line of t2i.jsonl or i2t.jsonl."""
+
+    item_id: str
+    split: str
+    global_id: int
+    lexical_id: list[str]
+    identifier: str
+
+
+def cluster_token(global_id: int) -> str:
+    """Return the one new token that stands for a cluster.
+
+    >>> cluster_token(17)
+    '<|cluster_17|>'
+    """
+    return f"<|cluster_{global_id}|>"
+
+
+def identifier_text(global_id: int, lexical_id: Sequence[str]) -> str:
+    """Return the text the model generates: cluster token, then the keywords with single spaces.
+
+    No space stands after the cluster token: InternVL's tokenizer would make a token of its own of it.
+    With `NO_CLUSTER` the keywords stand alone.
+
+    >>> identifier_text(17, ["dog", "frisbee"])
+    '<|cluster_17|>dog frisbee'
+    >>> identifier_text(17, [])
+    '<|cluster_17|>'
+    >>> identifier_text(NO_CLUSTER, ["dog", "frisbee"])
+    'dog frisbee'
+    """
+    cluster = "" if global_id == NO_CLUSTER else cluster_token(global_id)
+    return cluster + " ".join(lexical_id)
+
+
+def make_row(item_id: str, split: str, global_id: int, lexical_id: Sequence[str]) -> IdentifierRow:
+    """Return an item's row."""
+    return {
+        "item_id": item_id,
+        "split": split,
+        "global_id": global_id,
+        "lexical_id": list(lexical_id),
+        "identifier": identifier_text(global_id, lexical_id),
+    }
+
+
+def read_identifiers(folder: Path | str, direction: str, split: str | None = None) -> list[IdentifierRow]:
+    """Read the identifiers of one direction's items.
+
+    Args:
+        folder: RUN/identifiers.
+        direction: "t2i" (the items are images) or "i2t" (the items are sentences).
+        split: "train", "val" or "test"; all three by default.
+
+    Raises:
+        UserError: the file is missing, or a line lacks something.
+    """
+    path = Path(folder) / f"{direction}.jsonl"
+    if not path.is_file():
+        again = data_command("identifiers", "--run", path.parent.parent)
+        raise UserError(f"there is no {path}; make it with `{again}`")
+    rows: list[IdentifierRow] = []
+    for number, row in read_numbered_jsonl(path):
+        missing = [key for key in IdentifierRow.__annotations__ if key not in row]
+        if missing:
+            raise UserError(f"{path}, line {number}: {' and '.join(missing)} missing")
+        if split is None or row["split"] == split:
+            rows.append(IdentifierRow(**{key: row[key] for key in IdentifierRow.__annotations__}))  # type: ignore[typeddict-item]
+    return rows
+
+
+def read_cluster_words(folder: Path | str) -> list[list[str]]:
+    """Return each cluster's words of greatest TF-IDF weight, best first; the position is the global id.
+
+    Identifiers without a global id have no cluster, and none is returned.
+
+    Args:
+        folder: RUN/identifiers.
+
+    Raises:
+        UserError: the file is missing or broken.
+    """
+    path = Path(folder) / CLUSTER_WORDS
+    if not path.is_file():
+        again = data_command("identifiers", "--run", path.parent.parent)
+        raise UserError(f"there is no {path}; make it with `{again}`")
+    try:
+        return [list(cluster["words"]) for cluster in read_json(path)["clusters"]]
+    except (KeyError, TypeError):
+        raise UserError(f"{path} holds no clusters; delete {path.parent} and make the identifiers again") from None

@@ -1,0 +1,145 @@
+"""What can be retrieved and what is asked: items with their identifiers, queries with what is right.
+
+Direction t2i asks with sentences for images, i2t with images for sentences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from semcore.data.dataset import Dataset, ImageRecord, shared_sentences
+from semcore.data.identifier_files import read_identifiers
+from semcore.data.run_folder import RunFolder
+from semcore.runtime.errors import UserError
+
+DIRECTIONS = ("t2i", "i2t")
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image or a sentence that can be found.
+
+    Attributes:
+        item_id: its id in the dataset.
+        image_id: the image it is, or was written about.
+        identifier: what the model generates to find it.
+        keywords: the words of its lexical id, as verification shows them.
+        text: the sentence; empty for an image.
+        image_path: the image; None for a sentence.
+    """
+
+    item_id: str
+    image_id: str
+    identifier: str
+    keywords: str
+    text: str = ""
+    image_path: Path | None = None
+
+
+@dataclass(frozen=True)
+class Queries:
+    """The queries of one split and direction.
+
+    Attributes:
+        contents: query id -> the sentence (t2i) or the image's id (i2t), of what is asked.
+        shown: query id -> the sentence (t2i) or the image's file name (i2t).
+        right: query id -> the ids of the items that answer it, of every query.
+        unanswerable: queries that find nothing right: no item that answers them has an identifier, or their image
+            cannot be read, in which case they are not asked. They count as misses.
+        num_shared_sentences: sentences of these images that stand word for word under another of them too; no
+            search can tell them apart, and they are ranked in the order of the identifier file.
+    """
+
+    contents: dict[str, str]
+    shown: dict[str, str]
+    right: dict[str, set[str]]
+    unanswerable: frozenset[str] = frozenset()
+    num_shared_sentences: int = 0
+
+    def only(self, kept: Iterable[str]) -> Queries:
+        """Return some of the queries, in the order given."""
+        kept = list(kept)
+        return Queries(
+            {query: self.contents[query] for query in kept if query in self.contents},
+            {query: self.shown[query] for query in kept},
+            {query: self.right[query] for query in kept},
+            self.unanswerable.intersection(kept),
+            self.num_shared_sentences,
+        )
+
+
+def read_items(run: RunFolder, dataset: Dataset, direction: str, split: str | None = None) -> list[Item]:
+    """Read one direction's items, in the order of the identifier file.
+
+    Args:
+        run: holds the identifiers.
+        dataset: holds the images and sentences.
+        direction: "t2i" or "i2t".
+        split: "train", "val" or "test"; all by default.
+
+    Raises:
+        UserError: there are no identifiers, or they are of another dataset.
+    """
+    records = {record.image_id: record for record in dataset.images}
+    sentences = {s.sentence_id: (record, s.text) for record in dataset.images for s in record.sentences}
+    items = []
+    for row in read_identifiers(run / "identifiers", direction, split):
+        item_id, keywords = row["item_id"], " ".join(row["lexical_id"])
+        if item_id not in (records if direction == "t2i" else sentences):
+            raise UserError(
+                f"{run / 'identifiers' / direction}.jsonl has {item_id!r}, which is not in {dataset.folder}; "
+                "choose the --data or --run that belong together"
+            )
+        if direction == "t2i":
+            path = dataset.image_path(records[item_id])
+            items.append(Item(item_id, item_id, row["identifier"], keywords, image_path=path))
+        else:
+            record, text = sentences[item_id]
+            items.append(Item(item_id, record.image_id, row["identifier"], keywords, text=text))
+    return items
+
+
+def read_queries(
+    records: Sequence[ImageRecord],
+    direction: str,
+    images: Sequence[Item],
+    sentences: Sequence[Item],
+    unreadable: Collection[str] = (),
+) -> Queries:
+    """Return the queries of some images: their sentences (t2i), or the images themselves (i2t).
+
+    Every sentence, and every image with a sentence, is a query, whether its answer has an identifier or not.
+
+    Args:
+        records: whose queries are wanted.
+        direction: "t2i" or "i2t".
+        images: the items of t2i.
+        sentences: the items of i2t.
+        unreadable: ids of images that cannot be asked with.
+    """
+    known = {item.item_id for item in (images if direction == "t2i" else sentences)}
+    shown: dict[str, str] = {}
+    right: dict[str, set[str]] = {}
+    contents: dict[str, str] = {}
+    for record in records:
+        texts = {sentence.sentence_id: sentence.text for sentence in record.sentences}
+        if direction == "t2i":
+            contents |= texts
+            shown |= texts
+            right |= {sentence_id: {record.image_id} for sentence_id in texts}
+        elif texts:
+            contents[record.image_id] = record.image_id
+            shown[record.image_id] = record.file_name
+            right[record.image_id] = texts.keys() & known or set(texts)
+    if direction == "i2t":
+        contents = {query: content for query, content in contents.items() if query not in unreadable}
+    lost = {query for query, answers in right.items() if query not in contents or not answers & known}
+    num_shared = sum(len(sentence_ids) for sentence_ids in shared_sentences(records).values())
+    return Queries(contents, shown, right, frozenset(lost), num_shared)
+
+
+def image_of(direction: str, query: str, right: Collection[str]) -> str:
+    """Return the image that a query belongs to: what a sentence was written about, or the query itself."""
+    return query if direction == "i2t" else next(iter(right))

@@ -1,0 +1,139 @@
+"""Reading prompts once, and more tokens after them as a tree: what a search needs of a language model.
+
+Works with any decoder-only Hugging Face model whose layers keep keys and values in a `DynamicCache`. The prompts'
+keys and values are kept once a query; tokens of a beam are appended behind them and an additive attention mask says
+who sees whom, so nothing is ever copied or reordered.
+
+Shapes: Q queries, P prompt tokens, S tokens cached after the prompt, R tokens read in one pass, d hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import DynamicCache
+
+from semcore.decoding.key_value_cache import cache_argument
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A batch of prompts a model has read."""
+
+    model: Any
+    cache: DynamicCache
+    """Keys and values of the prompts and of everything read since."""
+    mask: torch.Tensor
+    """Which prompt tokens are not padding, bool (Q, P)."""
+    next_position: torch.Tensor
+    """Position of the first token after each prompt (Q,)."""
+    states: torch.Tensor
+    """What predicts the first token after each prompt: hidden states (Q, d), or logits where there is no `head`."""
+    head: nn.Linear | None
+    """The output head; None if the model does more than a linear map to its last hidden states."""
+
+    @property
+    def num_cached(self) -> int:
+        """Return how many tokens are cached after the prompt, S."""
+        return self.cache.get_seq_length() - self.mask.shape[1]
+
+
+def read_prompts(model: Any, inputs: Mapping[str, Any]) -> Prompts:
+    """Run the left-padded prompts through the model, images included, once.
+
+    Args:
+        model: a decoder-only Hugging Face model.
+        inputs: keyword arguments of `model(**inputs)`.
+    """
+    mask = prompt_mask(inputs)
+    positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
+    cache = DynamicCache()
+    with _watching(model) as seen:
+        output = model(
+            **{
+                **inputs,
+                "attention_mask": mask.long(),
+                "position_ids": positions,
+                **cache_argument(model, cache),
+                "use_cache": True,
+                "logits_to_keep": 1,
+            }
+        )
+    head = model.get_output_embeddings()
+    plain = type(head) is nn.Linear and seen.explain(output.logits)
+    states = seen.head_input if plain else output.logits
+    return Prompts(model, cache, mask, positions[:, -1] + 1, states[:, -1], head if plain else None)
+
+
+def read_tree(prompts: Prompts, tokens: torch.Tensor, depths: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+    """Read more tokens after the prompts, each seeing the prompt and the tokens it is told to see.
+
+    Args:
+        prompts: what the model has read so far; its cache grows by R.
+        tokens: token ids (Q, R).
+        depths: how many tokens stand between the prompt and each (Q, R).
+        visible: who sees whom, itself included, bool (Q, R, S + R).
+
+    Returns:
+        Hidden states (Q, R, d), or logits where the prompts have no `head` (Q, R, vocabulary).
+    """
+    seen = torch.cat([prompts.mask[:, None, :].expand(-1, tokens.shape[1], -1), visible], dim=2)
+    dtype = prompts.model.get_input_embeddings().weight.dtype
+    mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+    mask.masked_fill_(~seen, torch.finfo(dtype).min)
+    arguments = {
+        "input_ids": tokens,
+        "attention_mask": mask[:, None],
+        "position_ids": prompts.next_position[:, None] + depths,
+        "use_cache": True,
+    }
+    if prompts.head is None:
+        return prompts.model(**arguments, **cache_argument(prompts.model, prompts.cache)).logits
+    decoder = prompts.model.get_decoder()
+    return decoder(**arguments, **cache_argument(decoder, prompts.cache)).last_hidden_state
+
+
+def prompt_mask(inputs: Mapping[str, Any]) -> torch.Tensor:
+    """Return which prompt tokens are not padding, bool (Q, P)."""
+    if "attention_mask" in inputs:
+        return inputs["attention_mask"].bool()
+    tokens = inputs["input_ids"] if "input_ids" in inputs else inputs["inputs_embeds"]
+    return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+
+
+class _Watched:
+    """What went into and came out of the parts of a model during one pass."""
+
+    decoder_output: torch.Tensor
+    head_input: torch.Tensor
+    head_output: torch.Tensor | None = None
+
+    def explain(self, logits: torch.Tensor) -> bool:
+        """Tell whether the logits are just the head's map of the decoder's last states: no scaling, no capping."""
+        return self.head_output is logits and torch.equal(self.decoder_output[:, -1], self.head_input[:, -1])
+
+
+@contextmanager
+def _watching(model: Any) -> Iterator[_Watched]:
+    seen = _Watched()
+
+    def note_decoder(_module: nn.Module, _arguments: Any, output: Any) -> None:
+        seen.decoder_output = output[0]
+
+    def note_head(_module: nn.Module, arguments: Any, output: torch.Tensor) -> None:
+        seen.head_input, seen.head_output = arguments[0], output
+
+    hooks = [
+        model.get_decoder().register_forward_hook(note_decoder),
+        model.get_output_embeddings().register_forward_hook(note_head),
+    ]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,56 @@
+"""An index on disk: one safetensors file, written atomically and memory-mapped when read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import writing_to
+
+FORMAT = "semcore-identifier-index-1"
+
+
+def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
+    """Write named arrays under a temporary name in the same folder, then give the file its name.
+
+    Raises:
+        UserError: no space left, or no permission to write there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing_to(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(
+                {name: np.ascontiguousarray(array) for name, array in arrays.items()},
+                temporary,
+                metadata={"format": FORMAT, **metadata},
+            )
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def load_arrays(path: Path, names: tuple[str, ...]) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Map the named arrays of a file into memory; pages are read when touched, and changes stay private.
+
+    Raises:
+        UserError: the file is missing, cut short, or no index of ours.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no index file {path}: build the index again and save it there")
+    try:
+        with safe_open(path, framework="pt") as handle:
+            metadata = handle.metadata() or {}
+            if metadata.get("format") != FORMAT or not set(names) <= set(handle.keys()):
+                raise UserError(f"{path} holds no identifier index of this version: build the index again")
+            return {name: handle.get_tensor(name).numpy() for name in names}, metadata
+    except SafetensorError as error:
+        raise UserError(f"{path} is cut short or no index file ({error}): build the index again") from None

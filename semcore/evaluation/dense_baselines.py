@@ -1,0 +1,179 @@
+"""Dense retrieval on the same items and queries, to hold a run against: nothing is trained.
+
+Two kinds: `SENTENCE_ENCODER` compares sentences with the captions the model wrote about the images (always
+possible: both are there), and a CLIP or SigLIP checkpoint compares sentences with the images themselves.
+
+Shapes: N texts or images, d dimensions; all vectors have length 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from semcore.data.dataset import Dataset, open_image
+from semcore.evaluation.metrics import CUTOFFS, retrieval_metrics
+from semcore.identifiers.sentence_encoder import embed, load_encoder
+from semcore.models.checkpoint import load_image_processor, load_tokenizer
+from semcore.models.inference import default_device
+from semcore.retrieval.batch import QUERIES_A_CHUNK, Key, Part, Workplace
+from semcore.runtime.errors import UnreadableImage, UserError
+from semcore.runtime.typed_commands import data_command
+
+SENTENCE_ENCODER = "sentence-encoder"
+DUAL_ENCODERS = ("clip", "siglip", "siglip2")
+BATCH = 64
+
+Vectors = np.ndarray
+Scores = dict[str, float]
+
+
+class Baseline(NamedTuple):
+    """How texts and images become vectors (N, d): texts are given as they are, images by their ids."""
+
+    texts: Callable[[Sequence[str]], Vectors]
+    images: Callable[[Sequence[str]], Vectors]
+
+
+def measure_baselines(
+    names: Sequence[str],
+    dataset: Dataset,
+    captions: Mapping[str, str],
+    encoder: str,
+    parts: Mapping[Key, Part],
+    place: Workplace,
+    device: str | None = None,
+) -> dict[str, dict[str, Scores]]:
+    """Score each baseline on each part.
+
+    Args:
+        names: `SENTENCE_ENCODER`, or checkpoints: folders or hub ids.
+        dataset: holds the images.
+        captions: image id -> what the model wrote about it, for the sentence encoder.
+        encoder: the sentence encoder's name.
+        parts: what is searched and asked.
+        place: where rankings are kept from a kill.
+        device: where the encoders run.
+
+    Returns:
+        name -> direction -> scores.
+
+    Raises:
+        UserError: a checkpoint is no CLIP or SigLIP, or an image cannot be read.
+    """
+    scores: dict[str, dict[str, Scores]] = {}
+    for number, name in enumerate(names):
+        by_caption = name == SENTENCE_ENCODER
+        baseline = caption_baseline(captions, encoder, device) if by_caption else dual_encoder(name, dataset, device)
+        for key, part in parts.items():
+            step = f"baseline {number} {key.direction} {key.split}"
+            if by_caption and key.direction == "i2t":
+                part = _with_captions(part, captions)
+            scores.setdefault(name, {})[key.direction] = _score(baseline, step, key, part, place)
+    return scores
+
+
+def caption_baseline(captions: Mapping[str, str], encoder: str, device: str | None = None) -> Baseline:
+    """Let the captions stand for the images, and the sentence encoder compare."""
+    encode = load_encoder(encoder, device)
+
+    def texts(asked: Sequence[str]) -> Vectors:
+        return _normalised(embed(asked, encode))
+
+    return Baseline(texts, lambda image_ids: texts([captions[image_id] for image_id in image_ids]))
+
+
+def dual_encoder(name: str, dataset: Dataset, device: str | None = None) -> Baseline:
+    """Load a CLIP or SigLIP checkpoint.
+
+    Raises:
+        UserError: it cannot be loaded, or is neither.
+    """
+    device = device or default_device()
+    tokenizer = load_tokenizer(name)
+    tokenizer.padding_side = "right"  # these text towers read a prompt from its first position
+    model = _load_dual_encoder(name).to(device)
+    processor = load_image_processor(name)
+    paths = {record.image_id: dataset.image_path(record) for record in dataset.images}
+    longest = model.config.text_config.max_position_embeddings
+    padding = True if model.config.model_type == "clip" else "max_length"  # SigLIP has only seen full lengths
+
+    def texts(batch: Sequence[str]) -> torch.Tensor:
+        inputs = tokenizer(list(batch), padding=padding, truncation=True, max_length=longest, return_tensors="pt")
+        return model.get_text_features(**inputs.to(device)).pooler_output
+
+    def images(batch: Sequence[str]) -> torch.Tensor:
+        pictures = [_open(paths[image_id]) for image_id in batch]
+        return model.get_image_features(**processor(images=pictures, return_tensors="pt").to(device)).pooler_output
+
+    return Baseline(lambda asked: _in_batches(texts, asked), lambda asked: _in_batches(images, asked))
+
+
+def nearest(
+    queries: Vectors, items: Vectors, item_ids: Sequence[str], num_items: int = max(CUTOFFS)
+) -> list[list[str]]:
+    """Return each query's nearest items by cosine, best first; of equal ones the first in `item_ids`."""
+    order = np.argsort(-(queries @ items.T), axis=1, kind="stable")[:, :num_items]
+    return [[item_ids[place] for place in row] for row in order]
+
+
+def _score(baseline: Baseline, step: str, key: Key, part: Part, place: Workplace) -> Scores:
+    item_ids = list(part.items)
+    found: list[Vectors] = []  # embedded at the first chunk that is not done yet
+
+    def work(queries: list[str]) -> list[Any]:
+        if not found:
+            texts = [item.text for item in part.items.values()]
+            found.append(baseline.images(item_ids) if key.direction == "t2i" else baseline.texts(texts))
+        asked = baseline.texts(queries) if key.direction == "t2i" else baseline.images(queries)
+        return nearest(asked, found[0], item_ids)
+
+    contents = part.contents
+    rankings = dict(zip(contents, place.run(step, contents, QUERIES_A_CHUNK, work, "query"), strict=True))
+    run = {query: rankings[content] for query, content in part.queries.contents.items()}
+    return retrieval_metrics(run, part.queries.right, len(part.items))
+
+
+def _with_captions(part: Part, captions: Mapping[str, str]) -> Part:
+    """Ask only with images that have a caption; the others count as misses."""
+    asked = {query: image_id for query, image_id in part.queries.contents.items() if captions.get(image_id)}
+    return Part(part.items, replace(part.queries, contents=asked))
+
+
+def _load_dual_encoder(name: str) -> Any:
+    from transformers import AutoConfig, AutoModel
+
+    try:
+        kind = AutoConfig.from_pretrained(name).model_type
+        if kind not in DUAL_ENCODERS:
+            raise UserError(f"--baselines takes {SENTENCE_ENCODER} and CLIP or SigLIP checkpoints; {name} is a {kind}")
+        model, loading = AutoModel.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"the baseline {name} cannot be loaded: {reason}") from error
+    if loading["missing_keys"]:
+        raise UserError(f"{name} is not a whole checkpoint: {len(loading['missing_keys'])} weights are missing")
+    return model.eval()
+
+
+@torch.inference_mode()
+def _in_batches(encode: Callable[[Sequence[str]], torch.Tensor], asked: Sequence[str]) -> Vectors:
+    batches = [encode(asked[start : start + BATCH]).float().cpu().numpy() for start in range(0, len(asked), BATCH)]
+    return _normalised(np.concatenate(batches))
+
+
+def _normalised(vectors: Vectors) -> Vectors:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def _open(path: Path) -> Any:
+    try:
+        return open_image(path)
+    except UnreadableImage as reason:
+        check = data_command("check", path.parent.parent)
+        raise UserError(f"{path} cannot be read any more ({reason}); check with `{check}`") from None

@@ -1,0 +1,59 @@
+"""The fusions of a verifier, fitted on val, and the rankings they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from semcore.retrieval.batch import Key, Part
+from semcore.retrieval.shortlist import Shortlist, rank
+from semcore.verification import Fusion, fit_fusion
+from semcore.verification.cross_fitting import cross_fit
+
+Ranking = list[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A verifier's fusion in one direction, and for what val asks one that was fitted without it."""
+
+    overall: Fusion
+    held_out: Mapping[str, Fusion] = field(default_factory=dict)
+
+    def of(self, split: str, content: str) -> Fusion:
+        """Return the fusion that ranks what was asked in a split, or in a fold of it."""
+        return self.held_out.get(content, self.overall) if split.split()[0] == "val" else self.overall
+
+
+def fit(
+    part: Part, shortlists: Sequence[Shortlist], scores: Sequence[Sequence[float]], *, alone: bool = False
+) -> Fitted:
+    """Weigh a verifier on the queries of val; a query asked twice counts twice.
+
+    Args:
+        part: one direction of val.
+        shortlists: of everything it asks.
+        scores: the verifier's, of each candidate.
+        alone: leave the generator's score out.
+    """
+    places = {shortlist.query: number for number, shortlist in enumerate(shortlists)}
+    answers = [(content, part.queries.right[query]) for query, content in part.queries.contents.items()]
+    asked = [shortlists[places[content]] for content, _ in answers]
+    rows = [own.generator for own in asked], [scores[places[content]] for content, _ in answers]
+    right = [[item.item_id in own for item in each.items] for each, (_, own) in zip(asked, answers, strict=True)]
+    overall = replace(fit_fusion(*rows, right, alone=alone), num_items=len(part.items))
+    groups = [tuple(sorted(own)) for _, own in answers]  # the sentences of an image have the same answer
+    contents = [content for content, _ in answers]
+    return Fitted(overall, cross_fit(*rows, right, contents=contents, groups=groups, alone=alone))
+
+
+def rank_all(
+    key: Key, shortlists: Sequence[Shortlist], scores: Sequence[Sequence[float]], fitted: Fitted
+) -> dict[str, Ranking]:
+    """Return what was asked -> (item id, fused score), best first."""
+    return {
+        shortlist.query: [
+            (item.item_id, fused) for item, fused, _ in rank(shortlist, own, fitted.of(key.split, shortlist.query))
+        ]
+        for shortlist, own in zip(shortlists, scores, strict=True)
+    }

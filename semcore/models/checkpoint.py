@@ -1,0 +1,296 @@
+"""A model with its tokenizer and image processor, from a folder: whole checkpoints and adapters.
+
+Weights are read from safetensors only, remote code runs only when it is asked for by name, and a
+download is announced. New cluster tokens and LoRA are put on here, so that every stage does it alike.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, PretrainedConfig
+from transformers.utils import logging as transformers_logging
+
+from semcore.models.adapters import find_base, is_adapter, read_note
+from semcore.models.compatibility import check_model, check_tokenizer
+from semcore.models.quantization import Quantization, nf4_config, unpacked
+from semcore.models.special_tokens import closing_token_id, filler_token_id
+from semcore.runtime.errors import UserError
+from semcore.runtime.moved_checkpoints import absolute_place, is_hub_id
+
+logger = logging.getLogger(__name__)
+transformers_logging.disable_progress_bar()
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded model and what belongs to it.
+
+    `path` says where it came from, `quantization` how its text model is packed.
+    """
+
+    model: Any
+    tokenizer: Any
+    image_processor: Any
+    path: str
+    quantization: Quantization = "none"
+
+    @property
+    def end_token_id(self) -> int:
+        """The token that ends an answer, `<|im_end|>` in InternVL's chat template."""
+        return closing_token_id(self.tokenizer)
+
+    @property
+    def end_token_ids(self) -> list[int]:
+        """All tokens at which an answer is over: the one that closes a turn, and the tokenizer's own end of text."""
+        own = self.tokenizer.eos_token_id
+        return [self.end_token_id] if own in (None, self.end_token_id) else [self.end_token_id, own]
+
+    @property
+    def filler_token_id(self) -> int:
+        """The token that fills rows up, wherever a mask hides it."""
+        return filler_token_id(self.tokenizer)
+
+    @property
+    def special_tokens(self) -> list[str]:
+        """Every string the tokenizer reads as one token wherever it stands."""
+        return list(self.tokenizer.get_added_vocab())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.device
+
+
+def load_checkpoint(
+    name_or_path: str | Path,
+    *,
+    dtype: str = "float32",
+    device: str | torch.device = "cpu",
+    trust_remote_code: bool = False,
+    quantization: Quantization = "none",
+    device_map: str | None = None,
+    base: str | Path | None = None,
+) -> Checkpoint:
+    """Load a checkpoint folder, a hub id, or a PEFT adapter folder.
+
+    The base under an adapter gets the weights that the adapter was trained on, in the digits that they
+    then had: under a QLoRA adapter they are packed, and unpacked again unless "nf4" is asked for.
+
+    Args:
+        name_or_path: a folder of a native InternVL checkpoint or of an adapter on one, or a hub id.
+        dtype: "float32", "bfloat16", or "auto" for what the weights are stored in.
+        device: where the model goes.
+        trust_remote_code: run Python code that comes with the checkpoint.
+        quantization: "nf4" packs the text model's layers into four bits.
+        device_map: "auto" and the like, for the library to spread the layers over devices, instead of `device`.
+        base: where the base under an adapter is now, should it have moved.
+
+    Raises:
+        UserError: if it is not a checkpoint this can load; the sentence says why.
+    """
+    path, placed = str(name_or_path), device_map or ({"": device} if quantization != "none" else None)
+    folder = Path(path) if is_adapter(Path(path)) else None
+    whole = find_base(folder, base) if folder else path
+    check_model(whole, _model_config(whole))
+    tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
+    if folder:
+        model = _load_base(folder, whole, dtype, quantization, placed, trust_remote_code)
+        model = _attach_adapter(model, path, whole, len(tokenizer))
+    else:
+        model = _load_model(path, dtype, quantization, placed, trust_remote_code)
+    check_tokenizer(path, tokenizer, model.config.image_token_id)
+    image_processor = load_image_processor(path, trust_remote_code=trust_remote_code)
+    model = model if placed else model.to(device)
+    return Checkpoint(model.eval(), tokenizer, image_processor, path, quantization)
+
+
+def load_tokenizer(name_or_path: str | Path, *, trust_remote_code: bool = False) -> Any:
+    """Load a checkpoint's tokenizer, padding on the left as generation needs it."""
+    _announce_download(str(name_or_path))
+    with _readable(str(name_or_path), "tokenizer"):
+        return AutoTokenizer.from_pretrained(
+            str(name_or_path), padding_side="left", trust_remote_code=trust_remote_code
+        )
+
+
+def load_image_processor(name_or_path: str | Path, *, trust_remote_code: bool = False) -> Any:
+    """Load a checkpoint's image processor, in the form that needs no torchvision."""
+    with _readable(str(name_or_path), "image processor"):
+        return AutoImageProcessor.from_pretrained(str(name_or_path), backend="pil", trust_remote_code=trust_remote_code)
+
+
+def cluster_token(cluster: int) -> str:
+    """Return the token that stands for a cluster in identifiers: the global id (paper, section 3.2.1)."""
+    return f"<|cluster_{cluster}|>"
+
+
+def add_cluster_tokens(checkpoint: Checkpoint, num_clusters: int, cluster_words: Sequence[Sequence[str]]) -> list[int]:
+    """Add one token a cluster and start its rows at the mean of its words' rows.
+
+    Tokens that are there already are left as they are, so this can be called on a trained model.
+
+    Args:
+        checkpoint: gets the tokens in its tokenizer, its input embedding and, where that is not
+            tied, its output head.
+        num_clusters: how many clusters there are.
+        cluster_words: the top TF-IDF words of every cluster; a cluster without words starts at the
+            mean of all rows.
+
+    Returns:
+        The ids of the clusters' tokens, in order.
+    """
+    model, tokenizer = checkpoint.model, checkpoint.tokenizer
+    tokens = [cluster_token(cluster) for cluster in range(num_clusters)]
+    known = tokenizer.get_vocab()
+    new = [cluster for cluster, token in enumerate(tokens) if token not in known]
+    tokenizer.add_tokens(tokens, special_tokens=True)
+    ids = tokenizer.convert_tokens_to_ids(tokens)
+    if not new:
+        return ids
+    rows_before = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows_before:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    for weight in _embedding_weights(model):
+        with torch.no_grad():
+            known_rows = weight[: min(rows_before, ids[new[0]])]
+            for cluster in new:
+                words = [f" {word}" for word in cluster_words[cluster]]  # a BOS token is no word: no special tokens
+                word_ids = [i for word in words for i in tokenizer(word, add_special_tokens=False)["input_ids"]]
+                weight[ids[cluster]] = known_rows[word_ids].mean(0) if word_ids else known_rows.mean(0)
+    return ids
+
+
+def apply_lora(
+    model: Any,
+    *,
+    rank: int,
+    alpha: int,
+    dropout: float,
+    target_modules: Sequence[str],
+    new_token_ids: Sequence[int],
+) -> Any:
+    """Put LoRA on the text model's layers; of the embeddings only the new tokens' rows train.
+
+    Args:
+        model: a native InternVL model with the new tokens already added.
+        rank: LoRA's r.
+        alpha: LoRA's alpha.
+        dropout: LoRA's dropout.
+        target_modules: names of linear layers of the text model, "q_proj" say.
+        new_token_ids: rows of the input embedding, and of an untied head, that train.
+
+    Raises:
+        UserError: the text model has no layer of such a name.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    layers = [name for name, _ in model.named_modules() if "language_model." in name]
+    unknown = [target for target in target_modules if not any(name.endswith(f".{target}") for name in layers)]
+    if unknown or not target_modules:
+        raise UserError(f"--lora.target_modules {unknown} names no layer of the text model; q_proj, say, is one")
+    rows = {"embed_tokens": list(new_token_ids)}
+    if len(_embedding_weights(model)) == 2:
+        rows["lm_head"] = list(new_token_ids)
+    names = "|".join(target_modules)
+    settings = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=rf".*language_model\..*\.({names})",
+        trainable_token_indices=rows if new_token_ids else None,
+    )
+    return get_peft_model(model, settings)
+
+
+def _embedding_weights(model: Any) -> list[torch.Tensor]:
+    """The input embedding's weight and, unless it is the same, the output head's."""
+    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    return [embedding] if head is embedding else [embedding, head]
+
+
+def _load_base(
+    adapter: Path, base: str, dtype: str, quantization: Quantization, device_map: Any, trust_remote_code: bool
+) -> Any:
+    """Load what an adapter was trained on: read and packed as it was then, now packed or plain as asked for."""
+    note = read_note(adapter)
+    if quantization not in ("none", note.quantization):
+        raise UserError(f"{adapter} was not trained on a base in {quantization}; leave --lora.quantization none")
+    model = _load_model(base, note.dtype or dtype, note.quantization, device_map, trust_remote_code)
+    if note.quantization != quantization:
+        model = unpacked(model)
+    return model if quantization != "none" else model.to(DTYPES.get(dtype))
+
+
+def _model_config(name_or_path: str) -> dict[str, Any]:
+    _announce_download(name_or_path)
+    with _readable(name_or_path, "configuration"):
+        return PretrainedConfig.get_config_dict(name_or_path)[0]
+
+
+def _load_model(
+    name_or_path: str, dtype: str, quantization: Quantization, device_map: Any, trust_remote_code: bool
+) -> Any:
+    with _readable(name_or_path, "model"):
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+            name_or_path,
+            dtype=DTYPES.get(dtype, "auto"),
+            quantization_config=None if quantization == "none" else nf4_config(DTYPES.get(dtype, torch.float32)),
+            device_map=device_map,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+        )
+    model, loading = loaded
+    missing = sorted(loading["missing_keys"])
+    if missing:
+        raise UserError(
+            f"{name_or_path} is not a whole checkpoint: {len(missing)} weights are missing, {missing[0]} the first; "
+            "point to a folder saved by save_pretrained"
+        )
+    return model
+
+
+def _attach_adapter(model: Any, path: str, base: str, vocabulary_size: int) -> Any:
+    from peft import PeftModel
+
+    if vocabulary_size > model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(vocabulary_size, mean_resizing=False)
+    with _readable(path, "adapter"):
+        adapted = PeftModel.from_pretrained(model, path)
+    adapted.peft_config["default"].base_model_name_or_path = absolute_place(base)  # where it is, not where it was
+    return adapted
+
+
+def _announce_download(name_or_path: str) -> None:
+    if Path(name_or_path).is_dir():
+        return
+    if not is_hub_id(name_or_path):
+        raise UserError(f"there is no checkpoint folder {name_or_path}; give a folder or a hub id like OpenGVLab/NAME")
+    logger.warning("%s is not a folder here: it is taken from the Hugging Face hub", name_or_path)
+
+
+class _readable:
+    """Turn what the libraries raise on a bad folder into one sentence."""
+
+    def __init__(self, name_or_path: str, part: str):
+        self.name_or_path, self.part = name_or_path, part
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, OSError | ValueError | KeyError | RuntimeError) and not isinstance(error, UserError):
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"cannot load the {self.part} of {self.name_or_path}: {reason}") from error
+        if error is not None and type(error).__name__ == "SafetensorError":
+            raise UserError(
+                f"cannot load the {self.part} of {self.name_or_path}: a weight file is damaged ({error})"
+            ) from error

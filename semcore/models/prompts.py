@@ -1,0 +1,167 @@
+"""Prompt files -> the text of a user's turn, with a placeholder for every image.
+
+Templates are Jinja files that anyone may edit, so they are run in a sandbox, a misspelt variable is
+an error, and a file that leaves out what the stage needs is refused when it is loaded. Text from
+users, captions or sentences goes in as data: what would be read as a special token is broken up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from semcore.runtime.errors import UserError
+from semcore.runtime.packaged_files import resource_folder
+from semcore.runtime.text import clean_text, whole_characters
+from semcore.runtime.text_files import read_text
+
+
+class ImageSlot(str):
+    """The place of an image in a prompt; `semcore.models.tokenization` puts the image's tokens there."""
+
+
+class LabelSlot(str):
+    """The place of a candidate's letter; `semcore.verification.block_layout` cuts a prompt there."""
+
+
+IMAGE = ImageSlot("<image>")
+LABEL = LabelSlot("<label>")
+
+# The variables every template has to use. A list stands for the candidates of a verification; there are
+# two, so that a template which shows only the first of them is noticed.
+_CANDIDATE_IMAGES = [{"label": "label", "image": IMAGE, "keywords": "keywords"}] * 2
+_CANDIDATE_SENTENCES = [{"label": "label", "sentence": "sentence", "keywords": "keywords"}] * 2
+_ONE_IMAGE = {"image": IMAGE, "keywords": "keywords"}
+_ONE_SENTENCE = {"sentence": "sentence", "keywords": "keywords"}
+_ANSWERS = {"match": "A", "mismatch": "B"}
+VARIABLES: dict[str, dict[str, Any]] = {
+    "caption": {"image": IMAGE},
+    "identify_t2i": {"query": "query"},
+    "identify_i2t": {"image": IMAGE},
+    "verify_t2i": {"candidates": _CANDIDATE_IMAGES, "query": "query"},
+    "verify_i2t": {"candidates": _CANDIDATE_SENTENCES, "image": IMAGE},
+    "verify_pointwise_t2i": {"candidate": _ONE_IMAGE, "query": "query", **_ANSWERS},
+    "verify_pointwise_i2t": {"candidate": _ONE_SENTENCE, "image": IMAGE, **_ANSWERS},
+    "sentence_of_image": {"image": IMAGE},
+    "sentence_alone": {},
+    "repeat": {"query": "query"},
+    "read_sentence": {"query": "query"},
+    "imagine": {"query": "query"},
+    "keywords_t2i": {"query": "query"},
+    "keywords_i2t": {"image": IMAGE},
+    "locate": {"image": IMAGE, "query": "query"},
+}
+
+
+class Prompts:
+    """The prompt files of one folder, checked.
+
+    Attributes:
+        sha256: file name -> hash of its content, for the manifest.
+    """
+
+    def __init__(self, templates: Mapping[str, jinja2.Template], sha256: Mapping[str, str], special: Collection[str]):
+        self._templates = templates
+        self.sha256 = dict(sha256)
+        self._harmless = make_harmless(special)
+
+    def render(self, name: str, **variables: Any) -> str:
+        """Return the user's turn; `IMAGE` and `LABEL` stay placeholders, all other text is data."""
+        return whole_characters(self._templates[name].render(**_clean(variables, self._harmless))).strip()
+
+
+def load_prompts(folder: Path | None = None, special_tokens: Collection[str] = ()) -> Prompts:
+    """Read and check every prompt file.
+
+    Args:
+        folder: holds one `<name>.jinja` for each of `VARIABLES`; by default `./prompts`, else the
+            files that come with the package.
+        special_tokens: what the tokenizer reads as a token of its own, wherever it stands.
+
+    Raises:
+        UserError: if a file is missing, is not a template, misses a variable or has an unknown one.
+    """
+    folder = Path(folder) if folder else resource_folder("prompts")
+    environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
+    templates, sha256 = {}, {}
+    for name in VARIABLES:
+        path = folder / f"{name}.jinja"
+        try:
+            source = read_text(path)
+            templates[name] = environment.from_string(source)
+        except FileNotFoundError:
+            raise UserError(f"{path}: there is no such prompt file; `semcore init DIR` writes a fresh set") from None
+        except jinja2.TemplateSyntaxError as error:
+            raise UserError(f"{path}, line {error.lineno}: {error.message}") from None
+        _check_variables(path, name, templates[name])
+        sha256[path.name] = hashlib.sha256(source.encode()).hexdigest()
+    return Prompts(templates, sha256, special_tokens)
+
+
+def make_harmless(special_tokens: Collection[str]) -> Callable[[str], str]:
+    """Return a function that cleans text and rewrites it so that no special token can be read in it.
+
+    Every special token found gets a space after its first character, until none is left.
+    """
+    words = sorted(
+        {token for token in (*special_tokens, str(IMAGE), str(LABEL)) if len(token) > 1}, key=len, reverse=True
+    )
+    pattern = re.compile("|".join(map(re.escape, words)))
+
+    def harmless(text: str) -> str:
+        text = clean_text(text)
+        while pattern.search(text):
+            text = pattern.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
+        return text
+
+    return harmless
+
+
+def _clean(value: Any, harmless: Callable[[str], str]) -> Any:
+    if isinstance(value, ImageSlot | LabelSlot):
+        return value
+    if isinstance(value, str):
+        return harmless(value)
+    if isinstance(value, Mapping):
+        return {key: _clean(item, harmless) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(item, harmless) for item in value]
+    return value
+
+
+def _check_variables(path: Path, name: str, template: jinja2.Template) -> None:
+    """Render the template with a mark for every variable and look for the marks."""
+    marks: dict[str, list[str]] = {}
+    probe = _mark(VARIABLES[name], "", marks)
+    known = ", ".join(marks) or "none"
+    try:
+        text = template.render(**probe)
+    except jinja2.UndefinedError as error:
+        raise UserError(f"{path}: {error.message}; its variables are: {known}") from None
+    except (jinja2.TemplateError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: the template cannot be filled in ({error})") from None
+    for variable, own in marks.items():
+        if len(own) > 1 and any(mark not in text for mark in own):
+            raise UserError(
+                f"{path}: the prompt does not show {{{{ {variable} }}}} of every candidate; write it between "
+                f"{{% for candidate in candidates %}} and {{% endfor %}}; its variables are: {known}"
+            )
+        if own[0] not in text:
+            raise UserError(f"{path}: the prompt never uses {{{{ {variable} }}}}; its variables are: {known}")
+
+
+def _mark(value: Any, name: str, marks: dict[str, list[str]]) -> Any:
+    """Return the value with a mark in every variable's place, and note the marks of each variable."""
+    if isinstance(value, dict):
+        return {key: _mark(item, f"{name}.{key}" if name else key, marks) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_mark(item, name.removesuffix("s"), marks) for item in value]
+    mark = f"@{sum(map(len, marks.values()))}@"
+    marks.setdefault(name, []).append(mark)
+    return mark

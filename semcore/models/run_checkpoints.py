@@ -1,0 +1,188 @@
+"""Which checkpoints a run uses: what it has trained, and what wrote its captions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from semcore.data.run_folder import RunFolder
+from semcore.runtime.errors import UserError
+from semcore.runtime.moved_checkpoints import find_checkpoint
+from semcore.runtime.typed_commands import Word, launch_command
+
+VERIFIER_FOLDERS = {"full": "verifier_model", "blocks": "verifier_model_blocks"}
+"""Attention of a listwise verifier -> its folder in the run; both may be there, to be compared."""
+
+
+def generator_of(run: RunFolder) -> str:
+    """Return the identifier model's folder.
+
+    Raises:
+        UserError: it is not trained yet.
+    """
+    return _trained(run, "identifier_model", "train_identifier.py", ["--run", run.path])
+
+
+def verifier_of(run: RunFolder) -> str:
+    """Return the listwise verifier's folder.
+
+    Raises:
+        UserError: it is not trained yet.
+    """
+    way_out = ", or use --verifier likelihood"
+    return _trained(run, VERIFIER_FOLDERS["full"], "train_verifier.py", ["--run", run.path], way_out)
+
+
+def blocks_verifier_of(run: RunFolder) -> str:
+    """Return the folder of the listwise verifier that was trained in candidate blocks.
+
+    Raises:
+        UserError: it is not trained yet.
+    """
+    words: list[Word] = ["--attention", "blocks", "--run", run.path]
+    return _trained(run, VERIFIER_FOLDERS["blocks"], "train_verifier.py", words)
+
+
+def captioner_of(run: RunFolder, verifier: str = "likelihood", moved: str | Path | None = None) -> str:
+    """Return the checkpoint that wrote the run's captions: verifiers that need no training ask it.
+
+    Args:
+        run: the run folder.
+        verifier: who asks, "likelihood" or "pointwise".
+        moved: where a user says that it is now.
+
+    Raises:
+        UserError: the run's captions came from elsewhere, or from a server, or the checkpoint is nowhere.
+    """
+    stage = run.manifest().get("stages", {}).get("caption")
+    if stage is None:
+        raise UserError(
+            f"{run.path} does not say which model wrote its captions, and the {verifier} verifier asks that one; "
+            f"name a model with --{verifier}-model, or use --verifier listwise"
+        )
+    if stage["settings"].get("served"):
+        raise UserError(
+            f"the captions of {run.path} were written by a server, and the {verifier} verifier asks a model that runs "
+            f"here; name a checkpoint with --{verifier}-model, or use --verifier listwise"
+        )
+    return _source_of(run, stage, stage["settings"]["model"], moved)
+
+
+def generator_start_of(run: RunFolder, moved: str | Path | None = None) -> str:
+    """Return what the identifier model starts from, unless something else is named: the model that wrote the captions.
+
+    Args:
+        run: the run folder.
+        moved: where a user says that the captioner is now.
+
+    Raises:
+        UserError: the run's captions came from elsewhere, or from a server, or their model is nowhere.
+    """
+    captioner = recorded_captioner(run)
+    if captioner is None:
+        raise UserError(
+            f"nothing says what to fine-tune, as {run / 'captions.jsonl'} was not written by a model that runs here: "
+            "name a checkpoint with --model.base CHECKPOINT"
+        )
+    return _source_of(run, run.manifest()["stages"]["caption"], captioner, moved)
+
+
+def recorded_captioner(run: RunFolder) -> str | None:
+    """Return the checkpoint that wrote the run's captions; None where they came from elsewhere, or from a server."""
+    settings = run.manifest().get("stages", {}).get("caption", {}).get("settings", {})
+    return None if settings.get("served") else settings.get("model")
+
+
+def model_of(run: RunFolder, verifier: str, moved: str | Path | None = None) -> str:
+    """Return the run's checkpoint for a verifier: the one trained to choose, or for others the captioner.
+
+    Args:
+        run: the run folder.
+        verifier: its name.
+        moved: where a user says that the captioner is now.
+
+    Raises:
+        UserError: it is not trained yet, or not known, or nowhere.
+    """
+    if verifier == "blocks":
+        return blocks_verifier_of(run)
+    return verifier_of(run) if verifier == "listwise" else captioner_of(run, verifier, moved)
+
+
+def untrained_verifier_of(run: RunFolder, moved: str | Path | None = None) -> str | None:
+    """Return what the listwise verifier was trained from, None where the run does not say.
+
+    Args:
+        run: the run folder.
+        moved: where a user says that it is now.
+
+    Raises:
+        UserError: it is nowhere.
+    """
+    stages = run.manifest().get("stages", {})
+    stage = stages.get("train_verifier", {})
+    model = stage.get("settings", {}).get("model", {})
+    if not model:
+        return None
+    if model.get("base"):
+        return _source_of(run, stage, model["base"], moved)
+    generator = stages.get("train_identifier", {})
+    place = generator.get("settings", {}).get("model", {}).get("base")
+    if model.get("start") == "identifier":
+        return str(run / "identifier_model")
+    return _source_of(run, generator, place, moved) if place else None
+
+
+def verifier_start_of(run: RunFolder, start: str, moved: str | Path | None = None) -> str:
+    """Return what a verifier starts from: "base" is what the identifier model started from, "identifier" that model.
+
+    Args:
+        run: the run folder.
+        start: "base" or "identifier".
+        moved: where a user says that the base is now.
+
+    Raises:
+        UserError: there is no identifier model yet, or its base is nowhere.
+    """
+    stage = run.manifest().get("stages", {}).get("train_identifier")
+    if stage is None:
+        raise UserError(f"{run.path} has no identifier model yet; say with --model.base what to start from")
+    if start == "identifier":
+        return str(run / "identifier_model")
+    return _source_of(run, stage, stage["settings"]["model"]["base"], moved)
+
+
+def source_fingerprint(run: RunFolder, stage: str) -> str | None:
+    """Return the fingerprint of the checkpoint that a stage started from, None where it did not note one."""
+    return _fingerprint_of(run.manifest().get("stages", {}).get(stage, {}))
+
+
+def has_verifier(run: RunFolder, attention: str = "full") -> bool:
+    """Tell whether the listwise verifier is trained, with full attention or in "blocks"."""
+    return _is_model(run, VERIFIER_FOLDERS[attention])
+
+
+def _fingerprint_of(stage: dict[str, Any]) -> str | None:
+    inputs = stage.get("inputs", {})
+    return inputs.get("the model") or inputs.get("the checkpoint")
+
+
+def _source_of(run: RunFolder, stage: dict[str, Any], place: str, moved: str | Path | None) -> str:
+    """Return where a checkpoint that a stage has recorded is now."""
+    beside = None
+    if "run" in stage and Path(place).is_absolute():
+        beside = run.path / os.path.relpath(place, stage["run"])  # it may have moved together with the run
+    missing = f"the checkpoint that {run.path} was made with, {place}, is no longer there; say where with --base FOLDER"
+    return find_checkpoint(place, _fingerprint_of(stage), beside=beside, given=moved, missing=missing)
+
+
+def _trained(run: RunFolder, name: str, recipe: str, words: Sequence[Word], way_out: str = "") -> str:
+    if not _is_model(run, name):
+        raise UserError(f"there is no model in {run / name}; train it with `{launch_command(recipe, *words)}`{way_out}")
+    return str(run / name)
+
+
+def _is_model(run: RunFolder, name: str) -> bool:
+    return any((run / name / config).is_file() for config in ("config.json", "adapter_config.json"))

@@ -1,0 +1,140 @@
+"""The lineage of a run's models, by what each is loaded for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from semcore.data.dataset import Dataset
+from semcore.data.run_folder import RunFolder
+from semcore.models.lineage import (
+    KINDS,
+    Kind,
+    Mismatch,
+    Surroundings,
+    find_changes_since_weighing,
+    find_mismatches,
+    refuse_others,
+)
+from semcore.models.prompts import load_prompts
+from semcore.models.run_checkpoints import source_fingerprint
+from semcore.runtime.fingerprints import fingerprint
+
+PROMPTS = {
+    "generator": ("identify_t2i.jinja", "identify_i2t.jinja"),
+    "listwise": ("verify_t2i.jinja", "verify_i2t.jinja"),
+    "blocks": ("verify_t2i.jinja", "verify_i2t.jinja"),
+    "pointwise": ("verify_pointwise_t2i.jinja", "verify_pointwise_i2t.jinja"),
+    "likelihood": ("sentence_of_image.jinja", "sentence_alone.jinja"),
+}
+"""What a model is loaded for -> the prompts that it reads then."""
+TRAINED = ("generator", "listwise", "blocks")
+"""Uses that a model of the run was trained for; the others ask the model that wrote the captions."""
+
+
+def prompts_of(names: Iterable[str]) -> dict[str, str]:
+    """Return file name -> sha256 of the prompts in use for these models."""
+    sha256 = load_prompts().sha256
+    return {file: sha256[file] for name in names for file in PROMPTS.get(name, ())}
+
+
+def check_run_models(
+    run: RunFolder,
+    dataset: Dataset,
+    models: Mapping[str, str],
+    *,
+    named: Collection[str] = (),
+    base: str | Path | None = None,
+    allow: Collection[str] = (),
+) -> list[Mismatch]:
+    """Check the models of a run that a command is about to load.
+
+    Args:
+        run: the run folder.
+        dataset: what is searched.
+        models: "generator", verifiers and "untrained" (what the listwise verifier began as) -> where they are.
+        named: those of them that a user has named, and which are not the run's own.
+        base: where the run's base is now, should it have moved.
+        allow: kinds to go on with although they differ.
+
+    Returns:
+        What differs and is allowed.
+
+    Raises:
+        UserError: something differs that is not allowed.
+    """
+    return refuse_others(_find(run, dataset, models, named, base), allow)
+
+
+def _find(
+    run: RunFolder, dataset: Dataset, models: Mapping[str, str], named: Collection[str], base: str | Path | None
+) -> list[Mismatch]:
+    """Return what differs, model by model; arguments as in `check_run_models`."""
+    found = []
+    for name, place in models.items():
+        if name in TRAINED:
+            here = Surroundings(prompts_of([name]), run, dataset, base)
+            found += find_mismatches(Path(place), here, must_say=True)
+            continue
+        found += find_mismatches(Path(place), Surroundings(base=base), must_say=False)
+        if name == "untrained":
+            found += _source(run, "base", "train_verifier", place)
+        elif name not in named:
+            found += _source(run, "captioner", "caption", place)
+    return found
+
+
+def check_search(
+    run: RunFolder,
+    dataset: Dataset,
+    models: Mapping[str, str],
+    named: Collection[str],
+    base: str | Path | None,
+    allow: Collection[str],
+    *,
+    weighed: bool,
+) -> list[Mismatch]:
+    """Check the models that a search loads, and where a verifier was weighed, with what; as `check_run_models`."""
+    found = _find(run, dataset, models, named, base)
+    found += find_changes_since_weighing(run, models, prompts_of(models)) if weighed else []
+    return refuse_others(found, allow)
+
+
+def check_verifier_start(
+    run: RunFolder,
+    dataset: Dataset,
+    start: str,
+    named: bool,
+    base: Path | None,
+    allow: Collection[str],
+) -> list[Mismatch]:
+    """Check what a verifier's training begins with, and that the candidates' generator fits the run.
+
+    Args:
+        run: the run folder.
+        dataset: what is trained on.
+        start: the checkpoint to start from.
+        named: a user has named it; it is not what the identifier model started from, or that model.
+        base: where the base under an adapter is now, should it have moved.
+        allow: kinds to go on with although they differ.
+
+    Raises:
+        UserError: something differs that is not allowed.
+    """
+    generator = run / "identifier_model"
+    own = Path(start) == generator
+    found = []
+    if generator.is_dir():
+        kinds = KINDS if own else ("identifiers", "data")
+        found += find_mismatches(generator, Surroundings(run=run, dataset=dataset, base=base), kinds, must_say=True)
+    if not own:
+        found += find_mismatches(Path(start), Surroundings(base=base), must_say=False)
+        found += [] if named else _source(run, "base", "train_identifier", start)
+    return refuse_others(found, allow)
+
+
+def _source(run: RunFolder, kind: Kind, stage: str, place: str) -> list[Mismatch]:
+    """Compare a checkpoint with what a stage has recorded of it."""
+    recorded, found = source_fingerprint(run, stage) or "", fingerprint(place)
+    subject = {"captioner": "the model that wrote the captions", "base": "the base"}[kind]
+    return [] if recorded == found else [Mismatch(str(run.path), kind, f"{subject}, {place},", recorded, found)]

@@ -1,0 +1,142 @@
+"""Tensors by name, many in a file, written once and read through memory maps.
+
+FOLDER/store.json             what the tensors belong to
+FOLDER/<shard>.safetensors    the tensors of a shard, one behind the other along the first axis
+FOLDER/<shard>.json           which rows belong to which name, and how many bytes the file has; written last
+
+A file without its .json does not count, so what a kill or a full disk left half written is never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import read_json, write_bytes, write_json
+
+STORE = "store.json"
+ROWS = "rows"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What a shard holds.
+
+    Attributes:
+        path: its file of tensors.
+        rows: name -> its first row, and the row after its last.
+        failed: name -> why it has no tensor.
+    """
+
+    path: Path
+    rows: Mapping[str, tuple[int, int]]
+    failed: Mapping[str, str]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.rows or name in self.failed
+
+    def __iter__(self) -> Iterator[str]:
+        return chain(self.rows, self.failed)
+
+    def open(self) -> Any:
+        """Map the file into memory; `[first:last]` of what is returned are rows.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        try:
+            return safe_open(self.path, framework="pt").get_slice(ROWS)
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"{self.path} is damaged ({error}); delete {self.path.parent} to have it written again"
+            ) from None
+
+
+def claim(folder: Path, owner: Mapping[str, Any]) -> None:
+    """Write down what a folder's shards belong to.
+
+    Args:
+        folder: may not exist yet.
+        owner: plain text by name.
+    """
+    check_owner(folder, owner)
+    if not (folder / STORE).exists():
+        write_json(folder / STORE, owner)
+
+
+def check_owner(folder: Path, owner: Mapping[str, Any]) -> None:
+    """Refuse a folder whose shards belong to something else.
+
+    Raises:
+        UserError: they do.
+    """
+    if not (folder / STORE).exists():
+        if any(folder.glob("*.safetensors")):
+            raise UserError(
+                f"{folder} does not say which checkpoint it belongs to; delete it to encode the images again"
+            )
+        return
+    found = read_json(folder / STORE)
+    for name, expected in owner.items():
+        if found.get(name) != expected:
+            raise UserError(
+                f"{folder} belongs to another checkpoint: its {name} is {found.get(name)}, not {expected}; "
+                "delete it to encode the images again"
+            )
+
+
+def write_shard(folder: Path, name: str, tensors: Mapping[str, torch.Tensor], failed: Mapping[str, str]) -> None:
+    """Write a shard, then the file that says it is there.
+
+    Args:
+        folder: of the store.
+        name: of the shard.
+        tensors: name -> (rows, ...), all of one kind and shape but for the rows.
+        failed: name -> why it has no tensor.
+
+    Raises:
+        UserError: no space left, or no permission to write there.
+    """
+    rows, first = {}, 0
+    for key, tensor in tensors.items():
+        rows[key] = (first, first + len(tensor))
+        first += len(tensor)
+    (folder / f"{name}.json").unlink(missing_ok=True)
+    content = save({ROWS: torch.cat(list(tensors.values()))}) if tensors else b""
+    write_bytes(folder / f"{name}.safetensors", content)
+    write_json(folder / f"{name}.json", {"bytes": len(content), "rows": rows, "failed": dict(failed)})
+
+
+def read_shard(folder: Path, name: str) -> Shard | None:
+    """Return a shard, None where it was not written to the end.
+
+    Raises:
+        UserError: it was, and its tensors are missing or cut off now.
+    """
+    if not (folder / f"{name}.json").exists():
+        return None
+    content, path = read_json(folder / f"{name}.json"), folder / f"{name}.safetensors"
+    found = path.stat().st_size if path.exists() else None
+    if found != content["bytes"]:
+        state = "is missing" if found is None else f"has {found} bytes instead of {content['bytes']}"
+        raise UserError(
+            f"{path} {state}, with the features of {len(content['rows'])} images; "
+            f"delete {folder} to encode the images again"
+        )
+    rows = {key: (first, last) for key, (first, last) in content["rows"].items()}
+    return Shard(path, rows, content["failed"])
+
+
+def read_shards(folder: Path) -> dict[str, Shard]:
+    """Return name -> shard of all that were written to the end; errors as `read_shard`."""
+    names = sorted(path.stem for path in folder.glob("*.json") if path.name != STORE)
+    shards = ((name, read_shard(folder, name)) for name in names)
+    return {name: shard for name, shard in shards if shard is not None}

@@ -1,0 +1,112 @@
+"""Prompt text and images -> the tensors a model reads.
+
+The text is tokenized here and nowhere else, so that training labels, index sequences and prompts
+agree to the token. An image becomes `<img>`, one `<IMG_CONTEXT>` a visual token, `</img>`, as
+InternVL writes it; tiling is left to the checkpoint's own image processor.
+
+Shapes: B prompts, L tokens of the longest, T tiles, C x H x W values a tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+
+from semcore.models.checkpoint import Checkpoint
+from semcore.models.compatibility import IMAGE_CONTEXT, IMAGE_END, IMAGE_START
+from semcore.models.prompts import IMAGE
+from semcore.models.special_tokens import closing_token_id
+
+
+def prepare_images(checkpoint: Checkpoint, images: Sequence[Image.Image]) -> list[torch.Tensor]:
+    """Resize, tile and scale images as the checkpoint's image processor does; each is (T, C, H, W)."""
+    if not images:
+        return []
+    prepared = checkpoint.image_processor(images=list(images), return_tensors="pt")
+    tiles = prepared["num_patches"].tolist() if "num_patches" in prepared else [1] * len(images)
+    return list(torch.split(prepared["pixel_values"], tiles))
+
+
+def prompt_text(checkpoint: Checkpoint, user_turn: str, images: Sequence[torch.Tensor] = ()) -> str:
+    """Return the exact text that is tokenized: chat template around the turn, images expanded.
+
+    Args:
+        checkpoint: gives the chat template and the visual tokens of a tile.
+        user_turn: from `Prompts.render`.
+        images: one tensor (T, C, H, W) an image placeholder, in order.
+    """
+    per_tile = checkpoint.model.config.image_seq_length
+    return expand_images(chat_prompt(checkpoint.tokenizer, user_turn), [per_tile * len(image) for image in images])
+
+
+def chat_prompt(tokenizer: Any, user_turn: str) -> str:
+    """Wrap a user's turn in the checkpoint's own chat template, up to where the answer starts."""
+    return tokenizer.apply_chat_template(
+        [{"role": "user", "content": user_turn}], add_generation_prompt=True, tokenize=False
+    )
+
+
+def expand_images(text: str, visual_tokens: Sequence[int]) -> str:
+    """Replace the k-th image placeholder by the tokens of an image with `visual_tokens[k]` of them.
+
+    Raises:
+        ValueError: if the text does not have one placeholder an image.
+    """
+    parts = text.split(str(IMAGE))
+    if len(parts) != len(visual_tokens) + 1:
+        raise ValueError(f"{len(parts) - 1} image placeholders for {len(visual_tokens)} images")
+    images = [IMAGE_START + IMAGE_CONTEXT * count + IMAGE_END for count in visual_tokens]
+    return parts[0] + "".join(image + part for image, part in zip(images, parts[1:], strict=True))
+
+
+def tokenize(tokenizer: Any, text: str) -> list[int]:
+    """Return the token ids of a whole prompt, as it stands: nothing is added."""
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def answer_tokens(tokenizer: Any, prompt: str, answer: str) -> list[int]:
+    """Return the tokens of `answer` where it stands, right after `prompt`, and the token that closes a turn.
+
+    Training labels and index sequences both come from here: " dog" and "dog" are different tokens,
+    and which one it is depends on what stands before.
+
+    Raises:
+        ValueError: if the prompt's own tokens change when the answer follows it.
+    """
+    before = tokenize(tokenizer, prompt)
+    whole = tokenize(tokenizer, prompt + answer)
+    if whole[: len(before)] != before:
+        raise ValueError(f"the answer {answer!r} melts into the last token of the prompt {prompt[-20:]!r}")
+    return [*whole[len(before) :], closing_token_id(tokenizer)]
+
+
+def left_padded(token_rows: Sequence[Sequence[int]], pad_token_id: int) -> dict[str, torch.Tensor]:
+    """Return `input_ids` and `attention_mask`, both (B, L), padded on the left."""
+    length = max(len(row) for row in token_rows)
+    ids = torch.full((len(token_rows), length), pad_token_id)
+    mask = torch.zeros_like(ids)
+    for row, tokens in enumerate(token_rows):
+        ids[row, length - len(tokens) :] = torch.tensor(tokens)
+        mask[row, length - len(tokens) :] = 1
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def batch_inputs(
+    checkpoint: Checkpoint, prompts: Sequence[str], images: Sequence[Sequence[torch.Tensor]]
+) -> dict[str, torch.Tensor]:
+    """Return what `model(**inputs)` takes for a batch of prompts, on the model's device.
+
+    Args:
+        checkpoint: the model and its tokenizer.
+        prompts: from `prompt_text`.
+        images: the images of every prompt, each (T, C, H, W).
+    """
+    rows = [tokenize(checkpoint.tokenizer, prompt) for prompt in prompts]
+    inputs = left_padded(rows, checkpoint.filler_token_id)
+    tiles = [image for own in images for image in own]
+    if tiles:
+        inputs["pixel_values"] = torch.cat(tiles).to(checkpoint.model.dtype)
+    return {name: tensor.to(checkpoint.device) for name, tensor in inputs.items()}

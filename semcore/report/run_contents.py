@@ -1,0 +1,93 @@
+"""Everything a report needs from a run folder, read and checked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semcore.data.dataset import Dataset, load_dataset
+from semcore.data.run_folder import RunFolder
+from semcore.evaluation.per_query import read_per_query
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import read_json
+from semcore.runtime.typed_commands import evaluate_anew
+
+DIRECTIONS = {"t2i": "Text → image", "i2t": "Image → text"}
+
+STAGES = {"generated", "verified"}
+
+
+@dataclass(frozen=True)
+class RunContents:
+    """What a run folder says about itself.
+
+    Attributes:
+        folder: The run folder.
+        metrics: metrics.json as it stands.
+        manifest: manifest.json as it stands.
+        per_query: direction -> the rows of its per-query file.
+        dataset: Where sentences and pictures are found, None where it cannot be read.
+        missing_dataset: Why `dataset` is None, empty otherwise.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+    manifest: dict[str, Any]
+    per_query: dict[str, list[dict[str, Any]]]
+    dataset: Dataset | None
+    missing_dataset: str
+
+
+def read_run(folder: Path, data: Path | None = None) -> RunContents:
+    """Read an evaluated run.
+
+    Args:
+        folder: The run folder.
+        data: Where the dataset is now; by default where the run's manifest says it was.
+
+    Raises:
+        UserError: The run has not been evaluated, or its files do not belong together.
+    """
+    metrics = _read_metrics(folder)
+    per_query = {
+        direction: _read_direction(folder, metrics, direction) for direction in DIRECTIONS if direction in metrics
+    }
+    run = RunFolder(folder)
+    dataset, missing = _read_dataset(run, data)
+    return RunContents(folder, metrics, run.manifest(), per_query, dataset, missing)
+
+
+def _read_metrics(folder: Path) -> dict[str, Any]:
+    path = folder / "metrics.json"
+    command = evaluate_anew(folder)
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file, so there is nothing to report; first run `{command}`")
+    metrics = read_json(path)
+    if not isinstance(metrics, dict) or not DIRECTIONS.keys() & metrics.keys():
+        raise UserError(f"{path}: neither t2i nor i2t is in it; write it anew with `{command}`")
+    return metrics
+
+
+def _read_direction(folder: Path, metrics: dict[str, Any], direction: str) -> list[dict[str, Any]]:
+    """Read the per-query file and hold it against the scores, so that no report mixes two evaluations."""
+    path = folder / direction / "per_query.jsonl"
+    rows = read_per_query(path)
+    for stage in STAGES & metrics[direction].keys():
+        scores = metrics[direction][stage]
+        right_first = sum(row[f"rank_{stage}"] == 1 for row in rows)
+        if scores["num_queries"] != len(rows) or abs(scores["R@1"] - 100 * right_first / max(len(rows), 1)) > 1e-6:
+            raise UserError(
+                f"{path} and metrics.json come from different evaluations: {right_first} of {len(rows)} queries are "
+                f"{stage} right there, R@1 is {scores['R@1']:.1f} of {scores['num_queries']} here; "
+                f"write both anew with `{evaluate_anew(folder)}`"
+            )
+    return rows
+
+
+def _read_dataset(run: RunFolder, data: Path | None) -> tuple[Dataset | None, str]:
+    """A run may outlive its pictures: then the report says so and shows ids instead."""
+    try:
+        return load_dataset(data or run.data_folder()), ""
+    except UserError as error:
+        if data is not None:
+            raise
+        return None, str(error)

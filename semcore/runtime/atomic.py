@@ -1,0 +1,61 @@
+"""A folder of weights that appears when everything is in it, or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import is_disk_full, writing_to
+
+
+def check_new(source: Path, target: Path) -> None:
+    """Check that a folder is still to be made.
+
+    Raises:
+        UserError: it is there already, or is what is read.
+    """
+    if source.resolve() == target.resolve():
+        raise UserError(f"SRC and DST are the same folder, {source}; give another DST: the original is kept")
+    if target.exists() or target.is_symlink():
+        raise UserError(f"{target} exists already; give a DST that does not, or remove it first")
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Give a temporary folder beside the target, which becomes the target unless something fails.
+
+    Raises:
+        UserError: the disk is full, or the place cannot be written to.
+    """
+    folder = target.absolute().with_name(f".{target.name}.{os.getpid()}.incomplete")
+    with writing_to(target):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    try:
+        yield folder
+        _flush(folder)
+        os.rename(folder, target)
+    except (OSError, SafetensorError) as error:
+        reason = "its disk is full" if is_disk_full(error) else " ".join(str(error).split())
+        raise UserError(
+            f"{target} could not be written: {reason}; nothing is left of it, make room and run the command again"
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    """Bring the files to the disk: a full one can say so as late as here.
+
+    safetensors lets only their owner read the files it writes; who may read is for the folder to say.
+    """
+    for path in folder.iterdir():
+        path.chmod(folder.stat().st_mode & 0o666)
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())

@@ -1,0 +1,103 @@
+"""Questions in candidate blocks as one row to train on (`semcore.verification.block_layout`).
+
+    [head] A [block 1] . [head] B [block 2] . .. [tail 1] [tail 2] .. | [ends of the tails]
+
+Every block sees the head as if it stood in the first slot. So from the second slot on a copy of the head
+stands before it, at positions that lead up to the block's, and only that block sees it. The questions
+about the same candidates are tails that do not see each other. One plain forward pass then gives the
+logits that `BlockReader` gets from kept and turned keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from semcore.models.tokenization import expand_images, tokenize
+from semcore.training.packing import Row, append
+from semcore.training.verifier_questions import Ask, QuestionMaker
+from semcore.verification.block_layout import Pieces, block_tokens, cut_question, slot_starts
+
+HEAD = 0
+PARTS = 4  # branches of a slot: copy of the head, letter, block, closing
+
+
+def make_block_row(make_questions: QuestionMaker, ask: Ask) -> Row:
+    """Return the row of an ask's questions, the same ones that are asked with full attention."""
+    tokenizer, direction, drawn = make_questions.tokenizer, ask.candidates.direction, make_questions.draw(ask)
+    return merge_blocks(
+        tokenizer,
+        direction,
+        [cut_question(tokenizer, make_questions.prompts, direction, own.question) for own in drawn],
+        [own.images for own in drawn],
+        make_questions.visuals.num_tokens,
+        letters=make_questions.letters,
+        answers=[own.answer for own in drawn],
+    )
+
+
+def merge_blocks(
+    tokenizer: Any,
+    direction: str,
+    questions: Sequence[Pieces],
+    images: Sequence[Sequence[str]],
+    num_tokens: Callable[[str], int],
+    *,
+    letters: Sequence[int],
+    answers: Sequence[int],
+) -> Row:
+    """Merge questions about the same candidates in the same order into one row.
+
+    Args:
+        tokenizer: the checkpoint's.
+        direction: "t2i" (the images are in the blocks, the same of every question) or "i2t" (in the tails).
+        questions: from `cut_question`.
+        images: ids of the images of each question, in order.
+        num_tokens: image id -> how many tokens it takes.
+        letters: the tokens that begin the slots.
+        answers: the token that each question is answered with.
+    """
+    head, texts, _ = questions[0]
+    shown = [[image_id] for image_id in images[0]] if direction == "t2i" else [[] for _ in texts]
+    visual = [[num_tokens(image_id) for image_id in own] for own in shown]
+    blocks = [block_tokens(tokenizer, text, counts) for text, counts in zip(texts, visual, strict=True)]
+    row = _slots(tokenize(tokenizer, head), letters, blocks)
+    asked = images if direction == "i2t" else [[] for _ in questions]
+    row.images.extend(image_id for own in (*shown, *asked) for image_id in own)
+    tails = [
+        tokenize(tokenizer, expand_images(piece.tail, [num_tokens(image_id) for image_id in own]))
+        for piece, own in zip(questions, asked, strict=True)
+    ]
+    return _with_tails(row, tails, answers)
+
+
+def _slots(head: Sequence[int], letters: Sequence[int], blocks: Sequence[tuple[Sequence[int], int]]) -> Row:
+    """Return the row as far as the last slot, its images left out."""
+    sees: list[set[int]] = [set()]  # beside itself
+    row = Row([], [], [], [], [], sees)
+    append(row, head, 0, HEAD)
+    starts = slot_starts(len(head), [len(block) for block, _ in blocks])
+    for slot, (block, closing) in enumerate(blocks):
+        start = starts[slot]
+        copy, letter, own, end = range(1 + PARTS * slot, 1 + PARTS * (slot + 1))
+        if slot > 0:
+            append(row, head, start - len(head), copy)
+        append(row, [letters[slot]], start, letter)
+        append(row, block, start + 1, own)
+        append(row, [closing], start + 1 + len(block), end)
+        sees.extend([set(), {HEAD}, {copy if slot > 0 else HEAD}, {HEAD, letter, own}])
+    return row
+
+
+def _with_tails(row: Row, tails: Sequence[Sequence[int]], answers: Sequence[int]) -> Row:
+    """Put the questions behind the slots, and the last tokens of all, which predict the answers, at the end."""
+    sees = row.sees or []
+    first, start = len(sees), row.position_ids[-1] + 1
+    slots = {branch for branch in range(first) if branch % PARTS != 1}  # all but the copies of the head
+    for branch, tail in enumerate(tails, start=first):
+        append(row, tail[:-1], start, branch)
+        sees.append(slots)
+    for branch, (tail, answer) in enumerate(zip(tails, answers, strict=True), start=first):
+        append(row, tail[-1:], start + len(tail) - 1, branch)
+        row.labels.append(answer)
+    return row

@@ -1,0 +1,79 @@
+"""The training loss without the logits of all positions at once.
+
+With a vocabulary of 151,674 tokens the logits of a thousand labels are 600 MB in float32, and as much
+again for their gradient. Here the output head and the cross-entropy run over a chunk of positions at a
+time, and again in the backward pass, which costs a third more of the head.
+
+Shapes: B rows, W tokens of the longest window, H the text model's hidden size, n positions with a label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from semcore.training.packing import IGNORED
+
+ELEMENTS_A_CHUNK = 2**25
+"""Logits computed at once: 128 MB in float32."""
+
+
+@contextmanager
+def chunked_loss(model: Any, elements_a_chunk: int = ELEMENTS_A_CHUNK) -> Iterator[None]:
+    """Let a model compute its training loss chunk by chunk; its `logits` are the last states meanwhile.
+
+    The head stays the module it is and is called as one, so adapters on it, DeepSpeed's hooks and a
+    weight tied to the embedding work as ever.
+
+    Args:
+        model: a native InternVL model, or an adapter on one.
+        elements_a_chunk: positions times vocabulary of a chunk.
+    """
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    head = base.get_output_embeddings()
+    plain_forward, plain_loss = head.forward, base.loss_function
+    chunk_size = max(1, elements_a_chunk // base.config.text_config.vocab_size)
+
+    def forward(states: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        if labels is None:
+            return states
+        return summed_cross_entropy(plain_forward, states, labels, chunk_size)
+
+    def loss(logits: torch.Tensor, shift_labels: torch.Tensor, num_items_in_batch: Any = None, **_: Any) -> Any:
+        labels = shift_labels.flatten().to(logits.device)
+        counted = (labels != IGNORED).nonzero()[:, 0]
+        total = head(logits.flatten(0, 1)[counted], labels[counted])
+        return total / (len(counted) if num_items_in_batch is None else num_items_in_batch)
+
+    head.forward, base.loss_function = forward, loss
+    try:
+        yield
+    finally:
+        head.forward, base.loss_function = plain_forward, plain_loss
+
+
+def summed_cross_entropy(
+    head: Callable[[torch.Tensor], torch.Tensor], states: torch.Tensor, labels: torch.Tensor, chunk_size: int
+) -> torch.Tensor:
+    """Return the sum of the cross-entropies of labels (n,) after states (n, H), in float32.
+
+    Args:
+        head: makes logits (n, vocabulary) of states.
+        states: of the positions that have a label.
+        labels: token ids.
+        chunk_size: positions at once; what fits one chunk is not computed twice.
+    """
+
+    def one(states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(head(states).float(), labels, reduction="sum")
+
+    if len(labels) <= chunk_size:
+        return one(states, labels)
+    chunks = zip(states.split(chunk_size), labels.split(chunk_size), strict=True)
+    return torch.stack([checkpoint(one, *chunk, use_reentrant=False) for chunk in chunks]).sum()

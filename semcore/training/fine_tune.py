@@ -1,0 +1,215 @@
+"""From a checkpoint and rows to a trained checkpoint: what both recipes do in the same way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+
+from semcore.data.dataset import Dataset
+from semcore.data.run_folder import RunFolder
+from semcore.models.adapters import is_adapter, read_note
+from semcore.models.checkpoint import Checkpoint, apply_lora, load_checkpoint
+from semcore.models.lineage import PROMPTS
+from semcore.models.quantization import Quantization
+from semcore.models.tokenization import IMAGE_START
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import sha256_of
+from semcore.runtime.fingerprints import fingerprint
+from semcore.runtime.ranks import is_main_process, num_processes
+from semcore.training.chunked_loss import chunked_loss
+from semcore.training.collator import Collator
+from semcore.training.image_inputs import Visuals, towers_passed_by
+from semcore.training.launcher import (
+    choose_attention,
+    computes_bf16,
+    own_device,
+    quiet_libraries,
+    recompute_activations,
+    training_arguments,
+)
+from semcore.training.saving import restore_folder, save_model, whole_state
+from semcore.training.schedule import PlannedRows
+from semcore.training.schedule import rows_a_device as share_rows
+from semcore.training.trainer import run_training
+from semcore.training.weight_movement import freeze, trainable_weights, unexpected_moves, weight_hashes
+
+logger = logging.getLogger(__name__)
+
+
+def stage_inputs(
+    run: RunFolder, dataset: Dataset, base: str, files: Sequence[str], prompts: Mapping[str, str]
+) -> dict[str, str]:
+    """Return what a training reads, name -> hash, so that a change is noticed.
+
+    Args:
+        run: the run folder.
+        dataset: what is trained on.
+        base: the checkpoint to start from.
+        files: files of the run folder.
+        prompts: file name -> sha256 of the prompts in use.
+    """
+    return {
+        "metadata.jsonl": dataset.fingerprint,
+        "the checkpoint": fingerprint(base),
+        **{name: sha256_of(run / name) for name in files},
+        **prompts,
+    }
+
+
+def load_start(
+    base: str,
+    lora_rank: int,
+    quantization: Quantization,
+    trust_remote_code: bool,
+    *,
+    bf16: str,
+    dtype: str,
+    device_map: str | None,
+    moved: Path | None = None,
+) -> Checkpoint:
+    """Load the checkpoint a training starts from; the base under an adapter is kept in bfloat16 where it computes so.
+
+    Args:
+        base: a folder or a hub id.
+        lora_rank: 0 where the whole text model will be trained.
+        quantization: "nf4" packs the base under an adapter into four bits.
+        trust_remote_code: run Python code that comes with the checkpoint.
+        bf16: "yes", "no" or "auto".
+        dtype: precision of the weights; "auto" is float32, and under an adapter what is computed in.
+        device_map: how the library spreads the layers over devices, if it does.
+        moved: where the base under an adapter is now, should it have moved.
+
+    Raises:
+        UserError: it cannot be loaded, or is an adapter on a base that was packed otherwise.
+    """
+    quiet_libraries()
+    place = Path(base)
+    noted = read_note(place).quantization
+    if is_adapter(place) and noted != quantization:
+        raise UserError(f"the adapter {base} was trained with --lora.quantization {noted}; give the same to go on")
+    if dtype == "auto":
+        dtype = "bfloat16" if lora_rank > 0 and computes_bf16(bf16) else "float32"
+    return load_checkpoint(
+        str(place.resolve()) if place.is_dir() else base,  # an adapter notes it for good
+        dtype=dtype,
+        device=own_device() if quantization != "none" else "cpu",  # packed weights stay where they are packed
+        trust_remote_code=trust_remote_code,
+        quantization=quantization,
+        device_map=device_map,
+        base=moved,
+    )
+
+
+def make_trainable(
+    model: Any,
+    freeze_vision: bool,
+    freeze_projector: bool,
+    *,
+    rank: int,
+    alpha: int | None,
+    dropout: float,
+    target_modules: Sequence[str],
+    new_token_ids: Sequence[int],
+    seed: int = 0,
+) -> Any:
+    """Freeze what is not trained and put LoRA on if it is asked for; return the model to train.
+
+    A model that comes with an adapter goes on training that adapter.
+
+    Args:
+        model: from a checkpoint.
+        freeze_vision: leave the vision tower as it is.
+        freeze_projector: leave the projector as it is.
+        rank: LoRA's; 0 for none.
+        alpha: LoRA's; twice the rank by default.
+        dropout: LoRA's.
+        target_modules: linear layers that get LoRA.
+        new_token_ids: rows of the embeddings that train under LoRA.
+        seed: of LoRA's first matrices.
+    """
+    if isinstance(model, PeftModel):
+        model.set_requires_grad("default", requires_grad=True)
+        model.enable_input_require_grads()
+        return model
+    freeze(model, vision=freeze_vision, projector=freeze_projector)
+    if rank == 0:
+        return model
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = apply_lora(
+            model, rank=rank, alpha=alpha or 2 * rank, dropout=dropout, target_modules=target_modules,
+            new_token_ids=new_token_ids,
+        )  # fmt: skip
+    model.enable_input_require_grads()  # gradient checkpointing loses the gradients of frozen embeddings otherwise
+    return model
+
+
+def fine_tune(
+    checkpoint: Checkpoint,
+    model: Any,
+    rows: PlannedRows,
+    visuals: Visuals,
+    folder: Path,
+    *,
+    prompts: dict[str, str],
+    description: str,
+    batch_size: int,
+    rows_a_device: int,
+    gradient_checkpointing: bool,
+    attn_implementation: str = "auto",
+    records: Mapping[str, Mapping[str, str]] | None = None,
+    lineage: Mapping[str, Any] | None = None,
+    **training: Any,
+) -> dict[str, Any]:
+    """Train and save; return what the manifest says of it, with a "warnings" entry where weights moved unexpectedly.
+
+    Args:
+        checkpoint: what the model belongs to.
+        model: from `make_trainable`.
+        rows: planned in steps of `batch_size`.
+        visuals: where the images come from.
+        folder: RUN/identifier_model or RUN/verifier_model.
+        prompts: prompt file -> sha256, saved with the model.
+        description: in front of the progress bar.
+        batch_size: rows a step, over all processes.
+        rows_a_device: rows one process takes at once, at most.
+        gradient_checkpointing: recompute activations to save memory.
+        attn_implementation: as transformers names it, or "auto".
+        records: other JSON files saved with the model, name -> content.
+        lineage: what the model is made from, as `semcore.models.lineage.made_from` gives it.
+        training: the other arguments of `training_arguments`.
+    """
+    own_rows, batches = share_rows(batch_size, num_processes(), rows_a_device)
+    trainable = trainable_weights(model)
+    before = weight_hashes(dict(model.named_parameters())) if is_main_process() else {}
+    num_steps = len(rows) // batch_size
+    arguments = training_arguments(
+        restore_folder(folder), num_steps=num_steps, rows_a_device=own_rows, batches_a_step=batches, **training
+    )
+    choose_attention(checkpoint.model, attn_implementation)
+    if gradient_checkpointing:
+        recompute_activations(model)
+    collator = Collator(visuals, checkpoint.filler_token_id, checkpoint.model.config.image_token_id)
+    with towers_passed_by(model, visuals), chunked_loss(model):
+        done = run_training(model, arguments, rows, collator, description=description, progress=is_main_process())
+    state = whole_state(done.trainer)
+    warnings: list[str] = []
+    if is_main_process():
+        save_model(done.trainer, checkpoint, folder, state, {PROMPTS: prompts, **(records or {})}, lineage or {})
+        after = weight_hashes({name: state[name] for name in before if name in state})
+        warnings = unexpected_moves(before, after, trainable, num_steps)
+        for sentence in warnings:
+            logger.warning("%s; the model is saved in %s", sentence, folder)
+    done.trainer.accelerator.wait_for_everyone()
+    done.trainer.accelerator.end_training()  # left to the interpreter's end, the processes' threads may abort it
+    return {**done.measured(), **({"warnings": warnings} if warnings else {})}
+
+
+def image_start_id(checkpoint: Checkpoint) -> int:
+    """Return the token before each image's tokens."""
+    return checkpoint.tokenizer.convert_tokens_to_ids(IMAGE_START)

@@ -1,0 +1,126 @@
+"""<query, identifier> pairs as token ids (paper, section 3.4).
+
+Labels come from `semcore.models.tokenization.answer_tokens`, as the sequences of the index do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from semcore.data.dataset import ImageRecord
+from semcore.data.identifier_files import IdentifierRow
+from semcore.models.prompts import IMAGE, Prompts
+from semcore.models.tokenization import answer_tokens, chat_prompt, expand_images, tokenize
+from semcore.runtime.errors import UserError
+from semcore.training.held_out import HeldOut
+from semcore.training.image_inputs import Visuals
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt and the answer to be learnt, as token ids; `images` are the ids of its images, in order."""
+
+    prompt: Sequence[int]
+    answer: Sequence[int]
+    images: tuple[str, ...] = ()
+
+
+def identifier_examples(
+    tokenizer: Any,
+    prompts: Prompts,
+    images: Sequence[ImageRecord],
+    identifiers: Mapping[str, Sequence[IdentifierRow]],
+    held_out: HeldOut,
+    visuals: Visuals,
+) -> tuple[list[Example], list[list[Example]]]:
+    """Return the pairs of both directions.
+
+    t2i: every sentence of an image asks for the image's identifier. i2t: every image asks for the
+    identifier of each of its sentences. An image without an identifier is left out of both.
+
+    Args:
+        tokenizer: with the cluster tokens.
+        prompts: `identify_t2i` and `identify_i2t` are used.
+        images: the training split.
+        identifiers: direction -> its rows, as `read_identifiers` gives them.
+        held_out: queries that are left out.
+        visuals: where the images come from; one that it lacks is left out as a query.
+
+    Returns:
+        The examples of t2i, and those of i2t image by image.
+
+    Raises:
+        UserError: nothing is left to train on in either direction.
+    """
+    of_image, of_sentence = (
+        {row["item_id"]: row["identifier"] for row in identifiers[direction]} for direction in ("t2i", "i2t")
+    )
+    known = [record for record in images if record.image_id in of_image]
+    t2i = _t2i_examples(tokenizer, prompts, known, of_image, held_out)
+    i2t = _i2t_examples(tokenizer, prompts, known, of_sentence, held_out, visuals)
+    if not t2i and not i2t:
+        raise UserError(
+            f"there is nothing to train on: {len(images)} training images, {len(known)} of them with an identifier; "
+            "make the identifiers again, or hold fewer queries out with --held_out.image_share"
+        )
+    return t2i, i2t
+
+
+def _t2i_examples(
+    tokenizer: Any,
+    prompts: Prompts,
+    images: Iterable[ImageRecord],
+    of_image: Mapping[str, str],
+    held_out: HeldOut,
+) -> list[Example]:
+    answers = AnswerTokens(tokenizer, chat_prompt(tokenizer, prompts.render("identify_t2i", query="")))
+    return [
+        Example(
+            tokenize(tokenizer, chat_prompt(tokenizer, prompts.render("identify_t2i", query=sentence.text))),
+            answers[of_image[record.image_id]],
+        )
+        for record in images
+        for sentence in record.sentences
+        if sentence.sentence_id not in held_out.sentence_ids
+    ]
+
+
+def _i2t_examples(
+    tokenizer: Any,
+    prompts: Prompts,
+    images: Iterable[ImageRecord],
+    of_sentence: Mapping[str, str],
+    held_out: HeldOut,
+    visuals: Visuals,
+) -> list[list[Example]]:
+    turn = chat_prompt(tokenizer, prompts.render("identify_i2t", image=IMAGE))
+    answers = AnswerTokens(tokenizer, expand_images(turn, [1]))
+    tokens_of: dict[int, list[int]] = {}  # all images with as many visual tokens share one prompt
+    groups = []
+    for record in images:
+        known = [s.sentence_id for s in record.sentences if s.sentence_id in of_sentence]
+        if record.image_id in held_out.image_ids or record.image_id not in visuals or not known:
+            continue
+        count = visuals.num_tokens(record.image_id)
+        if count not in tokens_of:
+            tokens_of[count] = tokenize(tokenizer, expand_images(turn, [count]))
+        groups.append([Example(tokens_of[count], answers[of_sentence[i]], (record.image_id,)) for i in known])
+    return groups
+
+
+class AnswerTokens(dict[str, list[int]]):
+    """Answer -> its tokens after a prompt, worked out once an answer.
+
+    The prompts of one task all end in the chat template's own special tokens, so an answer's tokens
+    are the same after each of them.
+    """
+
+    def __init__(self, tokenizer: Any, prompt: str):
+        super().__init__()
+        self._tokenizer, self._prompt = tokenizer, prompt
+
+    def __missing__(self, answer: str) -> list[int]:
+        self[answer] = answer_tokens(self._tokenizer, self._prompt, answer)
+        return self[answer]

@@ -1,0 +1,226 @@
+"""Where a batch's images come from: features that were encoded once, or pixels that go through.
+
+Features are exact wherever the vision tower is frozen: the projector's output where the projector is
+frozen too, else the vision tower's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from peft import PeftModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from semcore.data.images import image_size, open_image, verify_image
+from semcore.models.checkpoint import Checkpoint
+from semcore.models.tokenization import prepare_images
+from semcore.models.vision_tower import Layer
+from semcore.models.visual_features import THREADS, FeatureStore
+from semcore.runtime.errors import UnreadableImage, UserError
+from semcore.runtime.typed_commands import data_command
+
+
+class Visuals(Protocol):
+    """What the collator asks for."""
+
+    @property
+    def filler(self) -> str | None:
+        """The image that a batch without images gets, so that all processes run the same modules together."""
+
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """Image id -> why it cannot be shown."""
+
+    def __contains__(self, image_id: str) -> bool:
+        """Tell whether an image can be shown."""
+
+    def num_tokens(self, image_id: str) -> int:
+        """Return how many tokens an image takes in a prompt."""
+
+    def model_inputs(self, image_ids: Sequence[str]) -> dict[str, Any]:
+        """Return what the model takes for these images, in the order of their tokens."""
+
+
+@dataclass(frozen=True)
+class StoredFeatures:
+    """Images that have been through the vision tower and the projector; image id -> (V, H)."""
+
+    features: Mapping[str, torch.Tensor]
+    filler: str | None = None
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self.features
+
+    def num_tokens(self, image_id: str) -> int:
+        """Return how many features an image has."""
+        return len(self.features[image_id])
+
+    def model_inputs(self, image_ids: Sequence[str]) -> dict[str, Any]:
+        """Return features for the model to put in place of the image tokens."""
+        if not image_ids:
+            return {}
+        features = torch.cat([self.features[image_id] for image_id in image_ids])
+        return {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}}
+
+
+@dataclass(frozen=True)
+class TowerStates:
+    """Images that have been through the vision tower only; image id -> (tiles, patches + 1, the tower's width).
+
+    The model takes them in place of pixels inside `towers_passed_by`.
+    """
+
+    states: Mapping[str, torch.Tensor]
+    tokens_a_tile: int
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def filler(self) -> str | None:
+        """Return the first image."""
+        return next(iter(self.states), None)
+
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self.states
+
+    def num_tokens(self, image_id: str) -> int:
+        """Return how many features the projector makes of an image."""
+        return len(self.states[image_id]) * self.tokens_a_tile
+
+    def model_inputs(self, image_ids: Sequence[str]) -> dict[str, Any]:
+        """Return what the projector reads."""
+        if not image_ids:
+            return {}
+        return {"pixel_values": torch.cat([self.states[image_id] for image_id in image_ids])}
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Images that go through the vision tower at every step; image id -> file."""
+
+    checkpoint: Checkpoint
+    paths: Mapping[str, Path]
+
+    @cached_property
+    def unreadable(self) -> dict[str, str]:
+        """Image id -> why it cannot be read; all are decoded once, or one would end the training in its middle."""
+        with ThreadPoolExecutor(THREADS) as pool:
+            reasons = pool.map(_reason, self.paths.values())
+            return {image_id: reason for image_id, reason in zip(self.paths, reasons, strict=True) if reason}
+
+    @property
+    def filler(self) -> str | None:
+        """Return the first image that can be read."""
+        return next((image_id for image_id in self.paths if image_id in self), None)
+
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self.paths and image_id not in self.unreadable
+
+    def num_tokens(self, image_id: str) -> int:
+        """Return how many features an image will have, from its size alone."""
+        width, height = _size(self.paths[image_id]) or (1, 1)
+        tiles = self.checkpoint.image_processor.get_number_of_image_patches(height, width, {})
+        return tiles * self.checkpoint.model.config.image_seq_length
+
+    def model_inputs(self, image_ids: Sequence[str]) -> dict[str, Any]:
+        """Return pixels for the vision tower."""
+        if not image_ids:
+            return {}
+        pictures = [open_image(self.paths[image_id]) for image_id in image_ids]
+        return {"pixel_values": torch.cat(prepare_images(self.checkpoint, pictures))}
+
+
+def load_visuals(
+    checkpoint: Checkpoint,
+    paths: Mapping[str, Path],
+    folder: Path | None,
+    *,
+    freeze_vision: bool,
+    freeze_projector: bool,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    progress: bool = False,
+) -> Visuals:
+    """Return the images as far as they have not to go through the model at every step.
+
+    Images that cannot be read are left out.
+
+    Args:
+        checkpoint: before LoRA is put on.
+        paths: image id -> file.
+        folder: RUN/features, where features are kept; None leaves all images as pixels.
+        freeze_vision: the vision tower is not trained.
+        freeze_projector: nor is the projector.
+        dtype: what the model computes in.
+        device: where the vision tower runs once.
+        progress: show a progress bar.
+
+    Raises:
+        UserError: an image has gone, or none can be read.
+    """
+    if folder is None or not freeze_vision:
+        pixels = Pixels(checkpoint, paths)
+        _check_readable(paths, pixels.unreadable)
+        return pixels
+    layer: Layer = "projector" if freeze_projector else "vision tower"
+    store = FeatureStore(checkpoint, paths, folder, layer=layer, dtype=dtype, device=device)
+    store.add(paths, progress=progress)
+    _check_readable(paths, store.failed)
+    if freeze_projector:
+        return StoredFeatures(store, unreadable=store.failed)
+    return TowerStates(store, checkpoint.model.config.image_seq_length, store.failed)
+
+
+def _check_readable(paths: Mapping[str, Path], unreadable: Mapping[str, str]) -> None:
+    """Check that no image has gone, and that one at least can be read."""
+    gone = [image_id for image_id in unreadable if not paths[image_id].exists()]
+    if gone:
+        first = paths[gone[0]]
+        raise UserError(
+            f"{len(gone)} of the {len(paths)} training images have gone, {first} the first; put them back, "
+            f"or look with `{data_command('check', first.parent.parent)}`"
+        )
+    if paths and len(unreadable) == len(paths):
+        raise UserError(f"none of the {len(paths)} training images can be read, {next(iter(paths.values()))} the first")
+
+
+@contextmanager
+def towers_passed_by(model: Any, visuals: Visuals) -> Iterator[None]:
+    """Let a model take stored states of its vision tower as `pixel_values`, where that is what `visuals` holds."""
+    if not isinstance(visuals, TowerStates):
+        yield
+        return
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    tower = base.model.vision_tower
+    tower.forward = _as_seen
+    try:
+        yield
+    finally:
+        del tower.forward
+
+
+def _as_seen(pixel_values: torch.Tensor, **_: Any) -> BaseModelOutputWithPooling:
+    return BaseModelOutputWithPooling(last_hidden_state=pixel_values)
+
+
+def _reason(path: Path) -> str:
+    try:
+        verify_image(path)
+    except UnreadableImage as error:
+        return str(error)
+    return ""
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    """Return the width and height of an image file, turned as its EXIF data says; None if it is none."""
+    try:
+        return image_size(path)
+    except UnreadableImage:
+        return None

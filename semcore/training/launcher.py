@@ -1,0 +1,185 @@
+"""What the launcher asked for, and the `TrainingArguments` that fit it.
+
+DeepSpeed is chosen by the launcher alone (`accelerate launch --config_file ds_configs/X.yaml`). On
+CPUs the backend has to be named and `TrainingArguments(deepspeed=...)` left out: with it, each
+process believes that it is alone and trains on the same rows, without a word.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+from transformers.utils import logging as transformers_logging
+
+from semcore.models.inference import native_dtype
+from semcore.runtime.errors import UserError
+from semcore.runtime.packaged_files import resource_folder
+from semcore.runtime.ranks import is_main_process, num_processes
+
+CONFIG_VARIABLE = "ACCELERATE_DEEPSPEED_CONFIG_FILE"
+
+
+def training_arguments(
+    folder: Path,
+    *,
+    num_steps: int,
+    rows_a_device: int,
+    batches_a_step: int,
+    learning_rate: float,
+    weight_decay: float,
+    warmup_share: float,
+    max_grad_norm: float,
+    adam_beta2: float,
+    optim: str,
+    bf16: str,
+    report_to: str,
+    save_steps: int,
+    seed: int,
+) -> TrainingArguments:
+    """Return the arguments of a training with a cosine schedule.
+
+    Args:
+        folder: where the trainer keeps its checkpoints.
+        num_steps: optimizer steps.
+        rows_a_device: rows one process takes at once.
+        batches_a_step: batches of one process whose gradients are added up.
+        learning_rate: peak.
+        weight_decay: of AdamW.
+        warmup_share: share of the steps in which the learning rate rises.
+        max_grad_norm: gradients are clipped to it.
+        adam_beta2: of AdamW.
+        optim: the optimizer, as transformers names it.
+        bf16: "yes", "no", or "auto" for where the machine computes it natively.
+        report_to: libraries that are told losses, with commas between, or "none".
+        save_steps: steps between two checkpoints.
+        seed: of dropout.
+
+    Raises:
+        UserError: the DeepSpeed configuration that the launcher named is not there.
+        RuntimeError: the processes do not know of each other.
+    """
+    find_deepspeed_config()
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=num_steps,
+        per_device_train_batch_size=rows_a_device,
+        gradient_accumulation_steps=batches_a_step,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        lr_scheduler_type="cosine",
+        warmup_steps=math.ceil(warmup_share * num_steps),
+        max_grad_norm=max_grad_norm,
+        adam_beta2=adam_beta2,
+        optim=optim,
+        bf16=computes_bf16(bf16),
+        use_cpu=not torch.cuda.is_available(),
+        ddp_backend="gloo" if "RANK" in os.environ and not torch.cuda.is_available() else None,
+        ddp_find_unused_parameters=False,
+        train_sampling_strategy="sequential",
+        save_strategy="steps",
+        save_steps=save_steps,
+        save_total_limit=2,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        report_to=[name.strip() for name in report_to.split(",")],
+        seed=seed,
+    )
+    if arguments.world_size != num_processes():
+        raise RuntimeError(f"{num_processes()} processes were launched, but each sees {arguments.world_size}")
+    return arguments
+
+
+def find_deepspeed_config() -> None:
+    """Let a DeepSpeed configuration that a launcher's YAML names be found from any folder.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named is None or Path(named).is_file():
+        return
+    ours = resource_folder("ds_configs") / Path(named).name
+    if not ours.is_file():
+        raise UserError(f"there is no DeepSpeed configuration {named}; `semcore init DIR` writes a fresh set")
+    os.environ[CONFIG_VARIABLE] = str(ours)
+
+
+def zero_stage() -> int | None:
+    """Return the ZeRO stage the launcher asked for; None without DeepSpeed."""
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") != "true":
+        return None
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named is None:
+        return int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2"))
+    return int(json.loads(Path(named).read_text(encoding="utf-8"))["zero_optimization"]["stage"])
+
+
+def engine_facts() -> dict[str, Any]:
+    """Return what the manifest says of the engine: "engine", "zero_stage", "num_processes"."""
+    stage = zero_stage()
+    facts: dict[str, Any] = {"engine": "ddp" if num_processes() > 1 else "none", "num_processes": num_processes()}
+    return facts if stage is None else {**facts, "engine": "deepspeed", "zero_stage": stage}
+
+
+def own_device() -> torch.device:
+    """Return the device of this process."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def recompute_activations(model: Any) -> None:
+    """Switch gradient checkpointing on.
+
+    Under ZeRO-3 only the reentrant kind keeps frozen weights in place, under DDP only the other one
+    lets a parameter be ready once (design paper, internvl, section 5.4).
+    """
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": zero_stage() == 3})
+
+
+def choose_attention(model: Any, wish: str = "auto") -> None:
+    """Compute attention as wished; by plain products on a CPU, if nothing is.
+
+    With a mask, torch's fused CPU kernel takes 2.5 times as long in the backward pass: a step on
+    rows of 64 to 160 tokens takes 1.4 times as long (two cores, bfloat16, measured 2026-11-21).
+
+    Args:
+        model: a native InternVL model.
+        wish: a name that transformers knows, or "auto".
+    """
+    if wish != "auto":
+        model.set_attn_implementation(wish)
+    elif own_device().type == "cpu":
+        model.set_attn_implementation("eager")
+
+
+def computes_bf16(wish: str) -> bool:
+    """Tell whether to compute in bfloat16, for "yes", "no", or "auto" for where the device does it natively."""
+    return wish == "yes" or (wish == "auto" and native_dtype(own_device().type) == "bfloat16")
+
+
+def computing_dtype(wish: str) -> torch.dtype:
+    """Return what `computes_bf16` means for the features of images."""
+    return torch.bfloat16 if computes_bf16(wish) else torch.float32
+
+
+def quiet_libraries() -> None:
+    """Leave the terminal to our own progress bar; warnings of the other processes are copies."""
+    if not torch.accelerator.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed finds out by itself, but with a warning
+    for name in ("DeepSpeed", "accelerate", "torch.distributed"):
+        logging.getLogger(name).setLevel(logging.WARNING if is_main_process() else logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()

@@ -1,0 +1,135 @@
+"""The sizes of a model, from its `config.json` and the meta device: no weight is read or allocated."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import try_to_load_from_cache
+from transformers import InternVLConfig
+
+from semcore.models.compatibility import NATIVE, ORIGINAL
+from semcore.models.conversion.config import native_config
+from semcore.models.conversion.original_checkpoint import read_config
+from semcore.models.conversion.weights import native_shapes
+from semcore.models.quantization import Quantization
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import read_json
+from semcore.runtime.packaged_files import asset_folder
+
+TEXT, PROJECTOR, VISION = "language_model.", "multi_modal_projector.", "vision_tower."
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How many numbers a model has, how many train, how many its largest weight has, and how many are in four bits."""
+
+    total: int
+    trained: int
+    largest: int
+    packed: int = 0
+
+
+def read_model_config(name: str) -> InternVLConfig:
+    """Return the native configuration of a checkpoint, native or original; its weights need not be there.
+
+    Args:
+        name: a folder that holds `config.json`, a hub id whose configuration is cached, or InternVL2.5 by its name.
+
+    Raises:
+        UserError: there is no such configuration here, or it is of another architecture.
+    """
+    folder = _folder_of(name)
+    content = read_json(folder / "config.json")
+    architecture = (content.get("architectures") or ["no named architecture"])[0]
+    if architecture == NATIVE:
+        return InternVLConfig(**content)
+    if architecture != ORIGINAL:
+        raise UserError(f"{name} holds {architecture}; plan knows {NATIVE} and {ORIGINAL}")
+    original = read_config(folder)
+    # The ids play no part in sizes; the published checkpoints of this layout store a head of their own.
+    return native_config(original, tied=False, dtype="bfloat16", image_token_id=0, end_token_id=0)
+
+
+def count_parameters(
+    config: InternVLConfig,
+    *,
+    num_new_tokens: int,
+    freeze_vision: bool,
+    freeze_projector: bool,
+    lora_rank: int,
+    target_modules: Sequence[str],
+    quantization: Quantization = "none",
+) -> Parameters:
+    """Count what a fine-tuning of a model holds and trains.
+
+    Args:
+        config: of the model.
+        num_new_tokens: rows that cluster tokens add to the embedding and to an untied head.
+        freeze_vision: the vision tower does not train.
+        freeze_projector: the projector does not train.
+        lora_rank: 0 where the whole text model trains.
+        target_modules: names of the text model's linear layers that get LoRA.
+        quantization: "nf4" where the text model's linear layers are in four bits.
+
+    Raises:
+        UserError: `target_modules` names no layer.
+    """
+    shapes = {name: _grown(name, shape, num_new_tokens) for name, shape in native_shapes(config).items()}
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    whole, largest = sum(sizes.values()), max(sizes.values())
+    if lora_rank:
+        added = _lora_size(shapes, lora_rank, target_modules)
+        rows = num_new_tokens * sum(shape[1] for name, shape in shapes.items() if _is_per_token(name))
+        packed = sum(map(math.prod, _linear_layers(shapes).values())) if quantization == "nf4" else 0
+        return Parameters(whole + added + rows, added + rows, largest, packed)
+    trained = (TEXT, *((VISION,) if not freeze_vision else ()), *((PROJECTOR,) if not freeze_projector else ()))
+    return Parameters(whole, sum(size for name, size in sizes.items() if name.startswith(trained)), largest)
+
+
+def _folder_of(name: str) -> Path:
+    if (Path(name) / "config.json").is_file():
+        return Path(name)
+    published = re.match(r"InternVL2_5-[1248]B(?=$|-)", Path(name).name)
+    if published and not Path(name).exists():  # nor converted or downloaded yet
+        return asset_folder("published") / published[0]
+    if Path(name).exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise UserError(
+            f"there is no {Path(name) / 'config.json'}; give --model a folder that holds one (weights are not needed), "
+            "or a hub id"
+        )
+    cached = try_to_load_from_cache(name, "config.json")
+    if not isinstance(cached, str):
+        raise UserError(
+            f"{name} is no folder here, and its config.json is not in the Hugging Face cache; "
+            f"get it with: hf download {name} config.json"
+        )
+    return Path(cached).parent
+
+
+def _is_per_token(name: str) -> bool:
+    return name.endswith(("embed_tokens.weight", "lm_head.weight"))
+
+
+def _grown(name: str, shape: tuple[int, ...], num_new_tokens: int) -> tuple[int, ...]:
+    return (shape[0] + num_new_tokens, *shape[1:]) if _is_per_token(name) else shape
+
+
+def _lora_size(shapes: dict[str, tuple[int, ...]], rank: int, target_modules: Sequence[str]) -> int:
+    """Return the numbers in LoRA's two matrices beside every layer that gets them."""
+    chosen = [shape for name, shape in _linear_layers(shapes).items() if name.split(".")[-2] in target_modules]
+    if not chosen:
+        raise UserError(f"lora.target_modules {list(target_modules)} names no layer of the text model")
+    return sum(rank * sum(shape) for shape in chosen)
+
+
+def _linear_layers(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Return the weights of the text model's layers that are matrices."""
+    return {
+        name: shape
+        for name, shape in shapes.items()
+        if name.startswith(TEXT) and len(shape) == 2 and not _is_per_token(name)
+    }

@@ -1,0 +1,173 @@
+"""From a configuration file and a machine to the plan of each training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import InternVLConfig
+
+from semcore.models.quantization import Quantization
+from semcore.runtime.errors import UserError
+from semcore.training.memory_plan.activations import RowSize, activation_bytes
+from semcore.training.memory_plan.parameters import Parameters, count_parameters, read_model_config
+from semcore.training.memory_plan.sections import (
+    IdentifierModel,
+    IdentifierTraining,
+    VerifierModel,
+    VerifierTraining,
+    read_elsewhere,
+    read_num_cluster_tokens,
+    read_training,
+)
+from semcore.training.memory_plan.workload import Workload, identifier_workload, num_steps, verifier_workload
+from semcore.training.memory_plan.zero_options import Option, choose, options
+from semcore.training.schedule import rows_a_device
+from semcore.training.settings import LoraSettings, Optim, TrainingSettings
+
+
+@dataclass(frozen=True)
+class Machine:
+    """GPUs of one machine, and the bytes of each."""
+
+    num_gpus: int
+    gpu_memory: int
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What one training needs; rows and steps are None where the number of images is not known."""
+
+    stage: str
+    model: str
+    lora_rank: int
+    quantization: Quantization
+    optim: Optim
+    batch_size: int
+    machine: Machine
+    parameters: Parameters
+    row: RowSize
+    options: list[Option]
+    chosen: Option | None
+    num_rows: int | None
+    num_steps: int | None
+    num_tokens: int | None
+
+    def seconds(self, tokens_per_second: float | None) -> float | None:
+        """Return how long the training takes at so many tokens a second on every GPU."""
+        if tokens_per_second is None or self.num_tokens is None:
+            return None
+        return self.num_tokens / (tokens_per_second * self.machine.num_gpus)
+
+
+def plan_identifier(path: Path, model: str | None, machine: Machine, images: tuple[int, int] | None) -> TrainingPlan:
+    """Plan the training of the identifier model.
+
+    Args:
+        path: the configuration file.
+        model: the checkpoint, instead of the file's.
+        machine: what it runs on.
+        images: how many training images there are, and how many sentences each has.
+
+    Raises:
+        UserError: the file or the model's configuration is wrong or not here, or the GPUs cannot share a step.
+    """
+    section = read_training(IdentifierTraining, "train_identifier", path)
+    name = _name(model or section.model.base, path)
+    config = read_model_config(name)
+    work = identifier_workload(
+        *(images or (0, 0)),
+        image_tokens=config.image_seq_length,
+        num_keywords=read_elsewhere(path, "identifiers", "num_keywords"),
+        row_tokens=section.row_tokens,
+        held_out_sentences=section.held_out.sentences_per_image,
+        held_out_share=section.held_out.image_share,
+    )
+    new_tokens = read_num_cluster_tokens(path)
+    return _plan("train_identifier", name, config, section, work, new_tokens, machine, known=images is not None)
+
+
+def plan_verifier(path: Path, model: str | None, machine: Machine, images: tuple[int, int] | None) -> TrainingPlan:
+    """Plan the training of the verifier; arguments and errors as in `plan_identifier`."""
+    section = read_training(VerifierTraining, "train_verifier", path)
+    generator = read_training(IdentifierTraining, "train_identifier", path)
+    name = _name(model or section.model.base or generator.model.base, path)
+    config = read_model_config(name)
+    work = verifier_workload(
+        images[0] if images else 0,
+        image_tokens=config.image_seq_length,
+        num_keywords=read_elsewhere(path, "identifiers", "num_keywords"),
+        num_candidates=read_elsewhere(path, "candidates", "num_candidates"),
+        extra_questions=section.extra_questions,
+        held_out_sentences=generator.held_out.sentences_per_image,
+        held_out_share=generator.held_out.image_share,
+        limit=read_elsewhere(path, "candidates", "limit"),
+        attention=section.attention,
+    )
+    new_tokens = read_num_cluster_tokens(path) if section.model.start == "identifier" else 0
+    return _plan("train_verifier", name, config, section, work, new_tokens, machine, known=images is not None)
+
+
+def _name(name: str | None, path: Path) -> str:
+    if not name:
+        raise UserError(f"{path} names no model: give --model a folder that holds config.json, or a hub id")
+    return name
+
+
+def _plan(
+    stage: str,
+    name: str,
+    config: InternVLConfig,
+    section: IdentifierTraining | VerifierTraining,
+    work: Workload,
+    num_new_tokens: int,
+    machine: Machine,
+    *,
+    known: bool,
+) -> TrainingPlan:
+    training, lora = section.training, section.lora
+    wished, batches = rows_a_device(training.batch_size, machine.num_gpus, training.rows_a_device)
+    parameters = count_parameters(
+        config, num_new_tokens=num_new_tokens, freeze_vision=section.model.freeze_vision,
+        freeze_projector=section.model.freeze_projector, lora_rank=lora.rank, target_modules=lora.target_modules,
+        quantization=lora.quantization,
+    )  # fmt: skip
+    found = options(
+        parameters,
+        lambda rows: _activations(config, section.model, lora, training, work.largest, rows),
+        wished * batches,
+        num_gpus=machine.num_gpus,
+        gpu_memory=machine.gpu_memory,
+        element_bytes=_element_bytes(training),
+        quantization=lora.quantization,
+        optim=training.optim,
+    )
+    steps = num_steps(work.num_rows, training.batch_size, training.num_epochs, training.max_steps)
+    tokens = work.num_tokens * steps * training.batch_size // max(1, work.num_rows)
+    return TrainingPlan(
+        stage=stage, model=name, lora_rank=lora.rank, quantization=lora.quantization, optim=training.optim,
+        batch_size=training.batch_size, machine=machine,
+        parameters=parameters, row=work.largest, options=found, chosen=choose(found, wished),
+        num_rows=work.num_rows if known else None,
+        num_steps=steps if known else None,
+        num_tokens=tokens if known else None,
+    )  # fmt: skip
+
+
+def _activations(
+    config: InternVLConfig,
+    model: IdentifierModel | VerifierModel,
+    lora: LoraSettings,
+    training: TrainingSettings,
+    row: RowSize,
+    num_rows: int,
+) -> int:
+    return activation_bytes(
+        config, row, num_rows, checkpointing=training.gradient_checkpointing, lora=lora.rank > 0,
+        freeze_vision=model.freeze_vision, freeze_projector=model.freeze_projector,
+        element_bytes=_element_bytes(training),
+    )  # fmt: skip
+
+
+def _element_bytes(training: TrainingSettings) -> int:
+    return 4 if training.bf16 == "no" else 2  # "auto": every GPU since 2020 computes bfloat16

@@ -1,0 +1,100 @@
+"""What a configuration file says of the two trainings, read as their recipes read it.
+
+The recipes own these settings and their meaning; a test compares every name and default with theirs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from semcore.commands.arguments import parse
+from semcore.runtime.config_file import read_yaml
+from semcore.runtime.errors import UserError
+from semcore.training.settings import HeldOutSettings, LoraSettings, TrainingSettings
+from semcore.verification.attention import Attention
+
+S = TypeVar("S")
+ELSEWHERE = {"identifiers": {"num_clusters": 128, "num_keywords": 4}, "candidates": {"num_candidates": 10}}
+
+
+@dataclass
+class IdentifierModel:
+    """Section `train_identifier.model`."""
+
+    base: str | None = None
+    freeze_vision: bool = True
+    freeze_projector: bool = True
+    trust_remote_code: bool = False
+
+
+@dataclass
+class IdentifierTraining:
+    """Section `train_identifier`."""
+
+    config: Path | None = None
+    model: IdentifierModel = field(default_factory=IdentifierModel)
+    row_tokens: int = 512
+    keep_features: bool = True
+    held_out: HeldOutSettings = field(default_factory=HeldOutSettings)
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+
+
+@dataclass
+class VerifierModel:
+    """Section `train_verifier.model`."""
+
+    start: Literal["base", "identifier"] = "base"
+    base: str | None = None
+    freeze_vision: bool = True
+    freeze_projector: bool = True
+    trust_remote_code: bool = False
+
+
+@dataclass
+class VerifierTraining:
+    """Section `train_verifier`."""
+
+    config: Path | None = None
+    attention: Attention = "full"
+    extra_questions: int = 4
+    keep_features: bool = True
+    model: VerifierModel = field(default_factory=VerifierModel)
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+
+
+def read_training(kind: type[S], section: str, path: Path) -> S:
+    """Read a training's section.
+
+    Raises:
+        UserError: the file is missing or holds something a training does not take.
+    """
+    return parse(kind, ["--config", str(path)], section)
+
+
+def read_num_cluster_tokens(path: Path) -> int:
+    """Return how many new tokens the identifiers of a configuration bring: one a cluster, none without global ids.
+
+    Raises:
+        UserError: the file has something else there.
+    """
+    num_clusters = read_elsewhere(path, "identifiers", "num_clusters")
+    return 0 if (read_yaml(path).get("identifiers") or {}).get("global_id") is False else num_clusters
+
+
+def read_elsewhere(path: Path, section: str, key: str) -> Any:
+    """Return a whole number that another stage's section sets, or its default.
+
+    Raises:
+        UserError: the file has something else there.
+    """
+    values = read_yaml(path).get(section) or {}
+    if not isinstance(values, dict):
+        raise UserError(f"{section} in {path} is {values!r}; it needs lines such as 'key: value' below it")
+    value = values.get(key, ELSEWHERE[section].get(key))
+    if value is not None and (type(value) is not int or value < 1):
+        raise UserError(f"{section}.{key} in {path} takes a whole number from 1 on, found {value!r}")
+    return value

@@ -1,0 +1,109 @@
+"""How many rows a training has and how many tokens they hold, before there is any dataset.
+
+Estimates: sentences of a photograph have some fourteen tokens, and the prompts as many as the ones in
+`prompts/`. A run with `--check` counts its rows exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from semcore.training.memory_plan.activations import RowSize
+from semcore.verification.attention import Attention
+
+# ours: Qwen2's tokens, rounded up
+CHAT_TOKENS = 40  # the conversation's frame around a prompt
+SENTENCE_TOKENS = 14
+INSTRUCTION_TOKENS = 20  # of a prompt, after what is shared
+FRAME_TOKENS = 8  # a candidate's letter and words around it
+WORD_TOKENS = 2  # of a keyword
+MORE_THAN_AN_IDENTIFIER = 2  # its cluster and the end
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One training's work.
+
+    Attributes:
+        num_rows: an epoch.
+        num_tokens: an epoch, in all rows.
+        largest: the largest row.
+    """
+
+    num_rows: int
+    num_tokens: int
+    largest: RowSize
+
+
+def identifier_workload(
+    num_images: int,
+    sentences_an_image: int,
+    *,
+    image_tokens: int,
+    num_keywords: int,
+    row_tokens: int,
+    held_out_sentences: int,
+    held_out_share: float,
+) -> Workload:
+    """Estimate the rows of an identifier training: sentences together, and an image's identifiers together.
+
+    Args:
+        num_images: in the training split.
+        sentences_an_image: of each.
+        image_tokens: that an image takes.
+        num_keywords: of an identifier.
+        row_tokens: of a row, at most.
+        held_out_sentences: of each image, not trained on.
+        held_out_share: of the images, not trained on as queries.
+    """
+    answer = MORE_THAN_AN_IDENTIFIER + WORD_TOKENS * num_keywords
+    pair = SENTENCE_TOKENS + INSTRUCTION_TOKENS + answer
+    pairs = num_images * (sentences_an_image - min(held_out_sentences, max(sentences_an_image - 1, 0)))
+    t2i_rows = -(-pairs // max(1, (row_tokens - CHAT_TOKENS) // pair))
+    image_part = CHAT_TOKENS + INSTRUCTION_TOKENS + image_tokens
+    answers_a_row = max(1, (row_tokens - image_part) // answer)
+    images = round(num_images * (1 - held_out_share))
+    i2t_rows = images * -(-sentences_an_image // answers_a_row)
+    tokens = t2i_rows * CHAT_TOKENS + pairs * pair + i2t_rows * image_part + images * sentences_an_image * answer
+    return Workload(t2i_rows + i2t_rows, tokens, RowSize(max(row_tokens, image_part + answer), 1))
+
+
+def verifier_workload(
+    num_images: int,
+    *,
+    image_tokens: int,
+    num_keywords: int,
+    num_candidates: int,
+    extra_questions: int,
+    held_out_sentences: int,
+    held_out_share: float,
+    limit: int | None,
+    attention: Attention = "full",
+) -> Workload:
+    """Estimate the rows of a verifier training: a set of candidates each, and the questions about them.
+
+    Args:
+        num_images: in the training split.
+        image_tokens: that an image takes.
+        num_keywords: of an identifier.
+        num_candidates: of a set.
+        extra_questions: in a row, besides the first.
+        held_out_sentences: of each image; each is asked with once.
+        held_out_share: of the images; each is asked with once.
+        limit: queries a direction, at most.
+        attention: of the candidates; in "blocks" the head of the prompt stands before each of them.
+    """
+    sets = [num_images * held_out_sentences, round(num_images * held_out_share)]
+    t2i_sets, i2t_sets = (min(number, limit) if limit else number for number in sets)
+    questions, words = 1 + extra_questions, FRAME_TOKENS + WORD_TOKENS * num_keywords
+    heads = CHAT_TOKENS * (num_candidates if attention == "blocks" else 1)
+    t2i = heads + num_candidates * (words + image_tokens) + questions * (SENTENCE_TOKENS + INSTRUCTION_TOKENS)
+    i2t = heads + num_candidates * (words + SENTENCE_TOKENS) + questions * (image_tokens + INSTRUCTION_TOKENS)
+    largest = RowSize(max(t2i, i2t), num_candidates if t2i >= i2t else questions)
+    return Workload(t2i_sets + i2t_sets, t2i_sets * t2i + i2t_sets * i2t, largest)
+
+
+def num_steps(num_rows: int, batch_size: int, num_epochs: int, max_steps: int | None) -> int:
+    """Return how many steps a training takes, as `semcore.training.schedule.plan` cuts them."""
+    steps = max(1, num_rows * num_epochs // batch_size)
+    return min(steps, max_steps) if max_steps else steps

@@ -1,0 +1,92 @@
+"""Which ways of training go together, said before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from transformers.integrations import get_available_reporting_integrations
+
+from semcore.models.quantization import check_bitsandbytes
+from semcore.runtime.errors import UserError
+from semcore.runtime.ranks import num_processes
+from semcore.training.launcher import CONFIG_VARIABLE, find_deepspeed_config, zero_stage
+
+
+def check_mode(
+    lora_rank: int,
+    quantization: str,
+    text_only: bool,
+    *,
+    optim: str,
+    dtype: str,
+    device_map: str | None,
+    report_to: str,
+    **_: Any,
+) -> None:
+    """Refuse what the launcher's engine, the machine or the installed libraries cannot do.
+
+    Args:
+        lora_rank: 0 where the whole text model trains.
+        quantization: of the base under an adapter, "none" or "nf4".
+        text_only: vision tower and projector are frozen.
+        optim: the optimizer's name.
+        dtype: precision of the weights.
+        device_map: how one process spreads the model over devices.
+        report_to: libraries that are told losses, with commas between.
+        _: settings that go with everything.
+
+    Raises:
+        UserError: what does not go together, and what to take instead.
+    """
+    if lora_rank and not text_only:
+        raise UserError("--lora.rank trains the text model only: leave --model.freeze_vision and _projector true")
+    find_deepspeed_config()
+    stage = zero_stage()
+    if quantization != "none":
+        check_bitsandbytes(f"--lora.quantization {quantization}")
+        if stage == 3:
+            raise UserError(
+                "weights in four bits cannot be shared out by ZeRO-3: launch with ds_configs/zero2.yaml, "
+                "or leave --lora.quantization none"
+            )
+    if optim != "adamw_torch_fused":
+        check_bitsandbytes(f"--training.optim {optim}")
+        if is_offloaded():
+            raise UserError(
+                f"DeepSpeed's offload to the CPU has an AdamW of its own and would leave {optim} out: launch with "
+                "ds_configs/zero3.yaml, or leave --training.optim adamw_torch_fused"
+            )
+    if dtype == "bfloat16" and not lora_rank and stage is None:
+        raise UserError(
+            "weights in bfloat16 lose small steps: train them with DeepSpeed, which keeps a copy in float32, "
+            "give --lora.rank 16, or leave --training.dtype auto"
+        )
+    if device_map is not None and (stage is not None or num_processes() > 1):
+        raise UserError(
+            f"--training.device_map {device_map} spreads one process over several GPUs, and here are DeepSpeed or "
+            "several processes: start the recipe with python instead of accelerate launch, or leave it out"
+        )
+    _check_reporting(report_to)
+
+
+def is_offloaded() -> bool:
+    """Tell whether the launcher's DeepSpeed configuration keeps the optimizer in the CPU's memory."""
+    named = os.environ.get(CONFIG_VARIABLE)
+    if zero_stage() is None or named is None:
+        return False
+    zero = json.loads(Path(named).read_text(encoding="utf-8"))["zero_optimization"]
+    return zero.get("offload_optimizer", {}).get("device", "none") != "none"
+
+
+def _check_reporting(report_to: str) -> None:
+    available = get_available_reporting_integrations()
+    for name in report_to.split(","):
+        if name.strip() not in (*available, "all", "none"):
+            there = ", ".join(sorted(available)) or "none of them"
+            raise UserError(
+                f"--training.report_to {name.strip()} is not installed, or no library that transformers knows; "
+                f"installed: {there}"
+            )

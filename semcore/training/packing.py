@@ -1,0 +1,174 @@
+"""Several examples in one row: what their prompts share stands there once, each example is a branch.
+
+A branch sees the shared prefix and itself, and its positions go on where the prefix ends, so every
+example gets the logits it would get alone. All positions that predict a label stand at the end of
+the row, so the output head is computed for them only (design paper, performance, section 3).
+
+    [shared prefix] [rest of prompt 1] [rest of prompt 2] .. | [answer 1] [answer 2] ..
+                                                               the window that predicts
+
+Shapes: B rows, L tokens of the longest, W tokens of the longest window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from semcore.training.identifier_pairs import Example
+
+IGNORED = -100
+# The lowest number that bfloat16 holds too: a row of -inf would turn its softmax into NaN.
+HIDDEN = torch.finfo(torch.bfloat16).min
+
+
+@dataclass(frozen=True)
+class Row:
+    """Examples merged at the common prefix of their prompts.
+
+    Attributes:
+        input_ids: all tokens.
+        position_ids: as each example would count them alone.
+        branches: 0 in the prefix, k in the k-th example's own tokens.
+        labels: what the last `len(labels)` tokens predict.
+        images: ids of the images, in the order of their tokens.
+        sees: the branches that each branch sees; by default the prefix and itself.
+    """
+
+    input_ids: list[int]
+    position_ids: list[int]
+    branches: list[int]
+    labels: list[int]
+    images: list[str]
+    sees: list[set[int]] | None = None
+
+
+def shared_prefix(first: Example, second: Example, image_start_id: int) -> int:
+    """Return how many tokens two prompts share; at least the last token of each stays its own.
+
+    Images look alike as tokens, so the prefix ends before the first image that is not the same.
+    """
+    end = min(len(first.prompt), len(second.prompt)) - 1
+    if first.prompt is second.prompt and first.images == second.images:
+        return end
+    end = _num_equal(first.prompt[:end], second.prompt[:end])
+    image_starts = [index for index in range(end) if first.prompt[index] == image_start_id]
+    same_images = _num_equal(first.images, second.images)
+    return image_starts[same_images] if same_images < len(image_starts) else end
+
+
+def merge(examples: Sequence[Example], image_start_id: int) -> Row:
+    """Merge examples into one row.
+
+    Args:
+        examples: at least one.
+        image_start_id: the token before each image's tokens.
+    """
+    first, shared = examples[0], common_prefix(examples, image_start_id)
+    num_shared_images = list(first.prompt[:shared]).count(image_start_id)
+    row = Row(
+        list(first.prompt[:shared]), list(range(shared)), [0] * shared, [], list(first.images[:num_shared_images])
+    )
+    for branch, example in enumerate(examples, start=1):
+        append(row, example.prompt[shared:-1], shared, branch)
+        row.images.extend(example.images[num_shared_images:])
+    for branch, example in enumerate(examples, start=1):
+        append(row, [example.prompt[-1], *example.answer[:-1]], len(example.prompt) - 1, branch)
+        row.labels.extend(example.answer)
+    return row
+
+
+def common_prefix(examples: Sequence[Example], image_start_id: int) -> int:
+    """Return how many tokens the prompts of all examples share."""
+    return min(shared_prefix(examples[0], example, image_start_id) for example in examples)
+
+
+def row_length(examples: Sequence[Example], image_start_id: int) -> int:
+    """Return how many tokens `merge` makes of examples."""
+    return _length(examples, common_prefix(examples, image_start_id))
+
+
+def pack(examples: Iterable[Example], max_tokens: int, image_start_id: int) -> Iterator[list[Example]]:
+    """Put examples into rows of at most `max_tokens`, in their order; a longer one gets its own row."""
+    chosen: list[Example] = []
+    shared = 0
+    for example in examples:
+        now = min(shared, shared_prefix(chosen[0], example, image_start_id)) if chosen else len(example.prompt) - 1
+        if chosen and _length([*chosen, example], now) > max_tokens:
+            yield chosen
+            chosen, now = [], len(example.prompt) - 1
+        chosen.append(example)
+        shared = now
+    if chosen:
+        yield chosen
+
+
+def _num_equal(first: Sequence[Any], second: Sequence[Any]) -> int:
+    """Return how many elements two sequences have in common from the start."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
+def _length(examples: Sequence[Example], shared: int) -> int:
+    return shared + sum(len(example.prompt) + len(example.answer) - 1 - shared for example in examples)
+
+
+def append(row: Row, tokens: Sequence[int], position: int, branch: int) -> None:
+    """Put tokens of one branch at the end of a row, at positions from `position` on."""
+    row.input_ids.extend(tokens)
+    row.position_ids.extend(range(position, position + len(tokens)))
+    row.branches.extend([branch] * len(tokens))
+
+
+def collate(rows: Sequence[Row], pad_token_id: int, multiple: int = 8) -> dict[str, Any]:
+    """Return what `model(**batch)` takes, without the images; rows are padded on the left.
+
+    Args:
+        rows: B rows.
+        pad_token_id: fills the rows up.
+        multiple: lengths are rounded up to it, so that fewer different shapes occur.
+    """
+    longest = max(len(row.input_ids) for row in rows)
+    length = -(-longest // multiple) * multiple
+    window = max(len(row.labels) for row in rows) + 1  # the trainer does not count a first label
+
+    def pad(values: Iterable[list[int]], filler: int, width: int) -> torch.Tensor:
+        return torch.tensor([[filler] * (width - len(value)) + value for value in values])
+
+    branches = pad((row.branches for row in rows), -1, length)
+    labels = pad((row.labels for row in rows), IGNORED, window)
+    return {
+        "input_ids": pad((row.input_ids for row in rows), pad_token_id, length),
+        "position_ids": pad((row.position_ids for row in rows), 0, length),
+        "attention_mask": attention_mask(branches, [row.sees for row in rows]),
+        "labels": labels,
+        "shift_labels": labels,  # they stand where they are predicted: nothing is to be shifted
+        "logits_to_keep": window,
+        "use_cache": False,
+    }
+
+
+def attention_mask(branches: torch.Tensor, sees: Sequence[Sequence[Collection[int]] | None] = ()) -> torch.Tensor:
+    """Return the additive mask (B, 1, L, L) under which a token sees its branch and what that sees, up to itself.
+
+    Args:
+        branches: of the tokens, -1 for padding; (B, L).
+        sees: the `Row.sees` of each row; none at all where all are the default.
+    """
+    length = branches.shape[1]
+    same = branches[:, :, None] == branches[:, None, :]
+    visible = same | (branches[:, None, :] == 0)
+    for row, own in enumerate(sees):
+        if own is not None:
+            visible[row] = same[row] | _table(own)[branches[row][:, None], branches[row]]
+    visible &= torch.ones(length, length, dtype=torch.bool).tril()
+    return torch.zeros(visible.shape).masked_fill_(~visible, HIDDEN)[:, None]
+
+
+def _table(sees: Sequence[Collection[int]]) -> torch.Tensor:
+    """Return which branch (first index) sees which; the last one, -1, is the padding's and sees none."""
+    count = len(sees)
+    return torch.tensor([*([other in own for other in range(count + 1)] for own in sees), [False] * (count + 1)])

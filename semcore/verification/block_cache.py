@@ -1,0 +1,113 @@
+"""Keys and values of candidate blocks, read once and kept for every question.
+
+They are kept in memory, on the model's device, and not in the run folder: with 12 KiB a token (1B) they
+are seven times as large as the visual features, which are stored already, they change with every
+training of the verifier, and a GPU reads a block anew faster than a disk would give it back. What does
+not fit is read again; the blocks that were not asked for the longest go first.
+
+Shapes: B rows, L tokens of the longest, N layers, G key-value heads, h tokens of the head,
+n of a block, d a head's size.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from transformers import DynamicCache
+
+from semcore.decoding.key_value_cache import cache_argument
+from semcore.models.batching import batches_by_length, embed_tokens
+from semcore.models.checkpoint import Checkpoint
+
+MOST_BYTES = 4 * 2**30
+"""A thousand candidates of one tile each at the 1B shape in bfloat16."""
+
+Head = tuple[int, ...]
+
+
+class Block(NamedTuple):
+    """A candidate's tokens; an image is known by its id, and looked at only where the block has to be read."""
+
+    tokens: tuple[int, ...]
+    image_id: str = ""
+    features: torch.Tensor | None = None
+    """(V, H), of its image."""
+
+    @property
+    def key(self) -> tuple[tuple[int, ...], str]:
+        """Return what the block's states depend on."""
+        return self.tokens, self.image_id
+
+
+class BlockStates:
+    """The states of the blocks that were asked for last.
+
+    Args:
+        checkpoint: the model that reads them. An image's id has to mean one image as long as this object lives.
+        most_bytes: that are kept.
+        tokens_a_batch: bounds the memory of a forward pass.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, most_bytes: int, tokens_a_batch: int):
+        self._checkpoint, self._most_bytes, self._tokens_a_batch = checkpoint, most_bytes, tokens_a_batch
+        self._heads: dict[Head, torch.Tensor] = {}
+        self._kept: OrderedDict[tuple[Head, tuple[tuple[int, ...], str]], torch.Tensor] = OrderedDict()
+        self.num_read = 0
+        self.nbytes = 0
+
+    def of(self, head: Head, blocks: Sequence[Block]) -> list[torch.Tensor]:
+        """Return keys and values (N, 2, G, n, d) of blocks, the keys as in the first slot behind the head."""
+        wanted = {block.key: block for block in blocks}
+        found = {key: self._kept[head, key] for key in wanted if (head, key) in self._kept}
+        missing = [block for key, block in wanted.items() if key not in found]
+        lengths = [len(head) + len(block.tokens) for block in missing]
+        for key in found:
+            self._kept.move_to_end((head, key))
+        for _, batch in batches_by_length(missing, lengths, self._tokens_a_batch):
+            for block, states in zip(batch, self._read(head, batch), strict=True):
+                found[block.key] = states
+                self._keep(head, block, states)
+        return [found[block.key] for block in blocks]
+
+    def of_head(self, head: Head) -> torch.Tensor:
+        """Return keys and values (N, 2, G, h, d) of the head, once a block behind it was read."""
+        return self._heads[head]
+
+    def _keep(self, head: Head, block: Block, states: torch.Tensor) -> None:
+        self._kept[head, block.key] = states
+        self.nbytes += states.nbytes
+        while self.nbytes > self._most_bytes:
+            self.nbytes -= self._kept.popitem(last=False)[1].nbytes
+
+    def _read(self, head: Head, blocks: Sequence[Block]) -> list[torch.Tensor]:
+        """Read each block behind the head, one position left free for the letter."""
+        checkpoint, size = self._checkpoint, len(head)
+        rows = [torch.tensor([*head, *block.tokens]) for block in blocks]
+        filler = checkpoint.filler_token_id
+        token_ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=filler)
+        mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        positions = torch.arange(token_ids.shape[1])
+        positions[size:] += 1
+        cache = DynamicCache()
+        images = [block.features for block in blocks if block.features is not None]
+        decoder = checkpoint.model.get_decoder()
+        decoder(
+            inputs_embeds=embed_tokens(checkpoint, token_ids.to(checkpoint.device), images),
+            attention_mask=mask.to(checkpoint.device),
+            position_ids=positions[None].to(checkpoint.device),
+            **cache_argument(decoder, cache),
+            use_cache=True,
+        )
+        self.num_read += len(blocks)
+        states = stacked(cache)
+        if head not in self._heads:
+            self._heads[head] = states[:, :, 0, :, :size].clone()
+        return [states[:, :, row, :, size : len(own)].clone() for row, own in enumerate(rows)]
+
+
+def stacked(cache: Any) -> torch.Tensor:
+    """Return the keys and values of a `DynamicCache`, (N, 2, B, G, L, d)."""
+    return torch.stack([torch.stack([layer.keys, layer.values]) for layer in cache.layers])

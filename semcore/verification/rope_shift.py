@@ -1,0 +1,97 @@
+"""Turning keys from the positions they were made at to others (rotary position embedding).
+
+Shapes: N layers, G key-value heads, n tokens, d values a head. The two halves of d are what a rotation mixes, as in
+Llama and Qwen2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from semcore.decoding.key_value_cache import cache_argument
+from semcore.runtime.errors import UserError
+from semcore.verification.block_cache import stacked
+
+FIXED = ("default", "linear", "llama3", "yarn")
+"""Kinds whose frequencies never change; those of "dynamic" change beyond the length the model was trained for."""
+DISTANCE = 50
+NUM_TOKENS = 4
+TOLERANCE = 0.1  # of bfloat16 and many layers; a key that cannot be turned is off by about 1
+
+
+def turn(keys: torch.Tensor, distances: torch.Tensor, frequencies: torch.Tensor) -> torch.Tensor:
+    """Return keys (.., n, d) as they would be `distances` (n,) positions further on.
+
+    Args:
+        keys: after their own rotation.
+        distances: in tokens.
+        frequencies: of the model's rotary embedding, (d / 2,).
+    """
+    angles = distances.float()[:, None] * frequencies.float()
+    angles = torch.cat([angles, angles], dim=-1)
+    plain = keys.float()
+    first, second = plain.chunk(2, dim=-1)
+    return (plain * angles.cos() + torch.cat([-second, first], dim=-1) * angles.sin()).to(keys.dtype)
+
+
+def rotary_frequencies(model: Any) -> torch.Tensor:
+    """Return the frequencies of a model's rotary position embedding, (d / 2,).
+
+    Raises:
+        UserError: it has none, or one whose keys cannot be turned.
+    """
+    rotary = getattr(model.get_decoder(), "rotary_emb", None)
+    if rotary is None or getattr(rotary, "rope_type", None) not in (*FIXED, "dynamic"):
+        raise _unfit(model)
+    return rotary.inv_freq
+
+
+def longest_question(model: Any) -> float:
+    """Return up to how many tokens the frequencies stay what they are."""
+    rotary = model.get_decoder().rotary_emb
+    return float("inf") if rotary.rope_type in FIXED else rotary.original_max_seq_len
+
+
+@torch.inference_mode()
+def check_turning(model: Any) -> None:
+    """Read the same tokens at two places and compare: keys that are turned, values that stay.
+
+    Raises:
+        UserError: the text model's positions work otherwise.
+    """
+    frequencies = rotary_frequencies(model)
+    here, there = (_read(model, start) for start in (0, DISTANCE))
+    keys = here[:, 0]
+    if 2 * len(frequencies) != keys.shape[-1]:
+        raise _unfit(model)
+    distances = torch.full((NUM_TOKENS,), DISTANCE, device=keys.device)
+    turned = turn(keys, distances, frequencies)
+    for found, right in ((turned, there[:, 0]), (here[:, 1], there[:, 1])):
+        if (found - right).float().norm() > TOLERANCE * right.float().norm():
+            raise _unfit(model)
+
+
+def _read(model: Any, start: int) -> torch.Tensor:
+    """Return the keys and values of a few tokens from a position on, of all layers (N, 2, 1, G, n, d)."""
+    cache = DynamicCache()
+    tokens = torch.arange(NUM_TOKENS, device=model.device)[None]
+    decoder = model.get_decoder()
+    decoder(
+        input_ids=tokens,
+        attention_mask=torch.ones_like(tokens),
+        position_ids=tokens + start,
+        **cache_argument(decoder, cache),
+        use_cache=True,
+    )
+    return stacked(cache)
+
+
+def _unfit(model: Any) -> UserError:
+    kind = model.config.get_text_config().model_type
+    return UserError(
+        f"candidate blocks turn keys to other positions, which the position embedding of this text model ({kind}) "
+        "does not allow; use --attention full, or a checkpoint with a text model such as Qwen2 or Llama"
+    )

@@ -1,0 +1,67 @@
+"""Matching captions with the images of a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from semcore.data.caption_files import TextItem, read_captions, sentence_items
+from semcore.data.dataset import Dataset, ImageRecord, Sentence
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import write_jsonl
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    images = [
+        ImageRecord(name, f"images/{name}.jpg", split, (Sentence(f"{name}_0", f"about {name}"),), name)
+        for name, split in (("a", "train"), ("b", "test"), ("c", "train"))
+    ]
+    return Dataset(tmp_path / "DATA", "three", images, "0")
+
+
+def _write(path: Path, **captions: str) -> Path:
+    write_jsonl(path, [{"image_id": image_id, "caption": caption} for image_id, caption in captions.items()])
+    return path
+
+
+def test_images_without_a_caption_and_captions_without_an_image_are_counted(dataset: Dataset, tmp_path: Path) -> None:
+    captions = read_captions(_write(tmp_path / "captions.jsonl", c=" a cat ", x="an axe", b=" "), dataset)
+    assert captions.items == [TextItem("c", "train", "a cat")]
+    assert captions.missing == ["a", "b"]
+    assert captions.num_unknown == 1
+
+
+def test_sentences_are_items_whether_or_not_their_image_has_a_caption(dataset: Dataset) -> None:
+    assert sentence_items(dataset)[1] == TextItem("b_0", "test", "about b")
+    assert len(sentence_items(dataset)) == 3
+
+
+def test_a_limit_is_shared_out_over_the_splits(dataset: Dataset, tmp_path: Path) -> None:
+    captions = read_captions(_write(tmp_path / "captions.jsonl", a="1 one", b="2 two", c="3 three"), dataset, limit=2)
+    assert [item.item_id for item in captions.items] == ["a", "b"]
+    assert (captions.missing, captions.num_unknown) == ([], 0)
+    assert [item.item_id for item in sentence_items(dataset, limit=2)] == ["a_0", "b_0"]
+
+
+def test_captions_of_another_dataset_are_refused(dataset: Dataset, tmp_path: Path) -> None:
+    path = _write(tmp_path / "captions.jsonl", x="an axe")
+    with pytest.raises(UserError, match=r"captions none of the 3 images of .*DATA \(1 captions, 1 of them of other"):
+        read_captions(path, dataset)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ('{"image_id": "c"}', "line 2: image_id and caption are needed, both text; found {'image_id': 'c'}"),
+        ('{"image_id": "c", "caption": null}', "line 2: image_id and caption are needed"),
+        ('{"image_id": "a", "caption": "again"}', "line 2: image a has a second caption; delete one of the lines"),
+        ('{"image_id": "c", "cap', "line 2: not valid JSON"),
+    ],
+)
+def test_a_malformed_line_is_named(dataset: Dataset, tmp_path: Path, line: str, sentence: str) -> None:
+    path = tmp_path / "captions.jsonl"
+    path.write_text('{"image_id": "a", "caption": "once"}\n' + line + "\n")
+    with pytest.raises(UserError, match=f"captions.jsonl, {sentence}"):
+        read_captions(path, dataset)

@@ -1,0 +1,98 @@
+import pytest
+
+from semcore.data.dataset import load_dataset
+from semcore.data.identifier_files import make_row
+from semcore.data.items_and_queries import read_items, read_queries
+from semcore.data.run_folder import RunFolder
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import read_jsonl, write_jsonl
+
+
+@pytest.fixture
+def run(tiny_dataset, tmp_path):
+    """Identifiers of all but the last image and of all sentences."""
+    folder = RunFolder(tmp_path / "run")
+    records = load_dataset(tiny_dataset).images
+    images = [make_row(record.image_id, record.split, 1, ["red", "dog"]) for record in records[:-1]]
+    sentences = [make_row(s.sentence_id, record.split, 2, ["cat"]) for record in records for s in record.sentences]
+    write_jsonl(folder / "identifiers" / "t2i.jsonl", images)
+    write_jsonl(folder / "identifiers" / "i2t.jsonl", sentences)
+    return folder
+
+
+def read_both(run, dataset, split):
+    return [read_items(run, dataset, direction, split) for direction in ("t2i", "i2t")]
+
+
+def test_images_and_sentences_are_items(run, tiny_dataset):
+    images, sentences = read_both(run, load_dataset(tiny_dataset), "val")
+    assert [(item.item_id, item.image_id, item.identifier, item.keywords) for item in images] == [
+        ("tiny-3", "tiny-3", "<|cluster_1|>red dog", "red dog")
+    ]
+    assert images[0].image_path == tiny_dataset / "images" / "tiny-3.png"
+    assert [(item.item_id, item.image_id, item.text) for item in sentences] == [
+        ("tiny-3-0", "tiny-3", "a yellow circle on white"),
+        ("tiny-3-1", "tiny-3", "circle number 3, yellow"),
+    ]
+    assert len(read_items(run, load_dataset(tiny_dataset), "i2t")) == 12
+
+
+def test_queries_without_an_answer_in_the_index_stay_queries(run, tiny_dataset):
+    """tiny-5 has no identifier: its sentences find nothing, but it can ask for them."""
+    dataset = load_dataset(tiny_dataset)
+    images, sentences = read_both(run, dataset, "test")
+    t2i, i2t = (read_queries(dataset.split("test"), direction, images, sentences) for direction in ("t2i", "i2t"))
+    assert list(t2i.contents) == ["tiny-4-0", "tiny-4-1", "tiny-5-0", "tiny-5-1"]
+    assert t2i.contents["tiny-4-0"] == "a purple circle on white"
+    assert t2i.right == {
+        "tiny-4-0": {"tiny-4"}, "tiny-4-1": {"tiny-4"}, "tiny-5-0": {"tiny-5"}, "tiny-5-1": {"tiny-5"},
+    }  # fmt: skip
+    assert t2i.unanswerable == {"tiny-5-0", "tiny-5-1"}
+    assert i2t.contents == {"tiny-4": "tiny-4", "tiny-5": "tiny-5"}
+    assert i2t.shown["tiny-5"] == "images/tiny-5.png"
+    assert i2t.right == {image: {f"{image}-0", f"{image}-1"} for image in ("tiny-4", "tiny-5")}
+    assert i2t.unanswerable == set()
+
+
+def test_sentences_without_identifiers_are_no_answers(run, tiny_dataset):
+    """One of two is left of tiny-4, none of tiny-5."""
+    dataset = load_dataset(tiny_dataset)
+    images, sentences = read_both(run, dataset, "test")
+    i2t = read_queries(dataset.split("test"), "i2t", images, sentences[:1])
+    assert i2t.right == {"tiny-4": {"tiny-4-0"}, "tiny-5": {"tiny-5-0", "tiny-5-1"}}
+    assert i2t.unanswerable == {"tiny-5"}
+
+
+def test_an_image_that_cannot_be_read_is_a_query_that_is_not_asked(run, tiny_dataset):
+    dataset = load_dataset(tiny_dataset)
+    images, sentences = read_both(run, dataset, "test")
+    t2i, i2t = (
+        read_queries(dataset.split("test"), direction, images, sentences, {"tiny-5"}) for direction in ("t2i", "i2t")
+    )
+    assert set(i2t.contents) == {"tiny-4"}
+    assert set(i2t.right) == set(i2t.shown) == {"tiny-4", "tiny-5"}
+    assert i2t.unanswerable == {"tiny-5"}
+    assert len(t2i.contents) == 4
+    only = i2t.only(["tiny-5"])
+    assert (only.contents, set(only.right), only.unanswerable) == ({}, {"tiny-5"}, {"tiny-5"})
+
+
+def test_sentences_under_two_images_of_the_split_are_counted(run, tiny_dataset):
+    path = tiny_dataset / "metadata.jsonl"
+    rows = list(read_jsonl(path))
+    rows[1]["sentences"][0]["text"] = rows[0]["sentences"][1]["text"] = rows[0]["sentences"][0]["text"]
+    rows[4]["sentences"][0]["text"] = rows[0]["sentences"][0]["text"]
+    write_jsonl(path, rows)
+    dataset = load_dataset(tiny_dataset)
+    for split, count in (("train", 3), ("test", 0)):
+        images, sentences = read_both(run, dataset, split)
+        for direction in ("t2i", "i2t"):
+            queries = read_queries(dataset.split(split), direction, images, sentences)
+            assert queries.num_shared_sentences == count
+
+
+def test_identifiers_of_another_dataset_are_refused(run, tiny_dataset):
+    path = run / "identifiers" / "t2i.jsonl"
+    write_jsonl(path, [*read_jsonl(path), make_row("stranger", "test", 0, [])])
+    with pytest.raises(UserError, match="has 'stranger', which is not in .* that belong together"):
+        read_items(run, load_dataset(tiny_dataset), "t2i")

@@ -1,0 +1,125 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from semcore.models.prompts import IMAGE, VARIABLES, load_prompts, make_harmless
+from semcore.runtime.errors import UserError
+from semcore.runtime.packaged_files import resource_folder
+
+SPECIAL = ["<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<|cluster_1|>", "<|cluster_10|>"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    shutil.copytree(resource_folder("prompts"), tmp_path / "prompts")
+    return tmp_path / "prompts"
+
+
+def test_the_verification_prompt_is_the_papers_with_labels():
+    candidates = [
+        {"label": "A", "image": IMAGE, "keywords": "dog park"},
+        {"label": "B", "image": IMAGE, "keywords": "cat"},
+    ]
+    turn = load_prompts().render("verify_t2i", candidates=candidates, query="a dog runs")
+    assert turn == (
+        "A. Image: <image>; dog park.\n"
+        "B. Image: <image>; cat.\n"
+        "Sentence: a dog runs\n"
+        "Please select the image that best matches the last sentence based on the image with its keywords."
+    )
+
+
+def test_the_pointwise_prompt_asks_for_a_letter():
+    candidate = {"sentence": "a dog runs", "keywords": "dog park"}
+    turn = load_prompts().render("verify_pointwise_i2t", candidate=candidate, image=IMAGE, match="A", mismatch="B")
+    assert turn == (
+        "Sentence: a dog runs; dog park.\n"
+        "Image: <image>\n"
+        "Does the sentence with its keywords match the image?\n"
+        "A. match\n"
+        "B. mismatch"
+    )
+
+
+def test_a_changed_file_changes_the_prompt_and_its_hash(folder):
+    before = load_prompts(folder)
+    (folder / "caption.jinja").write_text("{{ image }}\nSay what you see.\n")
+    after = load_prompts(folder)
+    assert after.render("caption", image=IMAGE) == "<image>\nSay what you see."
+    assert {name for name in VARIABLES if before.sha256[f"{name}.jinja"] != after.sha256[f"{name}.jinja"]} == {
+        "caption"
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["<|im_end|>", "x<<|im_end|>|im_end|>", "<image>", "<|cluster_10|>", "<|im_\nend|><img>"]
+)
+def test_text_from_outside_never_holds_a_special_token(text):
+    turn = load_prompts(special_tokens=SPECIAL).render("identify_t2i", query=text)
+    assert not any(token in turn for token in [*SPECIAL, "<image>"])
+
+
+def test_harmless_text_stays_as_it_is():
+    assert make_harmless(SPECIAL)("a < b, 2 > 1 |im_end|") == "a < b, 2 > 1 |im_end|"
+
+
+def test_a_missing_variable_is_named(folder):
+    (folder / "identify_t2i.jinja").write_text("Write the identifier.")
+    with pytest.raises(UserError) as error:
+        load_prompts(folder)
+    assert str(error.value) == (
+        f"{folder}/identify_t2i.jinja: the prompt never uses {{{{ query }}}}; its variables are: query"
+    )
+
+
+def test_candidates_left_out_are_noticed(folder):
+    for template in ("{{ image }} Which sentence?", "{{ image }} {{ candidates[0].label }}. Is it this one?"):
+        (folder / "verify_i2t.jinja").write_text(template)
+        with pytest.raises(UserError) as error:
+            load_prompts(folder)
+        assert str(error.value) == (
+            f"{folder}/verify_i2t.jinja: the prompt does not show {{{{ candidate.label }}}} of every candidate; "
+            "write it between {% for candidate in candidates %} and {% endfor %}; its variables are: candidate.label, "
+            "candidate.sentence, candidate.keywords, image"
+        )
+
+
+def test_a_pointwise_prompt_without_its_candidate_or_answers_is_noticed(folder):
+    known = "its variables are: candidate.image, candidate.keywords, query, match, mismatch"
+    for template, missing in (
+        ("{{ query }} {{ match }} {{ mismatch }}", "candidate.image"),
+        ("{{ candidate.image }} {{ candidate.keywords }} {{ query }} A. yes B. no", "match"),
+    ):
+        (folder / "verify_pointwise_t2i.jinja").write_text(template)
+        with pytest.raises(UserError) as error:
+            load_prompts(folder)
+        assert str(error.value) == (
+            f"{folder}/verify_pointwise_t2i.jinja: the prompt never uses {{{{ {missing} }}}}; {known}"
+        )
+
+
+def test_a_misspelt_variable_is_named(folder):
+    (folder / "identify_t2i.jinja").write_text("{{ qurey }} {{ query }}")
+    with pytest.raises(UserError, match=r"identify_t2i.jinja: 'qurey' is undefined; its variables are: query"):
+        load_prompts(folder)
+
+
+def test_a_template_mistake_has_its_line(folder):
+    (folder / "caption.jinja").write_text("{{ image }}\n{% for %}")
+    with pytest.raises(UserError, match="caption.jinja, line 2: "):
+        load_prompts(folder)
+
+
+def test_a_missing_file_is_named(folder):
+    (folder / "caption.jinja").unlink()
+    with pytest.raises(
+        UserError, match="caption.jinja: there is no such prompt file; `semcore init DIR` writes a fresh set"
+    ):
+        load_prompts(folder)
+
+
+def test_templates_cannot_reach_python(folder):
+    (folder / "caption.jinja").write_text("{{ image }}{{ image.__class__.__mro__[1].__subclasses__() }}")
+    with pytest.raises(UserError, match="cannot be filled in"):
+        load_prompts(folder)

@@ -1,0 +1,70 @@
+import torch
+
+from semcore.data.items_and_queries import Item
+from semcore.decoding import IdentifierIndex
+from semcore.evaluation.per_query import GeneratedHit
+from semcore.retrieval.ablations import generate_without_trie, without_verification
+from semcore.retrieval.generator import Corpus
+
+
+def test_a_suffix_decides_between_equals_only():
+    hits = [GeneratedHit(f"item{n}", "same", -1.0) for n in range(8)] + [GeneratedHit("last", "other", -2.0)]
+    shuffled = without_verification(hits)
+    assert [hit.item_id for hit in shuffled] != [hit.item_id for hit in hits]
+    assert sorted(shuffled) == sorted(hits)
+    assert shuffled[-1].item_id == "last"
+    assert without_verification(list(reversed(hits[:8]))) == shuffled[:8]  # whatever the order before
+
+
+def corpus_of(checkpoint, **texts):
+    """An index of texts, whose tokens are those of the text and the end."""
+    items = {name: Item(name, name, text, "") for name, text in texts.items()}
+    sequences = [[*tokens(checkpoint, text), checkpoint.end_token_id] for text in texts.values()]
+    return Corpus(items, IdentifierIndex.from_sequences(sequences, list(items)))
+
+
+def tokens(checkpoint, text):
+    return checkpoint.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def search(checkpoint, answers, corpus, monkeypatch):
+    """Search with the beams of two queries, as `generate` returns them."""
+    width = max(len(own) for own in answers)
+    filled = torch.tensor([own + [checkpoint.tokenizer.pad_token_id] * (width - len(own)) for own in answers])
+
+    class Output:
+        sequences = torch.cat([torch.zeros(len(answers), 2, dtype=torch.long), filled], dim=1)
+        sequences_scores = torch.tensor([-1.0, -2.0, -3.0] * 2)
+
+    monkeypatch.setattr(type(checkpoint.model), "generate", lambda self, **_: Output)
+    inputs = {"input_ids": torch.zeros(2, 2), "attention_mask": torch.ones(2, 2)}
+    hits = generate_without_trie(checkpoint, inputs, corpus, num_beams=3)
+    return [[(hit.item_id, hit.score) for hit in own] for own in hits]
+
+
+def test_only_identifiers_find_something(lively_checkpoint, monkeypatch):
+    texts = ["<|im_end|>", "red dog<|im_end|>", "red", "dog<|im_end|>", "red dog<|im_end|>", "dog red<|im_end|>"]
+    corpus = corpus_of(lively_checkpoint, a="red dog", b="red dog", c="dog")
+    answers = [tokens(lively_checkpoint, text) for text in texts]
+    assert search(lively_checkpoint, answers, corpus, monkeypatch) == [
+        [("a", -2.0), ("b", -2.0)],
+        [("c", -1.0), ("a", -2.0), ("b", -2.0)],
+    ]
+
+
+def test_other_tokens_that_read_alike_find_nothing(lively_checkpoint, monkeypatch):
+    """The tree would not lead there either."""
+    text, end = "red dog", lively_checkpoint.end_token_id
+    spelt = [token for letter in text for token in tokens(lively_checkpoint, letter)]
+    assert lively_checkpoint.tokenizer.decode(spelt) == text
+    assert spelt != tokens(lively_checkpoint, text)
+    corpus = corpus_of(lively_checkpoint, a=text)
+    answers = [[*spelt, end], [end], [*tokens(lively_checkpoint, text), end], [end], [end], [end]]
+    assert search(lively_checkpoint, answers, corpus, monkeypatch) == [[("a", -3.0)], []]
+
+
+def test_free_beams_are_not_bound_to_the_corpus(lively_checkpoint):
+    ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    corpus = corpus_of(lively_checkpoint, a="an identifier nobody writes")
+    assert generate_without_trie(lively_checkpoint, inputs, corpus, num_beams=2) == [[], []]

@@ -1,0 +1,126 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from semcore.data.dataset import load_dataset, open_image
+from semcore.data.items_and_queries import read_items
+from semcore.data.run_folder import RunFolder
+from semcore.models.checkpoint import load_checkpoint
+from semcore.models.prompts import IMAGE, load_prompts
+from semcore.models.tokenization import answer_tokens, batch_inputs, prepare_images, prompt_text, tokenize
+from semcore.models.visual_features import FeatureStore
+from semcore.retrieval.generator import build_corpus, generate, query_inputs
+from semcore.runtime.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def generator(finished_training):
+    return load_checkpoint(finished_training.run / "identifier_model")
+
+
+@pytest.fixture(scope="module")
+def dataset(finished_training):
+    return load_dataset(finished_training.data)
+
+
+def items_of(finished_training, dataset, direction, split):
+    return read_items(RunFolder(finished_training.run), dataset, direction, split)
+
+
+@torch.inference_mode()
+def slow_scores(checkpoint, dataset, direction, query, items):
+    """The teacher-forced log-probability of every item's identifier, one plain forward an item."""
+    prompts, tiles = load_prompts(special_tokens=checkpoint.special_tokens), []
+    turn = (
+        prompts.render("identify_t2i", query=query)
+        if direction == "t2i"
+        else prompts.render("identify_i2t", image=IMAGE)
+    )
+    if direction == "i2t":
+        record = next(record for record in dataset.images if record.image_id == query)
+        tiles = prepare_images(checkpoint, [open_image(dataset.image_path(record))])
+    text = prompt_text(checkpoint, turn, tiles)
+    inputs = batch_inputs(checkpoint, [text], [tiles])
+    length = len(tokenize(checkpoint.tokenizer, text))
+    scores = {}
+    for item in items:
+        answer = answer_tokens(checkpoint.tokenizer, text, item.identifier)
+        ids = torch.cat([batch_inputs(checkpoint, [text], [tiles])["input_ids"], torch.tensor([answer])], dim=1)
+        whole = {**inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        gains = checkpoint.model(**whole).logits[0, length - 1 : -1].log_softmax(dim=-1)
+        scores[item.item_id] = gains[range(len(answer)), answer].sum().item()
+    return scores
+
+
+@pytest.mark.parametrize("direction", ["t2i", "i2t"])
+def test_wide_beams_rank_as_scoring_every_item_does(generator, dataset, finished_training, direction):
+    items = items_of(finished_training, dataset, direction, "test")
+    prompts = load_prompts(special_tokens=generator.special_tokens)
+    corpus = build_corpus(generator, prompts, direction, items)
+    records = dataset.split("test")[:2]
+    queries = [record.sentences[0].text if direction == "t2i" else record.image_id for record in records]
+    paths = {record.image_id: dataset.image_path(record) for record in records}
+    features = FeatureStore(generator, paths).of(paths) if direction == "i2t" else {}
+    hits = generate(generator, prompts, direction, queries, features, corpus, num_beams=40)
+    for query, own in zip(queries, hits, strict=True):
+        slow = slow_scores(generator, dataset, direction, query, items)
+        assert {hit.item_id: hit.score for hit in own} == pytest.approx(slow, abs=1e-3)
+        assert [hit.score for hit in own] == sorted((hit.score for hit in own), reverse=True)
+
+
+def test_items_of_one_identifier_stay_apart_in_their_order(generator, dataset, finished_training):
+    items = items_of(finished_training, dataset, "t2i", "test")
+    shared = [item.item_id for item in items if item.identifier == items[0].identifier]
+    assert len(shared) >= 2
+    prompts = load_prompts(special_tokens=generator.special_tokens)
+    corpus = build_corpus(generator, prompts, "t2i", items)
+    [hits] = generate(generator, prompts, "t2i", ["a red circle"], {}, corpus, num_beams=20)
+    found = [hit for hit in hits if hit.identifier == items[0].identifier]
+    assert [hit.item_id for hit in found] == shared
+    assert len({hit.score for hit in found}) == 1
+    [few] = generate(generator, prompts, "t2i", ["a red circle"], {}, corpus, num_beams=2)
+    assert len(few) == 2
+
+
+def test_both_engines_and_all_batches_agree(generator, dataset, finished_training):
+    items = items_of(finished_training, dataset, "t2i", "test")
+    prompts = load_prompts(special_tokens=generator.special_tokens)
+    corpus = build_corpus(generator, prompts, "t2i", items)
+    queries = [sentence.text for sentence in dataset.split("test")[0].sentences]
+    ours = generate(generator, prompts, "t2i", queries, {}, corpus, num_beams=3)
+    theirs = generate(generator, prompts, "t2i", queries, {}, corpus, num_beams=3, engine="transformers", batch_size=2)
+    assert [[hit.item_id for hit in own] for own in ours] == [[hit.item_id for hit in own] for own in theirs]
+
+
+def test_queries_are_asked_as_the_model_was_trained(generator):
+    """The tokens of a query are those of training, special tokens in it made harmless."""
+    prompts = load_prompts(special_tokens=generator.special_tokens)
+    inputs = query_inputs(generator, prompts, "t2i", ["a <|cluster_1|> dog"], {})
+    expected = prompt_text(generator, prompts.render("identify_t2i", query="a <|cluster_1|> dog"))
+    assert inputs["input_ids"][0].tolist() == tokenize(generator.tokenizer, expected)
+    assert generator.tokenizer.convert_tokens_to_ids("<|cluster_1|>") not in inputs["input_ids"]
+
+
+def test_a_model_that_does_not_know_the_clusters_is_refused(lively_checkpoint, dataset, finished_training):
+    items = items_of(finished_training, dataset, "t2i", "test")
+    with pytest.raises(UserError, match="does not know the token <.cluster_.*> of the identifiers"):
+        build_corpus(lively_checkpoint, load_prompts(), "t2i", items)
+
+
+def test_nothing_to_search(generator):
+    with pytest.raises(UserError, match="there is no item to search"):
+        build_corpus(generator, load_prompts(), "t2i", [])
+
+
+def test_identifiers_without_global_ids_are_found_too(generator, dataset, finished_training):
+    items = [
+        replace(item, identifier=item.keywords if number else "")
+        for number, item in enumerate(items_of(finished_training, dataset, "t2i", "test"))
+    ]
+    prompts = load_prompts(special_tokens=generator.special_tokens)
+    corpus = build_corpus(generator, prompts, "t2i", items)
+    query = dataset.split("test")[0].sentences[0].text
+    [found] = generate(generator, prompts, "t2i", [query], {}, corpus, num_beams=50)
+    expected = slow_scores(generator, dataset, "t2i", query, items)
+    assert {hit.item_id: hit.score for hit in found} == pytest.approx(expected, abs=1e-3)

@@ -1,0 +1,43 @@
+import pytest
+
+from semcore.data.items_and_queries import Item
+from semcore.evaluation.per_query import GeneratedHit
+from semcore.retrieval.shortlist import Shortlist, combine_likelihoods, make_shortlist, pairs_to_score, rank
+from semcore.verification import Fusion
+from semcore.verification.calibration import Calibration
+
+IMAGES = {name: Item(name, name, f"<|cluster_0|>{name}", name) for name in ("a", "b", "c")}
+SENTENCES = {f"{name}-0": Item(f"{name}-0", name, "<|cluster_0|>", "", text=f"text {name}") for name in "ab"}
+
+
+def test_a_shortlist_is_the_head_of_the_ranking():
+    hits = [GeneratedHit("c", "", -1.0), GeneratedHit("a", "", -2.0), GeneratedHit("b", "", -3.0)]
+    assert make_shortlist("q", hits, IMAGES, 2) == Shortlist("q", (IMAGES["c"], IMAGES["a"]), (-1.0, -2.0))
+
+
+def test_ranking_weighs_both_and_keeps_the_generators_order_of_equals():
+    shortlist = Shortlist("q", tuple(IMAGES.values()), (-1.0, -1.0, -3.0))
+    ranked = rank(shortlist, [-2.0, -2.0, 0.0], Fusion(weight=0.25, temperature=0.5))
+    assert [(item.item_id, score) for item, score, _ in ranked] == [("c", -1.5), ("a", -3.5), ("b", -3.5)]
+    assert {confidence for _, _, confidence in ranked} == {None}  # nothing was fitted
+    sure = rank(shortlist, [-2.0, -2.0, 0.0], Fusion(0.25, 0.5, Calibration(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5)))
+    assert [item for item, *_ in sure] == [item for item, *_ in ranked]
+    assert sure[0][2] > sure[1][2] == pytest.approx(sure[2][2])
+    alone = rank(shortlist, [0.0, 5.0, 9.0], Fusion(weight=1.0, temperature=1.0))
+    assert [item.item_id for item, _, _ in alone] == ["a", "b", "c"]
+
+
+def test_pairs_are_scored_once_in_both_directions():
+    t2i = [Shortlist("text a", tuple(IMAGES.values()), (0, 0, 0)), Shortlist("other", (IMAGES["a"],), (0,))]
+    i2t = [Shortlist("a", tuple(SENTENCES.values()), (0, 0))]
+    assert {k: list(v) for k, v in pairs_to_score("t2i", t2i).items()} == {
+        "a": ["text a", "other"], "b": ["text a"], "c": ["text a"],
+    }  # fmt: skip
+    assert {k: list(v) for k, v in pairs_to_score("i2t", i2t).items()} == {"a": ["text a", "text b"]}
+
+
+def test_what_a_sentence_says_of_any_image_is_taken_off():
+    given = {("a", "text a"): -1.0, ("a", "text b"): -4.0}
+    alone = {"text a": -5.0, "text b": -9.0}
+    i2t = [Shortlist("a", tuple(SENTENCES.values()), (0, 0))]
+    assert combine_likelihoods("i2t", i2t, given, alone) == [[4.0, 5.0]]

@@ -1,0 +1,114 @@
+import pytest
+from torch import zeros
+
+from semcore.data.dataset import load_dataset
+from semcore.data.identifier_files import make_row
+from semcore.data.items_and_queries import Item
+from semcore.models.checkpoint import add_cluster_tokens
+from semcore.models.prompts import load_prompts
+from semcore.models.tokenization import answer_tokens, tokenize
+from semcore.retrieval.generator import build_corpus
+from semcore.runtime.errors import UserError
+from semcore.training.held_out import HeldOut
+from semcore.training.identifier_pairs import identifier_examples
+from semcore.training.image_inputs import StoredFeatures
+
+NOTHING = HeldOut(frozenset(), frozenset())
+
+
+def rows_of(dataset):
+    t2i = [
+        make_row(r.image_id, r.split, n % 3, ["circle", "red", "dog"][: n % 4]) for n, r in enumerate(dataset.images)
+    ]
+    i2t = [
+        make_row(s.sentence_id, r.split, n % 3, ["star", f"word{n}"])
+        for n, r in enumerate(dataset.images)
+        for s in r.sentences
+    ]
+    return {"t2i": t2i, "i2t": i2t}
+
+
+@pytest.fixture
+def lesson(tiny_checkpoint, tiny_dataset):
+    dataset = load_dataset(tiny_dataset)
+    add_cluster_tokens(tiny_checkpoint, 3, [[], [], []])
+    prompts = load_prompts(special_tokens=tiny_checkpoint.special_tokens)
+    visuals = StoredFeatures({r.image_id: zeros(16, 32) for r in dataset.images})
+
+    def examples(images=None, identifiers=None, held_out=NOTHING, visuals=visuals):
+        return identifier_examples(
+            tiny_checkpoint.tokenizer, prompts, dataset.images if images is None else images,
+            identifiers or rows_of(dataset), held_out, visuals,
+        )  # fmt: skip
+
+    return tiny_checkpoint, dataset, prompts, examples
+
+
+def test_labels_are_the_sequences_of_the_index(lesson):
+    checkpoint, dataset, prompts, examples = lesson
+    t2i, i2t = examples()
+    for direction, found in (("t2i", t2i), ("i2t", [example for group in i2t for example in group])):
+        rows = rows_of(dataset)[direction]
+        items = [Item(row["item_id"], "", row["identifier"], "") for row in rows]
+        index = build_corpus(checkpoint, prompts, direction, items).index
+        reached = {item_id for example in found for item_id in index.items(tuple(example.answer))}
+        assert reached == {row["item_id"] for row in rows}
+
+
+def test_keywords_of_several_words_are_reached_too(lesson):
+    checkpoint, dataset, prompts, examples = lesson
+    phrases = [["red circle", "dog park"], ["red", "circle dog park"], ["small red circle"]]
+    t2i = [make_row(r.image_id, r.split, 0, phrases[n % 3]) for n, r in enumerate(dataset.images)]
+    found, _ = examples(identifiers={**rows_of(dataset), "t2i": t2i})
+    items = [Item(row["item_id"], "", row["identifier"], "") for row in t2i]
+    index = build_corpus(checkpoint, prompts, "t2i", items).index
+    reached = {frozenset(index.items(tuple(example.answer))) for example in found}
+    equal = frozenset(f"tiny-{n}" for n in range(6) if n % 3 != 2)  # the first two phrases are the same words
+    assert reached == {equal, frozenset({"tiny-2", "tiny-5"})}
+
+
+def test_labels_are_tokenized_in_their_place_after_every_prompt(lesson):
+    checkpoint, dataset, _, examples = lesson
+    t2i, i2t = examples()
+    identifiers = {row["item_id"]: row["identifier"] for rows in rows_of(dataset).values() for row in rows}
+    expected = [identifiers[r.image_id] for r in dataset.images for _ in r.sentences]
+    expected += [identifiers[s.sentence_id] for r in dataset.images for s in r.sentences]
+    found = [*t2i, *(example for group in i2t for example in group)]
+    assert len(found) == len(expected)
+    for example, identifier in zip(found, expected, strict=True):
+        prompt = checkpoint.tokenizer.decode(example.prompt)
+        assert tokenize(checkpoint.tokenizer, prompt) == list(example.prompt)
+        assert answer_tokens(checkpoint.tokenizer, prompt, identifier) == example.answer
+
+
+def test_an_image_takes_its_visual_tokens(lesson):
+    checkpoint, _, _, examples = lesson
+    _, i2t = examples()
+    assert i2t[0][0].prompt.count(checkpoint.model.config.image_token_id) == 16
+    assert i2t[0][0].images == ("tiny-0",)
+
+
+def test_held_out_queries_are_left_out(lesson):
+    _, dataset, _, examples = lesson
+    t2i, i2t = examples(held_out=HeldOut(frozenset({"tiny-0-1", "tiny-2-0"}), frozenset({"tiny-1"})))
+    assert len(t2i) == 2 * len(dataset.images) - 2
+    assert [group[0].images[0] for group in i2t] == [r.image_id for r in dataset.images if r.image_id != "tiny-1"]
+
+
+def test_an_image_without_identifier_or_that_cannot_be_read_is_left_out(lesson):
+    _, dataset, _, examples = lesson
+    identifiers = rows_of(dataset)
+    identifiers["t2i"] = [row for row in identifiers["t2i"] if row["item_id"] != "tiny-3"]
+    t2i, i2t = examples(
+        identifiers=identifiers, visuals=StoredFeatures({"tiny-0": zeros(16, 32), "tiny-3": zeros(16, 32)})
+    )
+    assert len(t2i) == 10
+    assert [group[0].images for group in i2t] == [("tiny-0",)]
+
+
+def test_nothing_to_train_on_is_said(lesson):
+    _, _, _, examples = lesson
+    with pytest.raises(
+        UserError, match="there is nothing to train on: 0 training images, 0 of them with an identifier"
+    ):
+        examples(images=[])

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from scipy.optimize import check_grad
+
+from semcore.runtime.errors import UserError
+from semcore.verification import Fusion, fit_fusion
+from semcore.verification.calibration import Calibration
+from semcore.verification.score_fusion import Weighing, _flatten, _loss, read_weighing, write_weighing
+
+
+def draw(weights, num_queries=3000, num_candidates=6, seed=0):
+    """Draw scores, and right candidates as the softmax of their weighted sum says."""
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(size=(2, num_queries, num_candidates))
+    logits = np.tensordot(weights, scores, axes=1)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    right = [rng.choice(num_candidates, p=row) for row in shares]
+    return scores[0].tolist(), scores[1].tolist(), [[n == r for n in range(num_candidates)] for r in right]
+
+
+def test_weights_are_recovered():
+    fusion = fit_fusion(*draw([0.5, 1.5]))
+    assert fusion.weight == pytest.approx(0.25, abs=0.03)
+    assert fusion.temperature == pytest.approx(0.5, rel=0.1)
+
+
+def test_a_useless_verifier_gets_no_weight():
+    generator, verifier, right = draw([1.0, -0.5])
+    assert fit_fusion(generator, verifier, right).weight == pytest.approx(1.0)
+
+
+def test_weights_are_fitted_the_same_each_time():
+    assert fit_fusion(*draw([0.5, 1.5], num_queries=50)) == fit_fusion(*draw([0.5, 1.5], num_queries=50))
+
+
+def test_alone_the_order_is_the_verifiers_own():
+    """The generator is better, and still says nothing."""
+    generator, verifier, right = draw([3.0, 0.2], num_queries=200)
+    fusion = fit_fusion(generator, verifier, right, alone=True)
+    assert (fusion.weight, fusion.temperature) == (0.0, 1.0)
+    assert fusion.fuse(generator[0], verifier[0]).tolist() == verifier[0]
+
+
+def test_nothing_to_learn_from_leaves_the_default_weights():
+    for right in ([True, True], [False, False]):
+        fusion = fit_fusion([[0.0, 1.0]], [[1.0, 0.0]], [right])
+        assert (fusion.weight, fusion.temperature) == (Fusion().weight, Fusion().temperature)
+        (claimed,) = set(fusion.confidence([0.0, 0.0]))
+        assert claimed == pytest.approx(0.75 if right[0] else 0.25)  # two cases and Platt's two
+    assert fit_fusion([], [], []) == Fusion()
+    assert Fusion().confidence([0.0, 1.0]) is None
+
+
+def test_several_right_candidates_and_ragged_rows_have_the_right_gradient():
+    data = _flatten(
+        [[0.1, -1.0, 0.3], [0.5, 0.2]], [[1.0, 0.3, -0.2], [0.4, -0.9]], [[True, True, False], [False, True]]
+    )
+    at = np.array([0.7, 1.3])
+    assert check_grad(lambda w: _loss(w, *data)[0], lambda w: _loss(w, *data)[1], at) < 1e-6
+
+
+def test_what_was_fitted_survives_the_file(tmp_path):
+    fitted = Fusion(0.3, 0.7, Calibration(0.5, 1.0, -0.2, -0.1, 0.2, 0.3, -1.0), num_items=40)
+    fusions = {"pointwise": {"t2i": fitted}, "none": {"t2i": Fusion()}}
+    weighing = Weighing("pointwise", fusions, 4, {"pointwise": "some/model"})
+    write_weighing(tmp_path / "verification.json", weighing)
+    assert read_weighing(tmp_path / "verification.json") == weighing
+
+
+def test_a_file_of_the_first_version_means_one_shift_and_the_runs_own_models(tmp_path):
+    (tmp_path / "verification.json").write_text('{"verifier": "none", "fusion": {"none": {}}}')
+    assert read_weighing(tmp_path / "verification.json") == Weighing("none", {"none": {}}, 1, {})
+
+
+def test_a_broken_file_is_named(tmp_path):
+    (tmp_path / "verification.json").write_text('{"fusion": []}')
+    with pytest.raises(UserError, match="verification.json does not hold verifiers' weights"):
+        read_weighing(tmp_path / "verification.json")
