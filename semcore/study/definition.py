@@ -20,14 +20,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from semcore.runtime.config_file import SECTIONS, read_yaml, suggestion
 from semcore.runtime.errors import UserError
-from semcore.study.scores import METRICS, Ranking
 
 DEFAULT_STAGES = tuple(stage for stage in SECTIONS if stage != "train_verifier_blocks")
 SPLITS = ("train", "val", "test")
+METRICS = ("R@1", "R@5", "R@10", "rSum@5")
+Ranking = Literal["verified", "generated", "unverified"]
 Overrides = Mapping[str, Mapping[str, Any]]
 
 

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +22,7 @@ from semcore.evaluation.trec import read_qrels, read_run
 from semcore.retrieval.ablations import without_verification
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json
-
-METRICS = ("R@1", "R@5", "R@10", "rSum@5")
-Ranking = Literal["verified", "generated", "unverified"]
+from semcore.study.definition import Ranking
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from semcore.study.commands import Owner, WorkDir, measured_run, own_stages, owners_of, seconds_of
-from semcore.study.definition import Study, Table, Variant
+from semcore.study.definition import METRICS, Study, Table, Variant
 from semcore.study.markdown import DIRECTIONS, state_axis, state_grid, state_order
 from semcore.study.paper_order import best_of_grid, order_along_axis, order_of_variants
-from semcore.study.scores import METRICS, Found, compare, default_ranking, read_found
+from semcore.study.scores import Found, compare, default_ranking, read_found
 
 STATED = ("R@1", "R@5")
 
