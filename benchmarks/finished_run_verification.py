@@ -31,7 +31,7 @@ from semcore.models.lineage import as_record
 from semcore.models.run_checkpoints import has_verifier, model_of
 from semcore.models.run_lineage import check_run_models
 from semcore.models.visual_features import encode_pictures
-from semcore.retrieval.batch import Asked, ask, images_of
+from semcore.retrieval.batch import ModelSession, images_shown, load_session
 from semcore.retrieval.shortlist import Shortlist, VerifierName, make_shortlist, verifier_scores
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_jsonl
@@ -73,12 +73,12 @@ def main(settings: Settings) -> None:
     models: dict[str, str] = {name: model_of(run, name, settings.base) for name in verifiers}
     mismatches = check_run_models(run, dataset, models, base=settings.base, allow=settings.allowed)
     for name in verifiers:
-        asked = ask(load_for_inference(models[name], base=settings.base), dataset, run / "features")
+        session = load_session(load_for_inference(models[name], base=settings.base), dataset, run / "features")
         paths = {record.image_id: dataset.image_path(record) for record in dataset.images}
         for direction in DIRECTIONS:
             items = {item.item_id: item for item in read_items(run, dataset, direction, "test")}
             shortlists = draw_shortlists(run / direction / "per_query.jsonl", direction, items, settings.num_queries)
-            rows.append(verification_row(name, direction, asked, shortlists, paths, settings.repeats))
+            rows.append(verification_row(name, direction, session, shortlists, paths, settings.repeats))
     counts = {direction: sum(1 for _ in read_jsonl(run / direction / "per_query.jsonl")) for direction in DIRECTIONS}
     publish([*rows, whole_row(rows, counts)], settings.json, **as_record(mismatches))
 
@@ -105,28 +105,28 @@ def draw_shortlists(path: Path, direction: str, items: dict, num_queries: int) -
 def verification_row(
     name: VerifierName,
     direction: str,
-    asked: Asked,
+    session: ModelSession,
     shortlists: list[Shortlist],
     paths: dict[str, Path],
     repeats: int,
 ) -> Row:
     """Time one verifier in one direction."""
-    asked.features.add(images_of(direction, shortlists))
+    session.features.add(images_shown(direction, shortlists))
 
     def score(chunk: list[Shortlist], features: dict[str, torch.Tensor]) -> Scores:
-        blocks = asked.blocks and BlockReader(asked.checkpoint, asked.prompts)  # has read nothing yet
-        return verifier_scores(name, asked.checkpoint, asked.prompts, direction, chunk, features, blocks=blocks)
+        blocks = session.blocks and BlockReader(session.checkpoint, session.prompts)  # has read nothing yet
+        return verifier_scores(name, session.checkpoint, session.prompts, direction, chunk, features, blocks=blocks)
 
     def ours() -> Scores:
-        return score(shortlists, asked.features.of(images_of(direction, shortlists)))
+        return score(shortlists, session.features.of(images_shown(direction, shortlists)))
 
     def peer() -> Scores:
-        return [own for shortlist in shortlists for own in score([shortlist], encode_now(asked, shortlist))]
+        return [own for shortlist in shortlists for own in score([shortlist], encode_now(session, shortlist))]
 
-    def encode_now(asked: Asked, shortlist: Shortlist) -> dict[str, torch.Tensor]:
-        shown = images_of(direction, [shortlist])
+    def encode_now(session: ModelSession, shortlist: Shortlist) -> dict[str, torch.Tensor]:
+        shown = images_shown(direction, [shortlist])
         pictures = [open_image(paths[image_id]) for image_id in shown]
-        return dict(zip(shown, encode_pictures(asked.checkpoint, pictures), strict=True))
+        return dict(zip(shown, encode_pictures(session.checkpoint, pictures), strict=True))
 
     apart = furthest(ours(), peer())
     if apart > TOLERANCE:

@@ -22,7 +22,7 @@ from benchmarks.corpora import NUM_CLUSTERS, NUM_KEYWORDS, synthetic_corpus
 from benchmarks.report import Row, publish
 from semcore.commands.arguments import run_command
 from semcore.data.caption_files import TextItem
-from semcore.identifiers.sentence_encoder import DEFAULT_ENCODER, TOKENS_A_BATCH, encoder_folder, load_encoder
+from semcore.identifiers.sentence_encoder import DEFAULT_ENCODER, TOKENS_PER_BATCH, encoder_folder, load_encoder
 from semcore.identifiers.structured import build_structured_identifiers
 
 DEPTHS = range(1, 7)
@@ -74,7 +74,7 @@ def identifiers_of(sentences: list[str]) -> list[list[int]]:
         num_inits=1,
         max_iterations=50,
         max_fit_items=100_000,
-        tokens_a_batch=TOKENS_A_BATCH,
+        tokens_per_batch=TOKENS_PER_BATCH,
         progress=True,
     )
     tokenizer = AutoTokenizer.from_pretrained(encoder_folder(DEFAULT_ENCODER))

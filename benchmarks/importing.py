@@ -26,7 +26,7 @@ from PIL import Image
 
 from benchmarks.report import Row, lower_is_better, publish
 from semcore.commands.arguments import run_command
-from semcore.runtime.settings import at_least
+from semcore.runtime.settings import require_minimum
 
 NUM_PICTURES = 100  # links to one file are limited to 65,000 on common file systems
 WORDS = ("a", "man", "in", "red", "rides", "his", "horse", "along", "the", "wide", "beach", "near", "some", "houses")
@@ -52,7 +52,7 @@ class Settings:
     """Save the rows in this file."""
 
     def __post_init__(self) -> None:
-        at_least(100, self, "num_images")
+        require_minimum(100, self, "num_images")
 
 
 class Cost(NamedTuple):

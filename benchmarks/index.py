@@ -38,7 +38,7 @@ from semcore.runtime.errors import UserError
 from semcore.runtime.hardware import peak_memory_bytes
 
 LARGEST_DICT = 1_000_000
-BEAMS_A_QUERY = 20
+BEAMS_PER_QUERY = 20
 DEPTHS = (1, 2, 3)
 
 
@@ -180,7 +180,7 @@ class Step:
     def dictionary(self, trie: DictTrie) -> torch.Tensor:
         """Return the logits with everything else at minus infinity."""
         processor = PrefixConstrainedLogitsProcessor(
-            trie.callback(0, END_TOKEN), math.gcd(len(self.prefixes), BEAMS_A_QUERY)
+            trie.callback(0, END_TOKEN), math.gcd(len(self.prefixes), BEAMS_PER_QUERY)
         )
         return processor(self.tokens, self.logits)
 

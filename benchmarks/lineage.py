@@ -36,7 +36,7 @@ from semcore.runtime import fingerprints
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import write_json, write_jsonl
 from semcore.runtime.fingerprints import fingerprint
-from semcore.runtime.settings import at_least
+from semcore.runtime.settings import require_minimum
 
 SENTENCES_AN_IMAGE = 5
 
@@ -57,7 +57,7 @@ class Settings:
     """Comparisons of each side that count."""
 
     def __post_init__(self) -> None:
-        at_least(1, self, "num_images", "repeats")
+        require_minimum(1, self, "num_images", "repeats")
         if self.gigabytes <= 0:
             raise UserError(f"--gigabytes must be more than 0, found {self.gigabytes}")
 

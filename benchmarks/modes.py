@@ -39,7 +39,7 @@ from semcore.models.run_lineage import check_run_models
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import atomic_text, read_json, write_json, write_jsonl
 from semcore.runtime.packaged_files import asset_folder, resource_folder
-from semcore.runtime.settings import at_least
+from semcore.runtime.settings import require_minimum
 from semcore.training.collator import Collator
 from semcore.training.fine_tune import image_start_id
 from semcore.training.held_out import choose_held_out
@@ -86,7 +86,7 @@ class Settings:
     """Steps of each training."""
 
     def __post_init__(self) -> None:
-        at_least(1, self, "num_images", "max_steps")
+        require_minimum(1, self, "num_images", "max_steps")
         if self.table is not None and self.json is None:
             raise UserError("--table names the file of the results: give --json too")
 

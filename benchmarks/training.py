@@ -64,13 +64,13 @@ class Settings:
     """Sizes of decoder and vision tower; 1b is InternVL2.5-1B's."""
     num_steps: int = 1
     """Optimizer steps a run."""
-    pairs_a_step: int = 128
+    pairs_per_step: int = 128
     """Pairs of stage 1 a step."""
-    pairs_a_batch: int = 16
+    pairs_per_batch: int = 16
     """Padded rows at once; the batches of a step are added up."""
     row_tokens: int = 512
     """Tokens of a packed row, at most."""
-    questions_a_step: int = 8
+    questions_per_step: int = 8
     """Questions of stage 2 a step, one a batch."""
     num_candidates: int = 10
     """Images a question."""
@@ -80,7 +80,7 @@ class Settings:
     """A few examples, one step, one run: to see that it works."""
 
     def __post_init__(self) -> None:
-        for name in ("num_steps", "pairs_a_step", "pairs_a_batch", "row_tokens", "questions_a_step", "repeats"):
+        for name in ("num_steps", "pairs_per_step", "pairs_per_batch", "row_tokens", "questions_per_step", "repeats"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} takes a whole number of at least 1")
 
@@ -101,8 +101,8 @@ class Steps(Dataset[Any]):
 def main(settings: Settings) -> None:
     """Measure, print and save."""
     if settings.quick:
-        settings.num_steps, settings.pairs_a_step, settings.pairs_a_batch, settings.repeats = 1, 8, 4, 1
-        settings.questions_a_step, settings.num_candidates = 1, 2
+        settings.num_steps, settings.pairs_per_step, settings.pairs_per_batch, settings.repeats = 1, 8, 4, 1
+        settings.questions_per_step, settings.num_candidates = 1, 2
     names = ("stage1_packed", "stage2_feature_store")
     if settings.device == "cuda" and not torch.cuda.is_available():
         return publish([not_run(name, "no GPU") for name in names], settings.json)
@@ -119,11 +119,11 @@ def main(settings: Settings) -> None:
 
 def stage1_row(checkpoint: Checkpoint, folder: Path, settings: Settings) -> Row:
     """Time packed rows against one pair a row."""
-    pairs = draw_pairs(checkpoint, settings.num_steps * settings.pairs_a_step)
-    steps = list(cut(pairs, settings.pairs_a_step))
+    pairs = draw_pairs(checkpoint, settings.num_steps * settings.pairs_per_step)
+    steps = list(cut(pairs, settings.pairs_per_step))
     start, pad = image_start_id(checkpoint), checkpoint.tokenizer.pad_token_id
     packed = [[merge(group, start) for group in pack(step, settings.row_tokens, start)] for step in steps]
-    padded = [own for step in steps for own in cut(step, settings.pairs_a_batch)]
+    padded = [own for step in steps for own in cut(step, settings.pairs_per_batch)]
     ours = collated(StoredFeatures({}), checkpoint)
 
     def theirs(batches: Sequence[Any]) -> Batch:
@@ -141,7 +141,7 @@ def stage1_row(checkpoint: Checkpoint, folder: Path, settings: Settings) -> Row:
     useful = sum(len(pair.prompt) + len(pair.answer) for pair in pairs)
     rows, tokens = sum(map(len, packed)), sum(len(row.input_ids) for step in packed for row in step)
     note = (
-        f"{settings.shape} shape, {settings.pairs_a_step} pairs a step in {rows / len(steps):.0f} rows; "
+        f"{settings.shape} shape, {settings.pairs_per_step} pairs a step in {rows / len(steps):.0f} rows; "
         f"{tokens / useful:.2f} tokens read for one that counts"
     )
     return higher_is_better("stage1_packed", useful / seconds["ours"], useful / seconds["peer"], "tokens/s", note)
@@ -161,7 +161,7 @@ def stage2_row(checkpoint: Checkpoint, folder: Path, settings: Settings) -> Row:
         compare_losses(checkpoint, *([collate(batches[:1])] for collate in sides.values()))
     runs: dict[str, Callable[[], None]] = {
         name: lambda collate=collate: train(  # type: ignore[misc]
-            checkpoint, batches, collate, settings.questions_a_step, folder, settings
+            checkpoint, batches, collate, settings.questions_per_step, folder, settings
         )
         for name, collate in sides.items()
     }
@@ -192,7 +192,7 @@ def draw_choices(
     tokenizer, generator = checkpoint.tokenizer, random.Random(0)
     prompts, letters = load_prompts(special_tokens=checkpoint.special_tokens), option_tokens(tokenizer)
     examples = []
-    for sentence in draw_captions(settings.num_steps * settings.questions_a_step):
+    for sentence in draw_captions(settings.num_steps * settings.questions_per_step):
         shown = generator.sample(image_ids, settings.num_candidates)
         question = Question(sentence, tuple(Choice(image_id, "thing photo") for image_id in shown))
         turn = chat_prompt(tokenizer, question_turn(prompts, "t2i", question))

@@ -31,16 +31,24 @@ from semcore.models.lineage import as_record
 from semcore.models.next_steps import after_candidates
 from semcore.models.run_checkpoints import generator_of
 from semcore.models.run_lineage import check_run_models, prompts_of
-from semcore.retrieval.batch import Asked, Key, Part, Workplace, ask, draw_queries, generate_hits
+from semcore.retrieval.batch import (
+    ModelSession,
+    SplitKey,
+    SplitView,
+    WorkDir,
+    draw_queries,
+    generate_hits,
+    load_session,
+)
 from semcore.retrieval.generator import Engine
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import sha256_of, write_json, write_jsonl
 from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.ranks import is_main_process
 from semcore.runtime.resumable import remove_work_folder, work_folder
-from semcore.runtime.settings import LineageSettings, at_least, hash_of
+from semcore.runtime.settings import LineageSettings, hash_of, require_minimum
 from semcore.training.held_out import held_out_of_run, write_held_out
-from semcore.training.mining import Mined, deal_blocks, held_out_queries, items_of, mine, mining_stats, queries_of
+from semcore.training.mining import Mined, held_out_queries, items_of, mine, mining_stats, partition_images, queries_of
 from semcore.verification import LETTERS
 
 
@@ -76,8 +84,8 @@ class Settings(LineageSettings):
     """Where the model runs ("cpu", "cuda"); by default the fastest device there is."""
 
     def __post_init__(self) -> None:
-        at_least(1, self, "num_beams", "num_images", "limit", "batch_size")
-        at_least(0, self, "seed")
+        require_minimum(1, self, "num_beams", "num_images", "limit", "batch_size")
+        require_minimum(0, self, "seed")
         if not 2 <= self.num_candidates <= len(LETTERS):
             raise UserError(f"--num-candidates must be from 2 to {len(LETTERS)}, found {self.num_candidates}")
 
@@ -94,7 +102,7 @@ def main(settings: Settings) -> None:
         stage = run.open_stage("candidates", resolved(settings), inputs, dataset.folder)
         if stage.finished:
             return _say(f"already mined, see {folder}")
-        parts = parts_to_mine(
+        views = views_to_mine(
             run,
             dataset,
             {"t2i": sorted(held_out.sentence_ids), "i2t": sorted(held_out.image_ids)},
@@ -105,14 +113,14 @@ def main(settings: Settings) -> None:
         run.set_config("candidates", resolved(settings))
         run.set_prompts(prompts_of(["generator"]))
         key = hash_of(resolved(settings), inputs)
-        place = Workplace(
+        work_dir = WorkDir(
             work_folder(run.path, "candidates", key),
             is_main_process(),
             run / "features" if settings.keep_features else None,
         )
-        mined = mine_parts(settings, dataset, run, parts, place)
+        mined = mine_views(settings, dataset, run, views, work_dir)
         if is_main_process():
-            stats = write_candidates(folder, settings, parts, mined)
+            stats = write_candidates(folder, settings, views, mined)
             write_held_out(run, held_out)
             stage.finish(num_queries=sum(map(len, mined.values())), **as_record(mismatches))
             remove_work_folder(run.path, "candidates")
@@ -130,7 +138,7 @@ def stage_inputs(run: RunFolder, dataset: Dataset, model: str) -> dict[str, str]
     }
 
 
-def parts_to_mine(
+def views_to_mine(
     run: RunFolder,
     dataset: Dataset,
     held_out: dict[str, list[str]],
@@ -138,7 +146,7 @@ def parts_to_mine(
     num_images: int,
     seed: int,
     limit: int | None,
-) -> dict[Key, Part]:
+) -> dict[SplitKey, SplitView]:
     """Return block and direction -> what is searched there and what is asked.
 
     Args:
@@ -155,53 +163,53 @@ def parts_to_mine(
     images, sentences = (read_items(run, dataset, direction, "train") for direction in DIRECTIONS)
     known = {item.image_id for item in images}
     records = [record for record in dataset.split("train") if record.image_id in known]
-    blocks = deal_blocks(records, num_images, seed)
-    parts = {}
+    blocks = partition_images(records, num_images, seed)
+    views = {}
     for direction, items in zip(DIRECTIONS, (images, sentences), strict=True):
         everything = read_queries(records, direction, images, sentences)
         chosen = draw_queries(held_out_queries(everything, held_out[direction]), limit, seed)
         for number, block in enumerate(blocks):
             own, queries = items_of(items, block), queries_of(chosen, direction, block)
             if own and queries.contents:
-                parts[Key(f"block-{number}", direction)] = Part({item.item_id: item for item in own}, queries)
-    if not parts:
+                views[SplitKey(f"block-{number}", direction)] = SplitView({item.item_id: item for item in own}, queries)
+    if not views:
         raise UserError(
             f"nothing was held out from the training of {run / 'identifier_model'}, so there is nothing to mine with; "
             "train it with --held_out.sentences_per_image 1"
         )
-    return parts
+    return views
 
 
-def mine_parts(
-    settings: Settings, dataset: Dataset, run: RunFolder, parts: dict[Key, Part], place: Workplace
-) -> dict[Key, list[Mined]]:
+def mine_views(
+    settings: Settings, dataset: Dataset, run: RunFolder, views: dict[SplitKey, SplitView], work_dir: WorkDir
+) -> dict[SplitKey, list[Mined]]:
     """Load the identifier model and search each block."""
     checkpoint = load_for_inference(generator_of(run), dtype=settings.dtype, device=settings.device, base=settings.base)
-    asked: Asked = ask(checkpoint, dataset, place.features)
+    session: ModelSession = load_session(checkpoint, dataset, work_dir.features)
     mined = {}
-    for key, part in parts.items():
+    for key, view in views.items():
         hits = generate_hits(
-            asked,
+            session,
             key,
-            part,
-            place,
+            view,
+            work_dir,
             num_beams=settings.num_beams,
             batch_size=settings.batch_size,
             engine=settings.engine,
         )
-        mined[key] = mine(key.direction, part, hits, settings.num_candidates)
+        mined[key] = mine(key.direction, view, hits, settings.num_candidates)
     return mined
 
 
 def write_candidates(
-    folder: Path, settings: Settings, parts: dict[Key, Part], mined: dict[Key, list[Mined]]
+    folder: Path, settings: Settings, views: dict[SplitKey, SplitView], mined: dict[SplitKey, list[Mined]]
 ) -> dict[str, Any]:
     """Write the rows of both directions and stats.json, and return what that holds."""
     stats = {}
     for direction in DIRECTIONS:
         own = {key: rows for key, rows in mined.items() if key.direction == direction}
         everything = [each for rows in own.values() for each in rows]
-        stats[direction] = mining_stats(everything, settings.num_candidates, [len(parts[key].items) for key in own])
+        stats[direction] = mining_stats(everything, settings.num_candidates, [len(views[key].items) for key in own])
         write_jsonl(folder / f"{direction}.jsonl", (each.row for each in everything))
     write_json(folder / "stats.json", stats)
     return stats

@@ -52,7 +52,7 @@ from semcore.runtime.files import write_json, write_jsonl
 from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.ranks import is_main_process
 from semcore.runtime.resumable import in_chunks, remove_work_folder, work_folder
-from semcore.runtime.settings import LineageSettings, at_least, hash_of
+from semcore.runtime.settings import LineageSettings, hash_of, require_minimum
 from semcore.runtime.typed_commands import data_command
 
 
@@ -94,7 +94,7 @@ class Settings(LineageSettings):
     """Caption so many images only, shared out over the splits, for a quick trial."""
 
     def __post_init__(self) -> None:
-        at_least(1, self, "batch_size", "max_new_tokens", "num_beams", "limit", "concurrency", "max_attempts")
+        require_minimum(1, self, "batch_size", "max_new_tokens", "num_beams", "limit", "concurrency", "max_attempts")
         if not self.model:
             raise UserError("--model is missing: give a checkpoint folder or a hub id")
         if self.timeout_s <= 0:

@@ -24,7 +24,7 @@ from semcore.data.dataset import SPLITS, Dataset, ImageRecord, is_safe_id, load_
 from semcore.data.subsets import spread
 from semcore.runtime.errors import UnreadableImage, UserError
 from semcore.runtime.files import read_json, read_jsonl
-from semcore.runtime.settings import at_least
+from semcore.runtime.settings import require_minimum
 from semcore.runtime.typed_commands import data_command
 
 
@@ -38,7 +38,7 @@ class Settings:
     """Open at most so many images, evenly spread."""
 
     def __post_init__(self) -> None:
-        at_least(1, self, "limit")
+        require_minimum(1, self, "limit")
 
 
 def main(settings: Settings) -> None:

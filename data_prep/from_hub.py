@@ -33,7 +33,7 @@ from data_prep.splits import SPLIT_NAMES, SplitSettings
 from semcore.commands.arguments import run_command
 from semcore.data.dataset import SPLITS
 from semcore.runtime.errors import UserError
-from semcore.runtime.settings import at_least
+from semcore.runtime.settings import require_minimum
 
 FORMATS = {".parquet": "parquet", ".tar": "webdataset"}
 UNNAMED = "all"
@@ -67,7 +67,7 @@ class Settings(SplitSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(1, self, "limit")
+        require_minimum(1, self, "limit")
         if (self.dataset is None) == (self.files is None):
             raise UserError("give either --dataset NAME or --files PATTERN")
 

@@ -31,7 +31,7 @@ from semcore.data.run_folder import RunFolder
 from semcore.identifiers.ablation_schemes import with_numbers
 from semcore.identifiers.sentence_encoder import (
     DEFAULT_ENCODER,
-    TOKENS_A_BATCH,
+    TOKENS_PER_BATCH,
     Encode,
     keeping,
     load_encoder,
@@ -50,7 +50,7 @@ from semcore.runtime.errors import UserError
 from semcore.runtime.files import sha256_of
 from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.ranks import is_main_process
-from semcore.runtime.settings import at_least
+from semcore.runtime.settings import require_minimum
 from semcore.runtime.typed_commands import data_command
 
 
@@ -105,7 +105,7 @@ class Settings:
     """Above so many captions k-means is fitted on a random sample of so many."""
     embeddings: Path | None = None
     """A folder that keeps embeddings, for several runs over the same texts."""
-    tokens_a_batch: int = TOKENS_A_BATCH
+    tokens_per_batch: int = TOKENS_PER_BATCH
     """The encoder embeds as many texts at once as make about so many tokens."""
     device: str | None = None  # ours
     """Where the encoder runs ("cpu", "cuda"); by default the fastest device there is."""
@@ -114,8 +114,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         self._check_keyword_method()
-        at_least(1, self, "num_clusters", "num_keywords", "num_cluster_words", "num_inits", "max_iterations")
-        at_least(1, self, "tokens_a_batch", "limit")
+        require_minimum(1, self, "num_clusters", "num_keywords", "num_cluster_words", "num_inits", "max_iterations")
+        require_minimum(1, self, "tokens_per_batch", "limit")
         if self.max_fit_items < self.num_clusters:
             raise UserError(f"--max-fit-items must be --num-clusters or more, found {self.max_fit_items}")
         if not 0 <= self.seed < 2**32:
@@ -203,7 +203,7 @@ def make_structured_identifiers(settings: Settings, dataset: Dataset, captions: 
         num_inits=settings.num_inits,
         max_iterations=settings.max_iterations,
         max_fit_items=settings.max_fit_items,
-        tokens_a_batch=settings.tokens_a_batch,
+        tokens_per_batch=settings.tokens_per_batch,
         keyword_method=settings.keyword_method,
         diversity=settings.diversity,
         nr_candidates=settings.nr_candidates,

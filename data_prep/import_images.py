@@ -23,7 +23,7 @@ from data_prep.source_images import Images, SourceImage, Survey, suffix_of, veri
 from semcore.data.dataset import SPLITS, make_safe_id
 from semcore.data.subsets import share_out
 from semcore.runtime.errors import UnreadableImage, UserError
-from semcore.runtime.settings import at_least
+from semcore.runtime.settings import require_minimum
 from semcore.runtime.text import clean_text
 
 INCOMING = "incoming"  # where pictures that come as bytes wait, inside the unfinished folder
@@ -41,7 +41,7 @@ class LinkSettings:
     """Import at most so many images, shared out over the splits."""
 
     def __post_init__(self) -> None:
-        at_least(1, self, "limit")
+        require_minimum(1, self, "limit")
 
 
 def request_of(command: str, settings: Any, **hashes: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from semcore.data.dataset import SPLITS
 from semcore.data.subsets import share_out
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import write_json, write_jsonl, writing_to
-from semcore.runtime.settings import at_least
+from semcore.runtime.settings import require_minimum
 
 NUM_SENTENCES = 5  # as many as MSCOCO and Flickr30K have
 
@@ -50,8 +50,8 @@ class Settings:
     """Draw at most so many scenes, shared out over the splits."""
 
     def __post_init__(self) -> None:
-        at_least(1, self, "limit")
-        at_least(0, self, *SPLITS)
+        require_minimum(1, self, "limit")
+        require_minimum(0, self, *SPLITS)
         if self.train + self.val + self.test == 0:
             raise UserError("--train, --val and --test are all 0; ask for at least one scene")
 

@@ -34,7 +34,7 @@ from semcore.commands.arguments import run_command
 from semcore.models.checkpoint import load_checkpoint
 from semcore.models.prompts import load_prompts
 from semcore.runtime.packaged_files import resource_folder
-from semcore.runtime.settings import at_least
+from semcore.runtime.settings import require_minimum
 from semcore.runtime.typed_commands import data_command
 
 FEWEST_FAMILIES = 4  # a lesson asks for the keywords of four scenes at once
@@ -54,8 +54,8 @@ class Settings:
     """How many families of four look-alike scenes to draw; keywords are found for as many scenes."""
 
     def __post_init__(self) -> None:
-        at_least(0, self, "seed")
-        at_least(FEWEST_FAMILIES, self, "num_families")
+        require_minimum(0, self, "seed")
+        require_minimum(FEWEST_FAMILIES, self, "num_families")
 
 
 def main(settings: Settings) -> None:

@@ -23,7 +23,7 @@ from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json
 from semcore.runtime.packaged_files import asset_folder
 from semcore.runtime.typed_commands import evaluate_anew, launch_command
-from semcore.verification.score_fusion import read_weighing
+from semcore.verification.score_fusion import read_fusion_settings
 from tests.printed_commands import commands_of, execute, lines_in
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -138,7 +138,7 @@ def test_what_the_errors_say_leads_there_too(type_in: Type, folder: Path, measur
 @pytest.mark.parametrize(
     ("name", "read"),
     [
-        ("verification.json", read_weighing), ("t2i/run.generated.trec", read_run),
+        ("verification.json", read_fusion_settings), ("t2i/run.generated.trec", read_run),
         ("i2t/per_query.jsonl", read_per_query), ("metrics.json", lambda path: write_report(path.parent)),
     ],
 )  # fmt: skip

@@ -19,8 +19,8 @@ NUM_OBJECTS_WEIGHTS = {"datasets": {2: 0.2, 3: 0.8}, "pretraining": {2: 0.2, 3: 
 
 # How often the look-alike of a scene differs from it in this way. Sizes and backgrounds are the
 # details people leave out most, so these pairs are the ones a sentence cannot always tell apart.
-LOOK_ALIKE_WEIGHTS = {"size": 0.62, "background": 0.22, "colour": 0.04, "shape": 0.03, "swap": 0.09}
-LOOK_ALIKE_SHARE = 0.42
+HARD_NEGATIVE_WEIGHTS = {"size": 0.62, "background": 0.22, "colour": 0.04, "shape": 0.03, "swap": 0.09}
+HARD_NEGATIVE_FRACTION = 0.42
 
 T = TypeVar("T")
 Pool = Literal["datasets", "pretraining"]
@@ -72,10 +72,10 @@ def draw_scene(rng: random.Random, pool: Pool) -> Scene:
             return scene
 
 
-def draw_look_alike(scene: Scene, rng: random.Random, pool: Pool) -> Scene:
+def draw_hard_negative(scene: Scene, rng: random.Random, pool: Pool) -> Scene:
     """Draw a scene that differs from `scene` in one detail, or in the places of two objects."""
     while True:
-        alike = _change_one_detail(scene, _choose(rng, LOOK_ALIKE_WEIGHTS), rng)
+        alike = _change_one_detail(scene, _choose(rng, HARD_NEGATIVE_WEIGHTS), rng)
         looks = {(item.colour, item.shape) for item in alike.objects}
         if alike != scene and len(looks) == len(alike.objects) and pool_of(alike) == pool:
             return alike
@@ -85,25 +85,25 @@ def draw_scenes(
     num_scenes: int,
     rng: random.Random,
     *,
-    look_alike_share: float = LOOK_ALIKE_SHARE,
+    hard_negative_fraction: float = HARD_NEGATIVE_FRACTION,
     pool: Pool = "datasets",
     avoid: Collection[Scene] = (),
 ) -> list[Scene]:
-    """Draw different scenes, `look_alike_share` of them in pairs that are nearly alike.
+    """Draw different scenes, `hard_negative_fraction` of them in pairs that are nearly alike.
 
     Args:
         num_scenes: how many scenes to draw.
         rng: the source of chance.
-        look_alike_share: share of the scenes that have a look-alike among the drawn ones.
+        hard_negative_fraction: share of the scenes that have a look-alike among the drawn ones.
         pool: which half of all scenes to draw from.
         avoid: scenes that may not be drawn, say those of another split.
     """
-    num_with_look_alikes = round(look_alike_share * num_scenes)
+    num_with_hard_negatives = round(hard_negative_fraction * num_scenes)
     scenes: dict[Scene, None] = {}
     while len(scenes) < num_scenes:
         pair = [draw_scene(rng, pool)]
-        if len(scenes) < num_with_look_alikes:
-            pair.append(draw_look_alike(pair[0], rng, pool))
+        if len(scenes) < num_with_hard_negatives:
+            pair.append(draw_hard_negative(pair[0], rng, pool))
         if not any(scene in avoid or scene in scenes for scene in pair):
             scenes.update(dict.fromkeys(pair))
     drawn = list(scenes)[:num_scenes]

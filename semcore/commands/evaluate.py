@@ -31,14 +31,14 @@ from semcore.data.dataset import Dataset, load_dataset
 from semcore.data.items_and_queries import DIRECTIONS
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.dense_baselines import SENTENCE_ENCODER, measure_baselines
-from semcore.evaluation.pipeline import Scores, measure, write_outcome
+from semcore.evaluation.pipeline import Scores, run_evaluation, write_results
 from semcore.identifiers.sentence_encoder import DEFAULT_ENCODER
 from semcore.models.inference import Dtype
 from semcore.models.lineage import as_record
 from semcore.models.run_checkpoints import generator_of, has_verifier, model_of, untrained_verifier_of
 from semcore.models.run_lineage import check_run_models, prompts_of
 from semcore.report import write_model_cards, write_report
-from semcore.retrieval.batch import Key, Part, Workplace, fold_parts, read_parts
+from semcore.retrieval.batch import SplitKey, SplitView, WorkDir, fold_split_views, read_split_views
 from semcore.retrieval.generator import Engine
 from semcore.retrieval.shortlist import VerifierName
 from semcore.runtime.errors import UserError
@@ -47,7 +47,7 @@ from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.moved_checkpoints import absolute_place
 from semcore.runtime.ranks import is_main_process
 from semcore.runtime.resumable import remove_work_folder, work_folder
-from semcore.runtime.settings import LineageSettings, at_least, hash_of
+from semcore.runtime.settings import LineageSettings, hash_of, require_minimum
 from semcore.runtime.text import clean_text
 from semcore.verification import LETTERS, read_attention
 
@@ -114,10 +114,10 @@ class EvaluateSettings(LineageSettings):
     """Where the models run ("cpu", "cuda"); by default the fastest device there is."""
 
     def __post_init__(self) -> None:
-        at_least(1, self, "num_beams", "num_candidates", "shifts", "num_ablation_queries", "num_val_queries")
-        at_least(1, self, "limit", "batch_size")
-        at_least(0, self, "num_order_queries")
-        at_least(2, self, "folds")
+        require_minimum(1, self, "num_beams", "num_candidates", "shifts", "num_ablation_queries", "num_val_queries")
+        require_minimum(1, self, "limit", "batch_size")
+        require_minimum(0, self, "num_order_queries")
+        require_minimum(2, self, "folds")
         if self.folds is not None and self.limit is not None:
             raise UserError("--folds are folds of the whole split: leave --limit out")
         if self.num_candidates > len(LETTERS):
@@ -165,10 +165,10 @@ def main(settings: EvaluateSettings) -> None:
         base=settings.base,
         allow=settings.allowed,
     )
-    parts = parts_to_measure(settings, run, dataset)
+    views = views_to_measure(settings, run, dataset)
     inputs = stage_inputs(settings, run, dataset, models)
     if settings.check:
-        counts = [f"{len(part.queries.right)} queries {key.direction} {key.split}" for key, part in parts.items()]
+        counts = [f"{len(view.queries.relevant)} queries {key.direction} {key.split}" for key, view in views.items()]
         return _say(f"everything is in order: {', '.join(counts)}")
     for name in {"listwise", "blocks"} & models.keys():
         _say(f"the {name} verifier is asked with attention {read_attention(models[name])}, as it was trained")
@@ -183,18 +183,18 @@ def main(settings: EvaluateSettings) -> None:
         run.set_prompts({name: digest for name, digest in inputs.items() if name.endswith(".jinja")})
         own = {name: value for name, value in resolved(settings).items() if name not in places}
         key = hash_of(own, inputs, places)
-        place = Workplace(
+        work_dir = WorkDir(
             work_folder(run.path, "evaluate", key),
             is_main_process(),
             run / "features" if settings.keep_features else None,
         )
-        outcome = measure(settings, dataset, models, parts, place)
-        measured = {key: part for key, part in parts.items() if key.split == settings.split}
-        outcome.baselines = _baselines(settings, run, dataset, measured, place)
-        outcome.mismatches = mismatches
+        result = run_evaluation(settings, dataset, models, views, work_dir)
+        measured = {key: view for key, view in views.items() if key.split == settings.split}
+        result.baselines = _baselines(settings, run, dataset, measured, work_dir)
+        result.mismatches = mismatches
         if is_main_process():
-            write_outcome(run, outcome, protocol_of(run), ceiling_of(settings, dataset))
-            num_queries = sum(len(part.queries.right) for part in measured.values())
+            write_results(run, result, protocol_of(run), ceiling_of(settings, dataset))
+            num_queries = sum(len(view.queries.relevant) for view in measured.values())
             stage.finish(num_queries=num_queries, **as_record(mismatches))
             remove_work_folder(run.path, "evaluate")
             write_report(run.path, data=dataset.folder)
@@ -222,23 +222,23 @@ def find_models(settings: EvaluateSettings, run: RunFolder) -> dict[str, str]:
     return models
 
 
-def parts_to_measure(settings: EvaluateSettings, run: RunFolder, dataset: Dataset) -> dict[Key, Part]:
+def views_to_measure(settings: EvaluateSettings, run: RunFolder, dataset: Dataset) -> dict[SplitKey, SplitView]:
     """Return the parts of the measured split, and of val where verifiers have to be weighed.
 
     Raises:
         UserError: the split has no item or no query.
     """
-    measured = read_parts(run, dataset, settings.split, settings.limit)
+    measured = read_split_views(run, dataset, settings.split, settings.limit)
     if not measured:
         raise UserError(
             f"split {settings.split} of {dataset.folder} has no image with an identifier and a sentence; "
             "choose another --split"
         )
     if settings.folds is not None:
-        measured |= fold_parts(measured, settings.folds)
+        measured |= fold_split_views(measured, settings.folds)
     if settings.split == "val" or not settings.verifiers:
         return measured
-    return {**measured, **read_parts(run, dataset, "val", settings.num_val_queries)}
+    return {**measured, **read_split_views(run, dataset, "val", settings.num_val_queries)}
 
 
 def stage_inputs(
@@ -258,13 +258,13 @@ def stage_inputs(
 
 def by_content(settings: EvaluateSettings) -> dict[str, str]:
     """Return the settings that say where checkpoints lie -> fingerprints of what lies there."""
-    named = {f"{name}_model": fingerprint(place) for name, place in settings.other_models.items()}
+    named = {f"{name}_model": fingerprint(work_dir) for name, work_dir in settings.other_models.items()}
     baselines = [name if name == SENTENCE_ENCODER else fingerprint(name) for name in settings.baselines or []]
     return {**named, "baselines": hash_of(baselines)}
 
 
 def _baselines(
-    settings: EvaluateSettings, run: RunFolder, dataset: Dataset, parts: dict[Key, Part], place: Workplace
+    settings: EvaluateSettings, run: RunFolder, dataset: Dataset, views: dict[SplitKey, SplitView], work_dir: WorkDir
 ) -> dict[str, dict[str, Scores]]:
     """Measure dense retrieval; the sentence encoder is the one that made the identifiers."""
     names = settings.baselines or []
@@ -273,7 +273,7 @@ def _baselines(
         captions = {row["image_id"]: clean_text(row["caption"]) for row in read_jsonl(run / "captions.jsonl")}
         made = run.manifest().get("stages", {}).get("identifiers", {})
         encoder = made.get("settings", {}).get("encoder", DEFAULT_ENCODER)
-    return measure_baselines(names, dataset, captions, encoder, parts, place, settings.device)
+    return measure_baselines(names, dataset, captions, encoder, views, work_dir, settings.device)
 
 
 def protocol_of(run: RunFolder) -> str:

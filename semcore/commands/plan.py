@@ -22,7 +22,7 @@ from semcore.commands.plan_tables import text_of
 from semcore.data.dataset import load_dataset
 from semcore.runtime.config_file import read_yaml
 from semcore.runtime.errors import UserError
-from semcore.runtime.settings import at_least
+from semcore.runtime.settings import require_minimum
 from semcore.training.memory_plan.plan import Machine, TrainingPlan, plan_identifier, plan_verifier
 
 
@@ -50,7 +50,7 @@ class PlanSettings:
     """Print JSON, for machines."""
 
     def __post_init__(self) -> None:
-        at_least(1, self, "gpus", "num_images", "sentences_per_image")
+        require_minimum(1, self, "gpus", "num_images", "sentences_per_image")
         for name in ("gpu_memory", "tokens_per_second"):
             value = getattr(self, name)
             if value is not None and not value > 0:

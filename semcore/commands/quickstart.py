@@ -112,7 +112,7 @@ def launcher_file(settings: QuickstartSettings) -> Path:
 
 def environment_of(step: Step, settings: QuickstartSettings) -> dict[str, str]:
     """Return what a step runs with: no network, and no more threads than there are cores."""
-    environment = step_environment(_threads_a_process(settings) if step.command[0] == "accelerate" else None)
+    environment = step_environment(_threads_per_process(settings) if step.command[0] == "accelerate" else None)
     environment.setdefault("HF_HUB_OFFLINE", "1")  # everything that the scenes need is installed
     if extensions_folder().is_relative_to(sys.prefix):
         environment["TORCH_EXTENSIONS_DIR"] = str(extensions_folder())
@@ -206,5 +206,5 @@ def _module(name: str) -> list[str]:
     return ["python", "-m", f"data_prep.{name}"]
 
 
-def _threads_a_process(settings: QuickstartSettings) -> int:
+def _threads_per_process(settings: QuickstartSettings) -> int:
     return max(1, len(os.sched_getaffinity(0)) // int(read_launcher(launcher_file(settings)).get("num_processes", 1)))

@@ -31,7 +31,7 @@ from semcore.data.dataset import load_dataset
 from semcore.data.run_folder import RunFolder
 from semcore.runtime.errors import UserError
 from semcore.runtime.hardware import describe_measurement
-from semcore.runtime.settings import at_least, hash_of
+from semcore.runtime.settings import hash_of, require_minimum
 from semcore.runtime.subprocesses import step_environment
 from semcore.study.commands import WorkDir, command_of, drawing_command, jobs_of, own_stages, owners_of
 from semcore.study.definition import Study, read_study
@@ -62,7 +62,7 @@ class StudySettings:
     """Commands side by side; by default one a core, with a launcher one."""
 
     def __post_init__(self) -> None:
-        at_least(1, self, "jobs")
+        require_minimum(1, self, "jobs")
         if self.seeds is not None and (not self.seeds or min(self.seeds) < 0):
             raise UserError(f"--seeds takes whole numbers from 0 on, found {self.seeds}")
         if self.launcher is not None and not self.launcher.is_file():

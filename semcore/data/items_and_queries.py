@@ -44,8 +44,8 @@ class Queries:
 
     Attributes:
         contents: query id -> the sentence (t2i) or the image's id (i2t), of what is asked.
-        shown: query id -> the sentence (t2i) or the image's file name (i2t).
-        right: query id -> the ids of the items that answer it, of every query.
+        display: query id -> the sentence (t2i) or the image's file name (i2t).
+        relevant: query id -> the ids of the items that answer it, of every query.
         unanswerable: queries that find nothing right: no item that answers them has an identifier, or their image
             cannot be read, in which case they are not asked. They count as misses.
         num_shared_sentences: sentences of these images that stand word for word under another of them too; no
@@ -53,8 +53,8 @@ class Queries:
     """
 
     contents: dict[str, str]
-    shown: dict[str, str]
-    right: dict[str, set[str]]
+    display: dict[str, str]
+    relevant: dict[str, set[str]]
     unanswerable: frozenset[str] = frozenset()
     num_shared_sentences: int = 0
 
@@ -120,26 +120,26 @@ def read_queries(
         unreadable: ids of images that cannot be asked with.
     """
     known = {item.item_id for item in (images if direction == "t2i" else sentences)}
-    shown: dict[str, str] = {}
-    right: dict[str, set[str]] = {}
+    display: dict[str, str] = {}
+    relevant: dict[str, set[str]] = {}
     contents: dict[str, str] = {}
     for record in records:
         texts = {sentence.sentence_id: sentence.text for sentence in record.sentences}
         if direction == "t2i":
             contents |= texts
-            shown |= texts
-            right |= {sentence_id: {record.image_id} for sentence_id in texts}
+            display |= texts
+            relevant |= {sentence_id: {record.image_id} for sentence_id in texts}
         elif texts:
             contents[record.image_id] = record.image_id
-            shown[record.image_id] = record.file_name
-            right[record.image_id] = texts.keys() & known or set(texts)
+            display[record.image_id] = record.file_name
+            relevant[record.image_id] = texts.keys() & known or set(texts)
     if direction == "i2t":
         contents = {query: content for query, content in contents.items() if query not in unreadable}
-    lost = {query for query, answers in right.items() if query not in contents or not answers & known}
+    lost = {query for query, answers in relevant.items() if query not in contents or not answers & known}
     num_shared = sum(len(sentence_ids) for sentence_ids in shared_sentences(records).values())
-    return Queries(contents, shown, right, frozenset(lost), num_shared)
+    return Queries(contents, display, relevant, frozenset(lost), num_shared)
 
 
-def image_of(direction: str, query: str, right: Collection[str]) -> str:
+def image_of(direction: str, query: str, relevant: Collection[str]) -> str:
     """Return the image that a query belongs to: what a sentence was written about, or the query itself."""
-    return query if direction == "i2t" else next(iter(right))
+    return query if direction == "i2t" else next(iter(relevant))

@@ -18,7 +18,7 @@ from semcore.decoding.preconditions import check_search
 from semcore.decoding.result import SearchResult
 from semcore.decoding.scoring import Normalization, Scorer
 
-NODES_A_PASS = 512
+NODES_PER_PASS = 512
 
 
 @torch.inference_mode()
@@ -27,7 +27,7 @@ def exhaustive_search(
     inputs: Mapping[str, Any],
     index: IdentifierIndex,
     normalization: Normalization = "vocabulary",
-    nodes_a_pass: int = NODES_A_PASS,
+    nodes_per_pass: int = NODES_PER_PASS,
 ) -> SearchResult:
     """Score every identifier of a corpus exactly, for each query; it tells what a beam loses.
 
@@ -38,7 +38,7 @@ def exhaustive_search(
         inputs: the left-padded keyword arguments of `model(**inputs)` for Q queries, images included.
         index: the identifiers, on the model's device.
         normalization: as in `constrained_beam_search`.
-        nodes_a_pass: most tree nodes to read at once a query; it bounds the memory.
+        nodes_per_pass: most tree nodes to read at once a query; it bounds the memory.
 
     Returns:
         All sequences of the corpus for each query, best first; those of equal score in the order of their tokens.
@@ -50,7 +50,9 @@ def exhaustive_search(
     prompts = read_prompts(model, inputs)
     scorer = Scorer(prompts.head, index.tensors.vocabulary, normalization)
     sequences = sorted(index.sequences())
-    scores = torch.cat([_score(prompts, scorer, tree) for tree in _trees(sequences, index, nodes_a_pass)], dim=1).cpu()
+    scores = torch.cat(
+        [_score(prompts, scorer, tree) for tree in _trees(sequences, index, nodes_per_pass)], dim=1
+    ).cpu()
     ordered, order = scores.sort(dim=1, descending=True, stable=True)
     return SearchResult([[sequences[place] for place in row] for row in order.tolist()], ordered)
 
@@ -68,14 +70,14 @@ class _Tree:
     num_sequences: int
 
 
-def _trees(sequences: list[tuple[int, ...]], index: IdentifierIndex, nodes_a_pass: int) -> Iterator[_Tree]:
-    """Cut the sorted sequences into trees of at most `nodes_a_pass` nodes, or one sequence."""
+def _trees(sequences: list[tuple[int, ...]], index: IdentifierIndex, nodes_per_pass: int) -> Iterator[_Tree]:
+    """Cut the sorted sequences into trees of at most `nodes_per_pass` nodes, or one sequence."""
     nodes: dict[tuple[int, ...], int] = {}
     ancestors: list[list[int]] = []
     steps: list[tuple[int, int, int]] = []
     number = 0
     for sequence in sequences:
-        if number and len(nodes) + len(sequence) > nodes_a_pass:
+        if number and len(nodes) + len(sequence) > nodes_per_pass:
             yield _Tree([prefix[-1] for prefix in nodes], ancestors, steps, number)
             nodes, ancestors, steps, number = {}, [], [], 0
         dense = np.searchsorted(index.trie.vocabulary, sequence).tolist()

@@ -21,7 +21,7 @@ from semcore.evaluation.metrics import CUTOFFS, retrieval_metrics
 from semcore.identifiers.sentence_encoder import embed, load_encoder
 from semcore.models.checkpoint import load_image_processor, load_tokenizer
 from semcore.models.inference import default_device
-from semcore.retrieval.batch import QUERIES_A_CHUNK, Key, Part, Workplace
+from semcore.retrieval.batch import QUERIES_PER_CHUNK, SplitKey, SplitView, WorkDir
 from semcore.runtime.errors import UnreadableImage, UserError
 from semcore.runtime.typed_commands import data_command
 
@@ -45,8 +45,8 @@ def measure_baselines(
     dataset: Dataset,
     captions: Mapping[str, str],
     encoder: str,
-    parts: Mapping[Key, Part],
-    place: Workplace,
+    views: Mapping[SplitKey, SplitView],
+    work_dir: WorkDir,
     device: str | None = None,
 ) -> dict[str, dict[str, Scores]]:
     """Score each baseline on each part.
@@ -56,8 +56,8 @@ def measure_baselines(
         dataset: holds the images.
         captions: image id -> what the model wrote about it, for the sentence encoder.
         encoder: the sentence encoder's name.
-        parts: what is searched and asked.
-        place: where rankings are kept from a kill.
+        views: what is searched and asked.
+        work_dir: where rankings are kept from a kill.
         device: where the encoders run.
 
     Returns:
@@ -70,11 +70,11 @@ def measure_baselines(
     for number, name in enumerate(names):
         by_caption = name == SENTENCE_ENCODER
         baseline = caption_baseline(captions, encoder, device) if by_caption else dual_encoder(name, dataset, device)
-        for key, part in parts.items():
+        for key, view in views.items():
             step = f"baseline {number} {key.direction} {key.split}"
             if by_caption and key.direction == "i2t":
-                part = _with_captions(part, captions)
-            scores.setdefault(name, {})[key.direction] = _score(baseline, step, key, part, place)
+                view = _with_captions(view, captions)
+            scores.setdefault(name, {})[key.direction] = _score(baseline, step, key, view, work_dir)
     return scores
 
 
@@ -119,30 +119,30 @@ def nearest(
 ) -> list[list[str]]:
     """Return each query's nearest items by cosine, best first; of equal ones the first in `item_ids`."""
     order = np.argsort(-(queries @ items.T), axis=1, kind="stable")[:, :num_items]
-    return [[item_ids[place] for place in row] for row in order]
+    return [[item_ids[index] for index in row] for row in order]
 
 
-def _score(baseline: Baseline, step: str, key: Key, part: Part, place: Workplace) -> Scores:
-    item_ids = list(part.items)
+def _score(baseline: Baseline, step: str, key: SplitKey, view: SplitView, work_dir: WorkDir) -> Scores:
+    item_ids = list(view.items)
     found: list[Vectors] = []  # embedded at the first chunk that is not done yet
 
     def work(queries: list[str]) -> list[Any]:
         if not found:
-            texts = [item.text for item in part.items.values()]
+            texts = [item.text for item in view.items.values()]
             found.append(baseline.images(item_ids) if key.direction == "t2i" else baseline.texts(texts))
         asked = baseline.texts(queries) if key.direction == "t2i" else baseline.images(queries)
         return nearest(asked, found[0], item_ids)
 
-    contents = part.contents
-    rankings = dict(zip(contents, place.run(step, contents, QUERIES_A_CHUNK, work, "query"), strict=True))
-    run = {query: rankings[content] for query, content in part.queries.contents.items()}
-    return retrieval_metrics(run, part.queries.right, len(part.items))
+    contents = view.unique_queries
+    rankings = dict(zip(contents, work_dir.run(step, contents, QUERIES_PER_CHUNK, work, "query"), strict=True))
+    run = {query: rankings[content] for query, content in view.queries.contents.items()}
+    return retrieval_metrics(run, view.queries.relevant, len(view.items))
 
 
-def _with_captions(part: Part, captions: Mapping[str, str]) -> Part:
+def _with_captions(view: SplitView, captions: Mapping[str, str]) -> SplitView:
     """Ask only with images that have a caption; the others count as misses."""
-    asked = {query: image_id for query, image_id in part.queries.contents.items() if captions.get(image_id)}
-    return Part(part.items, replace(part.queries, contents=asked))
+    asked = {query: image_id for query, image_id in view.queries.contents.items() if captions.get(image_id)}
+    return SplitView(view.items, replace(view.queries, contents=asked))
 
 
 def _load_dual_encoder(name: str) -> Any:

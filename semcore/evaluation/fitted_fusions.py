@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from semcore.retrieval.batch import Key, Part
+from semcore.retrieval.batch import SplitKey, SplitView
 from semcore.retrieval.shortlist import Shortlist, rank
 from semcore.verification import Fusion, fit_fusion
 from semcore.verification.cross_fitting import cross_fit
@@ -26,7 +26,7 @@ class Fitted:
 
 
 def fit(
-    part: Part, shortlists: Sequence[Shortlist], scores: Sequence[Sequence[float]], *, alone: bool = False
+    part: SplitView, shortlists: Sequence[Shortlist], scores: Sequence[Sequence[float]], *, alone: bool = False
 ) -> Fitted:
     """Weigh a verifier on the queries of val; a query asked twice counts twice.
 
@@ -37,7 +37,7 @@ def fit(
         alone: leave the generator's score out.
     """
     places = {shortlist.query: number for number, shortlist in enumerate(shortlists)}
-    answers = [(content, part.queries.right[query]) for query, content in part.queries.contents.items()]
+    answers = [(content, part.queries.relevant[query]) for query, content in part.queries.contents.items()]
     asked = [shortlists[places[content]] for content, _ in answers]
     rows = [own.generator for own in asked], [scores[places[content]] for content, _ in answers]
     right = [[item.item_id in own for item in each.items] for each, (_, own) in zip(asked, answers, strict=True)]
@@ -48,7 +48,7 @@ def fit(
 
 
 def rank_all(
-    key: Key, shortlists: Sequence[Shortlist], scores: Sequence[Sequence[float]], fitted: Fitted
+    key: SplitKey, shortlists: Sequence[Shortlist], scores: Sequence[Sequence[float]], fitted: Fitted
 ) -> dict[str, Ranking]:
     """Return what was asked -> (item id, fused score), best first."""
     return {

@@ -49,18 +49,18 @@ def retrieval_metrics(run: Rankings, qrels: Judgements, num_items: int) -> dict[
     }
 
 
-def first_right_rank(ranking: Sequence[str], right: Collection[str]) -> int | None:
+def first_relevant_rank(ranking: Sequence[str], right: Collection[str]) -> int | None:
     """Return the rank (from 1) of the first right item, None where there is none.
 
-    >>> first_right_rank(["cat", "dog", "owl"], {"dog", "owl"})
+    >>> first_relevant_rank(["cat", "dog", "owl"], {"dog", "owl"})
     2
     """
     return next((rank for rank, item in enumerate(ranking, start=1) if item in right), None)
 
 
-def first_right_ranks(run: Rankings, qrels: Judgements) -> dict[str, int | None]:
+def first_relevant_ranks(run: Rankings, qrels: Judgements) -> dict[str, int | None]:
     """Return the rank of the first right item for every judged query, in the order of the judgements."""
-    return {query: first_right_rank(run.get(query, ()), right) for query, right in qrels.items()}
+    return {query: first_relevant_rank(run.get(query, ()), right) for query, right in qrels.items()}
 
 
 def _descending_scores(run: Rankings) -> dict[str, dict[str, float]]:

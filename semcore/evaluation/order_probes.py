@@ -16,77 +16,80 @@ from numpy.typing import NDArray
 
 from semcore.evaluation.order_bias import Reordered, draw_orders, order_bias, reorder
 from semcore.evaluation.per_query import GeneratedHit
-from semcore.retrieval.batch import Asked, Key, Part, Workplace, images_of
+from semcore.retrieval.batch import ModelSession, SplitKey, SplitView, WorkDir, images_shown
 from semcore.retrieval.shortlist import Shortlist, question_of
-from semcore.verification import choose_as_asked
+from semcore.verification import choose_in_given_order
 
 NUM_ORDERS = 2  # agreement needs two; every rotation of each is asked
-QUERIES_A_CHUNK = 2  # few, so that several processes have about equally much to do
+QUERIES_PER_CHUNK = 2  # few, so that several processes have about equally much to do
 
 
-class Puzzle(NamedTuple):
+class OrderProbe(NamedTuple):
     """Candidates of which exactly one is right; `right` is its place."""
 
     shortlist: Shortlist
     right: int
 
 
-def draw_puzzles(
-    part: Part, hits: Mapping[str, Sequence[GeneratedHit]], num_candidates: int, num_queries: int, seed: int = 0
-) -> list[Puzzle]:
+def draw_order_probes(
+    view: SplitView, hits: Mapping[str, Sequence[GeneratedHit]], num_candidates: int, num_queries: int, seed: int = 0
+) -> list[OrderProbe]:
     """Draw queries at random and give each its right item among the best wrong ones.
 
     All have equally many candidates: as many as wanted, or as most queries' hits allow.
 
     Args:
-        part: what is searched and asked.
+        view: what is searched and asked.
         hits: what was asked -> the generator's ranking.
         num_candidates: candidates a query, at most.
         num_queries: how many to draw, at most.
         seed: of the drawing.
     """
     right: dict[str, set[str]] = {}
-    for query, content in part.queries.contents.items():
-        right.setdefault(content, set()).update(part.queries.right[query] & part.items.keys())
-    answerable = [content for content in part.contents if right[content]]
+    for query, content in view.queries.contents.items():
+        right.setdefault(content, set()).update(view.queries.relevant[query] & view.items.keys())
+    answerable = [content for content in view.unique_queries if right[content]]
     drawn = random.Random(seed).sample(answerable, min(num_queries, len(answerable)))
-    puzzles = [_puzzle(part, content, right[content], hits[content], num_candidates) for content in drawn]
-    sizes = [len(puzzle.shortlist.items) for puzzle in puzzles]
+    probes = [_order_probe(view, content, right[content], hits[content], num_candidates) for content in drawn]
+    sizes = [len(probe.shortlist.items) for probe in probes]
     usual = max(sorted(set(sizes), reverse=True), key=sizes.count, default=0)
-    return [puzzle for puzzle, size in zip(puzzles, sizes, strict=True) if size == usual > 1]
+    return [probe for probe, size in zip(probes, sizes, strict=True) if size == usual > 1]
 
 
 def measure_order_bias(
-    name: str, asked: Asked, key: Key, puzzles: Sequence[Puzzle], place: Workplace, shifts: Sequence[int]
+    name: str,
+    session: ModelSession,
+    key: SplitKey,
+    probes: Sequence[OrderProbe],
+    work_dir: WorkDir,
+    shifts: Sequence[int],
 ) -> dict[str, Any]:
     """Ask the puzzles in many orders and return what metrics.json says of it, shares in percent.
 
     Args:
         name: what the measured model is called.
-        asked: the model.
+        session: the model.
         key: the part the puzzles are from.
-        puzzles: from `draw_puzzles`, at least one.
-        place: keeps the answers from a kill.
+        probes: from `draw_order_probes`, at least one.
+        work_dir: keeps the answers from a kill.
         shifts: numbers of cyclic shifts to average; more than there are candidates are as good as all.
     """
 
-    def work(chunk: list[Puzzle]) -> list[Any]:
-        features = asked.features.of(images_of(key.direction, [puzzle.shortlist for puzzle in chunk]))
-        questions = [own for puzzle in chunk for own in reorder(question_of(puzzle.shortlist), orders_of(puzzle))]
-        answers = choose_as_asked(
-            asked.checkpoint, asked.prompts, key.direction, questions, features, blocks=asked.blocks
+    def work(chunk: list[OrderProbe]) -> list[Any]:
+        features = session.features.of(images_shown(key.direction, [probe.shortlist for probe in chunk]))
+        questions = [own for probe in chunk for own in reorder(question_of(probe.shortlist), orders_of(probe))]
+        answers = choose_in_given_order(
+            session.checkpoint, session.prompts, key.direction, questions, features, blocks=session.blocks
         )
         return torch.stack(answers).view(len(chunk), NUM_ORDERS, num_candidates, num_candidates).tolist()
 
-    num_candidates = len(puzzles[0].shortlist.items)
-    asked.features.add(images_of(key.direction, [puzzle.shortlist for puzzle in puzzles]), progress=place.progress)
-    rows = place.run(f"order bias {name} {key.direction}", puzzles, QUERIES_A_CHUNK, work, "query")
-    answers = [
-        Reordered(orders_of(puzzle), puzzle.right, np.array(row)) for puzzle, row in zip(puzzles, rows, strict=True)
-    ]
+    num_candidates = len(probes[0].shortlist.items)
+    session.features.add(images_shown(key.direction, [probe.shortlist for probe in probes]), progress=work_dir.progress)
+    rows = work_dir.run(f"order bias {name} {key.direction}", probes, QUERIES_PER_CHUNK, work, "query")
+    answers = [Reordered(orders_of(probe), probe.right, np.array(row)) for probe, row in zip(probes, rows, strict=True)]
     return {
         "model": name,
-        "num_queries": len(puzzles),
+        "num_queries": len(probes),
         "num_candidates": num_candidates,
         "num_orders": NUM_ORDERS,
         "chance": round(100 / num_candidates, 2),
@@ -94,16 +97,18 @@ def measure_order_bias(
     }
 
 
-def orders_of(puzzle: Puzzle) -> NDArray[np.int64]:
+def orders_of(probe: OrderProbe) -> NDArray[np.int64]:
     """Return the orders a puzzle is asked in, the same at every call."""
-    return draw_orders(len(puzzle.shortlist.items), NUM_ORDERS, puzzle.shortlist.query)
+    return draw_orders(len(probe.shortlist.items), NUM_ORDERS, probe.shortlist.query)
 
 
-def _puzzle(part: Part, content: str, right: set[str], hits: Sequence[GeneratedHit], num_candidates: int) -> Puzzle:
+def _order_probe(
+    view: SplitView, content: str, right: set[str], hits: Sequence[GeneratedHit], num_candidates: int
+) -> OrderProbe:
     """Put the right item where the generator found it, or last, and leave out other right ones."""
     answer = next((hit.item_id for hit in hits if hit.item_id in right), min(right))
     wrong = [hit.item_id for hit in hits if hit.item_id not in right][: num_candidates - 1]
     found = [hit.item_id for hit in hits if hit.item_id == answer or hit.item_id in wrong]
     chosen = found if answer in found else [*found, answer]
-    items = tuple(part.items[item_id] for item_id in chosen)
-    return Puzzle(Shortlist(content, items, (0.0,) * len(items)), chosen.index(answer))
+    items = tuple(view.items[item_id] for item_id in chosen)
+    return OrderProbe(Shortlist(content, items, (0.0,) * len(items)), chosen.index(answer))

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from semcore.evaluation.metrics import first_right_rank
+from semcore.evaluation.metrics import first_relevant_rank
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_jsonl, write_jsonl
 from semcore.runtime.typed_commands import evaluate_anew
@@ -55,8 +55,8 @@ def per_query_rows(
             "right": sorted(right),
             "generated": [hit._asdict() for hit in candidates[:NUM_GENERATED]],
             "verified": [{"item_id": item, "score": score} for item, score in judged[:NUM_VERIFIED]],
-            "rank_generated": first_right_rank([hit.item_id for hit in candidates], right),
-            "rank_verified": first_right_rank([item for item, _ in judged], right),
+            "rank_generated": first_relevant_rank([hit.item_id for hit in candidates], right),
+            "rank_verified": first_relevant_rank([item for item, _ in judged], right),
         }
 
 

@@ -11,29 +11,29 @@ from semcore.data.run_folder import RunFolder
 from semcore.evaluation.fitted_fusions import Fitted, Ranking, fit, rank_all
 from semcore.evaluation.folds import mean_metrics
 from semcore.evaluation.metrics import retrieval_metrics
-from semcore.evaluation.order_probes import draw_puzzles, measure_order_bias
+from semcore.evaluation.order_probes import draw_order_probes, measure_order_bias
 from semcore.evaluation.per_query import GeneratedHit, write_per_query
 from semcore.evaluation.trec import write_qrels, write_run
 from semcore.models.inference import load_for_inference
 from semcore.models.lineage import Mismatch, as_record
 from semcore.retrieval.ablations import without_verification
 from semcore.retrieval.batch import (
-    Asked,
-    Key,
-    Part,
-    Workplace,
-    ask,
+    ModelSession,
+    SplitKey,
+    SplitView,
+    WorkDir,
     draw_queries,
-    generate_freely,
     generate_hits,
+    generate_unconstrained,
+    load_session,
     make_shortlists,
-    verify_by_letter,
     verify_by_likelihood,
+    verify_by_options,
 )
 from semcore.retrieval.shortlist import Shortlist, VerifierName
 from semcore.runtime.files import write_json
 from semcore.verification import Fusion
-from semcore.verification.score_fusion import WEIGHTS, Weighing, write_weighing
+from semcore.verification.score_fusion import FUSION_FILE, FusionSettings, write_fusion_settings
 
 if TYPE_CHECKING:
     from semcore.commands.evaluate import EvaluateSettings
@@ -45,7 +45,7 @@ Scores = dict[str, float]
 
 
 @dataclass
-class Outcome:
+class EvaluationResult:
     """What was found, and how good it is.
 
     Attributes:
@@ -57,12 +57,12 @@ class Outcome:
         rankings: verifier -> direction -> what was asked -> its ranking, fused with the generator's.
         alone: likewise, by the verifier's score alone.
         fusion: "val" where the fused ranking counts, "none" where the verifier's own does.
-        parts: direction -> items and queries of the measured split.
+        views: direction -> items and queries of the measured split.
         on_val: verifier -> direction -> scores on val, of the ranking that counts; no query is ranked with weights
             that were fitted on it.
         ablations: name -> direction -> scores.
         order_bias: direction -> what the order of the candidates does to the listwise verifier, model by model.
-        weighing: how the verifiers are weighed, for later searches.
+        fusion_settings: how the verifiers are weighed, for later searches.
         mismatches: what differs from what the models were made with, and was allowed.
         folds: "generated" or verifier -> direction -> mean scores over folds of the measured split.
         baselines: name -> direction -> scores of dense retrieval.
@@ -71,7 +71,7 @@ class Outcome:
     split: str
     num_beams: int
     seconds: dict[str, float]
-    parts: dict[str, Part]
+    views: dict[str, SplitView]
     hits: dict[str, dict[str, list[GeneratedHit]]]
     constraint: bool = True
     fusion: str = "val"
@@ -82,13 +82,13 @@ class Outcome:
     folds: dict[str, dict[str, Scores]] = field(default_factory=dict)
     baselines: dict[str, dict[str, Scores]] = field(default_factory=dict)
     order_bias: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    weighing: Weighing = field(default_factory=lambda: Weighing("none", {}))
+    fusion_settings: FusionSettings = field(default_factory=lambda: FusionSettings("none", {}))
     mismatches: list[Mismatch] = field(default_factory=list)
 
     @property
     def verifier(self) -> str:
         """Return the verifier that counts, "none" without any."""
-        return self.weighing.verifier
+        return self.fusion_settings.verifier
 
     @property
     def counting(self) -> dict[VerifierName, dict[str, dict[str, Ranking]]]:
@@ -96,75 +96,77 @@ class Outcome:
         return self.rankings if self.fusion == "val" else self.alone
 
 
-def measure(
+def run_evaluation(
     settings: EvaluateSettings,
     dataset: Dataset,
     models: Mapping[str, str],
-    parts: Mapping[Key, Part],
-    place: Workplace,
-) -> Outcome:
+    views: Mapping[SplitKey, SplitView],
+    work_dir: WorkDir,
+) -> EvaluationResult:
     """Generate, verify and score; one model is in memory at a time.
 
     Args:
         settings: as the command was given.
         dataset: holds the images.
         models: "generator", the verifiers asked for, and "untrained" to compare the listwise one with.
-        parts: what is searched and asked.
-        place: where results are kept from a kill.
+        views: what is searched and asked.
+        work_dir: where results are kept from a kill.
     """
-    hits, ablations = _generate(settings, dataset, models["generator"], parts, place)
-    shortlists = {key: make_shortlists(part, hits[key], settings.num_candidates) for key, part in parts.items()}
-    measured = [key for key in parts if key.split == settings.split]
-    outcome = Outcome(
+    hits, ablations = _generate(settings, dataset, models["generator"], views, work_dir)
+    shortlists = {key: make_shortlists(view, hits[key], settings.num_candidates) for key, view in views.items()}
+    measured = [key for key in views if key.split == settings.split]
+    result = EvaluationResult(
         split=settings.split,
         num_beams=settings.num_beams,
         constraint=settings.constraint,
         fusion=settings.fusion,
-        seconds=place.seconds,
-        parts={key.direction: parts[key] for key in measured},
+        seconds=work_dir.seconds,
+        views={key.direction: views[key] for key in measured},
         hits={key.direction: hits[key] for key in measured},
         ablations=ablations,
     )
-    outcome.folds["generated"] = mean_over_folds(settings.split, parts, hits)
-    fitted = [key for key in parts if key.split == "val"]
+    result.folds["generated"] = mean_over_folds(settings.split, views, hits)
+    fitted = [key for key in views if key.split == "val"]
     weighings: dict[str, dict[str, Fitted]] = {}
     for name in settings.verifiers:
-        scores = _verify(name, settings, dataset, models[name], shortlists, outcome, place)
+        scores = _verify(name, settings, dataset, models[name], shortlists, result, work_dir)
         both = {}
         for alone in (False, True):
-            own = {key.direction: fit(parts[key], shortlists[key], scores[key], alone=alone) for key in fitted}
+            own = {key.direction: fit(views[key], shortlists[key], scores[key], alone=alone) for key in fitted}
             unfitted = Fitted(Fusion(0.0, 1.0) if alone else Fusion())
             both[alone] = (
                 own,
-                {key: rank_all(key, shortlists[key], scores[key], own.get(key.direction, unfitted)) for key in parts},
+                {key: rank_all(key, shortlists[key], scores[key], own.get(key.direction, unfitted)) for key in views},
             )
-        outcome.rankings[name] = {key.direction: both[False][1][key] for key in measured}
-        outcome.alone[name] = {key.direction: both[True][1][key] for key in measured}
+        result.rankings[name] = {key.direction: both[False][1][key] for key in measured}
+        result.alone[name] = {key.direction: both[True][1][key] for key in measured}
         weighings[name], rankings = both[settings.fusion == "none"]
-        outcome.folds[name] = mean_over_folds(settings.split, parts, rankings)
-        outcome.on_val[name] = {key.direction: score(parts[key], rankings[key]) for key in fitted}
+        result.folds[name] = mean_over_folds(settings.split, views, rankings)
+        result.on_val[name] = {key.direction: score(views[key], rankings[key]) for key in fitted}
     without = {key: [[0.0] * len(own.items) for own in shortlists[key]] for key in fitted}
-    weighings["none"] = {key.direction: fit(parts[key], shortlists[key], without[key]) for key in fitted}
-    better = better_on_val(settings.verifiers, outcome.on_val)
+    weighings["none"] = {key.direction: fit(views[key], shortlists[key], without[key]) for key in fitted}
+    better = better_on_val(settings.verifiers, result.on_val)
     fusions = {name: {direction: each.overall for direction, each in own.items()} for name, own in weighings.items()}
-    outcome.weighing = Weighing(better, fusions, settings.shifts, settings.other_models)
+    result.fusion_settings = FusionSettings(better, fusions, settings.shifts, settings.other_models)
     if "untrained" in models:
-        _measure_untrained(settings, dataset, models["untrained"], outcome, place)
-    return outcome
+        _measure_untrained(settings, dataset, models["untrained"], result, work_dir)
+    return result
 
 
-def score(part: Part, rankings: Mapping[str, Sequence[tuple[str, Any]] | Sequence[GeneratedHit]]) -> Scores:
+def score(view: SplitView, rankings: Mapping[str, Sequence[tuple[str, Any]] | Sequence[GeneratedHit]]) -> Scores:
     """Score rankings of what was asked, query by query; the first entry of a hit is its item's id."""
-    run = {query: [hit[0] for hit in rankings[content]] for query, content in part.queries.contents.items()}
-    return retrieval_metrics(run, part.queries.right, len(part.items))
+    run = {query: [hit[0] for hit in rankings[content]] for query, content in view.queries.contents.items()}
+    return retrieval_metrics(run, view.queries.relevant, len(view.items))
 
 
-def mean_over_folds(split: str, parts: Mapping[Key, Part], rankings: Mapping[Key, Any]) -> dict[str, Scores]:
+def mean_over_folds(
+    split: str, views: Mapping[SplitKey, SplitView], rankings: Mapping[SplitKey, Any]
+) -> dict[str, Scores]:
     """Return direction -> mean scores over the folds among the parts, as `fold_parts` names them."""
     scores: dict[str, list[Scores]] = {}
-    for key, part in parts.items():
+    for key, view in views.items():
         if key.split.startswith(f"{split} fold "):
-            scores.setdefault(key.direction, []).append(score(part, rankings[key]))
+            scores.setdefault(key.direction, []).append(score(view, rankings[key]))
     return {direction: mean_metrics(own) for direction, own in scores.items()}
 
 
@@ -175,101 +177,101 @@ def better_on_val(verifiers: Sequence[VerifierName], on_val: Mapping[VerifierNam
     return max(verifiers, key=lambda name: sum(scores["R@1"] for scores in on_val[name].values()))
 
 
-def write_outcome(run: RunFolder, outcome: Outcome, protocol: str, ceiling: Mapping[str, Any]) -> None:
+def write_results(run: RunFolder, result: EvaluationResult, protocol: str, ceiling: Mapping[str, Any]) -> None:
     """Write t2i/, i2t/, verification.json and, last, metrics.json."""
-    chosen = outcome.counting.get(outcome.verifier, {})  # type: ignore[call-overload]
-    for direction, part in outcome.parts.items():
-        _write_direction(run, direction, part, outcome.hits[direction], chosen.get(direction, {}))
-    write_weighing(run / WEIGHTS, outcome.weighing)
-    write_json(run / "metrics.json", metrics_of(outcome, protocol, ceiling))
+    chosen = result.counting.get(result.verifier, {})  # type: ignore[call-overload]
+    for direction, view in result.views.items():
+        _write_direction(run, direction, view, result.hits[direction], chosen.get(direction, {}))
+    write_fusion_settings(run / FUSION_FILE, result.fusion_settings)
+    write_json(run / "metrics.json", metrics_of(result, protocol, ceiling))
 
 
-def metrics_of(outcome: Outcome, protocol: str, ceiling: Mapping[str, Any]) -> dict[str, Any]:
+def metrics_of(result: EvaluationResult, protocol: str, ceiling: Mapping[str, Any]) -> dict[str, Any]:
     """Return what metrics.json holds."""
-    fused, alone = (_score_verifiers(outcome.parts, rankings) for rankings in (outcome.rankings, outcome.alone))
-    counting = fused if outcome.fusion == "val" else alone
+    fused, alone = (_score_verifiers(result.views, rankings) for rankings in (result.rankings, result.alone))
+    counting = fused if result.fusion == "val" else alone
     metrics: dict[str, Any] = {}
-    for direction, part in outcome.parts.items():
-        metrics[direction] = {"generated": score(part, outcome.hits[direction])}
-        if outcome.verifier in counting:
-            metrics[direction]["verified"] = counting[outcome.verifier][direction]
-    if outcome.folds.get("generated"):
-        metrics["folds"] = _folds(outcome)
-    if outcome.baselines:
-        metrics["baselines"] = outcome.baselines
+    for direction, view in result.views.items():
+        metrics[direction] = {"generated": score(view, result.hits[direction])}
+        if result.verifier in counting:
+            metrics[direction]["verified"] = counting[result.verifier][direction]
+    if result.folds.get("generated"):
+        metrics["folds"] = _folds(result)
+    if result.baselines:
+        metrics["baselines"] = result.baselines
     if ceiling:
         metrics["ceiling"] = dict(ceiling)
     return {
         **metrics,
         "protocol": protocol,
-        "split": outcome.split,
-        "num_beams": outcome.num_beams,
-        "constraint": outcome.constraint,
-        "verifier": outcome.verifier,
-        "fusion": outcome.fusion,
-        "fitted_on": "val" if any(outcome.weighing.fusions.values()) else None,
-        "cross_fitted": outcome.split == "val",
+        "split": result.split,
+        "num_beams": result.num_beams,
+        "constraint": result.constraint,
+        "verifier": result.verifier,
+        "fusion": result.fusion,
+        "fitted_on": "val" if any(result.fusion_settings.fusions.values()) else None,
+        "cross_fitted": result.split == "val",
         "verifiers": fused,
         "verifiers_alone": alone,
-        "validation": outcome.on_val,
-        "order_bias": outcome.order_bias,
-        "ablations": outcome.ablations,
-        "num_unanswerable": {direction: len(part.queries.unanswerable) for direction, part in outcome.parts.items()},
+        "validation": result.on_val,
+        "order_bias": result.order_bias,
+        "ablations": result.ablations,
+        "num_unanswerable": {direction: len(view.queries.unanswerable) for direction, view in result.views.items()},
         "num_shared_sentences": {
-            direction: part.queries.num_shared_sentences for direction, part in outcome.parts.items()
+            direction: view.queries.num_shared_sentences for direction, view in result.views.items()
         },
-        "seconds": {**outcome.seconds, "all": round(sum(outcome.seconds.values()), 3)},
-        **as_record(outcome.mismatches),
+        "seconds": {**result.seconds, "all": round(sum(result.seconds.values()), 3)},
+        **as_record(result.mismatches),
     }
 
 
 def _score_verifiers(
-    parts: Mapping[str, Part], rankings: Mapping[VerifierName, Mapping[str, Mapping[str, Ranking]]]
+    views: Mapping[str, SplitView], rankings: Mapping[VerifierName, Mapping[str, Mapping[str, Ranking]]]
 ) -> dict[str, dict[str, Scores]]:
     return {
-        name: {direction: score(parts[direction], ranked) for direction, ranked in own.items()}
+        name: {direction: score(views[direction], ranked) for direction, ranked in own.items()}
         for name, own in rankings.items()
     }
 
 
-def _folds(outcome: Outcome) -> dict[str, Any]:
+def _folds(result: EvaluationResult) -> dict[str, Any]:
     """Return direction -> "generated" and "verified" -> mean scores."""
-    stages = {"generated": outcome.folds["generated"], "verified": outcome.folds.get(outcome.verifier, {})}
+    stages = {"generated": result.folds["generated"], "verified": result.folds.get(result.verifier, {})}
     return {
         direction: {stage: own[direction] for stage, own in stages.items() if direction in own}
-        for direction in outcome.folds["generated"]
+        for direction in result.folds["generated"]
     }
 
 
 def _generate(
-    settings: EvaluateSettings, dataset: Dataset, model: str, parts: Mapping[Key, Part], place: Workplace
-) -> tuple[dict[Key, dict[str, list[GeneratedHit]]], dict[str, dict[str, Scores]]]:
+    settings: EvaluateSettings, dataset: Dataset, model: str, views: Mapping[SplitKey, SplitView], work_dir: WorkDir
+) -> tuple[dict[SplitKey, dict[str, list[GeneratedHit]]], dict[str, dict[str, Scores]]]:
     """Return the generator's rankings of all parts, and the ablations of the measured ones."""
-    asked = _ask(model, settings, dataset, place)
+    session = _ask(model, settings, dataset, work_dir)
     sizes = {"num_beams": settings.num_beams, "batch_size": settings.batch_size}
     if settings.constraint:
         engine = settings.engine
-        hits = {key: generate_hits(asked, key, part, place, engine=engine, **sizes) for key, part in parts.items()}
+        hits = {key: generate_hits(session, key, view, work_dir, engine=engine, **sizes) for key, view in views.items()}
     else:
-        hits = {key: generate_freely(asked, key, part, place, **sizes) for key, part in parts.items()}
+        hits = {key: generate_unconstrained(session, key, view, work_dir, **sizes) for key, view in views.items()}
     ablations: dict[str, dict[str, Scores]] = {}
     if settings.ablations:
-        for key, part in parts.items():
+        for key, view in views.items():
             if key.split == settings.split:
                 suffixed = {content: without_verification(own) for content, own in hits[key].items()}
-                ablations.setdefault("without_verification", {})[key.direction] = score(part, suffixed)
+                ablations.setdefault("without_verification", {})[key.direction] = score(view, suffixed)
                 if settings.constraint:
-                    drawn = Part(part.items, draw_queries(part.queries, settings.num_ablation_queries))
+                    drawn = SplitView(view.items, draw_queries(view.queries, settings.num_ablation_queries))
                     if drawn.contents:
-                        freely = score(drawn, generate_freely(asked, key, drawn, place, **sizes))
+                        freely = score(drawn, generate_unconstrained(session, key, drawn, work_dir, **sizes))
                         ablations.setdefault("with_trie", {})[key.direction] = score(drawn, hits[key])
                         ablations.setdefault("without_trie", {})[key.direction] = freely
     return hits, ablations
 
 
-def _ask(model: str, settings: EvaluateSettings, dataset: Dataset, place: Workplace) -> Asked:
+def _ask(model: str, settings: EvaluateSettings, dataset: Dataset, work_dir: WorkDir) -> ModelSession:
     checkpoint = load_for_inference(model, dtype=settings.dtype, device=settings.device, base=settings.base)
-    return ask(checkpoint, dataset, place.features)
+    return load_session(checkpoint, dataset, work_dir.features)
 
 
 def _verify(
@@ -277,47 +279,49 @@ def _verify(
     settings: EvaluateSettings,
     dataset: Dataset,
     model: str,
-    shortlists: Mapping[Key, Sequence[Shortlist]],
-    outcome: Outcome,
-    place: Workplace,
-) -> dict[Key, list[list[float]]]:
+    shortlists: Mapping[SplitKey, Sequence[Shortlist]],
+    result: EvaluationResult,
+    work_dir: WorkDir,
+) -> dict[SplitKey, list[list[float]]]:
     """Return a verifier's scores; where an order can sway it, measure that too."""
-    asked = _ask(model, settings, dataset, place)
+    session = _ask(model, settings, dataset, work_dir)
     if name == "likelihood":
-        return verify_by_likelihood(asked, shortlists, place)
+        return verify_by_likelihood(session, shortlists, work_dir)
     shifts = settings.shifts
-    scores = {key: verify_by_letter(name, asked, key, own, place, shifts) for key, own in shortlists.items()}
+    scores = {key: verify_by_options(name, session, key, own, work_dir, shifts) for key, own in shortlists.items()}
     if name in ORDERED:
-        _add_order_bias(ORDERED[name], settings, asked, outcome, place)
+        _add_order_bias(ORDERED[name], settings, session, result, work_dir)
     return scores
 
 
 def _measure_untrained(
-    settings: EvaluateSettings, dataset: Dataset, model: str, outcome: Outcome, place: Workplace
+    settings: EvaluateSettings, dataset: Dataset, model: str, result: EvaluationResult, work_dir: WorkDir
 ) -> None:
-    asked = _ask(model, settings, dataset, place)
-    _add_order_bias("untrained", settings, asked, outcome, place)
+    session = _ask(model, settings, dataset, work_dir)
+    _add_order_bias("untrained", settings, session, result, work_dir)
 
 
-def _add_order_bias(name: str, settings: EvaluateSettings, asked: Asked, outcome: Outcome, place: Workplace) -> None:
+def _add_order_bias(
+    name: str, settings: EvaluateSettings, session: ModelSession, result: EvaluationResult, work_dir: WorkDir
+) -> None:
     """Measure one question, the shifts that were asked for, and all of them, on a few queries a direction."""
-    for direction, part in outcome.parts.items():
+    for direction, view in result.views.items():
         count = settings.num_candidates
-        puzzles = draw_puzzles(part, outcome.hits[direction], count, settings.num_order_queries)
-        if puzzles:
-            key = Key(settings.split, direction)
-            measured = measure_order_bias(name, asked, key, puzzles, place, (1, settings.shifts, count))
-            outcome.order_bias.setdefault(direction, []).append(measured)
+        probes = draw_order_probes(view, result.hits[direction], count, settings.num_order_queries)
+        if probes:
+            key = SplitKey(settings.split, direction)
+            measured = measure_order_bias(name, session, key, probes, work_dir, (1, settings.shifts, count))
+            result.order_bias.setdefault(direction, []).append(measured)
 
 
 def _write_direction(
     run: RunFolder,
     direction: str,
-    part: Part,
+    view: SplitView,
     hits: Mapping[str, Sequence[GeneratedHit]],
     verified: Mapping[str, Ranking],
 ) -> None:
-    contents, folder = part.queries.contents, run / direction
+    contents, folder = view.queries.contents, run / direction
     generated = {query: hits[content] for query, content in contents.items()}
     ranked = {query: verified[content] for query, content in contents.items() if content in verified}
     write_run(
@@ -325,5 +329,5 @@ def _write_direction(
     )
     if ranked:
         write_run(folder / "run.verified.trec", ranked)
-    write_qrels(folder / "qrels.trec", part.queries.right)
-    write_per_query(folder / "per_query.jsonl", part.queries.shown, part.queries.right, generated, ranked)
+    write_qrels(folder / "qrels.trec", view.queries.relevant)
+    write_per_query(folder / "per_query.jsonl", view.queries.display, view.queries.relevant, generated, ranked)

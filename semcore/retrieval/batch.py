@@ -41,12 +41,12 @@ from semcore.verification import (
 )
 
 T = TypeVar("T")
-QUERIES_A_CHUNK = 256
-IMAGES_A_CHUNK = 64
-SENTENCES_A_CHUNK = 2_048
+QUERIES_PER_CHUNK = 256
+IMAGES_PER_CHUNK = 64
+SENTENCES_PER_CHUNK = 2_048
 
 
-class Key(NamedTuple):
+class SplitKey(NamedTuple):
     """Names a part."""
 
     split: str
@@ -54,20 +54,20 @@ class Key(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitView:
     """One direction of one split: what is searched and what is asked."""
 
     items: dict[str, Item]
     queries: Queries
 
     @property
-    def contents(self) -> list[str]:
+    def unique_queries(self) -> list[str]:
         """Return what is asked, each once, the shortest first."""
         return sorted(set(self.queries.contents.values()), key=lambda content: (len(content), content))
 
 
 @dataclass
-class Workplace:
+class WorkDir:
     """Where the chunks of an evaluation lie, and the seconds of each step."""
 
     folder: Path
@@ -85,7 +85,7 @@ class Workplace:
         return result.rows
 
 
-class Asked(NamedTuple):
+class ModelSession(NamedTuple):
     """A model that is asked: with its prompts, and the images as it sees them."""
 
     checkpoint: Checkpoint
@@ -95,15 +95,17 @@ class Asked(NamedTuple):
     """Reads questions in candidate blocks, where the model was trained to choose so."""
 
 
-def ask(checkpoint: Checkpoint, dataset: Dataset, features: Path | None) -> Asked:
+def load_session(checkpoint: Checkpoint, dataset: Dataset, features: Path | None) -> ModelSession:
     """Put a checkpoint together with the prompts, and with the images of a dataset as RUN/features keeps them."""
     paths = {record.image_id: dataset.image_path(record) for record in dataset.images}
     prompts = load_prompts(special_tokens=checkpoint.special_tokens)
     blocks = BlockReader(checkpoint, prompts) if read_attention(checkpoint.path) == "blocks" else None
-    return Asked(checkpoint, prompts, FeatureStore(checkpoint, paths, features), blocks)
+    return ModelSession(checkpoint, prompts, FeatureStore(checkpoint, paths, features), blocks)
 
 
-def read_parts(run: RunFolder, dataset: Dataset, split: str, most_queries: int | None = None) -> dict[Key, Part]:
+def read_split_views(
+    run: RunFolder, dataset: Dataset, split: str, most_queries: int | None = None
+) -> dict[SplitKey, SplitView]:
     """Return the parts of a split that have items and queries.
 
     Args:
@@ -116,12 +118,12 @@ def read_parts(run: RunFolder, dataset: Dataset, split: str, most_queries: int |
     wanted = _wanted_images(run, dataset)
     records = [record for record in dataset.split(split) if record.image_id in wanted]
     unreadable = _unreadable(dataset, records, {item.item_id for item in images})
-    parts = {}
+    views = {}
     for direction, items in (("t2i", images), ("i2t", sentences)):
         queries = draw_queries(read_queries(records, direction, images, sentences, unreadable), most_queries)
         if items and queries.contents:
-            parts[Key(split, direction)] = Part({item.item_id: item for item in items}, queries)
-    return parts
+            views[SplitKey(split, direction)] = SplitView({item.item_id: item for item in items}, queries)
+    return views
 
 
 def _wanted_images(run: RunFolder, dataset: Dataset) -> set[str]:
@@ -144,60 +146,73 @@ def _unreadable(dataset: Dataset, records: Sequence[ImageRecord], known: Collect
     return unreadable
 
 
-def fold_parts(parts: Mapping[Key, Part], num_folds: int) -> dict[Key, Part]:
+def fold_split_views(views: Mapping[SplitKey, SplitView], num_folds: int) -> dict[SplitKey, SplitView]:
     """Cut the parts of a split into folds of its images, each with its own items and queries.
 
     Returns:
         (fold name, direction) -> part; a direction without a query in a fold has none.
     """
     images = dict.fromkeys(
-        [image_of(key.direction, *query) for key, part in parts.items() for query in part.queries.right.items()]
-        + [item.image_id for part in parts.values() for item in part.items.values()]
+        [image_of(key.direction, *query) for key, view in views.items() for query in view.queries.relevant.items()]
+        + [item.image_id for view in views.values() for item in view.items.values()]
     )
     folds = {}
     for number, chosen in enumerate(assign_folds(list(images), num_folds), start=1):
         members = set(chosen)
-        for key, part in parts.items():
-            items = {item_id: item for item_id, item in part.items.items() if item.image_id in members}
-            own = [query for query in part.queries.right.items() if image_of(key.direction, *query) in members]
-            queries = part.queries.only(query for query, _ in own)
+        for key, view in views.items():
+            items = {item_id: item for item_id, item in view.items.items() if item.image_id in members}
+            own = [query for query in view.queries.relevant.items() if image_of(key.direction, *query) in members]
+            queries = view.queries.only(query for query, _ in own)
             if items and queries.contents:
-                folds[Key(f"{key.split} fold {number}", key.direction)] = Part(items, queries)
+                folds[SplitKey(f"{key.split} fold {number}", key.direction)] = SplitView(items, queries)
     return folds
 
 
 def draw_queries(queries: Queries, most: int | None, seed: int = 0) -> Queries:
     """Return the queries, or so many of them drawn at random, in their order."""
-    if most is None or most >= len(queries.right):
+    if most is None or most >= len(queries.relevant):
         return queries
-    chosen = set(random.Random(seed).sample(sorted(queries.right), most))
-    return queries.only(query for query in queries.right if query in chosen)
+    chosen = set(random.Random(seed).sample(sorted(queries.relevant), most))
+    return queries.only(query for query in queries.relevant if query in chosen)
 
 
 def generate_hits(
-    asked: Asked, key: Key, part: Part, place: Workplace, *, num_beams: int, batch_size: int, engine: Engine
+    session: ModelSession,
+    key: SplitKey,
+    view: SplitView,
+    work_dir: WorkDir,
+    *,
+    num_beams: int,
+    batch_size: int,
+    engine: Engine,
 ) -> dict[str, list[GeneratedHit]]:
     """Return what is asked -> the items the generator finds, best first."""
-    corpus = build_corpus(asked.checkpoint, asked.prompts, key.direction, list(part.items.values()))
+    corpus = build_corpus(session.checkpoint, session.prompts, key.direction, list(view.items.values()))
 
     def work(queries: list[str]) -> list[Any]:
-        return generate_chunk(asked, key.direction, queries, corpus, num_beams, batch_size, engine)
+        return generate_chunk(session, key.direction, queries, corpus, num_beams, batch_size, engine)
 
-    contents = part.contents
+    unique_queries = view.unique_queries
     if key.direction == "i2t":
-        asked.features.add(contents, progress=place.progress)
-    rows = place.run(f"generate {key.direction} {key.split}", contents, QUERIES_A_CHUNK, work, "query")
-    return {content: [GeneratedHit(*hit) for hit in hits] for content, hits in zip(contents, rows, strict=True)}
+        session.features.add(unique_queries, progress=work_dir.progress)
+    rows = work_dir.run(f"generate {key.direction} {key.split}", unique_queries, QUERIES_PER_CHUNK, work, "query")
+    return {content: [GeneratedHit(*hit) for hit in hits] for content, hits in zip(unique_queries, rows, strict=True)}
 
 
 def generate_chunk(
-    asked: Asked, direction: str, queries: list[str], corpus: Corpus, num_beams: int, batch_size: int, engine: Engine
+    session: ModelSession,
+    direction: str,
+    queries: list[str],
+    corpus: Corpus,
+    num_beams: int,
+    batch_size: int,
+    engine: Engine,
 ) -> list[list[GeneratedHit]]:
     """Search for one chunk of queries."""
-    features = asked.features.of(queries) if direction == "i2t" else {}
+    features = session.features.of(queries) if direction == "i2t" else {}
     return generate(
-        asked.checkpoint,
-        asked.prompts,
+        session.checkpoint,
+        session.prompts,
         direction,
         queries,
         features,
@@ -208,57 +223,59 @@ def generate_chunk(
     )
 
 
-def generate_freely(
-    asked: Asked, key: Key, part: Part, place: Workplace, *, num_beams: int, batch_size: int
+def generate_unconstrained(
+    session: ModelSession, key: SplitKey, view: SplitView, work_dir: WorkDir, *, num_beams: int, batch_size: int
 ) -> dict[str, list[GeneratedHit]]:
     """Return what is asked -> the items whose identifiers a search of the whole vocabulary happens to write."""
-    corpus = build_corpus(asked.checkpoint, asked.prompts, key.direction, list(part.items.values()))
+    corpus = build_corpus(session.checkpoint, session.prompts, key.direction, list(view.items.values()))
 
     def work(queries: list[str]) -> list[Any]:
-        features = asked.features.of(queries) if key.direction == "i2t" else {}
-        inputs = query_inputs(asked.checkpoint, asked.prompts, key.direction, queries, features)
-        return generate_without_trie(asked.checkpoint, inputs, corpus, num_beams=num_beams)
+        features = session.features.of(queries) if key.direction == "i2t" else {}
+        inputs = query_inputs(session.checkpoint, session.prompts, key.direction, queries, features)
+        return generate_without_trie(session.checkpoint, inputs, corpus, num_beams=num_beams)
 
-    contents = part.contents
+    unique_queries = view.unique_queries
     if key.direction == "i2t":
-        asked.features.add(contents, progress=place.progress)
-    rows = place.run(f"without trie {key.direction} {key.split}", contents, batch_size, work, "query")
-    return {content: [GeneratedHit(*hit) for hit in hits] for content, hits in zip(contents, rows, strict=True)}
+        session.features.add(unique_queries, progress=work_dir.progress)
+    rows = work_dir.run(f"without trie {key.direction} {key.split}", unique_queries, batch_size, work, "query")
+    return {content: [GeneratedHit(*hit) for hit in hits] for content, hits in zip(unique_queries, rows, strict=True)}
 
 
-def make_shortlists(part: Part, hits: Mapping[str, Sequence[GeneratedHit]], num_candidates: int) -> list[Shortlist]:
-    """Return the shortlist of everything that is asked, in the order of `part.contents`."""
-    return [make_shortlist(content, hits[content], part.items, num_candidates) for content in part.contents]
+def make_shortlists(
+    view: SplitView, hits: Mapping[str, Sequence[GeneratedHit]], num_candidates: int
+) -> list[Shortlist]:
+    """Return the shortlist of everything that is asked, in the order of `view.unique_queries`."""
+    return [make_shortlist(content, hits[content], view.items, num_candidates) for content in view.unique_queries]
 
 
-def verify_by_letter(
+def verify_by_options(
     verifier: VerifierName,
-    asked: Asked,
-    key: Key,
+    session: ModelSession,
+    key: SplitKey,
     shortlists: Sequence[Shortlist],
-    place: Workplace,
+    work_dir: WorkDir,
     num_shifts: int,
 ) -> list[list[float]]:
     """Return the score of every candidate by the listwise or the pointwise verifier."""
-    asked.features.add(images_of(key.direction, shortlists), progress=place.progress)
+    session.features.add(images_shown(key.direction, shortlists), progress=work_dir.progress)
 
     def work(chunk: list[Shortlist]) -> list[Any]:
-        features = asked.features.of(images_of(key.direction, chunk))
+        features = session.features.of(images_shown(key.direction, chunk))
         return verifier_scores(
             verifier,
-            asked.checkpoint,
-            asked.prompts,
+            session.checkpoint,
+            session.prompts,
             key.direction,
             chunk,
             features,
             num_shifts=num_shifts,
-            blocks=asked.blocks,
+            blocks=session.blocks,
         )
 
-    return place.run(f"{verifier} {key.direction} {key.split}", shortlists, QUERIES_A_CHUNK, work, "query")
+    return work_dir.run(f"{verifier} {key.direction} {key.split}", shortlists, QUERIES_PER_CHUNK, work, "query")
 
 
-def images_of(direction: str, shortlists: Iterable[Shortlist]) -> list[str]:
+def images_shown(direction: str, shortlists: Iterable[Shortlist]) -> list[str]:
     """Return the ids of the images that a verifier is shown: the candidates (t2i) or the queries (i2t)."""
     if direction == "i2t":
         return [own.query for own in shortlists]
@@ -266,8 +283,8 @@ def images_of(direction: str, shortlists: Iterable[Shortlist]) -> list[str]:
 
 
 def verify_by_likelihood(
-    asked: Asked, shortlists: Mapping[Key, Sequence[Shortlist]], place: Workplace
-) -> dict[Key, list[list[float]]]:
+    session: ModelSession, shortlists: Mapping[SplitKey, Sequence[Shortlist]], work_dir: WorkDir
+) -> dict[SplitKey, list[list[float]]]:
     """Return the likelihood verifier's score of every candidate of all parts; no pair is scored twice."""
     pairs: dict[str, dict[str, None]] = {}
     for key, own in shortlists.items():
@@ -276,17 +293,17 @@ def verify_by_likelihood(
     tasks = [(image_id, sorted(texts)) for image_id, texts in sorted(pairs.items())]
     sentences = sorted({text for _, texts in tasks for text in texts})
 
-    asked.features.add(pairs, progress=place.progress)
+    session.features.add(pairs, progress=work_dir.progress)
 
     def given_image(chunk: list[tuple[str, list[str]]]) -> list[Any]:
-        features = asked.features.of(image_id for image_id, _ in chunk)
-        return given_image_log_probabilities(asked.checkpoint, asked.prompts, chunk, features)
+        features = session.features.of(image_id for image_id, _ in chunk)
+        return given_image_log_probabilities(session.checkpoint, session.prompts, chunk, features)
 
     def without_image(chunk: list[str]) -> list[Any]:
-        return sentence_log_probabilities(asked.checkpoint, asked.prompts, chunk)
+        return sentence_log_probabilities(session.checkpoint, session.prompts, chunk)
 
-    given = place.run("likelihood with the image", tasks, IMAGES_A_CHUNK, given_image, "image")
-    alone = place.run("likelihood without", sentences, SENTENCES_A_CHUNK, without_image, "sentence")
+    given = work_dir.run("likelihood with the image", tasks, IMAGES_PER_CHUNK, given_image, "image")
+    alone = work_dir.run("likelihood without", sentences, SENTENCES_PER_CHUNK, without_image, "sentence")
     conditional = {
         (image_id, text): score
         for (image_id, texts), scores in zip(tasks, given, strict=True)

@@ -30,13 +30,13 @@ from semcore.models.lineage import Mismatch
 from semcore.models.run_checkpoints import generator_of, has_verifier, model_of
 from semcore.models.run_lineage import check_search
 from semcore.models.visual_features import encode_pictures
-from semcore.retrieval.batch import Asked, ask, images_of
+from semcore.retrieval.batch import ModelSession, images_shown, load_session
 from semcore.retrieval.generator import Corpus, Engine, build_corpus, generate
 from semcore.retrieval.shortlist import Shortlist, VerifierName, make_shortlist, rank, verifier_scores
 from semcore.runtime.errors import UnreadableImage, UserError
 from semcore.runtime.moved_checkpoints import find_checkpoint
 from semcore.verification import LETTERS, Fusion
-from semcore.verification.score_fusion import WEIGHTS, Weighing, read_weighing
+from semcore.verification.score_fusion import FUSION_FILE, FusionSettings, read_fusion_settings
 
 logger = logging.getLogger(__name__)
 Picture = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
@@ -78,7 +78,7 @@ class Retriever:
         dataset: what the run is about.
         generator: the identifier model.
         verifier: who verifies, "none" for nobody.
-        weighing: how the evaluation weighed verifiers, and how it asked them; empty where there was none.
+        fusion_settings: how the evaluation weighed verifiers, and how it asked them; empty where there was none.
         split: whose items are searched, None for all.
         num_beams: width of the beam.
         num_candidates: how many of the best are verified.
@@ -91,9 +91,9 @@ class Retriever:
 
     run: RunFolder
     dataset: Dataset
-    generator: Asked
+    generator: ModelSession
     verifier: VerifierName | Literal["none"]
-    weighing: Weighing
+    fusion_settings: FusionSettings
     split: str | None = None
     num_beams: int = 20
     num_candidates: int = len(LETTERS)
@@ -103,7 +103,7 @@ class Retriever:
     base: str | Path | None = None
     mismatches: list[Mismatch] = field(default_factory=list)
     _corpora: dict[str, Corpus] = field(default_factory=dict, repr=False)
-    _judge: Asked | None = field(default=None, repr=False)
+    _verifier_session: ModelSession | None = field(default=None, repr=False)
 
     @classmethod
     def from_run(
@@ -148,20 +148,20 @@ class Retriever:
         dataset = load_dataset(data or folder.data_folder())
         if not (1 if verifier == "none" else 2) <= num_candidates <= len(LETTERS):
             raise UserError(f"num_candidates must be from 2 to {len(LETTERS)}, found {num_candidates}")
-        chosen, weighing = _choose_verifier(folder, verifier)
+        chosen, fusion_settings = _choose_verifier(folder, verifier)
         models = {"generator": generator_of(folder)}
         if chosen != "none":
-            models[chosen] = _verifier_model(folder, chosen, weighing, base)
+            models[chosen] = _verifier_model(folder, chosen, fusion_settings, base)
         mismatches = check_search(
-            folder, dataset, models, weighing.models, base, allow_mismatch, weighed=bool(weighing.fusions)
+            folder, dataset, models, fusion_settings.models, base, allow_mismatch, weighed=bool(fusion_settings.fusions)
         )
         for mismatch in mismatches:
             logger.warning("going on although %s", mismatch)
         model = load_for_inference(models["generator"], dtype=dtype, device=device, base=base)
-        generator = ask(model, dataset, folder / "features")
+        generator = load_session(model, dataset, folder / "features")
         only = None if split == "all" else split
         return cls(
-            folder, dataset, generator, chosen, weighing, only, num_beams, num_candidates, dtype, device, engine,
+            folder, dataset, generator, chosen, fusion_settings, only, num_beams, num_candidates, dtype, device, engine,
             base, mismatches,
         )  # fmt: skip
 
@@ -212,7 +212,7 @@ class Retriever:
         Fusion and calibration are fitted on val's items. Among more items more look right, so that the same score
         promises less.
         """
-        fusion = self.weighing.fusions.get(self.verifier, {}).get(direction)
+        fusion = self.fusion_settings.fusions.get(self.verifier, {}).get(direction)
         searched = len(self._corpus(direction).items)
         if fusion is None or fusion.calibration is None:
             return "no confidence: nothing was fitted on val for this order; `semcore evaluate` does"
@@ -225,13 +225,13 @@ class Retriever:
         )
 
     def _search(self, direction: str, queries: list[str], pictures: list[Image.Image], top_k: int) -> list[list[Hit]]:
-        asked, corpus = self.generator, self._corpus(direction)
+        session, corpus = self.generator, self._corpus(direction)
         generated = generate(
-            asked.checkpoint,
-            asked.prompts,
+            session.checkpoint,
+            session.prompts,
             direction,
             queries,
-            _features(asked.checkpoint, queries, pictures),
+            _features(session.checkpoint, queries, pictures),
             corpus,
             num_beams=max(self.num_beams, top_k),
             engine=self.engine,
@@ -246,32 +246,32 @@ class Retriever:
     def _corpus(self, direction: str) -> Corpus:
         if direction not in self._corpora:
             items = read_items(self.run, self.dataset, direction, self.split)
-            asked = self.generator
-            self._corpora[direction] = build_corpus(asked.checkpoint, asked.prompts, direction, items)
+            session = self.generator
+            self._corpora[direction] = build_corpus(session.checkpoint, session.prompts, direction, items)
         return self._corpora[direction]
 
     def _verify(self, direction: str, shortlists: list[Shortlist], pictures: list[Image.Image]) -> list[list[float]]:
         """Return the verifier's score of each candidate; zeros without a verifier."""
         if self.verifier == "none":
             return [[0.0] * len(shortlist.items) for shortlist in shortlists]
-        if self._judge is None:
-            path = _verifier_model(self.run, self.verifier, self.weighing, self.base)
+        if self._verifier_session is None:
+            path = _verifier_model(self.run, self.verifier, self.fusion_settings, self.base)
             model = load_for_inference(path, dtype=self.dtype, device=self.device, base=self.base)
-            self._judge = ask(model, self.dataset, self.run / "features")
-        judge = self._judge
+            self._verifier_session = load_session(model, self.dataset, self.run / "features")
+        session = self._verifier_session
         if direction == "t2i":
-            features = judge.features.of(images_of(direction, shortlists))
+            features = session.features.of(images_shown(direction, shortlists))
         else:
-            features = _features(judge.checkpoint, [own.query for own in shortlists], pictures)
+            features = _features(session.checkpoint, [own.query for own in shortlists], pictures)
         return verifier_scores(
             self.verifier,
-            judge.checkpoint,
-            judge.prompts,
+            session.checkpoint,
+            session.prompts,
             direction,
             shortlists,
             features,
-            num_shifts=self.weighing.num_shifts,
-            blocks=judge.blocks,
+            num_shifts=self.fusion_settings.num_shifts,
+            blocks=session.blocks,
         )
 
     def _hits(
@@ -283,7 +283,7 @@ class Retriever:
         corpus: Corpus,
     ) -> list[Hit]:
         """Return the verified items, and behind them the others as the generator ranked them."""
-        fusion = self.weighing.fusions.get(self.verifier, {}).get(direction, Fusion())
+        fusion = self.fusion_settings.fusions.get(self.verifier, {}).get(direction, Fusion())
         hits = [_hit(*row) for row in rank(shortlist, scores, fusion)]
         step = hits[-1].score - shortlist.generator[-1]
         rest = generated[len(shortlist.items) :]
@@ -292,22 +292,24 @@ class Retriever:
 
 def _choose_verifier(
     run: RunFolder, wish: VerifierName | Literal["auto", "none"]
-) -> tuple[VerifierName | Literal["none"], Weighing]:
+) -> tuple[VerifierName | Literal["none"], FusionSettings]:
     """Return who verifies, and what an evaluation has fitted."""
-    path = run / WEIGHTS
-    weighing = read_weighing(path) if path.exists() else Weighing("", {})
+    path = run / FUSION_FILE
+    fusion_settings = read_fusion_settings(path) if path.exists() else FusionSettings("", {})
     if wish == "auto":
-        if weighing.verifier in (*get_args(VerifierName), "none"):
-            wish = weighing.verifier  # type: ignore[assignment]
+        if fusion_settings.verifier in (*get_args(VerifierName), "none"):
+            wish = fusion_settings.verifier  # type: ignore[assignment]
         else:
             wish = "listwise" if has_verifier(run) else "blocks" if has_verifier(run, "blocks") else "likelihood"
     chosen: VerifierName | Literal["none"] = wish  # type: ignore[assignment]
-    return chosen, weighing
+    return chosen, fusion_settings
 
 
-def _verifier_model(run: RunFolder, verifier: VerifierName, weighing: Weighing, base: str | Path | None) -> str:
+def _verifier_model(
+    run: RunFolder, verifier: VerifierName, fusion_settings: FusionSettings, base: str | Path | None
+) -> str:
     """Return where a verifier's checkpoint is now: the one that the evaluation was told to ask, or the run's own."""
-    named = weighing.models.get(verifier)
+    named = fusion_settings.models.get(verifier)
     if named is None:
         return model_of(run, verifier, base)
     known = run.manifest().get("stages", {}).get("evaluate", {}).get("inputs", {}).get(f"the {verifier} model")

@@ -27,7 +27,7 @@ class LineageSettings:
         return [name.strip() for name in self.allow_mismatch.strip("[] ").split(",") if name.strip()]
 
 
-def at_least(least: float, settings: Any, *names: str) -> None:
+def require_minimum(least: float, settings: Any, *names: str) -> None:
     """Refuse settings below `least`; None is allowed, where the type allows it.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from semcore.data.identifier_files import DIRECTIONS, read_identifiers
-from semcore.evaluation.metrics import first_right_rank
+from semcore.evaluation.metrics import first_relevant_rank
 from semcore.evaluation.per_query import GeneratedHit, read_per_query
 from semcore.evaluation.statistics import Values, bootstrap_interval, hits, paired_randomisation_test
 from semcore.evaluation.trec import read_qrels, read_run
@@ -102,7 +102,7 @@ def _unverified_ranks(run: Path, direction: str) -> dict[str, int | None]:
     ranks = {}
     for query, relevant in read_qrels(run / direction / "qrels.trec").items():
         hits = [GeneratedHit(item, texts[item], score) for item, score in generated.get(query, ())]
-        ranks[query] = first_right_rank([hit.item_id for hit in without_verification(hits)], relevant)
+        ranks[query] = first_relevant_rank([hit.item_id for hit in without_verification(hits)], relevant)
     return ranks
 
 

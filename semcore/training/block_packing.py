@@ -15,16 +15,20 @@ from typing import Any
 
 from semcore.models.tokenization import expand_images, tokenize
 from semcore.training.packing import Row, append
-from semcore.training.verifier_questions import Ask, QuestionMaker
+from semcore.training.verifier_questions import QuestionMaker, QuestionSeed
 from semcore.verification.block_layout import Pieces, block_tokens, cut_question, slot_starts
 
 HEAD = 0
 PARTS = 4  # branches of a slot: copy of the head, letter, block, closing
 
 
-def make_block_row(make_questions: QuestionMaker, ask: Ask) -> Row:
+def make_block_row(make_questions: QuestionMaker, question_seed: QuestionSeed) -> Row:
     """Return the row of an ask's questions, the same ones that are asked with full attention."""
-    tokenizer, direction, drawn = make_questions.tokenizer, ask.candidates.direction, make_questions.draw(ask)
+    tokenizer, direction, drawn = (
+        make_questions.tokenizer,
+        question_seed.candidates.direction,
+        make_questions.draw(question_seed),
+    )
     return merge_blocks(
         tokenizer,
         direction,

@@ -20,12 +20,12 @@ from torch.utils.checkpoint import checkpoint
 
 from semcore.training.packing import IGNORED
 
-ELEMENTS_A_CHUNK = 2**25
+ELEMENTS_PER_CHUNK = 2**25
 """Logits computed at once: 128 MB in float32."""
 
 
 @contextmanager
-def chunked_loss(model: Any, elements_a_chunk: int = ELEMENTS_A_CHUNK) -> Iterator[None]:
+def chunked_loss(model: Any, elements_per_chunk: int = ELEMENTS_PER_CHUNK) -> Iterator[None]:
     """Let a model compute its training loss chunk by chunk; its `logits` are the last states meanwhile.
 
     The head stays the module it is and is called as one, so adapters on it, DeepSpeed's hooks and a
@@ -33,12 +33,12 @@ def chunked_loss(model: Any, elements_a_chunk: int = ELEMENTS_A_CHUNK) -> Iterat
 
     Args:
         model: a native InternVL model, or an adapter on one.
-        elements_a_chunk: positions times vocabulary of a chunk.
+        elements_per_chunk: positions times vocabulary of a chunk.
     """
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     head = base.get_output_embeddings()
     plain_forward, plain_loss = head.forward, base.loss_function
-    chunk_size = max(1, elements_a_chunk // base.config.text_config.vocab_size)
+    chunk_size = max(1, elements_per_chunk // base.config.text_config.vocab_size)
 
     def forward(states: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         if labels is None:

@@ -23,7 +23,7 @@ from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.ranks import is_main_process, num_processes
 from semcore.training.chunked_loss import chunked_loss
 from semcore.training.collator import Collator
-from semcore.training.image_inputs import Visuals, towers_passed_by
+from semcore.training.image_inputs import Visuals, use_precomputed_vision_states
 from semcore.training.launcher import (
     choose_attention,
     computes_bf16,
@@ -195,7 +195,7 @@ def fine_tune(
     if gradient_checkpointing:
         recompute_activations(model)
     collator = Collator(visuals, checkpoint.filler_token_id, checkpoint.model.config.image_token_id)
-    with towers_passed_by(model, visuals), chunked_loss(model):
+    with use_precomputed_vision_states(model, visuals), chunked_loss(model):
         done = run_training(model, arguments, rows, collator, description=description, progress=is_main_process())
     state = whole_state(done.trainer)
     warnings: list[str] = []

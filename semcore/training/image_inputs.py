@@ -75,7 +75,7 @@ class StoredFeatures:
 class TowerStates:
     """Images that have been through the vision tower only; image id -> (tiles, patches + 1, the tower's width).
 
-    The model takes them in place of pixels inside `towers_passed_by`.
+    The model takes them in place of pixels inside `use_precomputed_vision_states`.
     """
 
     states: Mapping[str, torch.Tensor]
@@ -192,7 +192,7 @@ def _check_readable(paths: Mapping[str, Path], unreadable: Mapping[str, str]) ->
 
 
 @contextmanager
-def towers_passed_by(model: Any, visuals: Visuals) -> Iterator[None]:
+def use_precomputed_vision_states(model: Any, visuals: Visuals) -> Iterator[None]:
     """Let a model take stored states of its vision tower as `pixel_values`, where that is what `visuals` holds."""
     if not isinstance(visuals, TowerStates):
         yield

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypedDict
 from semcore.data.dataset import ImageRecord
 from semcore.data.items_and_queries import Item, Queries, image_of
 from semcore.evaluation.per_query import GeneratedHit
-from semcore.retrieval.batch import Part
+from semcore.retrieval.batch import SplitView
 
 
 class CandidateRow(TypedDict):
@@ -35,7 +35,7 @@ class Mined(NamedTuple):
     rank: int | None
 
 
-def deal_blocks(records: Sequence[ImageRecord], size: int, seed: int) -> list[list[ImageRecord]]:
+def partition_images(records: Sequence[ImageRecord], size: int, seed: int) -> list[list[ImageRecord]]:
     """Deal images out at random into blocks of about `size`, equal up to one.
 
     Args:
@@ -50,18 +50,20 @@ def deal_blocks(records: Sequence[ImageRecord], size: int, seed: int) -> list[li
 
 def held_out_queries(queries: Queries, held_out: Iterable[str]) -> Queries:
     """Keep the queries that were held out and can be answered."""
-    return queries.only(query for query in held_out if query in queries.right and query not in queries.unanswerable)
+    return queries.only(query for query in held_out if query in queries.relevant and query not in queries.unanswerable)
 
 
 def queries_of(queries: Queries, direction: str, records: Sequence[ImageRecord]) -> Queries:
     """Return the queries that belong to some images."""
     image_ids = {record.image_id for record in records}
     return queries.only(
-        query for query, right in queries.right.items() if image_of(direction, query, right) in image_ids
+        query for query, right in queries.relevant.items() if image_of(direction, query, right) in image_ids
     )
 
 
-def mine(direction: str, part: Part, hits: Mapping[str, Sequence[GeneratedHit]], num_candidates: int) -> list[Mined]:
+def mine(
+    direction: str, view: SplitView, hits: Mapping[str, Sequence[GeneratedHit]], num_candidates: int
+) -> list[Mined]:
     """Return each query's candidates, as the generator ranked them.
 
     Where no right item is among them, one replaces the last; where the generator finds fewer, there are fewer.
@@ -69,13 +71,13 @@ def mine(direction: str, part: Part, hits: Mapping[str, Sequence[GeneratedHit]],
 
     Args:
         direction: "t2i" or "i2t".
-        part: what was searched and asked.
+        view: what was searched and asked.
         hits: what was asked -> the generator's ranking.
         num_candidates: how many a query.
     """
     mined = []
-    for query_id, content in part.queries.contents.items():
-        right = part.queries.right[query_id]
+    for query_id, content in view.queries.contents.items():
+        right = view.queries.relevant[query_id]
         ranked = [hit.item_id for hit in hits[content]]
         rank = next((place for place, item_id in enumerate(ranked, start=1) if item_id in right), None)
         candidates = ranked[:num_candidates]
@@ -115,5 +117,5 @@ def items_of(items: Sequence[Item], records: Sequence[ImageRecord]) -> list[Item
     return [item for item in items if item.image_id in image_ids]
 
 
-def _percent(part: int, whole: int) -> float:
-    return round(100 * part / whole, 2) if whole else 0.0
+def _percent(view: int, whole: int) -> float:
+    return round(100 * view / whole, 2) if whole else 0.0

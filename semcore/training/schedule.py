@@ -16,7 +16,7 @@ from semcore.runtime.errors import UserError
 from semcore.training.block_packing import make_block_row
 from semcore.training.identifier_pairs import Example
 from semcore.training.packing import Row, merge, pack, row_length
-from semcore.training.verifier_questions import Ask, CandidateSet, QuestionMaker
+from semcore.training.verifier_questions import CandidateSet, QuestionMaker, QuestionSeed
 from semcore.verification.attention import Attention
 
 T = TypeVar("T")
@@ -67,16 +67,16 @@ def plan_question_rows(
     if not usable:
         raise UserError("no image among the candidates can be read; see `python -m data_prep.check DATA`")
 
-    def one_epoch(rng: random.Random) -> list[Ask]:
-        return [Ask(candidates[number], f"{rng.random()}") for number in rng.sample(usable, len(usable))]
+    def one_epoch(rng: random.Random) -> list[QuestionSeed]:
+        return [QuestionSeed(candidates[number], f"{rng.random()}") for number in rng.sample(usable, len(usable))]
 
     planned = plan(
         one_epoch, num_epochs=num_epochs, batch_size=batch_size, max_steps=max_steps, seed=seed,
         length=make_questions.length,
     )  # fmt: skip
     if attention == "blocks":
-        return PlannedRows(planned, lambda ask: make_block_row(make_questions, ask))
-    return PlannedRows(planned, lambda ask: merge(make_questions(ask), image_start_id))
+        return PlannedRows(planned, lambda question_seed: make_block_row(make_questions, question_seed))
+    return PlannedRows(planned, lambda question_seed: merge(make_questions(question_seed), image_start_id))
 
 
 def identifier_rows(

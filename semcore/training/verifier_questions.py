@@ -81,7 +81,7 @@ def read_candidates(folder: Path, items: Mapping[str, Mapping[str, Item]]) -> li
 
 
 @dataclass(frozen=True)
-class Ask:
+class QuestionSeed:
     """One row to be: a candidate set, and the seed of its order and of its further questions."""
 
     candidates: CandidateSet
@@ -114,13 +114,13 @@ class QuestionMaker:
         self.letters = option_tokens(tokenizer)
         self._sentences = {record.image_id: [sentence.text for sentence in record.sentences] for record in images}
 
-    def __call__(self, ask: Ask) -> list[Example]:
+    def __call__(self, question_seed: QuestionSeed) -> list[Example]:
         """Return one example a question; the answer is a letter's token."""
-        return [self._example(ask.candidates.direction, drawn) for drawn in self.draw(ask)]
+        return [self._example(question_seed.candidates.direction, drawn) for drawn in self.draw(question_seed)]
 
-    def draw(self, ask: Ask) -> list[Drawn]:
+    def draw(self, question_seed: QuestionSeed) -> list[Drawn]:
         """Return questions about the same candidates in the same order."""
-        rng, candidates = random.Random(ask.seed), ask.candidates
+        rng, candidates = random.Random(question_seed.seed), question_seed.candidates
         items = tuple(rng.sample(candidates.items, len(candidates.items)))
         shuffled = CandidateSet(candidates.direction, candidates.query, candidates.image_id, items)
         queries = [(candidates.query, candidates.image_id), *self._further_queries(candidates, rng)]
@@ -145,12 +145,12 @@ class QuestionMaker:
         text = expand_images(chat_prompt(self.tokenizer, turn), [self.visuals.num_tokens(i) for i in drawn.images])
         return Example(tokenize(self.tokenizer, text), [drawn.answer], drawn.images)
 
-    def length(self, ask: Ask) -> int:
+    def length(self, question_seed: QuestionSeed) -> int:
         """Return about how many tokens a row has, without making it."""
-        words = sum(len(item.text.split()) + len(item.keywords.split()) for item in ask.candidates.items)
-        if ask.candidates.direction == "i2t":
-            return words + (1 + self._num_extra) * self.visuals.num_tokens(ask.candidates.query)
-        return words + sum(self.visuals.num_tokens(item.item_id) for item in ask.candidates.items)
+        words = sum(len(item.text.split()) + len(item.keywords.split()) for item in question_seed.candidates.items)
+        if question_seed.candidates.direction == "i2t":
+            return words + (1 + self._num_extra) * self.visuals.num_tokens(question_seed.candidates.query)
+        return words + sum(self.visuals.num_tokens(item.item_id) for item in question_seed.candidates.items)
 
     def can_ask(self, candidates: CandidateSet) -> bool:
         """Tell whether all images are there to be shown."""

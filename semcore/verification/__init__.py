@@ -9,7 +9,7 @@ sentence is given each image; `score_fusion` weighs a verifier's score against t
 from semcore.verification.attention import read_attention
 from semcore.verification.block_inference import BlockReader
 from semcore.verification.likelihood import given_image_log_probabilities, sentence_log_probabilities
-from semcore.verification.listwise import Choice, Question, choose, choose_as_asked, question_turn
+from semcore.verification.listwise import Choice, Question, choose, choose_in_given_order, question_turn
 from semcore.verification.option_logits import LETTERS, option_tokens
 from semcore.verification.pointwise import match_log_odds, pair_turn
 from semcore.verification.score_fusion import Fusion, fit_fusion
@@ -21,7 +21,7 @@ __all__ = [
     "Fusion",
     "Question",
     "choose",
-    "choose_as_asked",
+    "choose_in_given_order",
     "fit_fusion",
     "given_image_log_probabilities",
     "match_log_odds",

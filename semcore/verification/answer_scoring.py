@@ -19,13 +19,13 @@ from torch.nn import functional
 from semcore.models.batching import Prompt, batches_by_length, embed_tokens
 from semcore.models.checkpoint import Checkpoint
 
-ANSWER_TOKENS_A_ROW = 224
+ANSWER_TOKENS_PER_ROW = 224
 ANSWERS_TO_PROMPT = 3  # a long prompt is worth longer rows: three quarters of a row are answers
-TOKENS_A_BATCH = 8_192
+TOKENS_PER_BATCH = 8_192
 ELEMENTS_A_BLOCK = 2**24
 
 
-class Ask(NamedTuple):
+class ScoringRequest(NamedTuple):
     """A prompt and the answers (token ids, end token included) to score after it."""
 
     prompt: Prompt
@@ -65,36 +65,36 @@ class _Row:
 @torch.inference_mode()
 def answer_log_probabilities(
     checkpoint: Checkpoint,
-    asks: Sequence[Ask],
+    requests: Sequence[ScoringRequest],
     *,
-    answer_tokens_a_row: int | None = None,
-    tokens_a_batch: int = TOKENS_A_BATCH,
+    answer_tokens_per_row: int | None = None,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
 ) -> list[list[float]]:
     """Return, for each prompt, the sum of each answer's token log-probabilities.
 
     Args:
         checkpoint: the model.
-        asks: prompts with their answers.
-        answer_tokens_a_row: answers share a row up to so many tokens; more would waste attention, fewer
+        requests: prompts with their answers.
+        answer_tokens_per_row: answers share a row up to so many tokens; more would waste attention, fewer
             would read the prompt more often. By default what suits the prompt's length.
-        tokens_a_batch: bounds the memory of a forward pass.
+        tokens_per_batch: bounds the memory of a forward pass.
     """
-    rows = [row for number, ask in enumerate(asks) for row in _pack(number, ask, answer_tokens_a_row)]
+    rows = [row for number, request in enumerate(requests) for row in _pack(number, request, answer_tokens_per_row)]
     sums: dict[tuple[int, int], float] = {}
-    for _, batch in batches_by_length(rows, [row.length for row in rows], tokens_a_batch):
+    for _, batch in batches_by_length(rows, [row.length for row in rows], tokens_per_batch):
         scores = _score(checkpoint, batch)
         keys = [key for row in batch for key in row.answers]
         sums.update(zip(keys, scores.tolist(), strict=True))
-    return [[sums[number, place] for place in range(len(ask.answers))] for number, ask in enumerate(asks)]
+    return [[sums[number, place] for place in range(len(request.answers))] for number, request in enumerate(requests)]
 
 
-def _pack(number: int, ask: Ask, most: int | None) -> list[_Row]:
+def _pack(number: int, request: ScoringRequest, most: int | None) -> list[_Row]:
     if most is None:
-        most = max(ANSWER_TOKENS_A_ROW, ANSWERS_TO_PROMPT * len(ask.prompt.tokens))
+        most = max(ANSWER_TOKENS_PER_ROW, ANSWERS_TO_PROMPT * len(request.prompt.tokens))
     rows: list[_Row] = []
-    for place, answer in enumerate(ask.answers):
+    for place, answer in enumerate(request.answers):
         if not rows or len(rows[-1].tokens) + len(answer) - 1 > most:
-            rows.append(_Row(ask.prompt))
+            rows.append(_Row(request.prompt))
         rows[-1].add((number, place), answer)
     return rows
 

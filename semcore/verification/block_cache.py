@@ -48,11 +48,11 @@ class BlockStates:
     Args:
         checkpoint: the model that reads them. An image's id has to mean one image as long as this object lives.
         most_bytes: that are kept.
-        tokens_a_batch: bounds the memory of a forward pass.
+        tokens_per_batch: bounds the memory of a forward pass.
     """
 
-    def __init__(self, checkpoint: Checkpoint, most_bytes: int, tokens_a_batch: int):
-        self._checkpoint, self._most_bytes, self._tokens_a_batch = checkpoint, most_bytes, tokens_a_batch
+    def __init__(self, checkpoint: Checkpoint, most_bytes: int, tokens_per_batch: int):
+        self._checkpoint, self._most_bytes, self._tokens_per_batch = checkpoint, most_bytes, tokens_per_batch
         self._heads: dict[Head, torch.Tensor] = {}
         self._kept: OrderedDict[tuple[Head, tuple[tuple[int, ...], str]], torch.Tensor] = OrderedDict()
         self.num_read = 0
@@ -66,7 +66,7 @@ class BlockStates:
         lengths = [len(head) + len(block.tokens) for block in missing]
         for key in found:
             self._kept.move_to_end((head, key))
-        for _, batch in batches_by_length(missing, lengths, self._tokens_a_batch):
+        for _, batch in batches_by_length(missing, lengths, self._tokens_per_batch):
             for block, states in zip(batch, self._read(head, batch), strict=True):
                 found[block.key] = states
                 self._keep(head, block, states)

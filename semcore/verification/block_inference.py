@@ -22,8 +22,8 @@ from semcore.runtime.errors import UserError
 from semcore.verification.block_cache import MOST_BYTES, Block, BlockStates
 from semcore.verification.block_layout import block_tokens, check_templates, cut_question, slot_starts
 from semcore.verification.listwise import Question
-from semcore.verification.option_logits import TOKENS_A_BATCH, option_logits
-from semcore.verification.rope_shift import check_turning, longest_question, rotary_frequencies, turn
+from semcore.verification.option_logits import TOKENS_PER_BATCH, option_logits
+from semcore.verification.rope_shift import check_rope_shift, longest_question, rotary_frequencies, shift_keys
 
 PADDING, TAIL, NO_BLOCK = -1, 0, -2
 TEXTS_KEPT = 2**16
@@ -91,7 +91,7 @@ class BlockReader:
         checkpoint: the verifier.
         prompts: hold "verify_t2i" and "verify_i2t".
         most_bytes: of the candidates' states in memory.
-        tokens_a_batch: bounds the memory of a forward pass.
+        tokens_per_batch: bounds the memory of a forward pass.
 
     Raises:
         UserError: the templates or the model's position embedding do not allow it.
@@ -103,12 +103,12 @@ class BlockReader:
         prompts: Prompts,
         *,
         most_bytes: int = MOST_BYTES,
-        tokens_a_batch: int = TOKENS_A_BATCH,
+        tokens_per_batch: int = TOKENS_PER_BATCH,
     ):
         check_blocks(checkpoint, prompts)
-        self._checkpoint, self._prompts, self._tokens_a_batch = checkpoint, prompts, tokens_a_batch
+        self._checkpoint, self._prompts, self._tokens_per_batch = checkpoint, prompts, tokens_per_batch
         self._block_tokens = lru_cache(TEXTS_KEPT)(lambda *text: block_tokens(checkpoint.tokenizer, *text))
-        self.states = BlockStates(checkpoint, most_bytes, tokens_a_batch)
+        self.states = BlockStates(checkpoint, most_bytes, tokens_per_batch)
 
     @torch.inference_mode()
     def read_options(
@@ -137,7 +137,7 @@ class BlockReader:
                 "give fewer --num-candidates, or train the verifier with --attention full"
             )
         logits = torch.empty(len(rows), len(options))
-        for places, batch in batches_by_length(rows, [row.length for row in rows], self._tokens_a_batch):
+        for places, batch in batches_by_length(rows, [row.length for row in rows], self._tokens_per_batch):
             logits[places] = option_logits(self._checkpoint, self._last_states(batch), options)
         return logits
 
@@ -186,7 +186,7 @@ class BlockReader:
         whole = before.new_zeros(num_layers, 2, len(rows), num_heads, length, size)
         for number, row in enumerate(rows):
             own = torch.cat([before, *(next(blocks) for _ in row.blocks)], dim=3)
-            whole[:, 0, number, :, : own.shape[3]] = turn(own[:, 0], row.distances.to(own.device), frequencies)
+            whole[:, 0, number, :, : own.shape[3]] = shift_keys(own[:, 0], row.distances.to(own.device), frequencies)
             whole[:, 1, number, :, : own.shape[3]] = own[:, 1]
         cache = DynamicCache()
         for layer, (keys, values) in enumerate(whole):
@@ -201,7 +201,7 @@ def check_blocks(checkpoint: Checkpoint, prompts: Prompts) -> None:
         UserError: the templates or the model's position embedding do not allow it.
     """
     check_templates(checkpoint.tokenizer, prompts)
-    check_turning(checkpoint.model)
+    check_rope_shift(checkpoint.model)
 
 
 def _mask(cached: torch.Tensor, slots: torch.Tensor, sees: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -12,9 +12,9 @@ import torch
 
 from semcore.models.batching import make_prompts
 from semcore.models.checkpoint import Checkpoint
-from semcore.models.prompts import IMAGE, Prompts, make_harmless
+from semcore.models.prompts import IMAGE, Prompts, escape_special_tokens
 from semcore.models.tokenization import answer_tokens, chat_prompt
-from semcore.verification.answer_scoring import Ask, answer_log_probabilities
+from semcore.verification.answer_scoring import ScoringRequest, answer_log_probabilities
 
 
 def given_image_log_probabilities(
@@ -35,8 +35,10 @@ def given_image_log_probabilities(
     images = [[features[image_id]] for image_id, _ in sentences]
     rows = make_prompts(checkpoint, [turn] * len(images), images)
     answers = _answers(checkpoint, turn, [text for _, texts in sentences for text in texts])
-    asks = [Ask(row, [answers[text] for text in texts]) for row, (_, texts) in zip(rows, sentences, strict=True)]
-    return answer_log_probabilities(checkpoint, asks)
+    requests = [
+        ScoringRequest(row, [answers[text] for text in texts]) for row, (_, texts) in zip(rows, sentences, strict=True)
+    ]
+    return answer_log_probabilities(checkpoint, requests)
 
 
 def sentence_log_probabilities(checkpoint: Checkpoint, prompts: Prompts, sentences: Sequence[str]) -> list[float]:
@@ -44,11 +46,11 @@ def sentence_log_probabilities(checkpoint: Checkpoint, prompts: Prompts, sentenc
     turn = prompts.render("sentence_alone")
     answers = _answers(checkpoint, turn, sentences)
     [row] = make_prompts(checkpoint, [turn])
-    return answer_log_probabilities(checkpoint, [Ask(row, [answers[text] for text in sentences])])[0]
+    return answer_log_probabilities(checkpoint, [ScoringRequest(row, [answers[text] for text in sentences])])[0]
 
 
 def _answers(checkpoint: Checkpoint, turn: str, sentences: Sequence[str]) -> dict[str, list[int]]:
     """Return the tokens of each sentence as an answer; special tokens in it are broken up."""
-    harmless = make_harmless(checkpoint.special_tokens)
+    harmless = escape_special_tokens(checkpoint.special_tokens)
     prompt = chat_prompt(checkpoint.tokenizer, turn)
     return {text: answer_tokens(checkpoint.tokenizer, prompt, harmless(text)) for text in dict.fromkeys(sentences)}

@@ -18,7 +18,7 @@ from semcore.models.batching import make_prompts
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import IMAGE, Prompts
 from semcore.runtime.errors import UserError
-from semcore.verification.option_logits import LETTERS, TOKENS_A_BATCH, option_tokens, read_options
+from semcore.verification.option_logits import LETTERS, TOKENS_PER_BATCH, option_tokens, read_options
 
 if TYPE_CHECKING:
     from semcore.verification.block_inference import BlockReader
@@ -72,7 +72,7 @@ def choose(
     features: Mapping[str, torch.Tensor],
     *,
     num_shifts: int = 1,
-    tokens_a_batch: int = TOKENS_A_BATCH,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
     blocks: BlockReader | None = None,
 ) -> list[list[float]]:
     """Return the log-probability of each choice of each question, in the order of its choices.
@@ -86,28 +86,33 @@ def choose(
         num_shifts: how many cyclic shifts of the choices to average over, against a liking for early
             or late letters; 1 asks once, in the given order. A question of K choices has K shifts at
             most; with all of them the given order does not matter, as they turn a circle of its own.
-        tokens_a_batch: bounds the memory of a forward pass.
+        tokens_per_batch: bounds the memory of a forward pass.
         blocks: reads the questions in candidate blocks, for a verifier that was trained so.
     """
-    circles = [_circle(question, num_shifts) for question in questions]
-    turned = [
-        [circle[offset:] + circle[:offset] for offset in shift_offsets(len(circle), num_shifts)] for circle in circles
+    base_orders = [_base_order(question, num_shifts) for question in questions]
+    shifted = [
+        [base_order[offset:] + base_order[:offset] for offset in shift_offsets(len(base_order), num_shifts)]
+        for base_order in base_orders
     ]
-    asked = [reordered(question, order) for question, own in zip(questions, turned, strict=True) for order in own]
+    reorderings = [
+        reordered(question, order) for question, own in zip(questions, shifted, strict=True) for order in own
+    ]
     answers = iter(
-        choose_as_asked(checkpoint, prompts, direction, asked, features, tokens_a_batch=tokens_a_batch, blocks=blocks)
+        choose_in_given_order(
+            checkpoint, prompts, direction, reorderings, features, tokens_per_batch=tokens_per_batch, blocks=blocks
+        )
     )
-    return [_mean_of_orders(own, [next(answers) for _ in own]) for own in turned]
+    return [_mean_of_orders(own, [next(answers) for _ in own]) for own in shifted]
 
 
-def choose_as_asked(
+def choose_in_given_order(
     checkpoint: Checkpoint,
     prompts: Prompts,
     direction: str,
     questions: Sequence[Question],
     features: Mapping[str, torch.Tensor],
     *,
-    tokens_a_batch: int = TOKENS_A_BATCH,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
     blocks: BlockReader | None = None,
 ) -> list[torch.Tensor]:
     """Return the log-probabilities (K,) of the letters of each question, asked once in the given order."""
@@ -120,7 +125,7 @@ def choose_as_asked(
         logits = blocks.read_options(direction, questions, features, options)
     else:
         rows = make_prompts(checkpoint, turns, [_images(direction, question, features) for question in questions])
-        logits = read_options(checkpoint, rows, options, tokens_a_batch)
+        logits = read_options(checkpoint, rows, options, tokens_per_batch)
     return [own[: len(question.choices)].log_softmax(dim=0) for own, question in zip(logits, questions, strict=True)]
 
 
@@ -141,7 +146,7 @@ def shift_offsets(num_choices: int, num_shifts: int) -> list[int]:
     return [shift * num_choices // num_shifts for shift in range(num_shifts)]
 
 
-def _circle(question: Question, num_shifts: int) -> list[int]:
+def _base_order(question: Question, num_shifts: int) -> list[int]:
     """Return the order whose rotations are asked: the given one, or for all rotations one that only ids decide."""
     places = list(range(len(question.choices)))
     if num_shifts < len(places):

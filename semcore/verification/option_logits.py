@@ -16,7 +16,7 @@ from semcore.models.tokenization import chat_prompt, tokenize
 from semcore.runtime.errors import UserError
 
 LETTERS = "ABCDEFGHIJ"
-TOKENS_A_BATCH = 16_384
+TOKENS_PER_BATCH = 16_384
 
 
 def option_tokens(tokenizer: Any, turn: str = "?", letters: Sequence[str] = LETTERS) -> list[int]:
@@ -48,7 +48,7 @@ def option_tokens(tokenizer: Any, turn: str = "?", letters: Sequence[str] = LETT
 
 @torch.inference_mode()
 def read_options(
-    checkpoint: Checkpoint, rows: Sequence[Prompt], options: Sequence[int], tokens_a_batch: int = TOKENS_A_BATCH
+    checkpoint: Checkpoint, rows: Sequence[Prompt], options: Sequence[int], tokens_per_batch: int = TOKENS_PER_BATCH
 ) -> torch.Tensor:
     """Return the options' logits right after each prompt, (rows, K), float32 on the CPU.
 
@@ -58,10 +58,10 @@ def read_options(
         checkpoint: the model.
         rows: prompts with their images; those of about equal length share a forward pass.
         options: token ids, from `option_tokens`.
-        tokens_a_batch: bounds the memory of a forward pass.
+        tokens_per_batch: bounds the memory of a forward pass.
     """
     logits = torch.empty(len(rows), len(options))
-    for places, batch in batches_by_length(rows, [len(row.tokens) for row in rows], tokens_a_batch):
+    for places, batch in batches_by_length(rows, [len(row.tokens) for row in rows], tokens_per_batch):
         inputs = model_inputs(checkpoint, batch)
         logits[places] = option_logits(checkpoint, last_hidden(checkpoint.model, **inputs)[:, -1], options)
     return logits

@@ -15,7 +15,7 @@ from semcore.models.batching import make_prompts
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import IMAGE, Prompts
 from semcore.verification.listwise import Choice, Question
-from semcore.verification.option_logits import LETTERS, TOKENS_A_BATCH, option_tokens, read_options
+from semcore.verification.option_logits import LETTERS, TOKENS_PER_BATCH, option_tokens, read_options
 
 MATCH, MISMATCH = LETTERS[0], LETTERS[1]
 
@@ -27,7 +27,7 @@ def match_log_odds(
     questions: Sequence[Question],
     features: Mapping[str, torch.Tensor],
     *,
-    tokens_a_batch: int = TOKENS_A_BATCH,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
 ) -> list[list[float]]:
     """Return log p(match) - log p(mismatch) of each choice of each question, in the order of its choices.
 
@@ -40,7 +40,7 @@ def match_log_odds(
         direction: "t2i" (choices are images) or "i2t" (choices are sentences).
         questions: any number of choices each, every one a prompt of its own.
         features: the visual features of every image that occurs, by its id.
-        tokens_a_batch: bounds the memory of a forward pass.
+        tokens_per_batch: bounds the memory of a forward pass.
     """
     pairs = [(question.query, choice) for question in questions for choice in question.choices]
     if not pairs:
@@ -48,7 +48,7 @@ def match_log_odds(
     turns = [pair_turn(prompts, direction, query, choice) for query, choice in pairs]
     images = [[features[choice.item_id if direction == "t2i" else query]] for query, choice in pairs]
     options = option_tokens(checkpoint.tokenizer, turns[0], (MATCH, MISMATCH))
-    logits = read_options(checkpoint, make_prompts(checkpoint, turns, images), options, tokens_a_batch)
+    logits = read_options(checkpoint, make_prompts(checkpoint, turns, images), options, tokens_per_batch)
     odds = (logits[:, 0] - logits[:, 1]).split([len(question.choices) for question in questions])
     return [own.tolist() for own in odds]
 

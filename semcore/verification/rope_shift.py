@@ -22,7 +22,7 @@ NUM_TOKENS = 4
 TOLERANCE = 0.1  # of bfloat16 and many layers; a key that cannot be turned is off by about 1
 
 
-def turn(keys: torch.Tensor, distances: torch.Tensor, frequencies: torch.Tensor) -> torch.Tensor:
+def shift_keys(keys: torch.Tensor, distances: torch.Tensor, frequencies: torch.Tensor) -> torch.Tensor:
     """Return keys (.., n, d) as they would be `distances` (n,) positions further on.
 
     Args:
@@ -56,7 +56,7 @@ def longest_question(model: Any) -> float:
 
 
 @torch.inference_mode()
-def check_turning(model: Any) -> None:
+def check_rope_shift(model: Any) -> None:
     """Read the same tokens at two places and compare: keys that are turned, values that stay.
 
     Raises:
@@ -68,8 +68,8 @@ def check_turning(model: Any) -> None:
     if 2 * len(frequencies) != keys.shape[-1]:
         raise _unfit(model)
     distances = torch.full((NUM_TOKENS,), DISTANCE, device=keys.device)
-    turned = turn(keys, distances, frequencies)
-    for found, right in ((turned, there[:, 0]), (here[:, 1], there[:, 1])):
+    shifted = shift_keys(keys, distances, frequencies)
+    for found, right in ((shifted, there[:, 0]), (here[:, 1], there[:, 1])):
         if (found - right).float().norm() > TOLERANCE * right.float().norm():
             raise _unfit(model)
 

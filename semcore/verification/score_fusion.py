@@ -21,7 +21,7 @@ from semcore.runtime.files import read_json, write_json
 from semcore.runtime.typed_commands import evaluate_anew
 from semcore.verification.calibration import Calibration, fit_calibration
 
-WEIGHTS = "verification.json"
+FUSION_FILE = "verification.json"
 RIDGE = 1e-3  # keeps the weights finite where every query is ranked rightly
 SMALLEST = 1e-4
 
@@ -58,7 +58,7 @@ class Fusion:
 
 
 @dataclass(frozen=True)
-class Weighing:
+class FusionSettings:
     """What an evaluation has fitted on val, and the way of asking that it was fitted to.
 
     Attributes:
@@ -112,15 +112,15 @@ def _fit_weights(
     return Fusion(float(fitted[0]) / total if total > SMALLEST else 0.5, 1 / total)
 
 
-def write_weighing(path: Path, weighing: Weighing) -> None:
+def write_fusion_settings(path: Path, fusion_settings: FusionSettings) -> None:
     """Write what was fitted to verification.json."""
-    plain = asdict(weighing)
+    plain = asdict(fusion_settings)
     fusion = plain.pop("fusions")
     write_json(path, {**plain, "fitted_on": "val", "fusion": fusion})
 
 
-def read_weighing(path: Path) -> Weighing:
-    """Read back what `write_weighing` wrote.
+def read_fusion_settings(path: Path) -> FusionSettings:
+    """Read back what `write_fusion_settings` wrote.
 
     Raises:
         UserError: the file is missing or broken.
@@ -131,7 +131,7 @@ def read_weighing(path: Path) -> Weighing:
             name: {direction: _read_fusion(fusion) for direction, fusion in own.items()}
             for name, own in content["fusion"].items()
         }
-        return Weighing(
+        return FusionSettings(
             str(content["verifier"]), fusions, int(content.get("num_shifts", 1)), dict(content.get("models", {}))
         )
     except (AttributeError, KeyError, TypeError, ValueError):

@@ -54,7 +54,7 @@ def test_the_verifiers_training_can_read_them(searchable_run):
 
 
 def test_a_killed_job_goes_on_and_ends_the_same(searchable_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(semcore.retrieval.batch, "QUERIES_A_CHUNK", 4)
+    monkeypatch.setattr(semcore.retrieval.batch, "QUERIES_PER_CHUNK", 4)
     other = tmp_path / "whole"
     shutil.copytree(searchable_run.run, other)
     main(Settings(other, dtype="float32", device="cpu", num_beams=4, num_candidates=3))

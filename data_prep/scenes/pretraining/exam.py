@@ -26,7 +26,7 @@ def examine(checkpoint: Checkpoint, prompts: Prompts, num_scenes: int = 500, see
     and the sentence among ten that the scene makes more likely than it is by itself.
     """
     rng = random.Random(seed)
-    scenes = draw_scenes(num_scenes, rng, look_alike_share=0.0)
+    scenes = draw_scenes(num_scenes, rng, hard_negative_fraction=0.0)
     pictures = [draw(scene, rng) for scene in scenes]
     captions = _caption(checkpoint, prompts, pictures)
     image_picks, sentence_picks = _pick_by_likelihood(checkpoint, prompts, scenes, pictures, rng)

@@ -20,12 +20,12 @@ from data_prep.scenes.captions import Reading, describe, write_sentence, write_s
 from data_prep.scenes.drawing import draw
 from data_prep.scenes.pretraining.keywords import KeywordExample
 from data_prep.scenes.pretraining.shared_prefix import Exchange, Row, collate, merge
-from data_prep.scenes.scene_graph import Scene, draw_look_alike, draw_scene
+from data_prep.scenes.scene_graph import Scene, draw_hard_negative, draw_scene
 from semcore.models.prompts import IMAGE, Prompts
 from semcore.models.tokenization import IMAGE_START, chat_prompt, expand_images, tokenize
 
 LETTERS = "ABCDEFGHIJ"
-LOOK_ALIKES_A_SCENE = 3
+LOOK_ALIKES_PER_SCENE = 3
 
 
 class ScenePool:
@@ -37,7 +37,7 @@ class ScenePool:
         for _ in range(num_families):
             scene = draw_scene(rng, "pretraining")
             self.scenes.append(scene)
-            self.scenes.extend(draw_look_alike(scene, rng, "pretraining") for _ in range(LOOK_ALIKES_A_SCENE))
+            self.scenes.extend(draw_hard_negative(scene, rng, "pretraining") for _ in range(LOOK_ALIKES_PER_SCENE))
         self.pixels = np.stack([np.asarray(draw(scene, rng)) for scene in self.scenes])
 
 
@@ -193,7 +193,7 @@ class Course:
 
     learning_rate: float
     num_decay_steps: int
-    lessons_a_step: int
+    lessons_per_step: int
     terms: tuple[Term, ...]
 
 

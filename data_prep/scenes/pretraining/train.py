@@ -24,7 +24,7 @@ def take_course(model: Any, room: Classroom, course: Course, work: Path, seed: i
         seed: of the order of the lessons.
     """
     num_steps = sum(term.num_steps for term in course.terms)
-    terms = [replace(term, num_steps=term.num_steps * course.lessons_a_step) for term in course.terms]
+    terms = [replace(term, num_steps=term.num_steps * course.lessons_per_step) for term in course.terms]
     steps_done = max((int(path.name.split("-")[1]) for path in work.glob("checkpoint-*")), default=0)
     last = work / f"checkpoint-{steps_done}"
     if steps_done:
@@ -33,7 +33,7 @@ def take_course(model: Any, room: Classroom, course: Course, work: Path, seed: i
     trainer = Trainer(
         model=model,
         args=_arguments(work, num_steps, course, seed),
-        train_dataset=Lessons(room, terms, seed, first_batch=steps_done * course.lessons_a_step),
+        train_dataset=Lessons(room, terms, seed, first_batch=steps_done * course.lessons_per_step),
         data_collator=lambda batches: batches[0],
     )
     if steps_done < num_steps:
@@ -46,7 +46,7 @@ def _arguments(work: Path, num_steps: int, course: Course, seed: int) -> Trainin
         output_dir=str(work),
         max_steps=num_steps,
         per_device_train_batch_size=1,  # the lessons make whole batches
-        gradient_accumulation_steps=course.lessons_a_step,
+        gradient_accumulation_steps=course.lessons_per_step,
         learning_rate=course.learning_rate,
         lr_scheduler_type="warmup_stable_decay",
         lr_scheduler_kwargs={"num_decay_steps": course.num_decay_steps, "decay_type": "linear"},

@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import InternVLConfig
 
-from semcore.training.chunked_loss import ELEMENTS_A_CHUNK
+from semcore.training.chunked_loss import ELEMENTS_PER_CHUNK
 
 LOGIT_BYTES = 16  # in bfloat16 and float32, and as much again for the gradient: 2 + 4 + 4 + 4 + 2
 
@@ -55,7 +55,7 @@ def activation_bytes(
                    text_layer_bytes(text, lora, element_bytes), checkpointing)  # fmt: skip
     kept += tokens * text.hidden_size * (4 + 3 * element_bytes)  # the embeddings and the last norm
     kept += num_rows * row.num_tokens**2 * element_bytes  # the mask
-    kept += min(tokens * text.vocab_size, ELEMENTS_A_CHUNK) * LOGIT_BYTES
+    kept += min(tokens * text.vocab_size, ELEMENTS_PER_CHUNK) * LOGIT_BYTES
     if not freeze_vision:
         kept += _layers(vision.num_hidden_layers, patches, vision.hidden_size * element_bytes,
                         vision_layer_bytes(vision, element_bytes), checkpointing)  # fmt: skip

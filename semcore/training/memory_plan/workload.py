@@ -61,9 +61,9 @@ def identifier_workload(
     pairs = num_images * (sentences_an_image - min(held_out_sentences, max(sentences_an_image - 1, 0)))
     t2i_rows = -(-pairs // max(1, (row_tokens - CHAT_TOKENS) // pair))
     image_part = CHAT_TOKENS + INSTRUCTION_TOKENS + image_tokens
-    answers_a_row = max(1, (row_tokens - image_part) // answer)
+    answers_per_row = max(1, (row_tokens - image_part) // answer)
     images = round(num_images * (1 - held_out_share))
-    i2t_rows = images * -(-sentences_an_image // answers_a_row)
+    i2t_rows = images * -(-sentences_an_image // answers_per_row)
     tokens = t2i_rows * CHAT_TOKENS + pairs * pair + i2t_rows * image_part + images * sentences_an_image * answer
     return Workload(t2i_rows + i2t_rows, tokens, RowSize(max(row_tokens, image_part + answer), 1))
 

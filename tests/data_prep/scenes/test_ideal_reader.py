@@ -44,7 +44,7 @@ def slow_likelihood(reading: Reading, scene: Scene) -> float:
 
 def test_the_posterior_is_that_of_the_slow_reference() -> None:
     rng = random.Random(0)
-    scenes = draw_scenes(60, rng, look_alike_share=0.8)
+    scenes = draw_scenes(60, rng, hard_negative_fraction=0.8)
     readings = [reading for scene in scenes[:20] for _, reading in write_sentences(scene, 3, rng)]
     slow = np.array([[slow_likelihood(reading, scene) for scene in scenes] for reading in readings])
     np.testing.assert_allclose(posterior(readings, scenes), slow / slow.sum(axis=1, keepdims=True), atol=1e-12)

@@ -14,7 +14,7 @@ from data_prep.scenes.scene_graph import (
     SIZES,
     Pool,
     Scene,
-    draw_look_alike,
+    draw_hard_negative,
     draw_scenes,
     pool_of,
 )
@@ -52,7 +52,7 @@ def test_a_look_alike_differs_in_one_detail_or_swaps_two_objects() -> None:
     rng = random.Random(0)
     kinds = set()
     for scene in draw_scenes(200, rng):
-        alike = draw_look_alike(scene, rng, "datasets")
+        alike = draw_hard_negative(scene, rng, "datasets")
         before, after = details(scene), details(alike)
         assert before.keys() == after.keys()
         changed = [name for name in before if before[name] != after[name]]
@@ -67,7 +67,7 @@ def test_a_look_alike_differs_in_one_detail_or_swaps_two_objects() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.4])
 def test_about_the_share_asked_for_has_a_look_alike(share: float) -> None:
-    scenes = draw_scenes(500, random.Random(0), look_alike_share=share)
+    scenes = draw_scenes(500, random.Random(0), hard_negative_fraction=share)
     # Scenes that differ in one detail are equal once that detail is left out.
     with_one_left_out = [
         [

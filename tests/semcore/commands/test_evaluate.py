@@ -39,7 +39,7 @@ def settings(run, **others):
 @pytest.fixture(autouse=True, scope="module")
 def small_chunks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(semcore.retrieval.batch, "QUERIES_A_CHUNK", 4)
+        patch.setattr(semcore.retrieval.batch, "QUERIES_PER_CHUNK", 4)
         yield
 
 
@@ -164,7 +164,7 @@ def test_alone_the_verifiers_own_order_counts(searchable_run, measured):
     weights = read_json(searchable_run.run / "verification.json")["fusion"]
     assert {fusion["weight"] for name in weights if name != "none" for fusion in weights[name].values()} == {0.0}
     hits = Retriever.from_run(searchable_run.run, split="test", verifier="likelihood", dtype="float32", device="cpu")
-    fusion = hits.weighing.fusions["likelihood"]["t2i"]
+    fusion = hits.fusion_settings.fusions["likelihood"]["t2i"]
     assert (fusion.weight, fusion.temperature) == (0.0, 1.0)  # a search orders as the evaluation did
     assert "likelihood alone" in (measured.run / "report.md").read_text()
     assert "by weights fitted on val" not in (searchable_run.run / "report.md").read_text()

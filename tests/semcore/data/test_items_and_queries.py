@@ -44,13 +44,13 @@ def test_queries_without_an_answer_in_the_index_stay_queries(run, tiny_dataset):
     t2i, i2t = (read_queries(dataset.split("test"), direction, images, sentences) for direction in ("t2i", "i2t"))
     assert list(t2i.contents) == ["tiny-4-0", "tiny-4-1", "tiny-5-0", "tiny-5-1"]
     assert t2i.contents["tiny-4-0"] == "a purple circle on white"
-    assert t2i.right == {
+    assert t2i.relevant == {
         "tiny-4-0": {"tiny-4"}, "tiny-4-1": {"tiny-4"}, "tiny-5-0": {"tiny-5"}, "tiny-5-1": {"tiny-5"},
     }  # fmt: skip
     assert t2i.unanswerable == {"tiny-5-0", "tiny-5-1"}
     assert i2t.contents == {"tiny-4": "tiny-4", "tiny-5": "tiny-5"}
-    assert i2t.shown["tiny-5"] == "images/tiny-5.png"
-    assert i2t.right == {image: {f"{image}-0", f"{image}-1"} for image in ("tiny-4", "tiny-5")}
+    assert i2t.display["tiny-5"] == "images/tiny-5.png"
+    assert i2t.relevant == {image: {f"{image}-0", f"{image}-1"} for image in ("tiny-4", "tiny-5")}
     assert i2t.unanswerable == set()
 
 
@@ -59,7 +59,7 @@ def test_sentences_without_identifiers_are_no_answers(run, tiny_dataset):
     dataset = load_dataset(tiny_dataset)
     images, sentences = read_both(run, dataset, "test")
     i2t = read_queries(dataset.split("test"), "i2t", images, sentences[:1])
-    assert i2t.right == {"tiny-4": {"tiny-4-0"}, "tiny-5": {"tiny-5-0", "tiny-5-1"}}
+    assert i2t.relevant == {"tiny-4": {"tiny-4-0"}, "tiny-5": {"tiny-5-0", "tiny-5-1"}}
     assert i2t.unanswerable == {"tiny-5"}
 
 
@@ -70,7 +70,7 @@ def test_an_image_that_cannot_be_read_is_a_query_that_is_not_asked(run, tiny_dat
         read_queries(dataset.split("test"), direction, images, sentences, {"tiny-5"}) for direction in ("t2i", "i2t")
     )
     assert set(i2t.contents) == {"tiny-4"}
-    assert set(i2t.right) == set(i2t.shown) == {"tiny-4", "tiny-5"}
+    assert set(i2t.relevant) == set(i2t.display) == {"tiny-4", "tiny-5"}
     assert i2t.unanswerable == {"tiny-5"}
     assert len(t2i.contents) == 4
     only = i2t.only(["tiny-5"])

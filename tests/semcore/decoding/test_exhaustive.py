@@ -11,13 +11,13 @@ from semcore.decoding import IdentifierIndex, constrained_beam_search, exhaustiv
 from tests.semcore.decoding import tiny
 
 
-@pytest.mark.parametrize("nodes_a_pass", [7, 512])
-def test_every_identifier_has_its_exact_score(nodes_a_pass: int) -> None:
+@pytest.mark.parametrize("nodes_per_pass", [7, 512])
+def test_every_identifier_has_its_exact_score(nodes_per_pass: int) -> None:
     """One identifier is a prefix of another, one is a single token, two are equal; in one pass and in many."""
     identifiers = [*tiny.corpus(20), [9], [9, 10], [tiny.END]]
     index = IdentifierIndex.from_sequences(identifiers, [str(row) for row in range(len(identifiers))])
     model, inputs = tiny.llama(), tiny.text_prompts([4, 8])
-    result = exhaustive_search(model, inputs, index, nodes_a_pass=nodes_a_pass)
+    result = exhaustive_search(model, inputs, index, nodes_per_pass=nodes_per_pass)
     distinct = {tuple(sequence) for sequence in identifiers}
     for query, found in enumerate(result.sequences):
         assert sorted(found) == sorted(distinct)

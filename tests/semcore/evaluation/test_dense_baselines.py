@@ -22,7 +22,7 @@ from semcore.evaluation.dense_baselines import (
     measure_baselines,
     nearest,
 )
-from semcore.retrieval.batch import Workplace, fold_parts, read_parts
+from semcore.retrieval.batch import WorkDir, fold_split_views, read_split_views
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, write_jsonl
 from tests.run_fixtures import SearchableRun
@@ -62,8 +62,8 @@ def make_dual_encoder(kind: str, folder: Path) -> Path:
         config = transformers.SiglipConfig(text_config={**text, "projection_size": 16}, vision_config=vision)
         model = transformers.SiglipModel(config)
         processor = transformers.SiglipImageProcessorPil(size={"height": 16, "width": 16})
-    for part in (model, processor, fast):
-        part.save_pretrained(folder)
+    for view in (model, processor, fast):
+        view.save_pretrained(folder)
     return folder
 
 
@@ -118,18 +118,18 @@ def test_other_checkpoints_are_refused(
 
 
 def test_folds_cut_items_and_queries_alike(finished_training: SearchableRun) -> None:
-    parts = read_parts(RunFolder(finished_training.run), load_dataset(finished_training.data), "test")
-    folds = fold_parts(parts, 3)
+    views = read_split_views(RunFolder(finished_training.run), load_dataset(finished_training.data), "test")
+    folds = fold_split_views(views, 3)
     assert [tuple(key) for key in folds] == [
         (f"test fold {number}", direction) for number in (1, 2, 3) for direction in ("t2i", "i2t")
     ]
     for direction in ("t2i", "i2t"):
-        own = [part for key, part in folds.items() if key.direction == direction]
-        (whole,) = [part for key, part in parts.items() if key.direction == direction]
-        assert [item for part in own for item in part.items] == list(whole.items)
-        assert [query for part in own for query in part.queries.contents] == list(whole.queries.contents)
-        for part in own:
-            assert all(part.queries.right[query] <= part.items.keys() for query in part.queries.contents)
+        own = [view for key, view in folds.items() if key.direction == direction]
+        (whole,) = [view for key, view in views.items() if key.direction == direction]
+        assert [item for view in own for item in view.items] == list(whole.items)
+        assert [query for view in own for query in view.queries.contents] == list(whole.queries.contents)
+        for view in own:
+            assert all(view.queries.relevant[query] <= view.items.keys() for query in view.queries.contents)
 
 
 def test_an_image_without_a_caption_is_a_miss_of_the_sentence_encoder(
@@ -137,13 +137,15 @@ def test_an_image_without_a_caption_is_a_miss_of_the_sentence_encoder(
 ) -> None:
     monkeypatch.setattr(semcore.evaluation.dense_baselines, "load_encoder", count_letters)
     dataset = load_dataset(finished_training.data)
-    parts = {k: p for k, p in read_parts(RunFolder(finished_training.run), dataset, "test").items() if k[1] == "i2t"}
+    views = {
+        k: p for k, p in read_split_views(RunFolder(finished_training.run), dataset, "test").items() if k[1] == "i2t"
+    }
     captions = {record.image_id: record.sentences[0].text for record in dataset.split("test")}
-    place = Workplace(tmp_path / "work", progress=False)
-    whole = measure_baselines([SENTENCE_ENCODER], dataset, captions, "any", parts, place)[SENTENCE_ENCODER]["i2t"]
+    place = WorkDir(tmp_path / "work", progress=False)
+    whole = measure_baselines([SENTENCE_ENCODER], dataset, captions, "any", views, place)[SENTENCE_ENCODER]["i2t"]
     without = dict(list(captions.items())[1:])
-    place = Workplace(tmp_path / "other", progress=False)
-    fewer = measure_baselines([SENTENCE_ENCODER], dataset, without, "any", parts, place)[SENTENCE_ENCODER]["i2t"]
+    place = WorkDir(tmp_path / "other", progress=False)
+    fewer = measure_baselines([SENTENCE_ENCODER], dataset, without, "any", views, place)[SENTENCE_ENCODER]["i2t"]
     assert whole["num_queries"] == fewer["num_queries"] == 6
     assert (whole["R@1"], fewer["R@1"]) == (100.0, pytest.approx(100 * 5 / 6))
 
@@ -183,12 +185,12 @@ def test_baselines_go_on_after_a_kill(
 ) -> None:
     monkeypatch.setattr(semcore.evaluation.dense_baselines, "load_encoder", count_letters)
     dataset = load_dataset(searchable_run.data)
-    parts = read_parts(RunFolder(searchable_run.run), dataset, "test")
+    views = read_split_views(RunFolder(searchable_run.run), dataset, "test")
     captions = {record.image_id: record.sentences[0].text for record in dataset.images}
-    place = Workplace(tmp_path / "work", progress=False)
-    first = measure_baselines([SENTENCE_ENCODER], dataset, captions, "any", parts, place)
+    place = WorkDir(tmp_path / "work", progress=False)
+    first = measure_baselines([SENTENCE_ENCODER], dataset, captions, "any", views, place)
     monkeypatch.setattr(semcore.evaluation.dense_baselines, "embed", None)  # nothing is embedded again
-    assert measure_baselines([SENTENCE_ENCODER], dataset, captions, "any", parts, place) == first
+    assert measure_baselines([SENTENCE_ENCODER], dataset, captions, "any", views, place) == first
     shutil.rmtree(tmp_path / "work")
 
 

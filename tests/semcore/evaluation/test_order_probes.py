@@ -1,12 +1,12 @@
 from semcore.data.items_and_queries import Item, Queries
-from semcore.evaluation.order_probes import draw_puzzles, orders_of
+from semcore.evaluation.order_probes import draw_order_probes, orders_of
 from semcore.evaluation.per_query import GeneratedHit
-from semcore.retrieval.batch import Part
+from semcore.retrieval.batch import SplitView
 
 ITEMS = {name: Item(name, name, f"<|cluster_0|>{name}", "") for name in "abcdef"}
 RIGHT = {"q1": {"c"}, "q2": {"e", "a"}, "q3": {"f"}}
 CONTENTS = {"q1": "one", "q2": "two", "q3": "three"}
-PART = Part(ITEMS, Queries(CONTENTS, CONTENTS, RIGHT))
+VIEW = SplitView(ITEMS, Queries(CONTENTS, CONTENTS, RIGHT))
 
 
 def hits(**names):
@@ -14,8 +14,8 @@ def hits(**names):
 
 
 def drawn(num_candidates=3, num_queries=9, **names):
-    puzzles = draw_puzzles(PART, hits(**names), num_candidates, num_queries)
-    return {p.shortlist.query: ("".join(i.item_id for i in p.shortlist.items), p.right) for p in puzzles}
+    probes = draw_order_probes(VIEW, hits(**names), num_candidates, num_queries)
+    return {p.shortlist.query: ("".join(i.item_id for i in p.shortlist.items), p.right) for p in probes}
 
 
 def test_a_puzzle_has_one_right_item_where_the_generator_found_it_or_last():
@@ -34,20 +34,20 @@ def test_as_many_are_drawn_as_wanted_and_the_same_each_time():
     assert len(drawn(num_queries=2, **names)) == 2
     assert drawn(num_queries=2, **names) == drawn(num_queries=2, **names)
     assert drawn(num_queries=0, **names) == {}
-    one = draw_puzzles(PART, hits(**names), 3, 2)[0]
+    one = draw_order_probes(VIEW, hits(**names), 3, 2)[0]
     assert orders_of(one).shape == (2, 3)
     assert orders_of(one).tolist() == orders_of(one).tolist()
 
 
 def test_equal_sentences_share_their_right_items():
     same = dict.fromkeys(RIGHT, "same")
-    [puzzle] = draw_puzzles(Part(ITEMS, Queries(same, same, RIGHT)), hits(same="abcdef"), 3, 9)
-    assert [item.item_id for item in puzzle.shortlist.items] == ["a", "b", "d"]
-    assert puzzle.right == 0
+    [probe] = draw_order_probes(SplitView(ITEMS, Queries(same, same, RIGHT)), hits(same="abcdef"), 3, 9)
+    assert [item.item_id for item in probe.shortlist.items] == ["a", "b", "d"]
+    assert probe.right == 0
 
 
 def test_what_no_item_answers_is_no_puzzle():
     lost = {**RIGHT, "q3": {"gone"}}
-    part = Part(ITEMS, Queries(CONTENTS, CONTENTS, lost, frozenset({"q3"})))
-    puzzles = draw_puzzles(part, hits(one="abcd", two="bdeac", three="abc"), 3, 9)
-    assert {puzzle.shortlist.query for puzzle in puzzles} == {"one", "two"}
+    view = SplitView(ITEMS, Queries(CONTENTS, CONTENTS, lost, frozenset({"q3"})))
+    probes = draw_order_probes(view, hits(one="abcd", two="bdeac", three="abc"), 3, 9)
+    assert {probe.shortlist.query for probe in probes} == {"one", "two"}

@@ -164,7 +164,7 @@ def build(texts: list[str], encode: Encode, **changes: Any) -> StructuredIdentif
     settings: dict[str, Any] = {
         "num_clusters": 3, "num_keywords": 4, "num_cluster_words": 2, "deduplicate": True, "ngram_range": (1, 2),
         "stop_words": "english", "protocol": "inductive", "seed": 0, "num_inits": 1, "max_iterations": 50,
-        "max_fit_items": 1000, "tokens_a_batch": 64,
+        "max_fit_items": 1000, "tokens_per_batch": 64,
     }  # fmt: skip
     return build_structured_identifiers(items, items[:5], encode, **{**settings, **changes})
 

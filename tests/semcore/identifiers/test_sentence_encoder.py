@@ -19,10 +19,10 @@ def test_texts_are_embedded_once_and_come_back_in_their_order(encode: Encode) ->
         return encode(texts)
 
     texts = ["a dog", "a dog on a long leash in the park", "cat", "a dog", "two cats on one sofa", "cat"]
-    found = embed(texts, recorded, tokens_a_batch=11)
+    found = embed(texts, recorded, tokens_per_batch=11)
     assert found == pytest.approx(np.concatenate([encode([text]) for text in texts]))
     assert batches == [["a dog on a long leash in the park"], ["two cats on one sofa"], ["a dog", "cat"]]
-    assert embed(texts, encode, tokens_a_batch=1000) == pytest.approx(found, abs=1e-6)
+    assert embed(texts, encode, tokens_per_batch=1000) == pytest.approx(found, abs=1e-6)
 
 
 def test_no_texts_are_no_rows(encode: Encode) -> None:

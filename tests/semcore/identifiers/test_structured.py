@@ -33,7 +33,7 @@ def _build(
     settings: dict[str, Any] = {
         "num_clusters": 4, "num_keywords": 4, "num_cluster_words": 1, "deduplicate": True, "ngram_range": (1, 1),
         "stop_words": "english", "protocol": "inductive", "seed": 0, "num_inits": 4, "max_iterations": 300,
-        "max_fit_items": 1000, "tokens_a_batch": 64,
+        "max_fit_items": 1000, "tokens_per_batch": 64,
     }  # fmt: skip
     return build_structured_identifiers(captions, sentences, encode, **{**settings, **changes})
 

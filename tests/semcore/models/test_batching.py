@@ -35,7 +35,7 @@ def test_text_alone_stays_text(lively_checkpoint):
 
 def test_batches_hold_what_fits_and_everything_once():
     lengths = [3, 9, 1, 4, 100, 2]
-    batches = list(batches_by_length("abcdef", lengths, tokens_a_batch=10))
+    batches = list(batches_by_length("abcdef", lengths, tokens_per_batch=10))
     assert sorted(place for places, _ in batches for place in places) == list(range(6))
     assert batches[0] == ([4], ["e"])  # longer than allowed: alone
     assert all(len(places) * max(lengths[p] for p in places) <= 10 for places, _ in batches[1:])

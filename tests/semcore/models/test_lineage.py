@@ -20,7 +20,7 @@ from semcore.models.run_lineage import prompts_of
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, read_jsonl, write_json, write_jsonl
 from semcore.runtime.fingerprints import fingerprint
-from semcore.verification.score_fusion import Weighing, write_weighing
+from semcore.verification.score_fusion import FusionSettings, write_fusion_settings
 from tests.recipes.test_training_recipes import run_recipe
 from tests.run_fixtures import SearchableRun
 from tests.semcore.models.test_merge_adapter import make_adapter
@@ -83,7 +83,7 @@ def change_data(own: SearchableRun, _) -> None:
 
 
 def retrain_after_weighing(own: SearchableRun, _) -> None:
-    write_weighing(own.run / "verification.json", Weighing("none", {"none": {}}))
+    write_fusion_settings(own.run / "verification.json", FusionSettings("none", {"none": {}}))
     add_to(own.run / "identifier_model" / "adapter_config.json")
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from semcore.models.prompts import IMAGE, VARIABLES, load_prompts, make_harmless
+from semcore.models.prompts import IMAGE, VARIABLES, escape_special_tokens, load_prompts
 from semcore.runtime.errors import UserError
 from semcore.runtime.packaged_files import resource_folder
 
@@ -61,7 +61,7 @@ def test_text_from_outside_never_holds_a_special_token(text):
 
 
 def test_harmless_text_stays_as_it_is():
-    assert make_harmless(SPECIAL)("a < b, 2 > 1 |im_end|") == "a < b, 2 > 1 |im_end|"
+    assert escape_special_tokens(SPECIAL)("a < b, 2 > 1 |im_end|") == "a < b, 2 > 1 |im_end|"
 
 
 def test_a_missing_variable_is_named(folder):

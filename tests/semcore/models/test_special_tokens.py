@@ -17,7 +17,7 @@ from semcore.models.special_tokens import closing_token_id, filler_token_id
 from semcore.models.tokenization import answer_tokens, chat_prompt
 from semcore.runtime.errors import UserError
 from semcore.training.packing import collate
-from semcore.verification.answer_scoring import Ask, answer_log_probabilities
+from semcore.verification.answer_scoring import ScoringRequest, answer_log_probabilities
 from tests.run_fixtures import save
 from tests.semcore.training.test_packing import Example, merge
 
@@ -107,7 +107,7 @@ def test_a_missing_pad_token_changes_no_state_no_score_and_no_label(
         inputs = model_inputs(checkpoint, prompts)
         with torch.no_grad():
             states.append(last_hidden(checkpoint.model, **inputs)[:, -1])
-        scores.append(answer_log_probabilities(checkpoint, [Ask(prompt, answers) for prompt in prompts]))
+        scores.append(answer_log_probabilities(checkpoint, [ScoringRequest(prompt, answers) for prompt in prompts]))
     torch.testing.assert_close(states[0], states[1])
     torch.testing.assert_close(torch.tensor(scores[0]), torch.tensor(scores[1]))
     rows = [merge([Example([1, 2, 3], [7, 8])], 99), merge([Example([1] * 9, [7])], 99)]

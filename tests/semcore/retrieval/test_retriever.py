@@ -16,7 +16,7 @@ from semcore.runtime.files import write_json
 from semcore.verification import Fusion
 from semcore.verification.attention import attention_record
 from semcore.verification.calibration import Calibration
-from semcore.verification.score_fusion import Weighing, write_weighing
+from semcore.verification.score_fusion import FusionSettings, write_fusion_settings
 
 CPU = {"dtype": "float32", "device": "cpu"}
 
@@ -97,7 +97,9 @@ def test_what_is_not_verified_stands_behind(finished_training):
 def test_the_evaluations_choice_and_weights_are_used(searchable_run):
     calibration = Calibration(0.5, 0.25, -0.1, 0.0, 0.1, 0.2, -1.0)
     fusion = Fusion(0.0, 2.0, calibration, num_items=6)
-    write_weighing(searchable_run.run / "verification.json", Weighing("likelihood", {"likelihood": {"t2i": fusion}}))
+    write_fusion_settings(
+        searchable_run.run / "verification.json", FusionSettings("likelihood", {"likelihood": {"t2i": fusion}})
+    )
     retriever = Retriever.from_run(searchable_run.run, split="test", **CPU)
     assert retriever.verifier == "likelihood"
     hits = retriever.search(text="a red circle", top_k=6)
@@ -108,7 +110,9 @@ def test_the_evaluations_choice_and_weights_are_used(searchable_run):
 
 def test_another_corpus_than_vals_is_said(searchable_run):
     fusion = Fusion(0.5, 1.0, Calibration(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), num_items=4)
-    write_weighing(searchable_run.run / "verification.json", Weighing("likelihood", {"likelihood": {"t2i": fusion}}))
+    write_fusion_settings(
+        searchable_run.run / "verification.json", FusionSettings("likelihood", {"likelihood": {"t2i": fusion}})
+    )
     retriever = Retriever.from_run(searchable_run.run, **CPU)
     note = retriever.confidence_note("t2i")
     assert "val, 4 items" in note and "22 are searched" in note and "too high" in note
@@ -121,13 +125,13 @@ def test_verifiers_are_asked_as_in_the_evaluation(searchable_run):
     """The listwise one over as many shifts, the pointwise one with the model that was named."""
     scores = {}
     for num_shifts in (1, 6):
-        weighing = Weighing("listwise", {"listwise": {"t2i": Fusion(0.0, 1.0)}}, num_shifts)
-        write_weighing(searchable_run.run / "verification.json", weighing)
+        fusion_settings = FusionSettings("listwise", {"listwise": {"t2i": Fusion(0.0, 1.0)}}, num_shifts)
+        write_fusion_settings(searchable_run.run / "verification.json", fusion_settings)
         retriever = Retriever.from_run(searchable_run.run, split="test", **CPU)
         scores[num_shifts] = {hit.item_id: hit.score for hit in retriever.search(text="a red circle")}
     assert scores[1] != pytest.approx(scores[6], abs=1e-3)
-    named = Weighing("pointwise", {}, 1, {"pointwise": str(searchable_run.base / "gone")})
-    write_weighing(searchable_run.run / "verification.json", named)
+    named = FusionSettings("pointwise", {}, 1, {"pointwise": str(searchable_run.base / "gone")})
+    write_fusion_settings(searchable_run.run / "verification.json", named)
     with pytest.raises(UserError, match="gone"):
         Retriever.from_run(searchable_run.run, split="test", **CPU).search(text="a red circle")
 
@@ -170,17 +174,17 @@ def test_a_verifier_is_asked_with_the_attention_it_was_trained_with(searchable_r
         return {hit.item_id: hit.score for hit in hits}, retriever
 
     full, before = search("listwise")
-    assert before._judge.blocks is None
+    assert before._verifier_session.blocks is None
     shutil.copytree(folder, searchable_run.run / "verifier_model_blocks")
     for recorded in (folder, searchable_run.run / "verifier_model_blocks"):
         write_json(recorded / "attention.json", attention_record("blocks"))
     (listwise, _), (blocks, retriever) = search("listwise"), search("blocks")
     assert listwise == pytest.approx(blocks, abs=1e-5)
     assert blocks == pytest.approx(full, abs=1e-3), "a model of one layer cannot tell the difference"
-    num_read = retriever._judge.blocks.states.num_read
+    num_read = retriever._verifier_session.blocks.states.num_read
     assert num_read > 6
     assert retriever.search(text="a red circle", top_k=6)
-    assert retriever._judge.blocks.states.num_read == num_read, "candidates are read once"
+    assert retriever._verifier_session.blocks.states.num_read == num_read, "candidates are read once"
 
 
 def test_a_record_that_is_not_understood_is_named(searchable_run):

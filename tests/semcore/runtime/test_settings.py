@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from semcore.runtime.errors import UserError
-from semcore.runtime.settings import at_least, hash_of
+from semcore.runtime.settings import hash_of, require_minimum
 
 
 @dataclass
@@ -14,12 +14,12 @@ class Some:
 
 
 def test_settings_in_range_pass():
-    at_least(1, Some(), "num_beams", "limit")
+    require_minimum(1, Some(), "num_beams", "limit")
 
 
 def test_a_setting_below_its_range_is_named_as_typed():
     with pytest.raises(UserError, match="^--num-beams must be 1 or more, found 0$"):
-        at_least(1, Some(num_beams=0), "num_beams")
+        require_minimum(1, Some(num_beams=0), "num_beams")
 
 
 def test_equal_data_have_equal_hashes():

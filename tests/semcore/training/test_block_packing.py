@@ -12,7 +12,7 @@ from semcore.training.collator import Collator
 from semcore.training.image_inputs import StoredFeatures
 from semcore.training.packing import merge
 from semcore.training.schedule import plan_question_rows
-from semcore.training.verifier_questions import Ask, CandidateSet, QuestionMaker
+from semcore.training.verifier_questions import CandidateSet, QuestionMaker, QuestionSeed
 from semcore.verification import option_tokens
 from semcore.verification.block_inference import BlockReader
 from tests.semcore.verification.block_models import FEATURES, IMAGES, SENTENCES, checkpoint_with
@@ -52,24 +52,24 @@ def collate(checkpoint, rows):
 def test_a_row_has_the_logits_that_inference_gets(checkpoint, attention):
     """Both directions in one padded batch, several questions a row."""
     questions, options = make_questions(checkpoint), option_tokens(checkpoint.tokenizer)
-    asks = [Ask(SETS["t2i"], "0"), Ask(SETS["i2t"], "1")]
-    rows = [make_block_row(questions, ask) for ask in asks]
+    question_seeds = [QuestionSeed(SETS["t2i"], "0"), QuestionSeed(SETS["i2t"], "1")]
+    rows = [make_block_row(questions, question_seed) for question_seed in question_seeds]
     assert len({len(row.input_ids) for row in rows}) == 2
     reader = BlockReader(checkpoint, load_prompts())
     checkpoint.model.set_attn_implementation(attention)
     logits = checkpoint.model(**collate(checkpoint, rows)).logits
-    for ask, own in zip(asks, logits, strict=True):
-        drawn = questions.draw(ask)
+    for question_seed, own in zip(question_seeds, logits, strict=True):
+        drawn = questions.draw(question_seed)
         asked = [one.question for one in drawn]
-        expected = reader.read_options(ask.candidates.direction, asked, FEATURES, options)
+        expected = reader.read_options(question_seed.candidates.direction, asked, FEATURES, options)
         torch.testing.assert_close(own[-len(drawn) :, options], expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("direction", ["t2i", "i2t"])
 def test_the_same_questions_are_asked_as_with_full_attention(checkpoint, direction):
     """A row has the labels of the merged one; read without the copies of the head, its tails end as the prompts do."""
-    questions, ask = make_questions(checkpoint), Ask(SETS[direction], "3")
-    examples, row = questions(ask), make_block_row(questions, ask)
+    questions, question_seed = make_questions(checkpoint), QuestionSeed(SETS[direction], "3")
+    examples, row = questions(question_seed), make_block_row(questions, question_seed)
     full = merge(examples, checkpoint.tokenizer.convert_tokens_to_ids(IMAGE_START))
     assert (row.labels, row.images) == (full.labels, full.images)
     first = max(row.branches) - len(examples) + 1

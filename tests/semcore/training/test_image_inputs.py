@@ -8,7 +8,13 @@ from semcore.data.dataset import load_dataset
 from semcore.runtime.errors import UserError
 from semcore.training.collator import Collator
 from semcore.training.identifier_pairs import Example
-from semcore.training.image_inputs import Pixels, StoredFeatures, TowerStates, load_visuals, towers_passed_by
+from semcore.training.image_inputs import (
+    Pixels,
+    StoredFeatures,
+    TowerStates,
+    load_visuals,
+    use_precomputed_vision_states,
+)
 from semcore.training.packing import merge
 
 
@@ -73,7 +79,7 @@ def test_a_projector_learns_the_same_from_the_towers_states(tiny_checkpoint, pat
         collator = Collator(
             visuals, tiny_checkpoint.tokenizer.pad_token_id, tiny_checkpoint.model.config.image_token_id
         )
-        with towers_passed_by(tiny_checkpoint.model, visuals):
+        with use_precomputed_vision_states(tiny_checkpoint.model, visuals):
             tiny_checkpoint.model(**collator(rows)).loss.backward()
         gradients.append([parameter.grad.clone() for parameter in projector.parameters()])
     assert gradients[0][0].abs().sum() > 0

@@ -1,8 +1,8 @@
 from semcore.data.dataset import load_dataset
 from semcore.data.items_and_queries import Item, Queries
 from semcore.evaluation.per_query import GeneratedHit
-from semcore.retrieval.batch import Part
-from semcore.training.mining import deal_blocks, held_out_queries, items_of, mine, mining_stats, queries_of
+from semcore.retrieval.batch import SplitView
+from semcore.training.mining import held_out_queries, items_of, mine, mining_stats, partition_images, queries_of
 
 ITEMS = {name: Item(name, name, f"<|cluster_0|>{name}", "") for name in "abcdef"}
 QUERIES = Queries(
@@ -17,7 +17,7 @@ HITS = {
 
 
 def test_the_right_item_replaces_the_last_where_it_is_missing():
-    rows = mine("t2i", Part(ITEMS, QUERIES), HITS, num_candidates=3)
+    rows = mine("t2i", SplitView(ITEMS, QUERIES), HITS, num_candidates=3)
     assert [each.row for each in rows] == [
         {"direction": "t2i", "query_id": "q1", "query": "first", "candidates": ["a", "b", "c"], "right": "a"},
         {"direction": "t2i", "query_id": "q2", "query": "second", "candidates": ["a", "b", "e"], "right": "e"},
@@ -28,12 +28,12 @@ def test_the_right_item_replaces_the_last_where_it_is_missing():
 
 def test_a_right_item_without_another_is_left_out():
     hits = {content: [GeneratedHit("a", "", 0.0)] for content in ("first", "second", "third")}
-    rows = mine("t2i", Part(ITEMS, QUERIES), hits, num_candidates=3)
+    rows = mine("t2i", SplitView(ITEMS, QUERIES), hits, num_candidates=3)
     assert [each.row["candidates"] for each in rows] == [["a", "e"], ["a", "c"]]
 
 
 def test_shares_are_reported():
-    mined = mine("t2i", Part(ITEMS, QUERIES), HITS, num_candidates=4)
+    mined = mine("t2i", SplitView(ITEMS, QUERIES), HITS, num_candidates=4)
     assert mining_stats(mined, 4, [6]) == {
         "num_queries": 3,
         "num_items": [6],
@@ -47,7 +47,7 @@ def test_shares_are_reported():
 def test_only_what_was_held_out_is_asked():
     kept = held_out_queries(QUERIES, ["q3", "elsewhere", "q1"])
     assert list(kept.contents) == ["q3", "q1"]
-    assert kept.right == {"q3": {"f", "c"}, "q1": {"a"}}
+    assert kept.relevant == {"q3": {"f", "c"}, "q1": {"a"}}
 
 
 def test_what_cannot_be_answered_is_not_asked():
@@ -67,12 +67,12 @@ def test_queries_belong_to_the_block_of_their_image(tiny_dataset):
 
 def test_blocks_are_of_equal_size_and_hold_every_image_once(tiny_dataset):
     records = load_dataset(tiny_dataset).images
-    blocks = deal_blocks(records, 2, seed=0)
+    blocks = partition_images(records, 2, seed=0)
     assert [len(block) for block in blocks] == [2, 2, 2]
     assert {record.image_id for block in blocks for record in block} == {record.image_id for record in records}
-    assert deal_blocks(records, 2, seed=0) == blocks != deal_blocks(records, 2, seed=1)
-    assert [len(block) for block in deal_blocks(records, 4, seed=0)] == [3, 3]
-    assert len(deal_blocks(records, 100, seed=0)) == 1
+    assert partition_images(records, 2, seed=0) == blocks != partition_images(records, 2, seed=1)
+    assert [len(block) for block in partition_images(records, 4, seed=0)] == [3, 3]
+    assert len(partition_images(records, 100, seed=0)) == 1
 
 
 def test_items_belong_to_the_block_of_their_image(tiny_dataset):

@@ -74,16 +74,16 @@ def loss_and_gradients(model, batch):
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("positions_a_chunk", [None, 7])
-def test_loss_and_gradients_are_those_of_the_padded_step(model, attention, positions_a_chunk):
+@pytest.mark.parametrize("positions_per_chunk", [None, 7])
+def test_loss_and_gradients_are_those_of_the_padded_step(model, attention, positions_per_chunk):
     model.set_attn_implementation(attention)
     examples, features = make_examples()
     loss, gradients = loss_and_gradients(model, padded_batch(examples, features))
     packed = packed_batch(examples, features)
-    if positions_a_chunk is None:
+    if positions_per_chunk is None:
         found, own = loss_and_gradients(model, packed)
     else:
-        with chunked_loss(model, positions_a_chunk * VOCABULARY):
+        with chunked_loss(model, positions_per_chunk * VOCABULARY):
             found, own = loss_and_gradients(model, packed)
     torch.testing.assert_close(found, loss, atol=1e-5, rtol=1e-5)
     assert own.keys() == gradients.keys()

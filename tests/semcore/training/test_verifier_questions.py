@@ -12,7 +12,7 @@ from semcore.runtime.errors import UserError
 from semcore.training.image_inputs import StoredFeatures
 from semcore.training.packing import merge
 from semcore.training.schedule import plan_question_rows
-from semcore.training.verifier_questions import Ask, CandidateSet, QuestionMaker, read_candidates
+from semcore.training.verifier_questions import CandidateSet, QuestionMaker, QuestionSeed, read_candidates
 from semcore.verification.option_logits import LETTERS, option_tokens
 
 NAMES = [f"i{n}" for n in range(10)]
@@ -50,25 +50,25 @@ def chosen(tokenizer, example, candidates):
 @pytest.mark.parametrize("candidates", [T2I, I2T])
 def test_the_letter_is_the_right_candidates(tiny_checkpoint, make, candidates):
     for seed in range(30):
-        [example] = make()(Ask(candidates, str(seed)))
+        [example] = make()(QuestionSeed(candidates, str(seed)))
         assert chosen(tiny_checkpoint.tokenizer, example, candidates) == candidates.image_id
         assert len(example.answer) == 1
 
 
 @pytest.mark.parametrize("candidates", [T2I, I2T])
 def test_every_letter_is_right_equally_often(make, candidates):
-    counts = Counter(make()(Ask(candidates, str(seed)))[0].answer[0] for seed in range(300))
+    counts = Counter(make()(QuestionSeed(candidates, str(seed)))[0].answer[0] for seed in range(300))
     assert len(counts) == 10
     assert max(counts.values()) < 60
 
 
 def test_a_seed_gives_the_same_questions(make):
-    assert make(3)(Ask(T2I, "1")) == make(3)(Ask(T2I, "1"))
-    assert make(3)(Ask(T2I, "1")) != make(3)(Ask(T2I, "2"))
+    assert make(3)(QuestionSeed(T2I, "1")) == make(3)(QuestionSeed(T2I, "1"))
+    assert make(3)(QuestionSeed(T2I, "1")) != make(3)(QuestionSeed(T2I, "2"))
 
 
 def test_further_questions_ask_for_other_candidates(tiny_checkpoint, make):
-    examples = make(4)(Ask(T2I, "0"))
+    examples = make(4)(QuestionSeed(T2I, "0"))
     assert len(examples) == 5
     asked = [tiny_checkpoint.tokenizer.decode(example.prompt) for example in examples]
     assert "the query" in asked[0]
@@ -79,7 +79,7 @@ def test_further_questions_ask_for_other_candidates(tiny_checkpoint, make):
 
 
 def test_further_questions_of_i2t_are_images(tiny_checkpoint, make):
-    examples = make(20)(Ask(I2T, "0"))
+    examples = make(20)(QuestionSeed(I2T, "0"))
     assert sorted(example.images[0] for example in examples) == NAMES[:9]
     for example in examples:
         assert chosen(tiny_checkpoint.tokenizer, example, I2T) == example.images[0]
@@ -87,7 +87,7 @@ def test_further_questions_of_i2t_are_images(tiny_checkpoint, make):
 
 @pytest.mark.parametrize(("candidates", "shared", "own"), [(T2I, 10, 0), (I2T, 0, 5)])
 def test_a_row_reads_the_candidates_once(tiny_checkpoint, make, candidates, shared, own):
-    row = merge(make(4)(Ask(candidates, "0")), tiny_checkpoint.tokenizer.convert_tokens_to_ids(IMAGE_START))
+    row = merge(make(4)(QuestionSeed(candidates, "0")), tiny_checkpoint.tokenizer.convert_tokens_to_ids(IMAGE_START))
     assert len(row.images) == shared + own
     assert row.branches.count(0) > len(row.branches) // 3
     assert len(row.labels) == 5

@@ -88,7 +88,7 @@ def fast_scores(checkpoint, direction, questions, reader, **options):
 
 
 @pytest.mark.parametrize("direction", ["t2i", "i2t"])
-@pytest.mark.parametrize("limits", [{}, {"tokens_a_batch": 1}, {"most_bytes": 0}])
+@pytest.mark.parametrize("limits", [{}, {"tokens_per_batch": 1}, {"most_bytes": 0}])
 def test_kept_blocks_give_the_scores_of_one_whole_pass(checkpoint, direction, limits):
     reader = BlockReader(checkpoint, load_prompts(), **limits)
     for _ in range(2):  # the second time from what was kept

@@ -6,7 +6,7 @@ from semcore.models.prompts import IMAGE, load_prompts
 from semcore.models.tokenization import answer_tokens, batch_inputs, prepare_images, prompt_text, tokenize
 from semcore.models.visual_features import encode_pictures
 from semcore.verification import given_image_log_probabilities, sentence_log_probabilities
-from semcore.verification.answer_scoring import Ask, answer_log_probabilities
+from semcore.verification.answer_scoring import ScoringRequest, answer_log_probabilities
 from tests.conftest import draw_picture
 
 PICTURES = {"red": draw_picture("red", 0), "blue": draw_picture("blue", 7)}
@@ -56,7 +56,7 @@ def test_rows_and_batches_change_nothing(lively_checkpoint):
     text = prompt_text(lively_checkpoint, turn, prepare_images(lively_checkpoint, [PICTURES["red"]]))
     answers = [answer_tokens(lively_checkpoint.tokenizer, text, sentence) for sentence in SENTENCES]
     [narrow] = answer_log_probabilities(
-        lively_checkpoint, [Ask(prompt, answers)], answer_tokens_a_row=1, tokens_a_batch=1
+        lively_checkpoint, [ScoringRequest(prompt, answers)], answer_tokens_per_row=1, tokens_per_batch=1
     )
     assert narrow == pytest.approx(one, abs=1e-3)
 

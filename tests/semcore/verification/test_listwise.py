@@ -36,11 +36,13 @@ def slow_scores(checkpoint, direction, question):
 
 
 @pytest.mark.parametrize("direction", ["t2i", "i2t"])
-@pytest.mark.parametrize("tokens_a_batch", [1, 100_000])
+@pytest.mark.parametrize("tokens_per_batch", [1, 100_000])
 @torch.inference_mode()
-def test_every_choice_gets_the_log_probability_of_its_letter(lively_checkpoint, features, direction, tokens_a_batch):
+def test_every_choice_gets_the_log_probability_of_its_letter(lively_checkpoint, features, direction, tokens_per_batch):
     questions = QUESTIONS[direction]
-    scores = choose(lively_checkpoint, load_prompts(), direction, questions, features, tokens_a_batch=tokens_a_batch)
+    scores = choose(
+        lively_checkpoint, load_prompts(), direction, questions, features, tokens_per_batch=tokens_per_batch
+    )
     for question, own in zip(questions, scores, strict=True):
         assert own == pytest.approx(slow_scores(lively_checkpoint, direction, question), abs=1e-4)
         assert sum(map(torch.tensor(own).exp().tolist().__getitem__, range(len(own)))) == pytest.approx(1, abs=1e-5)

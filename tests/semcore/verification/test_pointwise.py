@@ -39,12 +39,12 @@ def slow_log_odds(checkpoint, direction, query, choice):
 
 
 @pytest.mark.parametrize("direction", ["t2i", "i2t"])
-@pytest.mark.parametrize("tokens_a_batch", [1, 100_000])
+@pytest.mark.parametrize("tokens_per_batch", [1, 100_000])
 @torch.inference_mode()
-def test_every_candidate_scores_as_a_prompt_of_its_own(lively_checkpoint, features, direction, tokens_a_batch):
+def test_every_candidate_scores_as_a_prompt_of_its_own(lively_checkpoint, features, direction, tokens_per_batch):
     questions = QUESTIONS[direction]
     prompts = load_prompts()
-    fast = match_log_odds(lively_checkpoint, prompts, direction, questions, features, tokens_a_batch=tokens_a_batch)
+    fast = match_log_odds(lively_checkpoint, prompts, direction, questions, features, tokens_per_batch=tokens_per_batch)
     for question, own in zip(questions, fast, strict=True):
         slow = [slow_log_odds(lively_checkpoint, direction, question.query, choice) for choice in question.choices]
         assert own == pytest.approx(slow, abs=1e-4)

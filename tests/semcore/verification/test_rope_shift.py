@@ -3,7 +3,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from semcore.runtime.errors import UserError
-from semcore.verification.rope_shift import check_turning, turn
+from semcore.verification.rope_shift import check_rope_shift, shift_keys
 
 SIZES = {
     "vocab_size": 50, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -27,7 +27,7 @@ def model_of(kind, dtype=torch.float32, **settings):
 def test_a_turned_key_is_the_key_of_another_position():
     """Against the textbook: each pair of values is a complex number, turned by its frequency times the distance."""
     keys, frequencies = torch.randn(2, 3, 8), torch.tensor([1.0, 0.5, 0.1, 0.01])
-    turned = turn(keys, torch.tensor([0, 7, -3]), frequencies)
+    turned = shift_keys(keys, torch.tensor([0, 7, -3]), frequencies)
     for token, distance in enumerate((0, 7, -3)):
         for pair, frequency in enumerate(frequencies.tolist()):
             before = torch.complex(keys[:, token, pair], keys[:, token, pair + 4])
@@ -39,11 +39,11 @@ def test_a_turned_key_is_the_key_of_another_position():
 @pytest.mark.parametrize("kind", ["qwen2", "llama", "qwen3", "mistral"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_rotary_keys_can_be_turned(kind, dtype):
-    check_turning(model_of(kind, dtype))
+    check_rope_shift(model_of(kind, dtype))
 
 
 def test_scaled_frequencies_can_be_turned():
-    check_turning(model_of("llama", rope_parameters=YARN))
+    check_rope_shift(model_of("llama", rope_parameters=YARN))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_scaled_frequencies_can_be_turned():
 )
 def test_other_positions_are_refused(kind, settings):
     with pytest.raises(UserError) as error:
-        check_turning(model_of(kind, **settings))
+        check_rope_shift(model_of(kind, **settings))
     assert str(error.value) == (
         f"candidate blocks turn keys to other positions, which the position embedding of this text model ({kind}) "
         "does not allow; use --attention full, or a checkpoint with a text model such as Qwen2 or Llama"

@@ -5,7 +5,13 @@ from scipy.optimize import check_grad
 from semcore.runtime.errors import UserError
 from semcore.verification import Fusion, fit_fusion
 from semcore.verification.calibration import Calibration
-from semcore.verification.score_fusion import Weighing, _flatten, _loss, read_weighing, write_weighing
+from semcore.verification.score_fusion import (
+    FusionSettings,
+    _flatten,
+    _loss,
+    read_fusion_settings,
+    write_fusion_settings,
+)
 
 
 def draw(weights, num_queries=3000, num_candidates=6, seed=0):
@@ -62,17 +68,17 @@ def test_several_right_candidates_and_ragged_rows_have_the_right_gradient():
 def test_what_was_fitted_survives_the_file(tmp_path):
     fitted = Fusion(0.3, 0.7, Calibration(0.5, 1.0, -0.2, -0.1, 0.2, 0.3, -1.0), num_items=40)
     fusions = {"pointwise": {"t2i": fitted}, "none": {"t2i": Fusion()}}
-    weighing = Weighing("pointwise", fusions, 4, {"pointwise": "some/model"})
-    write_weighing(tmp_path / "verification.json", weighing)
-    assert read_weighing(tmp_path / "verification.json") == weighing
+    fusion_settings = FusionSettings("pointwise", fusions, 4, {"pointwise": "some/model"})
+    write_fusion_settings(tmp_path / "verification.json", fusion_settings)
+    assert read_fusion_settings(tmp_path / "verification.json") == fusion_settings
 
 
 def test_a_file_of_the_first_version_means_one_shift_and_the_runs_own_models(tmp_path):
     (tmp_path / "verification.json").write_text('{"verifier": "none", "fusion": {"none": {}}}')
-    assert read_weighing(tmp_path / "verification.json") == Weighing("none", {"none": {}}, 1, {})
+    assert read_fusion_settings(tmp_path / "verification.json") == FusionSettings("none", {"none": {}}, 1, {})
 
 
 def test_a_broken_file_is_named(tmp_path):
     (tmp_path / "verification.json").write_text('{"fusion": []}')
     with pytest.raises(UserError, match="verification.json does not hold verifiers' weights"):
-        read_weighing(tmp_path / "verification.json")
+        read_fusion_settings(tmp_path / "verification.json")
