@@ -25,14 +25,15 @@ from semcore.commands.arguments import run_command
 from semcore.data.dataset import load_dataset, open_image
 from semcore.data.items_and_queries import DIRECTIONS, read_items
 from semcore.data.run_folder import RunFolder
-from semcore.evaluation.per_query import GeneratedHit
 from semcore.models.inference import load_for_inference
 from semcore.models.lineage import as_record
 from semcore.models.run_checkpoints import has_verifier, model_of
 from semcore.models.run_lineage import check_run_models
 from semcore.models.visual_features import encode_pictures
-from semcore.retrieval.batch import ModelSession, images_shown, load_session
-from semcore.retrieval.shortlist import Shortlist, VerifierName, make_shortlist, verifier_scores
+from semcore.retrieval.hits import GeneratedHit
+from semcore.retrieval.session import ModelSession, images_shown, load_session
+from semcore.retrieval.shortlist import Shortlist, make_shortlist
+from semcore.retrieval.verifiers import VerifierName, verifier_scores
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_jsonl
 from semcore.runtime.settings import LineageSettings

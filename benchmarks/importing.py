@@ -25,8 +25,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from benchmarks.report import Row, lower_is_better, publish
-from semcore.commands.arguments import run_command
-from semcore.runtime.settings import require_minimum
+from semcore.commands.arguments import require_minimum, run_command
 
 NUM_PICTURES = 100  # links to one file are limited to 65,000 on common file systems
 WORDS = ("a", "man", "in", "red", "rides", "his", "horse", "along", "the", "wide", "beach", "near", "some", "houses")

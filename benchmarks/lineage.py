@@ -24,7 +24,7 @@ from safetensors.numpy import save_file
 from benchmarks.corpora import synthetic_corpus
 from benchmarks.report import Row, lower_is_better, publish
 from benchmarks.timing import interleaved_medians, timed
-from semcore.commands.arguments import run_command
+from semcore.commands.arguments import require_minimum, run_command
 from semcore.data.dataset import Dataset, load_dataset
 from semcore.data.identifier_files import make_row
 from semcore.data.run_folder import RunFolder
@@ -36,7 +36,6 @@ from semcore.runtime import fingerprints
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import write_json, write_jsonl
 from semcore.runtime.fingerprints import fingerprint
-from semcore.runtime.settings import require_minimum
 
 SENTENCES_AN_IMAGE = 5
 

@@ -28,18 +28,18 @@ from peft import PeftModel
 
 from benchmarks.report import Row, lower_is_better, not_run, publish
 from data_prep import make_scenes
-from semcore.commands.arguments import run_command
+from semcore.commands.arguments import require_minimum, run_command
 from semcore.data.dataset import Dataset, load_dataset
 from semcore.data.identifier_files import DIRECTIONS, make_row, read_identifiers
 from semcore.data.run_folder import RunFolder
-from semcore.models.checkpoint import Checkpoint, add_cluster_tokens, load_checkpoint
+from semcore.models.checkpoint import Checkpoint, load_checkpoint
+from semcore.models.cluster_tokens import add_cluster_tokens
 from semcore.models.prompts import load_prompts
 from semcore.models.quantization import Quantization, unpacked
 from semcore.models.run_lineage import check_run_models
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import atomic_text, read_json, write_json, write_jsonl
 from semcore.runtime.packaged_files import asset_folder, resource_folder
-from semcore.runtime.settings import require_minimum
 from semcore.training.collator import Collator
 from semcore.training.fine_tune import image_start_id
 from semcore.training.held_out import choose_held_out

@@ -22,31 +22,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semcore.commands.arguments import resolved, run_command
+from semcore.commands.arguments import require_minimum, resolved, run_command
 from semcore.data.dataset import Dataset, load_dataset
-from semcore.data.items_and_queries import DIRECTIONS, read_items, read_queries
+from semcore.data.items_and_queries import DIRECTIONS, draw_queries, read_items, read_queries
 from semcore.data.run_folder import RunFolder
 from semcore.models.inference import Dtype, load_for_inference
 from semcore.models.lineage import as_record
 from semcore.models.next_steps import after_candidates
 from semcore.models.run_checkpoints import generator_of
 from semcore.models.run_lineage import check_run_models, prompts_of
-from semcore.retrieval.batch import (
-    ModelSession,
-    SplitKey,
-    SplitView,
-    WorkDir,
-    draw_queries,
-    generate_hits,
-    load_session,
-)
+from semcore.retrieval.batch import SplitKey, SplitView, WorkDir, generate_hits
 from semcore.retrieval.generator import Engine
+from semcore.retrieval.session import ModelSession, load_session
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import sha256_of, write_json, write_jsonl
+from semcore.runtime.files import hash_of, sha256_of, write_json, write_jsonl
 from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.ranks import is_main_process
 from semcore.runtime.resumable import remove_work_folder, work_folder
-from semcore.runtime.settings import LineageSettings, hash_of, require_minimum
+from semcore.runtime.settings import LineageSettings
 from semcore.training.held_out import held_out_of_run, write_held_out
 from semcore.training.mining import Mined, held_out_queries, items_of, mine, mining_stats, partition_images, queries_of
 from semcore.verification import LETTERS

@@ -38,7 +38,7 @@ from typing import Any, get_args
 from data_prep.captioning.local import WRITTEN, Caption, Outcome, caption_images, caption_stats
 from data_prep.captioning.openai_server import Server, check_server
 from data_prep.captioning.served import serve_captions
-from semcore.commands.arguments import parse, resolved, run_command
+from semcore.commands.arguments import parse, require_minimum, resolved, run_command
 from semcore.data.dataset import Dataset, ImageRecord, load_dataset
 from semcore.data.run_folder import RunFolder
 from semcore.data.subsets import first_images
@@ -48,11 +48,11 @@ from semcore.models.next_steps import after_captions
 from semcore.models.prompts import IMAGE, Prompts, load_prompts
 from semcore.models.visual_features import FeatureStore
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import write_json, write_jsonl
+from semcore.runtime.files import hash_of, write_json, write_jsonl
 from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.ranks import is_main_process
 from semcore.runtime.resumable import in_chunks, remove_work_folder, work_folder
-from semcore.runtime.settings import LineageSettings, hash_of, require_minimum
+from semcore.runtime.settings import LineageSettings
 from semcore.runtime.typed_commands import data_command
 
 

@@ -19,12 +19,11 @@ from tqdm import tqdm
 from data_prep.dataset_writer import ABOUT, METADATA, NUM_SHOWN, SKIPPED
 from data_prep.left_out import left_out_lines
 from data_prep.source_images import UNLISTED_SUFFIXES
-from semcore.commands.arguments import run_command
+from semcore.commands.arguments import require_minimum, run_command
 from semcore.data.dataset import SPLITS, Dataset, ImageRecord, is_safe_id, load_dataset, shared_sentences, verify_image
 from semcore.data.subsets import spread
 from semcore.runtime.errors import UnreadableImage, UserError
 from semcore.runtime.files import read_json, read_jsonl
-from semcore.runtime.settings import require_minimum
 from semcore.runtime.typed_commands import data_command
 
 

@@ -30,10 +30,9 @@ from data_prep.import_images import INCOMING, make_folder, request_of
 from data_prep.left_out import BadRow, Findings
 from data_prep.source_images import SourceImage
 from data_prep.splits import SPLIT_NAMES, SplitSettings
-from semcore.commands.arguments import run_command
+from semcore.commands.arguments import require_minimum, run_command
 from semcore.data.dataset import SPLITS
 from semcore.runtime.errors import UserError
-from semcore.runtime.settings import require_minimum
 
 FORMATS = {".parquet": "parquet", ".tar": "webdataset"}
 UNNAMED = "all"

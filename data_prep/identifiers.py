@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from semcore.commands.arguments import resolved, run_command
+from semcore.commands.arguments import require_minimum, resolved, run_command
 from semcore.data.caption_files import Captions, read_captions, sentence_items
 from semcore.data.dataset import Dataset, load_dataset
 from semcore.data.run_folder import RunFolder
-from semcore.identifiers.ablation_schemes import with_numbers
+from semcore.identifiers.ablation_schemes import with_numbers, without_global_ids
 from semcore.identifiers.sentence_encoder import (
     DEFAULT_ENCODER,
     TOKENS_PER_BATCH,
@@ -37,12 +37,7 @@ from semcore.identifiers.sentence_encoder import (
     load_encoder,
     needs_download,
 )
-from semcore.identifiers.structured import (
-    StructuredIdentifiers,
-    build_structured_identifiers,
-    fitted_on,
-    without_global_ids,
-)
+from semcore.identifiers.structured import StructuredIdentifiers, build_structured_identifiers, fitted_on
 from semcore.identifiers.words import load_segmenter
 from semcore.identifiers.write import write_identifiers
 from semcore.models.next_steps import after_identifiers
@@ -50,7 +45,6 @@ from semcore.runtime.errors import UserError
 from semcore.runtime.files import sha256_of
 from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.ranks import is_main_process
-from semcore.runtime.settings import require_minimum
 from semcore.runtime.typed_commands import data_command
 
 

@@ -20,10 +20,10 @@ from data_prep.left_out import Findings
 from data_prep.names import look_alike
 from data_prep.repeats import Keys
 from data_prep.source_images import Images, SourceImage, Survey, suffix_of, verified, within_shares, without_suffix
+from semcore.commands.arguments import require_minimum
 from semcore.data.dataset import SPLITS, make_safe_id
 from semcore.data.subsets import share_out
 from semcore.runtime.errors import UnreadableImage, UserError
-from semcore.runtime.settings import require_minimum
 from semcore.runtime.text import clean_text
 
 INCOMING = "incoming"  # where pictures that come as bytes wait, inside the unfinished folder

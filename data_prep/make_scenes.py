@@ -22,12 +22,11 @@ from data_prep.scenes.captions import Reading, write_sentences
 from data_prep.scenes.drawing import draw
 from data_prep.scenes.ideal_reader import ceiling
 from data_prep.scenes.scene_graph import Scene, draw_scenes
-from semcore.commands.arguments import run_command
+from semcore.commands.arguments import require_minimum, run_command
 from semcore.data.dataset import SPLITS
 from semcore.data.subsets import share_out
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import write_json, write_jsonl, writing_to
-from semcore.runtime.settings import require_minimum
 
 NUM_SENTENCES = 5  # as many as MSCOCO and Flickr30K have
 

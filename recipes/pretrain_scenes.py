@@ -30,11 +30,10 @@ from data_prep.scenes.pretraining.model import (
     common_words,
 )
 from data_prep.scenes.pretraining.train import take_course
-from semcore.commands.arguments import run_command
+from semcore.commands.arguments import require_minimum, run_command
 from semcore.models.checkpoint import load_checkpoint
 from semcore.models.prompts import load_prompts
 from semcore.runtime.packaged_files import resource_folder
-from semcore.runtime.settings import require_minimum
 from semcore.runtime.typed_commands import data_command
 
 FEWEST_FAMILIES = 4  # a lesson asks for the keywords of four scenes at once

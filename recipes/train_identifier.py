@@ -29,7 +29,7 @@ from semcore.commands.arguments import announcer, resolved, run_command
 from semcore.data.dataset import load_dataset
 from semcore.data.identifier_files import DIRECTIONS, read_cluster_words, read_identifiers
 from semcore.data.run_folder import RunFolder
-from semcore.models.checkpoint import add_cluster_tokens
+from semcore.models.cluster_tokens import add_cluster_tokens
 from semcore.models.lineage import Surroundings, as_record, check_lineage, made_from
 from semcore.models.next_steps import after_identifier_model
 from semcore.models.prompts import load_prompts

@@ -42,8 +42,8 @@ from semcore.training.option_checks import check_mode
 from semcore.training.schedule import plan_question_rows
 from semcore.training.settings import LoraSettings, TrainingSettings
 from semcore.training.verifier_questions import QuestionMaker, read_candidates
-from semcore.verification.attention import ATTENTION, Attention, attention_record, training_section
 from semcore.verification.block_inference import check_blocks
+from semcore.verification.block_layout import ATTENTION, Attention, attention_record, training_section
 
 say = announcer("train_verifier")
 STAGES = {"full": "train_verifier", "blocks": "train_verifier_blocks"}

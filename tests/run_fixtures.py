@@ -16,7 +16,8 @@ from data_prep.make_scenes import main as make_scenes
 from semcore.data.dataset import load_dataset
 from semcore.data.identifier_files import make_row
 from semcore.data.run_folder import RunFolder
-from semcore.models.checkpoint import Checkpoint, add_cluster_tokens
+from semcore.models.checkpoint import Checkpoint
+from semcore.models.cluster_tokens import add_cluster_tokens
 from semcore.models.lineage import made_from, write_lineage
 from semcore.models.run_lineage import prompts_of
 from semcore.runtime.files import write_json, write_jsonl

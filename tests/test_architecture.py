@@ -33,15 +33,7 @@ PROGRAMS = ("semcore", "data_prep", "recipes", "benchmarks")
 EXCEPTIONS = frozenset(
     {
         "semcore.evaluation.pipeline -> semcore.commands.evaluate",
-        "semcore.retrieval.ablations -> semcore.evaluation.per_query",
-        "semcore.retrieval.batch -> semcore.evaluation.folds",
-        "semcore.retrieval.batch -> semcore.evaluation.per_query",
-        "semcore.retrieval.generator -> semcore.evaluation.per_query",
-        "semcore.retrieval.retriever -> semcore.evaluation.per_query",
-        "semcore.retrieval.shortlist -> semcore.evaluation.per_query",
         "semcore.training.memory_plan.sections -> semcore.commands.arguments",
-        "semcore.training.mining -> semcore.evaluation.per_query",
-        "semcore.verification.listwise -> semcore.verification.block_inference",
     }
 )
 

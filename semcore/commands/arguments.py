@@ -243,3 +243,15 @@ def _expected(hint: Any) -> str:
             return "a list such as [[1, 2], [3, 4]]"
         return f"a list such as {'[1, 2]' if inner[0] in (int, float) else '[a, b]'}"
     return f"a value of type {hint}"
+
+
+def require_minimum(least: float, settings: Any, *names: str) -> None:
+    """Refuse settings below `least`; None is allowed, where the type allows it.
+
+    Raises:
+        UserError: names the flag and what was found.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name.replace('_', '-')} must be {least} or more, found {value}")

@@ -26,28 +26,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from semcore.commands.arguments import resolved
+from semcore.commands.arguments import require_minimum, resolved
 from semcore.data.dataset import Dataset, load_dataset
 from semcore.data.items_and_queries import DIRECTIONS
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.dense_baselines import SENTENCE_ENCODER, measure_baselines
-from semcore.evaluation.pipeline import Scores, run_evaluation, write_results
+from semcore.evaluation.inputs import fold_split_views
+from semcore.evaluation.pipeline import run_evaluation
+from semcore.evaluation.results import Scores, write_results
 from semcore.identifiers.sentence_encoder import DEFAULT_ENCODER
 from semcore.models.inference import Dtype
 from semcore.models.lineage import as_record
 from semcore.models.run_checkpoints import generator_of, has_verifier, model_of, untrained_verifier_of
 from semcore.models.run_lineage import check_run_models, prompts_of
 from semcore.report import write_model_cards, write_report
-from semcore.retrieval.batch import SplitKey, SplitView, WorkDir, fold_split_views, read_split_views
+from semcore.retrieval.batch import SplitKey, SplitView, WorkDir, read_split_views
 from semcore.retrieval.generator import Engine
-from semcore.retrieval.shortlist import VerifierName
+from semcore.retrieval.verifiers import VerifierName
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import read_json, read_jsonl, sha256_of
+from semcore.runtime.files import hash_of, read_json, read_jsonl, sha256_of
 from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.moved_checkpoints import absolute_place
 from semcore.runtime.ranks import is_main_process
 from semcore.runtime.resumable import remove_work_folder, work_folder
-from semcore.runtime.settings import LineageSettings, hash_of, require_minimum
+from semcore.runtime.settings import LineageSettings
 from semcore.runtime.text import clean_text
 from semcore.verification import LETTERS, read_attention
 

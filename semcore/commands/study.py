@@ -26,12 +26,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from semcore.commands.arguments import require_minimum
 from semcore.commands.study_options import check_options
 from semcore.data.dataset import load_dataset
 from semcore.data.run_folder import RunFolder
 from semcore.runtime.errors import UserError
+from semcore.runtime.files import hash_of
 from semcore.runtime.hardware import describe_measurement
-from semcore.runtime.settings import hash_of, require_minimum
 from semcore.runtime.subprocesses import step_environment
 from semcore.study.commands import WorkDir, command_of, drawing_command, jobs_of, own_stages, owners_of
 from semcore.study.definition import Study, read_study

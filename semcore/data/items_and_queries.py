@@ -5,6 +5,7 @@ Direction t2i asks with sentences for images, i2t with images for sentences.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,3 +144,11 @@ def read_queries(
 def image_of(direction: str, query: str, relevant: Collection[str]) -> str:
     """Return the image that a query belongs to: what a sentence was written about, or the query itself."""
     return query if direction == "i2t" else next(iter(relevant))
+
+
+def draw_queries(queries: Queries, most: int | None, seed: int = 0) -> Queries:
+    """Return the queries, or so many of them drawn at random, in their order."""
+    if most is None or most >= len(queries.relevant):
+        return queries
+    chosen = set(random.Random(seed).sample(sorted(queries.relevant), most))
+    return queries.only(query for query in queries.relevant if query in chosen)

@@ -1,9 +1,8 @@
 """Identifiers that a model may generate, and the searches over them: token ids in, token ids and scores out."""
 
-from semcore.decoding.beam_search import constrained_beam_search
+from semcore.decoding.beam_search import SearchResult, constrained_beam_search
 from semcore.decoding.exhaustive import exhaustive_search
 from semcore.decoding.index import IdentifierIndex
-from semcore.decoding.result import SearchResult
 from semcore.decoding.transformers_engine import generate_with_transformers
 
 __all__ = [

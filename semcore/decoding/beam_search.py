@@ -10,6 +10,7 @@ Shapes: Q queries, B beams, c continuations, n rows read in a pass.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,7 +33,6 @@ from semcore.decoding.cached_model import Prompts, read_prompts, read_tree
 from semcore.decoding.forward_rows import TailRows, rows_to_read, tail_rows
 from semcore.decoding.index import IdentifierIndex
 from semcore.decoding.preconditions import check_at_least_one, check_search
-from semcore.decoding.result import SearchResult
 from semcore.decoding.scoring import Normalization, Scorer
 from semcore.decoding.trie import STOP
 from semcore.decoding.trie_tensors import TrieTensors
@@ -134,3 +134,13 @@ def _result(index: IdentifierIndex, finished: Finished, top_k: int) -> SearchRes
         ]
         sequences.append([sequence for _, sequence in sorted(found)[:top_k]])
     return SearchResult(sequences, scores[:, :top_k])
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The identifiers found for each query, best first."""
+
+    sequences: list[list[tuple[int, ...]]]
+    """For each query its token sequences, end token included; fewer than `num_beams` where the corpus has fewer."""
+    scores: torch.Tensor
+    """Sums of log-probabilities, float32 (queries, beams), on the CPU; -inf where a query has fewer sequences."""

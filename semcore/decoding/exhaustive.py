@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from semcore.decoding.beam_search import SearchResult
 from semcore.decoding.cached_model import Prompts, read_prompts, read_tree
 from semcore.decoding.index import IdentifierIndex
 from semcore.decoding.preconditions import check_search
-from semcore.decoding.result import SearchResult
 from semcore.decoding.scoring import Normalization, Scorer
 
 NODES_PER_PASS = 512

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from semcore.decoding.beam_search import SearchResult
 from semcore.decoding.index import IdentifierIndex
-from semcore.decoding.result import SearchResult
 
 BEAM_SETTINGS = {"length_penalty": 0.0, "early_stopping": "never"}
 """Sums of log-probabilities, and no stop while an unfinished path can still win; one beam knows neither setting."""

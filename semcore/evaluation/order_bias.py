@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semcore.verification.listwise import Question, reordered, shift_offsets
+from semcore.verification.question import Question, reordered
+from semcore.verification.shifts import shift_offsets
 
 Scores = NDArray[np.float64]
 Places = NDArray[np.int64]

@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from semcore.evaluation.order_bias import Reordered, draw_orders, order_bias, reorder
-from semcore.evaluation.per_query import GeneratedHit
-from semcore.retrieval.batch import ModelSession, SplitKey, SplitView, WorkDir, images_shown
+from semcore.retrieval.batch import SplitKey, SplitView, WorkDir
+from semcore.retrieval.hits import GeneratedHit
+from semcore.retrieval.session import ModelSession, images_shown
 from semcore.retrieval.shortlist import Shortlist, question_of
 from semcore.verification import choose_in_given_order
 

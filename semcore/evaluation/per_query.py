@@ -10,9 +10,10 @@ A row of `per_query.jsonl`:
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from semcore.evaluation.metrics import first_relevant_rank
+from semcore.retrieval.hits import GeneratedHit
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_jsonl, write_jsonl
 from semcore.runtime.typed_commands import evaluate_anew
@@ -21,14 +22,6 @@ NUM_GENERATED = 20
 NUM_VERIFIED = 10
 
 _KEYS = {"query_id", "query", "right", "generated", "verified", "rank_generated", "rank_verified"}
-
-
-class GeneratedHit(NamedTuple):
-    """An item as the generator ranked it: its id, the identifier that led to it and the path's log-probability."""
-
-    item_id: str
-    identifier: str
-    score: float
 
 
 def per_query_rows(

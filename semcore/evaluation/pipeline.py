@@ -3,97 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from semcore.data.dataset import Dataset
-from semcore.data.run_folder import RunFolder
-from semcore.evaluation.fitted_fusions import Fitted, Ranking, fit, rank_all
+from semcore.data.items_and_queries import draw_queries
+from semcore.evaluation.ablations import without_verification
+from semcore.evaluation.fitted_fusions import Fitted, fit, rank_all
 from semcore.evaluation.folds import mean_metrics
-from semcore.evaluation.metrics import retrieval_metrics
 from semcore.evaluation.order_probes import draw_order_probes, measure_order_bias
-from semcore.evaluation.per_query import GeneratedHit, write_per_query
-from semcore.evaluation.trec import write_qrels, write_run
+from semcore.evaluation.results import EvaluationResult, Scores, score
 from semcore.models.inference import load_for_inference
-from semcore.models.lineage import Mismatch, as_record
-from semcore.retrieval.ablations import without_verification
 from semcore.retrieval.batch import (
-    ModelSession,
     SplitKey,
     SplitView,
     WorkDir,
-    draw_queries,
     generate_hits,
     generate_unconstrained,
-    load_session,
     make_shortlists,
     verify_by_likelihood,
     verify_by_options,
 )
-from semcore.retrieval.shortlist import Shortlist, VerifierName
-from semcore.runtime.files import write_json
+from semcore.retrieval.hits import GeneratedHit
+from semcore.retrieval.session import ModelSession, load_session
+from semcore.retrieval.shortlist import Shortlist
+from semcore.retrieval.verifiers import VerifierName
 from semcore.verification import Fusion
-from semcore.verification.score_fusion import FUSION_FILE, FusionSettings, write_fusion_settings
+from semcore.verification.score_fusion import FusionSettings
 
 if TYPE_CHECKING:
     from semcore.commands.evaluate import EvaluateSettings
 
 ORDERED: dict[str, str] = {"listwise": "trained", "blocks": "trained, blocks"}
 """Verifiers that an order can sway -> what their models are called beside the untrained one."""
-
-Scores = dict[str, float]
-
-
-@dataclass
-class EvaluationResult:
-    """What was found, and how good it is.
-
-    Attributes:
-        split: that is measured.
-        num_beams: width of the beam.
-        constraint: whether only identifiers that exist could be written.
-        seconds: of each step.
-        hits: direction -> what was asked -> the generator's ranking.
-        rankings: verifier -> direction -> what was asked -> its ranking, fused with the generator's.
-        alone: likewise, by the verifier's score alone.
-        fusion: "val" where the fused ranking counts, "none" where the verifier's own does.
-        views: direction -> items and queries of the measured split.
-        on_val: verifier -> direction -> scores on val, of the ranking that counts; no query is ranked with weights
-            that were fitted on it.
-        ablations: name -> direction -> scores.
-        order_bias: direction -> what the order of the candidates does to the listwise verifier, model by model.
-        fusion_settings: how the verifiers are weighed, for later searches.
-        mismatches: what differs from what the models were made with, and was allowed.
-        folds: "generated" or verifier -> direction -> mean scores over folds of the measured split.
-        baselines: name -> direction -> scores of dense retrieval.
-    """
-
-    split: str
-    num_beams: int
-    seconds: dict[str, float]
-    views: dict[str, SplitView]
-    hits: dict[str, dict[str, list[GeneratedHit]]]
-    constraint: bool = True
-    fusion: str = "val"
-    rankings: dict[VerifierName, dict[str, dict[str, Ranking]]] = field(default_factory=dict)
-    alone: dict[VerifierName, dict[str, dict[str, Ranking]]] = field(default_factory=dict)
-    on_val: dict[VerifierName, dict[str, Scores]] = field(default_factory=dict)
-    ablations: dict[str, dict[str, Scores]] = field(default_factory=dict)
-    folds: dict[str, dict[str, Scores]] = field(default_factory=dict)
-    baselines: dict[str, dict[str, Scores]] = field(default_factory=dict)
-    order_bias: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    fusion_settings: FusionSettings = field(default_factory=lambda: FusionSettings("none", {}))
-    mismatches: list[Mismatch] = field(default_factory=list)
-
-    @property
-    def verifier(self) -> str:
-        """Return the verifier that counts, "none" without any."""
-        return self.fusion_settings.verifier
-
-    @property
-    def counting(self) -> dict[VerifierName, dict[str, dict[str, Ranking]]]:
-        """Return the rankings that count: fused, or the verifiers' own."""
-        return self.rankings if self.fusion == "val" else self.alone
 
 
 def run_evaluation(
@@ -153,12 +94,6 @@ def run_evaluation(
     return result
 
 
-def score(view: SplitView, rankings: Mapping[str, Sequence[tuple[str, Any]] | Sequence[GeneratedHit]]) -> Scores:
-    """Score rankings of what was asked, query by query; the first entry of a hit is its item's id."""
-    run = {query: [hit[0] for hit in rankings[content]] for query, content in view.queries.contents.items()}
-    return retrieval_metrics(run, view.queries.relevant, len(view.items))
-
-
 def mean_over_folds(
     split: str, views: Mapping[SplitKey, SplitView], rankings: Mapping[SplitKey, Any]
 ) -> dict[str, Scores]:
@@ -175,72 +110,6 @@ def better_on_val(verifiers: Sequence[VerifierName], on_val: Mapping[VerifierNam
     if not verifiers:
         return "none"
     return max(verifiers, key=lambda name: sum(scores["R@1"] for scores in on_val[name].values()))
-
-
-def write_results(run: RunFolder, result: EvaluationResult, protocol: str, ceiling: Mapping[str, Any]) -> None:
-    """Write t2i/, i2t/, verification.json and, last, metrics.json."""
-    chosen = result.counting.get(result.verifier, {})  # type: ignore[call-overload]
-    for direction, view in result.views.items():
-        _write_direction(run, direction, view, result.hits[direction], chosen.get(direction, {}))
-    write_fusion_settings(run / FUSION_FILE, result.fusion_settings)
-    write_json(run / "metrics.json", metrics_of(result, protocol, ceiling))
-
-
-def metrics_of(result: EvaluationResult, protocol: str, ceiling: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what metrics.json holds."""
-    fused, alone = (_score_verifiers(result.views, rankings) for rankings in (result.rankings, result.alone))
-    counting = fused if result.fusion == "val" else alone
-    metrics: dict[str, Any] = {}
-    for direction, view in result.views.items():
-        metrics[direction] = {"generated": score(view, result.hits[direction])}
-        if result.verifier in counting:
-            metrics[direction]["verified"] = counting[result.verifier][direction]
-    if result.folds.get("generated"):
-        metrics["folds"] = _folds(result)
-    if result.baselines:
-        metrics["baselines"] = result.baselines
-    if ceiling:
-        metrics["ceiling"] = dict(ceiling)
-    return {
-        **metrics,
-        "protocol": protocol,
-        "split": result.split,
-        "num_beams": result.num_beams,
-        "constraint": result.constraint,
-        "verifier": result.verifier,
-        "fusion": result.fusion,
-        "fitted_on": "val" if any(result.fusion_settings.fusions.values()) else None,
-        "cross_fitted": result.split == "val",
-        "verifiers": fused,
-        "verifiers_alone": alone,
-        "validation": result.on_val,
-        "order_bias": result.order_bias,
-        "ablations": result.ablations,
-        "num_unanswerable": {direction: len(view.queries.unanswerable) for direction, view in result.views.items()},
-        "num_shared_sentences": {
-            direction: view.queries.num_shared_sentences for direction, view in result.views.items()
-        },
-        "seconds": {**result.seconds, "all": round(sum(result.seconds.values()), 3)},
-        **as_record(result.mismatches),
-    }
-
-
-def _score_verifiers(
-    views: Mapping[str, SplitView], rankings: Mapping[VerifierName, Mapping[str, Mapping[str, Ranking]]]
-) -> dict[str, dict[str, Scores]]:
-    return {
-        name: {direction: score(views[direction], ranked) for direction, ranked in own.items()}
-        for name, own in rankings.items()
-    }
-
-
-def _folds(result: EvaluationResult) -> dict[str, Any]:
-    """Return direction -> "generated" and "verified" -> mean scores."""
-    stages = {"generated": result.folds["generated"], "verified": result.folds.get(result.verifier, {})}
-    return {
-        direction: {stage: own[direction] for stage, own in stages.items() if direction in own}
-        for direction in result.folds["generated"]
-    }
 
 
 def _generate(
@@ -312,22 +181,3 @@ def _add_order_bias(
             key = SplitKey(settings.split, direction)
             measured = measure_order_bias(name, session, key, probes, work_dir, (1, settings.shifts, count))
             result.order_bias.setdefault(direction, []).append(measured)
-
-
-def _write_direction(
-    run: RunFolder,
-    direction: str,
-    view: SplitView,
-    hits: Mapping[str, Sequence[GeneratedHit]],
-    verified: Mapping[str, Ranking],
-) -> None:
-    contents, folder = view.queries.contents, run / direction
-    generated = {query: hits[content] for query, content in contents.items()}
-    ranked = {query: verified[content] for query, content in contents.items() if content in verified}
-    write_run(
-        folder / "run.generated.trec", {q: [(hit.item_id, hit.score) for hit in own] for q, own in generated.items()}
-    )
-    if ranked:
-        write_run(folder / "run.verified.trec", ranked)
-    write_qrels(folder / "qrels.trec", view.queries.relevant)
-    write_per_query(folder / "per_query.jsonl", view.queries.display, view.queries.relevant, generated, ranked)

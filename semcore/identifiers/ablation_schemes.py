@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from semcore.data.identifier_files import IdentifierRow, make_row
+from semcore.data.identifier_files import NO_CLUSTER, IdentifierRow, make_row
 from semcore.identifiers.structured import StructuredIdentifiers
 
 
@@ -36,3 +36,15 @@ def _numbered(rows: Sequence[IdentifierRow], rng: np.random.Generator) -> list[I
         make_row(row["item_id"], row["split"], row["global_id"], [f"{number:0{width}d}"])
         for row, number in zip(rows, numbers, strict=True)
     ]
+
+
+def without_global_ids(identifiers: StructuredIdentifiers) -> StructuredIdentifiers:
+    """Leave the clusters out of identifiers, "retaining only lexical ID" (paper, section 4.3, "w/o global ID").
+
+    The lexical ids stay as they were made, without the words of the clusters that are now left out.
+    """
+    t2i, i2t = (
+        [make_row(row["item_id"], row["split"], NO_CLUSTER, row["lexical_id"]) for row in rows]
+        for rows in (identifiers.t2i, identifiers.i2t)
+    )
+    return replace(identifiers, t2i=t2i, i2t=i2t)

@@ -15,8 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import write_bytes
-from semcore.runtime.settings import hash_of
+from semcore.runtime.files import hash_of, write_bytes
 
 Encode = Callable[[list[str]], np.ndarray]
 

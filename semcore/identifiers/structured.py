@@ -7,12 +7,12 @@ captions, and sentences get the nearest centroid.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from semcore.data.caption_files import TextItem
-from semcore.data.identifier_files import NO_CLUSTER, IdentifierRow, make_row
+from semcore.data.identifier_files import IdentifierRow, make_row
 from semcore.identifiers.clusters import fit_centroids, nearest_centroids
 from semcore.identifiers.keybert_keywords import keybert_keywords
 from semcore.identifiers.keywords import count_words, remove_cluster_words, top_keywords
@@ -160,15 +160,3 @@ def build_structured_identifiers(
         num_fitted=np.bincount(labels[chosen], minlength=num_clusters).tolist(),
         num_with_word=(int(found[: len(captions)].sum()), int(found[len(captions) :].sum())),
     )
-
-
-def without_global_ids(identifiers: StructuredIdentifiers) -> StructuredIdentifiers:
-    """Leave the clusters out of identifiers, "retaining only lexical ID" (paper, section 4.3, "w/o global ID").
-
-    The lexical ids stay as they were made, without the words of the clusters that are now left out.
-    """
-    t2i, i2t = (
-        [make_row(row["item_id"], row["split"], NO_CLUSTER, row["lexical_id"]) for row in rows]
-        for rows in (identifiers.t2i, identifiers.i2t)
-    )
-    return replace(identifiers, t2i=t2i, i2t=i2t)

@@ -7,7 +7,6 @@ download is announced. New cluster tokens and LoRA are put on here, so that ever
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,90 +129,6 @@ def load_image_processor(name_or_path: str | Path, *, trust_remote_code: bool = 
 def cluster_token(cluster: int) -> str:
     """Return the token that stands for a cluster in identifiers: the global id (paper, section 3.2.1)."""
     return f"<|cluster_{cluster}|>"
-
-
-def add_cluster_tokens(checkpoint: Checkpoint, num_clusters: int, cluster_words: Sequence[Sequence[str]]) -> list[int]:
-    """Add one token a cluster and start its rows at the mean of its words' rows.
-
-    Tokens that are there already are left as they are, so this can be called on a trained model.
-
-    Args:
-        checkpoint: gets the tokens in its tokenizer, its input embedding and, where that is not
-            tied, its output head.
-        num_clusters: how many clusters there are.
-        cluster_words: the top TF-IDF words of every cluster; a cluster without words starts at the
-            mean of all rows.
-
-    Returns:
-        The ids of the clusters' tokens, in order.
-    """
-    model, tokenizer = checkpoint.model, checkpoint.tokenizer
-    tokens = [cluster_token(cluster) for cluster in range(num_clusters)]
-    known = tokenizer.get_vocab()
-    new = [cluster for cluster, token in enumerate(tokens) if token not in known]
-    tokenizer.add_tokens(tokens, special_tokens=True)
-    ids = tokenizer.convert_tokens_to_ids(tokens)
-    if not new:
-        return ids
-    rows_before = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows_before:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    for weight in _embedding_weights(model):
-        with torch.no_grad():
-            known_rows = weight[: min(rows_before, ids[new[0]])]
-            for cluster in new:
-                words = [f" {word}" for word in cluster_words[cluster]]  # a BOS token is no word: no special tokens
-                word_ids = [i for word in words for i in tokenizer(word, add_special_tokens=False)["input_ids"]]
-                weight[ids[cluster]] = known_rows[word_ids].mean(0) if word_ids else known_rows.mean(0)
-    return ids
-
-
-def apply_lora(
-    model: Any,
-    *,
-    rank: int,
-    alpha: int,
-    dropout: float,
-    target_modules: Sequence[str],
-    new_token_ids: Sequence[int],
-) -> Any:
-    """Put LoRA on the text model's layers; of the embeddings only the new tokens' rows train.
-
-    Args:
-        model: a native InternVL model with the new tokens already added.
-        rank: LoRA's r.
-        alpha: LoRA's alpha.
-        dropout: LoRA's dropout.
-        target_modules: names of linear layers of the text model, "q_proj" say.
-        new_token_ids: rows of the input embedding, and of an untied head, that train.
-
-    Raises:
-        UserError: the text model has no layer of such a name.
-    """
-    from peft import LoraConfig, get_peft_model
-
-    layers = [name for name, _ in model.named_modules() if "language_model." in name]
-    unknown = [target for target in target_modules if not any(name.endswith(f".{target}") for name in layers)]
-    if unknown or not target_modules:
-        raise UserError(f"--lora.target_modules {unknown} names no layer of the text model; q_proj, say, is one")
-    rows = {"embed_tokens": list(new_token_ids)}
-    if len(_embedding_weights(model)) == 2:
-        rows["lm_head"] = list(new_token_ids)
-    names = "|".join(target_modules)
-    settings = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
-        target_modules=rf".*language_model\..*\.({names})",
-        trainable_token_indices=rows if new_token_ids else None,
-    )
-    return get_peft_model(model, settings)
-
-
-def _embedding_weights(model: Any) -> list[torch.Tensor]:
-    """The input embedding's weight and, unless it is the same, the output head's."""
-    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-    return [embedding] if head is embedding else [embedding, head]
 
 
 def _load_base(

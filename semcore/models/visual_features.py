@@ -28,8 +28,8 @@ from semcore.models.tensor_shards import Shard, check_owner, claim, read_shard, 
 from semcore.models.tokenization import prepare_images
 from semcore.models.vision_tower import Layer, describe_vision, vision_part
 from semcore.runtime.errors import UnreadableImage, UserError
+from semcore.runtime.files import hash_of
 from semcore.runtime.ranks import num_processes, process_rank
-from semcore.runtime.settings import hash_of
 from semcore.runtime.typed_commands import data_command
 
 THREADS = 8  # that read files

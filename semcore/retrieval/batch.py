@@ -6,37 +6,25 @@ share a batch, so that little is padding.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from semcore.data.dataset import Dataset, ImageRecord, verify_image
-from semcore.data.items_and_queries import Item, Queries, image_of, read_items, read_queries
+from semcore.data.items_and_queries import Item, Queries, draw_queries, read_items, read_queries
 from semcore.data.run_folder import RunFolder
 from semcore.data.subsets import first_images
-from semcore.evaluation.folds import assign_folds
-from semcore.evaluation.per_query import GeneratedHit
-from semcore.models.checkpoint import Checkpoint
-from semcore.models.prompts import Prompts, load_prompts
-from semcore.models.visual_features import FeatureStore
-from semcore.retrieval.ablations import generate_without_trie
-from semcore.retrieval.generator import Corpus, Engine, build_corpus, generate, query_inputs
-from semcore.retrieval.shortlist import (
-    Shortlist,
-    VerifierName,
-    combine_likelihoods,
-    make_shortlist,
-    pairs_to_score,
-    verifier_scores,
-)
+from semcore.retrieval.corpus import Corpus, build_corpus
+from semcore.retrieval.generator import Engine, generate, generate_without_trie, query_inputs
+from semcore.retrieval.hits import GeneratedHit
+from semcore.retrieval.session import ModelSession, images_shown
+from semcore.retrieval.shortlist import Shortlist, make_shortlist
+from semcore.retrieval.verifiers import VerifierName, combine_likelihoods, pairs_to_score, verifier_scores
 from semcore.runtime.errors import UnreadableImage
 from semcore.runtime.resumable import in_chunks
 from semcore.verification import (
-    BlockReader,
     given_image_log_probabilities,
-    read_attention,
     sentence_log_probabilities,
 )
 
@@ -85,24 +73,6 @@ class WorkDir:
         return result.rows
 
 
-class ModelSession(NamedTuple):
-    """A model that is asked: with its prompts, and the images as it sees them."""
-
-    checkpoint: Checkpoint
-    prompts: Prompts
-    features: FeatureStore
-    blocks: BlockReader | None = None
-    """Reads questions in candidate blocks, where the model was trained to choose so."""
-
-
-def load_session(checkpoint: Checkpoint, dataset: Dataset, features: Path | None) -> ModelSession:
-    """Put a checkpoint together with the prompts, and with the images of a dataset as RUN/features keeps them."""
-    paths = {record.image_id: dataset.image_path(record) for record in dataset.images}
-    prompts = load_prompts(special_tokens=checkpoint.special_tokens)
-    blocks = BlockReader(checkpoint, prompts) if read_attention(checkpoint.path) == "blocks" else None
-    return ModelSession(checkpoint, prompts, FeatureStore(checkpoint, paths, features), blocks)
-
-
 def read_split_views(
     run: RunFolder, dataset: Dataset, split: str, most_queries: int | None = None
 ) -> dict[SplitKey, SplitView]:
@@ -144,36 +114,6 @@ def _unreadable(dataset: Dataset, records: Sequence[ImageRecord], known: Collect
             except UnreadableImage:
                 unreadable.add(record.image_id)
     return unreadable
-
-
-def fold_split_views(views: Mapping[SplitKey, SplitView], num_folds: int) -> dict[SplitKey, SplitView]:
-    """Cut the parts of a split into folds of its images, each with its own items and queries.
-
-    Returns:
-        (fold name, direction) -> part; a direction without a query in a fold has none.
-    """
-    images = dict.fromkeys(
-        [image_of(key.direction, *query) for key, view in views.items() for query in view.queries.relevant.items()]
-        + [item.image_id for view in views.values() for item in view.items.values()]
-    )
-    folds = {}
-    for number, chosen in enumerate(assign_folds(list(images), num_folds), start=1):
-        members = set(chosen)
-        for key, view in views.items():
-            items = {item_id: item for item_id, item in view.items.items() if item.image_id in members}
-            own = [query for query in view.queries.relevant.items() if image_of(key.direction, *query) in members]
-            queries = view.queries.only(query for query, _ in own)
-            if items and queries.contents:
-                folds[SplitKey(f"{key.split} fold {number}", key.direction)] = SplitView(items, queries)
-    return folds
-
-
-def draw_queries(queries: Queries, most: int | None, seed: int = 0) -> Queries:
-    """Return the queries, or so many of them drawn at random, in their order."""
-    if most is None or most >= len(queries.relevant):
-        return queries
-    chosen = set(random.Random(seed).sample(sorted(queries.relevant), most))
-    return queries.only(query for query in queries.relevant if query in chosen)
 
 
 def generate_hits(
@@ -273,13 +213,6 @@ def verify_by_options(
         )
 
     return work_dir.run(f"{verifier} {key.direction} {key.split}", shortlists, QUERIES_PER_CHUNK, work, "query")
-
-
-def images_shown(direction: str, shortlists: Iterable[Shortlist]) -> list[str]:
-    """Return the ids of the images that a verifier is shown: the candidates (t2i) or the queries (i2t)."""
-    if direction == "i2t":
-        return [own.query for own in shortlists]
-    return [item.item_id for own in shortlists for item in own.items]
 
 
 def verify_by_likelihood(

@@ -3,51 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from transformers import GenerationConfig
 
-from semcore.data.items_and_queries import Item
-from semcore.decoding import IdentifierIndex, SearchResult, constrained_beam_search, generate_with_transformers
-from semcore.evaluation.per_query import GeneratedHit
+from semcore.decoding import SearchResult, constrained_beam_search, generate_with_transformers
 from semcore.models.batching import make_prompts, model_inputs
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import IMAGE, Prompts
-from semcore.models.tokenization import answer_tokens, chat_prompt, expand_images
-from semcore.runtime.errors import UserError
+from semcore.retrieval.corpus import Corpus
+from semcore.retrieval.hits import GeneratedHit
 
 Engine = Literal["semcore", "transformers"]
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """The items that are searched, by id, and the index of their identifiers."""
-
-    items: dict[str, Item]
-    index: IdentifierIndex
-
-
-def build_corpus(checkpoint: Checkpoint, prompts: Prompts, direction: str, items: Sequence[Item]) -> Corpus:
-    """Index items by the tokens of their identifiers, as the model was trained to write them.
-
-    Items that share an identifier keep their order.
-
-    Raises:
-        UserError: no item, or the model does not know the items' cluster tokens.
-    """
-    if not items:
-        raise UserError("there is no item to search; choose another --split, or make identifiers for it")
-    if direction == "t2i":
-        prompt = chat_prompt(checkpoint.tokenizer, prompts.render("identify_t2i", query=""))
-    else:
-        prompt = expand_images(chat_prompt(checkpoint.tokenizer, prompts.render("identify_i2t", image=IMAGE)), [1])
-    texts = dict.fromkeys(item.identifier for item in items)
-    tokens = {text: answer_tokens(checkpoint.tokenizer, prompt, text) for text in texts}
-    _check_cluster_tokens(checkpoint, items[0].identifier)
-    sequences = [tokens[item.identifier] for item in items]
-    index = IdentifierIndex.from_sequences(sequences, [item.item_id for item in items])
-    return Corpus({item.item_id: item for item in items}, index.to(checkpoint.device))
 
 
 def query_inputs(
@@ -120,10 +88,47 @@ def _hits(result: SearchResult, corpus: Corpus, most: int) -> list[list[Generate
     return queries
 
 
-def _check_cluster_tokens(checkpoint: Checkpoint, identifier: str) -> None:
-    cluster = identifier[: identifier.find("|>") + 2] if identifier.startswith("<|") else ""
-    if cluster and cluster not in checkpoint.tokenizer.get_vocab():
-        raise UserError(
-            f"{checkpoint.path} does not know the token {cluster} of the identifiers; it was trained on others: "
-            "train it again with recipes/train_identifier.py"
-        )
+@torch.inference_mode()
+def generate_without_trie(
+    checkpoint: Checkpoint, inputs: Mapping[str, torch.Tensor], corpus: Corpus, *, num_beams: int
+) -> list[list[GeneratedHit]]:
+    """Search over the whole vocabulary; what is written counts only where it is an identifier, token by token.
+
+    So the tree is all that differs: it leads to the same sequences of tokens, not to others that read alike.
+
+    Args:
+        checkpoint: the identifier model.
+        inputs: one batch of queries.
+        corpus: what can be found; no more tokens are written than its longest identifier has.
+        num_beams: width of the beam.
+    """
+    settings = GenerationConfig(
+        max_new_tokens=corpus.index.max_length,
+        num_beams=num_beams,
+        num_return_sequences=num_beams,
+        do_sample=False,
+        length_penalty=0.0,  # scores are sums of log-probabilities, as with the trie
+        early_stopping="never",
+        eos_token_id=checkpoint.end_token_id,
+        pad_token_id=checkpoint.filler_token_id,
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
+    output = checkpoint.model.generate(**inputs, generation_config=settings)
+    num_queries = len(inputs["attention_mask"])
+    length = inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
+    answers = output.sequences[:, length:].view(num_queries, num_beams, -1).tolist()
+    scores = output.sequences_scores.view(num_queries, num_beams).tolist()
+    return [_hits_of_texts(checkpoint.end_token_id, *query, corpus) for query in zip(answers, scores, strict=True)]
+
+
+def _hits_of_texts(
+    end_token_id: int, answers: Sequence[Sequence[int]], scores: Sequence[float], corpus: Corpus
+) -> list[GeneratedHit]:
+    hits: dict[str, GeneratedHit] = {}
+    for tokens, score in zip(answers, scores, strict=True):
+        if end_token_id in tokens:
+            written = tokens[: tokens.index(end_token_id) + 1]
+            for item_id in corpus.index.items(written):
+                hits.setdefault(item_id, GeneratedHit(item_id, corpus.items[item_id].identifier, score))
+    return list(hits.values())

@@ -23,16 +23,18 @@ from semcore.data.dataset import SPLITS, Dataset, load_dataset
 from semcore.data.images import open_image
 from semcore.data.items_and_queries import Item, read_items
 from semcore.data.run_folder import RunFolder
-from semcore.evaluation.per_query import GeneratedHit
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.inference import Dtype, load_for_inference
 from semcore.models.lineage import Mismatch
 from semcore.models.run_checkpoints import generator_of, has_verifier, model_of
 from semcore.models.run_lineage import check_search
 from semcore.models.visual_features import encode_pictures
-from semcore.retrieval.batch import ModelSession, images_shown, load_session
-from semcore.retrieval.generator import Corpus, Engine, build_corpus, generate
-from semcore.retrieval.shortlist import Shortlist, VerifierName, make_shortlist, rank, verifier_scores
+from semcore.retrieval.corpus import Corpus, build_corpus
+from semcore.retrieval.generator import Engine, generate
+from semcore.retrieval.hits import GeneratedHit
+from semcore.retrieval.session import ModelSession, images_shown, load_session
+from semcore.retrieval.shortlist import Shortlist, make_shortlist, rank
+from semcore.retrieval.verifiers import VerifierName, verifier_scores
 from semcore.runtime.errors import UnreadableImage, UserError
 from semcore.runtime.moved_checkpoints import find_checkpoint
 from semcore.verification import LETTERS, Fusion

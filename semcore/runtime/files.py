@@ -187,3 +187,8 @@ def _cannot_read(path: Path, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return f"there is no file {path}"
     return f"{path} cannot be read: {error.strerror}"
+
+
+def hash_of(*parts: Any) -> str:
+    """Return a short hash of plain data, equal for equal data."""
+    return hashlib.sha256(json.dumps(plain_data(list(parts)), sort_keys=True).encode()).hexdigest()[:16]

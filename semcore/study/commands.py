@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from semcore.runtime.files import read_json
+from semcore.runtime.files import hash_of, read_json
 from semcore.runtime.packaged_files import asset_folder, resource_folder
-from semcore.runtime.settings import hash_of
 from semcore.runtime.subprocesses import Step
 from semcore.runtime.typed_commands import launcher_options
 from semcore.study.definition import Study, Variant

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from semcore.data.identifier_files import DIRECTIONS, read_identifiers
+from semcore.evaluation.ablations import without_verification
 from semcore.evaluation.metrics import first_relevant_rank
-from semcore.evaluation.per_query import GeneratedHit, read_per_query
+from semcore.evaluation.per_query import read_per_query
 from semcore.evaluation.statistics import Values, bootstrap_interval, hits, paired_randomisation_test
 from semcore.evaluation.trec import read_qrels, read_run
-from semcore.retrieval.ablations import without_verification
+from semcore.retrieval.hits import GeneratedHit
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json
 from semcore.study.definition import Ranking

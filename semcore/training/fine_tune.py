@@ -13,14 +13,16 @@ from peft import PeftModel
 from semcore.data.dataset import Dataset
 from semcore.data.run_folder import RunFolder
 from semcore.models.adapters import is_adapter, read_note
-from semcore.models.checkpoint import Checkpoint, apply_lora, load_checkpoint
+from semcore.models.checkpoint import Checkpoint, load_checkpoint
 from semcore.models.lineage import PROMPTS
+from semcore.models.lora import apply_lora
 from semcore.models.quantization import Quantization
 from semcore.models.tokenization import IMAGE_START
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import sha256_of
 from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.ranks import is_main_process, num_processes
+from semcore.training.arguments import training_arguments
 from semcore.training.chunked_loss import chunked_loss
 from semcore.training.collator import Collator
 from semcore.training.image_inputs import Visuals, use_precomputed_vision_states
@@ -30,7 +32,6 @@ from semcore.training.launcher import (
     own_device,
     quiet_libraries,
     recompute_activations,
-    training_arguments,
 )
 from semcore.training.saving import restore_folder, save_model, whole_state
 from semcore.training.schedule import PlannedRows

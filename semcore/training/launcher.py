@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainingArguments
 from transformers.utils import logging as transformers_logging
 
 from semcore.models.inference import native_dtype
@@ -25,79 +23,6 @@ from semcore.runtime.packaged_files import resource_folder
 from semcore.runtime.ranks import is_main_process, num_processes
 
 CONFIG_VARIABLE = "ACCELERATE_DEEPSPEED_CONFIG_FILE"
-
-
-def training_arguments(
-    folder: Path,
-    *,
-    num_steps: int,
-    rows_a_device: int,
-    batches_a_step: int,
-    learning_rate: float,
-    weight_decay: float,
-    warmup_share: float,
-    max_grad_norm: float,
-    adam_beta2: float,
-    optim: str,
-    bf16: str,
-    report_to: str,
-    save_steps: int,
-    seed: int,
-) -> TrainingArguments:
-    """Return the arguments of a training with a cosine schedule.
-
-    Args:
-        folder: where the trainer keeps its checkpoints.
-        num_steps: optimizer steps.
-        rows_a_device: rows one process takes at once.
-        batches_a_step: batches of one process whose gradients are added up.
-        learning_rate: peak.
-        weight_decay: of AdamW.
-        warmup_share: share of the steps in which the learning rate rises.
-        max_grad_norm: gradients are clipped to it.
-        adam_beta2: of AdamW.
-        optim: the optimizer, as transformers names it.
-        bf16: "yes", "no", or "auto" for where the machine computes it natively.
-        report_to: libraries that are told losses, with commas between, or "none".
-        save_steps: steps between two checkpoints.
-        seed: of dropout.
-
-    Raises:
-        UserError: the DeepSpeed configuration that the launcher named is not there.
-        RuntimeError: the processes do not know of each other.
-    """
-    find_deepspeed_config()
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=num_steps,
-        per_device_train_batch_size=rows_a_device,
-        gradient_accumulation_steps=batches_a_step,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(warmup_share * num_steps),
-        max_grad_norm=max_grad_norm,
-        adam_beta2=adam_beta2,
-        optim=optim,
-        bf16=computes_bf16(bf16),
-        use_cpu=not torch.cuda.is_available(),
-        ddp_backend="gloo" if "RANK" in os.environ and not torch.cuda.is_available() else None,
-        ddp_find_unused_parameters=False,
-        train_sampling_strategy="sequential",
-        save_strategy="steps",
-        save_steps=save_steps,
-        save_total_limit=2,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        report_to=[name.strip() for name in report_to.split(",")],
-        seed=seed,
-    )
-    if arguments.world_size != num_processes():
-        raise RuntimeError(f"{num_processes()} processes were launched, but each sees {arguments.world_size}")
-    return arguments
 
 
 def find_deepspeed_config() -> None:

@@ -14,8 +14,8 @@ from typing import NamedTuple, TypedDict
 
 from semcore.data.dataset import ImageRecord
 from semcore.data.items_and_queries import Item, Queries, image_of
-from semcore.evaluation.per_query import GeneratedHit
 from semcore.retrieval.batch import SplitView
+from semcore.retrieval.hits import GeneratedHit
 
 
 class CandidateRow(TypedDict):

@@ -17,7 +17,7 @@ from semcore.training.block_packing import make_block_row
 from semcore.training.identifier_pairs import Example
 from semcore.training.packing import Row, merge, pack, row_length
 from semcore.training.verifier_questions import CandidateSet, QuestionMaker, QuestionSeed
-from semcore.verification.attention import Attention
+from semcore.verification.block_layout import Attention
 
 T = TypeVar("T")
 

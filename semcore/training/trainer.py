@@ -63,7 +63,7 @@ def run_training(
 
     Args:
         model: what is trained, in place.
-        arguments: from `semcore.training.launcher.training_arguments`.
+        arguments: from `semcore.training.arguments.training_arguments`.
         rows: in the order they are trained on.
         collator: makes a batch of rows.
         description: in front of the progress bar.

@@ -22,8 +22,8 @@ from semcore.runtime.files import read_numbered_jsonl
 from semcore.runtime.typed_commands import data_command
 from semcore.training.identifier_pairs import Example
 from semcore.training.image_inputs import Visuals
-from semcore.verification.listwise import Choice, Question, question_turn
 from semcore.verification.option_logits import LETTERS, option_tokens
+from semcore.verification.question import Choice, Question, question_turn
 
 KEYS = ("direction", "query", "candidates", "right")
 

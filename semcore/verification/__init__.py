@@ -6,12 +6,13 @@ it one at a time and reads "match" or "mismatch"; `likelihood` asks the captione
 sentence is given each image; `score_fusion` weighs a verifier's score against the generator's.
 """
 
-from semcore.verification.attention import read_attention
 from semcore.verification.block_inference import BlockReader
+from semcore.verification.block_layout import read_attention
 from semcore.verification.likelihood import given_image_log_probabilities, sentence_log_probabilities
-from semcore.verification.listwise import Choice, Question, choose, choose_in_given_order, question_turn
+from semcore.verification.listwise import choose, choose_in_given_order
 from semcore.verification.option_logits import LETTERS, option_tokens
 from semcore.verification.pointwise import match_log_odds, pair_turn
+from semcore.verification.question import Choice, Question, question_turn
 from semcore.verification.score_fusion import Fusion, fit_fusion
 
 __all__ = [

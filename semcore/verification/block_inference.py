@@ -21,8 +21,8 @@ from semcore.models.tokenization import expand_images, tokenize
 from semcore.runtime.errors import UserError
 from semcore.verification.block_cache import MOST_BYTES, Block, BlockStates
 from semcore.verification.block_layout import block_tokens, check_templates, cut_question, slot_starts
-from semcore.verification.listwise import Question
 from semcore.verification.option_logits import TOKENS_PER_BATCH, option_logits
+from semcore.verification.question import Question
 from semcore.verification.rope_shift import check_rope_shift, longest_question, rotary_frequencies, shift_keys
 
 PADDING, TAIL, NO_BLOCK = -1, 0, -2

@@ -9,59 +9,19 @@ Shapes: K choices of a question.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 
 from semcore.models.batching import make_prompts
 from semcore.models.checkpoint import Checkpoint
-from semcore.models.prompts import IMAGE, Prompts
-from semcore.runtime.errors import UserError
+from semcore.models.prompts import Prompts
 from semcore.verification.option_logits import LETTERS, TOKENS_PER_BATCH, option_tokens, read_options
+from semcore.verification.question import Question, question_turn, reordered
+from semcore.verification.shifts import base_order_of, mean_over_orders, shift_offsets
 
 if TYPE_CHECKING:
     from semcore.verification.block_inference import BlockReader
-
-
-class Choice(NamedTuple):
-    """A candidate as the prompt shows it: an image (t2i) or a sentence (i2t), with its keywords."""
-
-    item_id: str
-    keywords: str
-    sentence: str = ""
-
-
-class Question(NamedTuple):
-    """A query and its candidates; the query is a sentence (t2i) or an image's id (i2t)."""
-
-    query: str
-    choices: tuple[Choice, ...]
-
-
-def question_turn(prompts: Prompts, direction: str, question: Question) -> str:
-    """Return the user's turn that asks a question, its choices labelled A, B, C, ... as they stand.
-
-    Raises:
-        UserError: fewer than two choices, or more than letters.
-    """
-    if not 2 <= len(question.choices) <= len(LETTERS):
-        raise UserError(
-            f"a question needs 2 to {len(LETTERS)} candidates, one a letter from A to {LETTERS[-1]}, "
-            f"found {len(question.choices)}; choose another --num-candidates, or use --verifier likelihood"
-        )
-    return render_question(prompts, direction, question, LETTERS)
-
-
-def render_question(prompts: Prompts, direction: str, question: Question, labels: Sequence[str]) -> str:
-    """Return the user's turn with these labels before the choices, as they stand."""
-    candidates: list[dict[str, Any]] = [
-        {"label": label, "keywords": choice.keywords, "image": IMAGE, "sentence": choice.sentence}
-        for label, choice in zip(labels, question.choices, strict=False)
-    ]
-    if direction == "t2i":
-        return prompts.render("verify_t2i", candidates=candidates, query=question.query)
-    return prompts.render("verify_i2t", candidates=candidates, image=IMAGE)
 
 
 def choose(
@@ -89,7 +49,7 @@ def choose(
         tokens_per_batch: bounds the memory of a forward pass.
         blocks: reads the questions in candidate blocks, for a verifier that was trained so.
     """
-    base_orders = [_base_order(question, num_shifts) for question in questions]
+    base_orders = [base_order_of(question, num_shifts) for question in questions]
     shifted = [
         [base_order[offset:] + base_order[:offset] for offset in shift_offsets(len(base_order), num_shifts)]
         for base_order in base_orders
@@ -102,7 +62,7 @@ def choose(
             checkpoint, prompts, direction, reorderings, features, tokens_per_batch=tokens_per_batch, blocks=blocks
         )
     )
-    return [_mean_of_orders(own, [next(answers) for _ in own]) for own in shifted]
+    return [mean_over_orders(own, [next(answers) for _ in own]) for own in shifted]
 
 
 def choose_in_given_order(
@@ -127,39 +87,6 @@ def choose_in_given_order(
         rows = make_prompts(checkpoint, turns, [_images(direction, question, features) for question in questions])
         logits = read_options(checkpoint, rows, options, tokens_per_batch)
     return [own[: len(question.choices)].log_softmax(dim=0) for own, question in zip(logits, questions, strict=True)]
-
-
-def reordered(question: Question, order: Sequence[int]) -> Question:
-    """Return the question with its choices in another order."""
-    return Question(question.query, tuple(question.choices[place] for place in order))
-
-
-def shift_offsets(num_choices: int, num_shifts: int) -> list[int]:
-    """Return where each shift begins, spread evenly; 0 comes first.
-
-    >>> shift_offsets(10, 4)
-    [0, 2, 5, 7]
-    >>> shift_offsets(3, 10)
-    [0, 1, 2]
-    """
-    num_shifts = min(num_shifts, num_choices)
-    return [shift * num_choices // num_shifts for shift in range(num_shifts)]
-
-
-def _base_order(question: Question, num_shifts: int) -> list[int]:
-    """Return the order whose rotations are asked: the given one, or for all rotations one that only ids decide."""
-    places = list(range(len(question.choices)))
-    if num_shifts < len(places):
-        return places
-    return sorted(places, key=lambda place: sha256(question.choices[place].item_id.encode()).hexdigest())
-
-
-def _mean_of_orders(orders: Sequence[Sequence[int]], answers: Sequence[torch.Tensor]) -> list[float]:
-    """Average the letters' log-probabilities over the orders they were asked in, back in the given order."""
-    total = torch.zeros(len(orders[0]))
-    for order, scores in zip(orders, answers, strict=True):
-        total[list(order)] += scores
-    return total.div(len(orders)).log_softmax(dim=0).tolist()
 
 
 def _images(direction: str, question: Question, features: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:

@@ -14,8 +14,8 @@ import torch
 from semcore.models.batching import make_prompts
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import IMAGE, Prompts
-from semcore.verification.listwise import Choice, Question
 from semcore.verification.option_logits import LETTERS, TOKENS_PER_BATCH, option_tokens, read_options
+from semcore.verification.question import Choice, Question
 
 MATCH, MISMATCH = LETTERS[0], LETTERS[1]
 

@@ -8,7 +8,9 @@ import torch
 from benchmarks.modes import COLUMNS, KINDS, REFUSED, WORDS, Mode, modes, shares_moved, start_of, write_table
 from benchmarks.report import Row
 from semcore.models.adapters import BaseNote, write_note
-from semcore.models.checkpoint import add_cluster_tokens, apply_lora, load_checkpoint
+from semcore.models.checkpoint import load_checkpoint
+from semcore.models.cluster_tokens import add_cluster_tokens
+from semcore.models.lora import apply_lora
 from semcore.runtime.errors import UserError
 from semcore.runtime.packaged_files import asset_folder, resource_folder
 from semcore.training.launcher import CONFIG_VARIABLE

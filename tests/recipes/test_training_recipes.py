@@ -14,7 +14,7 @@ from semcore.models.checkpoint import load_checkpoint
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, read_jsonl, write_json, write_jsonl
 from semcore.verification import read_attention
-from semcore.verification.attention import training_section
+from semcore.verification.block_layout import training_section
 from tests.recipes.conftest import new_run
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"

@@ -13,7 +13,7 @@ from semcore.commands.arguments import parse
 from semcore.runtime.config_file import read_yaml
 from semcore.runtime.errors import UserError
 from semcore.training.settings import HeldOutSettings, LoraSettings, TrainingSettings
-from semcore.verification.attention import Attention
+from semcore.verification.block_layout import Attention
 
 S = TypeVar("S")
 ELSEWHERE = {"identifiers": {"num_clusters": 128, "num_keywords": 4}, "candidates": {"num_candidates": 10}}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from semcore.training.memory_plan.activations import RowSize
-from semcore.verification.attention import Attention
+from semcore.verification.block_layout import Attention
 
 # ours: Qwen2's tokens, rounded up
 CHAT_TOKENS = 40  # the conversation's frame around a prompt

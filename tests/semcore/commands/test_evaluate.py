@@ -9,18 +9,17 @@ import semcore.evaluation.fitted_fusions
 import semcore.retrieval.batch
 from semcore.commands.evaluate import EvaluateSettings, main
 from semcore.data.dataset import load_dataset
-from semcore.data.items_and_queries import Queries
+from semcore.data.items_and_queries import Queries, draw_queries
 from semcore.data.run_folder import RunFolder
 from semcore.data.subsets import first_images
 from semcore.evaluation.per_query import read_per_query
 from semcore.evaluation.trec import rankings, read_qrels, read_run
-from semcore.retrieval.batch import draw_queries
 from semcore.retrieval.retriever import Retriever
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, read_jsonl, write_json, write_jsonl
 from semcore.runtime.fingerprints import fingerprint
 from semcore.verification import BlockReader, Fusion
-from semcore.verification.attention import attention_record
+from semcore.verification.block_layout import attention_record
 from tests.run_fixtures import SearchableRun
 
 FILES = ["metrics.json", "verification.json"] + [

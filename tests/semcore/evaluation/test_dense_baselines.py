@@ -22,7 +22,8 @@ from semcore.evaluation.dense_baselines import (
     measure_baselines,
     nearest,
 )
-from semcore.retrieval.batch import WorkDir, fold_split_views, read_split_views
+from semcore.evaluation.inputs import fold_split_views
+from semcore.retrieval.batch import WorkDir, read_split_views
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, write_jsonl
 from tests.run_fixtures import SearchableRun

@@ -1,7 +1,7 @@
 from semcore.data.items_and_queries import Item, Queries
 from semcore.evaluation.order_probes import draw_order_probes, orders_of
-from semcore.evaluation.per_query import GeneratedHit
 from semcore.retrieval.batch import SplitView
+from semcore.retrieval.hits import GeneratedHit
 
 ITEMS = {name: Item(name, name, f"<|cluster_0|>{name}", "") for name in "abcdef"}
 RIGHT = {"q1": {"c"}, "q2": {"e", "a"}, "q3": {"f"}}

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from semcore.evaluation.per_query import GeneratedHit, per_query_rows, read_per_query, write_per_query
+from semcore.evaluation.per_query import per_query_rows, read_per_query, write_per_query
+from semcore.retrieval.hits import GeneratedHit
 from semcore.runtime.errors import UserError
 
 QUERIES = {"q1": "a red circle", "q2": "a blue square"}

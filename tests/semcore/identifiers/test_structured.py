@@ -9,13 +9,9 @@ import pytest
 
 from semcore.data.caption_files import TextItem
 from semcore.data.identifier_files import NO_CLUSTER
+from semcore.identifiers.ablation_schemes import without_global_ids
 from semcore.identifiers.sentence_encoder import Encode
-from semcore.identifiers.structured import (
-    StructuredIdentifiers,
-    build_structured_identifiers,
-    fitted_on,
-    without_global_ids,
-)
+from semcore.identifiers.structured import StructuredIdentifiers, build_structured_identifiers, fitted_on
 from semcore.runtime.errors import UserError
 
 ANIMALS = ("dog", "cat", "horse", "cow")

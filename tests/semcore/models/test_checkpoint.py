@@ -9,7 +9,9 @@ import torch
 from tokenizers.processors import TemplateProcessing
 
 from data_prep.scenes.pretraining.model import build_image_processor, build_model
-from semcore.models.checkpoint import Checkpoint, add_cluster_tokens, apply_lora, load_checkpoint
+from semcore.models.checkpoint import Checkpoint, load_checkpoint
+from semcore.models.cluster_tokens import add_cluster_tokens
+from semcore.models.lora import apply_lora
 from semcore.models.tokenization import batch_inputs, prompt_text
 from semcore.runtime.errors import UserError
 from semcore.runtime.fingerprints import fingerprint

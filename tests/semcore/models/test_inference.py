@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from semcore.decoding import IdentifierIndex, constrained_beam_search
-from semcore.models.checkpoint import apply_lora
 from semcore.models.inference import load_for_inference, native_dtype
+from semcore.models.lora import apply_lora
 from semcore.runtime.errors import UserError
 
 

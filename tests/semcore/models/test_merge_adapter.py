@@ -8,7 +8,9 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from semcore.models.adapters import BaseNote, read_note, write_note
-from semcore.models.checkpoint import Checkpoint, add_cluster_tokens, apply_lora, load_checkpoint
+from semcore.models.checkpoint import Checkpoint, load_checkpoint
+from semcore.models.cluster_tokens import add_cluster_tokens
+from semcore.models.lora import apply_lora
 from semcore.models.merge_adapter import merge_adapter
 from semcore.models.quantization import Quantization
 from semcore.runtime.errors import UserError

@@ -2,7 +2,7 @@ import pytest
 import torch
 from PIL import Image
 
-from semcore.models.checkpoint import add_cluster_tokens
+from semcore.models.cluster_tokens import add_cluster_tokens
 from semcore.models.prompts import IMAGE, load_prompts
 from semcore.models.tokenization import (
     answer_tokens,

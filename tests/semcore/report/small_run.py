@@ -7,7 +7,8 @@ from typing import Any
 from PIL import Image
 
 from semcore.evaluation.metrics import retrieval_metrics
-from semcore.evaluation.per_query import GeneratedHit, write_per_query
+from semcore.evaluation.per_query import write_per_query
+from semcore.retrieval.hits import GeneratedHit
 from semcore.runtime.files import read_json, write_json, write_jsonl
 
 IMAGES = [f"scene{number}" for number in range(8)]

@@ -10,7 +10,8 @@ from semcore.models.checkpoint import load_checkpoint
 from semcore.models.prompts import IMAGE, load_prompts
 from semcore.models.tokenization import answer_tokens, batch_inputs, prepare_images, prompt_text, tokenize
 from semcore.models.visual_features import FeatureStore
-from semcore.retrieval.generator import build_corpus, generate, query_inputs
+from semcore.retrieval.corpus import build_corpus
+from semcore.retrieval.generator import generate, query_inputs
 from semcore.runtime.errors import UserError
 
 

@@ -10,11 +10,11 @@ from semcore.data.images import ORIENTATION
 from semcore.data.items_and_queries import read_items
 from semcore.models.inference import load_for_inference
 from semcore.models.visual_features import FeatureStore
-from semcore.retrieval.generator import build_corpus
+from semcore.retrieval.corpus import build_corpus
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import write_json
 from semcore.verification import Fusion
-from semcore.verification.attention import attention_record
+from semcore.verification.block_layout import attention_record
 from semcore.verification.calibration import Calibration
 from semcore.verification.score_fusion import FusionSettings, write_fusion_settings
 

@@ -1,8 +1,9 @@
 import pytest
 
 from semcore.data.items_and_queries import Item
-from semcore.evaluation.per_query import GeneratedHit
-from semcore.retrieval.shortlist import Shortlist, combine_likelihoods, make_shortlist, pairs_to_score, rank
+from semcore.retrieval.hits import GeneratedHit
+from semcore.retrieval.shortlist import Shortlist, make_shortlist, rank
+from semcore.retrieval.verifiers import combine_likelihoods, pairs_to_score
 from semcore.verification import Fusion
 from semcore.verification.calibration import Calibration
 

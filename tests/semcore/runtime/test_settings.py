@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from semcore.commands.arguments import require_minimum
 from semcore.runtime.errors import UserError
-from semcore.runtime.settings import hash_of, require_minimum
+from semcore.runtime.files import hash_of
 
 
 @dataclass

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from semcore.data.identifier_files import make_row
-from semcore.evaluation.per_query import GeneratedHit, write_per_query
+from semcore.evaluation.per_query import write_per_query
 from semcore.evaluation.trec import write_qrels, write_run
+from semcore.retrieval.hits import GeneratedHit
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import write_json, write_jsonl
 from semcore.study.scores import Found, compare, read_found

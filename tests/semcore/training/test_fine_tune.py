@@ -13,7 +13,8 @@ from transformers import TrainerCallback
 
 from data_prep.scenes.pretraining.model import build_model
 from semcore.models.adapters import BASE
-from semcore.models.checkpoint import Checkpoint, add_cluster_tokens, load_checkpoint
+from semcore.models.checkpoint import Checkpoint, load_checkpoint
+from semcore.models.cluster_tokens import add_cluster_tokens
 from semcore.models.quantization import Quantization
 from semcore.runtime.errors import UserError
 from semcore.training import trainer as training_trainer

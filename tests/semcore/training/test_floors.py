@@ -21,10 +21,12 @@ from data_prep.scenes.pretraining.model import build_model
 from semcore.data.dataset import ImageRecord, load_dataset
 from semcore.data.identifier_files import IdentifierRow, make_row
 from semcore.data.items_and_queries import Item
-from semcore.models.checkpoint import Checkpoint, add_cluster_tokens, load_checkpoint
+from semcore.models.checkpoint import Checkpoint, load_checkpoint
+from semcore.models.cluster_tokens import add_cluster_tokens
 from semcore.models.prompts import load_prompts
 from semcore.models.visual_features import FeatureStore
-from semcore.retrieval.generator import build_corpus, generate
+from semcore.retrieval.corpus import build_corpus
+from semcore.retrieval.generator import generate
 from semcore.training.fine_tune import fine_tune, image_start_id, make_trainable
 from semcore.training.held_out import HeldOut
 from semcore.training.identifier_pairs import identifier_examples
@@ -33,7 +35,8 @@ from semcore.training.schedule import PlannedRows, plan_identifier_rows, plan_qu
 from semcore.training.settings import TrainingSettings
 from semcore.training.verifier_questions import CandidateSet, QuestionMaker
 from semcore.verification.block_inference import BlockReader
-from semcore.verification.listwise import Choice, Question, choose
+from semcore.verification.listwise import choose
+from semcore.verification.question import Choice, Question
 
 KEYWORDS = ("red circle", "blue star", "dog park", "street", "green", "small", "grass", "sky")
 NOTHING = HeldOut(frozenset(), frozenset())

@@ -4,10 +4,10 @@ from torch import zeros
 from semcore.data.dataset import load_dataset
 from semcore.data.identifier_files import make_row
 from semcore.data.items_and_queries import Item
-from semcore.models.checkpoint import add_cluster_tokens
+from semcore.models.cluster_tokens import add_cluster_tokens
 from semcore.models.prompts import load_prompts
 from semcore.models.tokenization import answer_tokens, tokenize
-from semcore.retrieval.generator import build_corpus
+from semcore.retrieval.corpus import build_corpus
 from semcore.runtime.errors import UserError
 from semcore.training.held_out import HeldOut
 from semcore.training.identifier_pairs import identifier_examples

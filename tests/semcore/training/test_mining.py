@@ -1,7 +1,7 @@
 from semcore.data.dataset import load_dataset
 from semcore.data.items_and_queries import Item, Queries
-from semcore.evaluation.per_query import GeneratedHit
 from semcore.retrieval.batch import SplitView
+from semcore.retrieval.hits import GeneratedHit
 from semcore.training.mining import held_out_queries, items_of, mine, mining_stats, partition_images, queries_of
 
 ITEMS = {name: Item(name, name, f"<|cluster_0|>{name}", "") for name in "abcdef"}

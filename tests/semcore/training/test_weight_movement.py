@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from semcore.models.checkpoint import add_cluster_tokens
+from semcore.models.cluster_tokens import add_cluster_tokens
 from semcore.training.fine_tune import make_trainable
 from semcore.training.weight_movement import trainable_weights, unexpected_moves, weight_hashes
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from transformers import InternVLForConditionalGeneration
 
-from semcore.models.checkpoint import apply_lora, load_checkpoint
+from semcore.models.checkpoint import load_checkpoint
+from semcore.models.lora import apply_lora
 from semcore.runtime.errors import UserError
 from semcore.runtime.packaged_files import asset_folder
 from semcore.training.memory_plan.memory import PACKED_BYTES, memory_of

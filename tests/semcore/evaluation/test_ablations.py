@@ -2,9 +2,10 @@ import torch
 
 from semcore.data.items_and_queries import Item
 from semcore.decoding import IdentifierIndex
-from semcore.evaluation.per_query import GeneratedHit
-from semcore.retrieval.ablations import generate_without_trie, without_verification
-from semcore.retrieval.generator import Corpus
+from semcore.evaluation.ablations import without_verification
+from semcore.retrieval.corpus import Corpus
+from semcore.retrieval.generator import generate_without_trie
+from semcore.retrieval.hits import GeneratedHit
 
 
 def test_a_suffix_decides_between_equals_only():

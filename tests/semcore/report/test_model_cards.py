@@ -7,7 +7,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from markdown_it import MarkdownIt
 
 from semcore.evaluation.metrics import retrieval_metrics
-from semcore.report.model_card import render_model_card, retrieval_results, write_model_card
+from semcore.report.model_cards import render_model_card, retrieval_results, write_model_card
 
 SCORES = retrieval_metrics({"q1": ["a"], "q2": ["b", "c"], "q3": []}, {"q1": {"a"}, "q2": {"c"}, "q3": {"a"}}, 3)
 

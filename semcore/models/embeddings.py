@@ -1,0 +1,13 @@
+"""Embedding matrices of a model: the input's, and an untied head's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+def embedding_weights(model: Any) -> list[torch.Tensor]:
+    """The input embedding's weight and, unless it is the same, the output head's."""
+    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    return [embedding] if head is embedding else [embedding, head]

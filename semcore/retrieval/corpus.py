@@ -1,0 +1,52 @@
+"""The corpus of a search: items by id, and the index of their identifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from semcore.data.items_and_queries import Item
+from semcore.decoding import IdentifierIndex
+from semcore.models.checkpoint import Checkpoint
+from semcore.models.prompts import IMAGE, Prompts
+from semcore.models.tokenization import answer_tokens, chat_prompt, expand_images
+from semcore.runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The items that are searched, by id, and the index of their identifiers."""
+
+    items: dict[str, Item]
+    index: IdentifierIndex
+
+
+def build_corpus(checkpoint: Checkpoint, prompts: Prompts, direction: str, items: Sequence[Item]) -> Corpus:
+    """Index items by the tokens of their identifiers, as the model was trained to write them.
+
+    Items that share an identifier keep their order.
+
+    Raises:
+        UserError: no item, or the model does not know the items' cluster tokens.
+    """
+    if not items:
+        raise UserError("there is no item to search; choose another --split, or make identifiers for it")
+    if direction == "t2i":
+        prompt = chat_prompt(checkpoint.tokenizer, prompts.render("identify_t2i", query=""))
+    else:
+        prompt = expand_images(chat_prompt(checkpoint.tokenizer, prompts.render("identify_i2t", image=IMAGE)), [1])
+    texts = dict.fromkeys(item.identifier for item in items)
+    tokens = {text: answer_tokens(checkpoint.tokenizer, prompt, text) for text in texts}
+    _check_cluster_tokens(checkpoint, items[0].identifier)
+    sequences = [tokens[item.identifier] for item in items]
+    index = IdentifierIndex.from_sequences(sequences, [item.item_id for item in items])
+    return Corpus({item.item_id: item for item in items}, index.to(checkpoint.device))
+
+
+def _check_cluster_tokens(checkpoint: Checkpoint, identifier: str) -> None:
+    cluster = identifier[: identifier.find("|>") + 2] if identifier.startswith("<|") else ""
+    if cluster and cluster not in checkpoint.tokenizer.get_vocab():
+        raise UserError(
+            f"{checkpoint.path} does not know the token {cluster} of the identifiers; it was trained on others: "
+            "train it again with recipes/train_identifier.py"
+        )
