@@ -15,7 +15,6 @@ with --val-share and --test-share. Flickr's .token files are tables: python -m d
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +34,7 @@ from semcore.commands.arguments import run_command
 from semcore.data.dataset import SPLITS
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import sha256_of
+from semcore.runtime.typed_commands import data_command
 
 SPLIT_OF = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 # Images of each split in Karpathy's files, by the name the file gives itself.
@@ -120,24 +120,20 @@ def _refuse_other_files(settings: Settings) -> None:
         UserError: it is one.
     """
     path, suffix = settings.json, settings.json.suffix.lower()
-    file, images, out = (shlex.quote(str(own)) for own in (path, settings.images, settings.out))
+    images, out = ("--images", settings.images), ("--out", settings.out)
     if not path.is_file() or suffix in (".json", ".gz"):
         return
     if suffix in (".parquet", ".tar"):
-        raise UserError(
-            f"{path} holds rows of a data set; type python -m data_prep.from_hub --files {file} --out {out}"
-        )
+        raise UserError(f"{path} holds rows of a data set; type `{data_command('from_hub', '--files', path, *out)}`")
     if suffix == ".jsonl":
         raise UserError(
             f"{path} is JSON Lines; call it metadata.jsonl, put it beside the images, and type "
-            f"python -m data_prep.from_imagefolder --images {images} --out {out}"
+            f"`{data_command('from_imagefolder', *images, *out)}`"
         )
     line = first_line(path)
     if not line.lstrip().startswith("{"):
         what = "Flickr's .token format" if TOKEN_LINE.fullmatch(line) else "a table"
-        raise UserError(
-            f"{path} is {what}, not JSON; type python -m data_prep.from_csv --csv {file} --images {images} --out {out}"
-        )
+        raise UserError(f"{path} is {what}, not JSON; type `{data_command('from_csv', '--csv', path, *images, *out)}`")
 
 
 def _nothing(settings: Settings, findings: Findings) -> str:

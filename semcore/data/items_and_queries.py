@@ -64,8 +64,8 @@ class Queries:
         kept = list(kept)
         return Queries(
             {query: self.contents[query] for query in kept if query in self.contents},
-            {query: self.shown[query] for query in kept},
-            {query: self.right[query] for query in kept},
+            {query: self.display[query] for query in kept},
+            {query: self.relevant[query] for query in kept},
             self.unanswerable.intersection(kept),
             self.num_shared_sentences,
         )

@@ -131,7 +131,7 @@ def _generate(
                 ablations.setdefault("without_verification", {})[key.direction] = score(view, suffixed)
                 if settings.constraint:
                     drawn = SplitView(view.items, draw_queries(view.queries, settings.num_ablation_queries))
-                    if drawn.contents:
+                    if drawn.unique_queries:
                         freely = score(drawn, generate_unconstrained(session, key, drawn, work_dir, **sizes))
                         ablations.setdefault("with_trie", {})[key.direction] = score(drawn, hits[key])
                         ablations.setdefault("without_trie", {})[key.direction] = freely

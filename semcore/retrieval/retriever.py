@@ -37,6 +37,7 @@ from semcore.retrieval.shortlist import Shortlist, make_shortlist, rank
 from semcore.retrieval.verifiers import VerifierName, verifier_scores
 from semcore.runtime.errors import UnreadableImage, UserError
 from semcore.runtime.moved_checkpoints import find_checkpoint
+from semcore.runtime.typed_commands import command
 from semcore.verification import LETTERS, Fusion
 from semcore.verification.score_fusion import FUSION_FILE, FusionSettings, read_fusion_settings
 
@@ -217,7 +218,8 @@ class Retriever:
         fusion = self.fusion_settings.fusions.get(self.verifier, {}).get(direction)
         searched = len(self._corpus(direction).items)
         if fusion is None or fusion.calibration is None:
-            return "no confidence: nothing was fitted on val for this order; `semcore evaluate` does"
+            again = command("semcore", "evaluate", "--run", self.run.path)
+            return f"no confidence: nothing was fitted on val for this order; `{again}` does"
         if fusion.num_items == searched:
             return ""
         how = "too high" if searched > fusion.num_items else "too low"

@@ -6,7 +6,6 @@ So an interval says how much the choice of images and queries matters; how far t
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from semcore.evaluation.trec import read_qrels, read_run
 from semcore.retrieval.hits import GeneratedHit
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json
+from semcore.runtime.typed_commands import command
 from semcore.study.definition import Ranking
 
 
@@ -91,7 +91,7 @@ def was_verified(run: Path) -> bool:
     """
     path = run / "metrics.json"
     if not path.is_file():
-        raise UserError(f"{run} is not measured; type semcore evaluate --run {shlex.quote(str(run))}")
+        raise UserError(f"{run} is not measured; type `{command('semcore', 'evaluate', '--run', run)}`")
     metrics = read_json(path)
     return any("verified" in metrics.get(direction, {}) for direction in DIRECTIONS)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from semcore.data.dataset import Dataset
 from semcore.models.checkpoint import Checkpoint
 from semcore.runtime.ranks import is_main_process
+from semcore.runtime.typed_commands import data_command
 from semcore.training.image_inputs import Visuals, load_visuals
 from semcore.training.launcher import computing_dtype, own_device
 
@@ -50,6 +51,6 @@ def load_training_images(
         say(
             f"{len(lost)} of {len(paths)} training images cannot be read now and are left out, with the pairs of their "
             f"{num_sentences} sentences; the first is {paths[first]} ({reason}); see all of them with "
-            f"python -m data_prep.check {dataset.folder}"
+            f"`{data_command('check', dataset.folder)}`"
         )
     return visuals

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from semcore.commands.arguments import parse, resolved
-from semcore.runtime.config_file import SECTIONS
+from semcore.runtime.config_file import FLAGS_ONLY, SECTIONS
 from semcore.training.memory_plan.sections import ELSEWHERE, IdentifierTraining, VerifierTraining, read_training
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
@@ -136,9 +136,8 @@ def test_a_file_holds_only_what_differs_from_the_defaults(path: Path) -> None:
     ("section", "ours"), [("train_identifier", IdentifierTraining), ("train_verifier", VerifierTraining)]
 )
 def test_plan_reads_the_trainings_as_their_recipes_do(section: str, ours: Any) -> None:
-    recipe = {
-        key: value for key, value in defaults(settings_of(section)).items() if key not in ("run", "data", "check")
-    }
+    flags_only = {*FLAGS_ONLY} - {"config"}
+    recipe = {key: value for key, value in defaults(settings_of(section)).items() if key not in {"run", *flags_only}}
     planned = defaults(ours)
     assert planned.keys() == recipe.keys()
     assert {key for key in planned if planned[key] != recipe[key]} <= {"model.base"}  # the recipe demands one

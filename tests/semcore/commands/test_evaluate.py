@@ -145,7 +145,7 @@ def test_the_row_with_the_trie_asks_what_the_one_without_asks(measured):
         rows = {row["query_id"]: row for row in read_per_query(measured.run / direction / "per_query.jsonl")}
         texts = dict.fromkeys(rows, "")
         asked = draw_queries(Queries(texts, texts, {query: set(row["right"]) for query, row in rows.items()}), 4)
-        right_first = sum(rows[query]["rank_generated"] == 1 for query in asked.right)
+        right_first = sum(rows[query]["rank_generated"] == 1 for query in asked.relevant)
         assert metrics["ablations"]["with_trie"][direction]["R@1"] == pytest.approx(100 * right_first / 4)
     report = (measured.run / "report.md").read_text()
     assert report.count("4 queries drawn at random") == 4

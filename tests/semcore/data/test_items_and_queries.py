@@ -74,7 +74,7 @@ def test_an_image_that_cannot_be_read_is_a_query_that_is_not_asked(run, tiny_dat
     assert i2t.unanswerable == {"tiny-5"}
     assert len(t2i.contents) == 4
     only = i2t.only(["tiny-5"])
-    assert (only.contents, set(only.right), only.unanswerable) == ({}, {"tiny-5"}, {"tiny-5"})
+    assert (only.contents, set(only.relevant), only.unanswerable) == ({}, {"tiny-5"}, {"tiny-5"})
 
 
 def test_sentences_under_two_images_of_the_split_are_counted(run, tiny_dataset):

@@ -19,10 +19,10 @@ CODE = """
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from semcore import one_folder
+from semcore.runtime import shared_folder
 from semcore.commands.arguments import run_command
 
-one_folder.PATIENCE_S = float(sys.argv[2])
+shared_folder.PATIENCE_S = float(sys.argv[2])
 
 @dataclass
 class Settings:

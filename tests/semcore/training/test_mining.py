@@ -52,17 +52,17 @@ def test_only_what_was_held_out_is_asked():
 
 def test_what_cannot_be_answered_is_not_asked():
     """Its right item stands in no index: as a candidate it would have no picture and no keywords."""
-    some = Queries(QUERIES.contents, QUERIES.shown, QUERIES.right, frozenset({"q3"}))
-    assert list(held_out_queries(some, ["q3", "q1"]).right) == ["q1"]
+    some = Queries(QUERIES.contents, QUERIES.display, QUERIES.relevant, frozenset({"q3"}))
+    assert list(held_out_queries(some, ["q3", "q1"]).relevant) == ["q1"]
 
 
 def test_queries_belong_to_the_block_of_their_image(tiny_dataset):
     records = load_dataset(tiny_dataset).images[:2]
     t2i = Queries({"s": "?", "t": "?"}, {"s": "?", "t": "?"}, {"s": {"tiny-1"}, "t": {"tiny-2"}})
     i2t = Queries({"tiny-1": "tiny-1"}, {"tiny-1": "tiny-1"}, {"tiny-1": {"tiny-1-0"}})
-    assert list(queries_of(t2i, "t2i", records).right) == ["s"]
-    assert list(queries_of(i2t, "i2t", records[:1]).right) == []
-    assert list(queries_of(i2t, "i2t", records).right) == ["tiny-1"]
+    assert list(queries_of(t2i, "t2i", records).relevant) == ["s"]
+    assert list(queries_of(i2t, "i2t", records[:1]).relevant) == []
+    assert list(queries_of(i2t, "i2t", records).relevant) == ["tiny-1"]
 
 
 def test_blocks_are_of_equal_size_and_hold_every_image_once(tiny_dataset):
