@@ -4,24 +4,25 @@ Run as:
 
     python recipes/pretrain_scenes.py --out BASE
 
-It learns to describe, to read sentences and to tell several images apart (`data_prep/scenes/pretraining/lessons.py`
-has the lessons and their order), on scenes of the pretraining pool only: no dataset that `make_scenes`
-draws, whatever its seed, holds one of them. Some forty minutes on two CPU cores that multiply bfloat16 natively (the
-courses one by one, beside other work);
-a killed run goes on from its last checkpoint. The result is examined on scenes it has not seen, and
+It learns to look words up, to see, to describe, to read sentences and to choose among several images by letter
+(`data_prep/scenes/pretraining/courses.py` has the order of the lessons), on scenes of the pretraining pool only: no
+dataset that `make_scenes` draws, whatever its seed, holds one of them. It takes hours on two CPU cores that multiply
+bfloat16 natively; a killed run goes on from its last checkpoint. The result is examined on scenes it has not seen, and
 its card says how it was made and how good it is.
 """
 
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from data_prep.scenes.pretraining.card import write_card
+from data_prep.scenes.pretraining.classroom import Classroom, ScenePool
+from data_prep.scenes.pretraining.courses import COURSES
 from data_prep.scenes.pretraining.exam import examine
 from data_prep.scenes.pretraining.keywords import write_examples
-from data_prep.scenes.pretraining.lessons import COURSES, Classroom, ScenePool, words_to_repeat
 from data_prep.scenes.pretraining.model import (
     VISUAL_TOKENS,
     build_image_processor,
@@ -30,6 +31,7 @@ from data_prep.scenes.pretraining.model import (
     common_words,
 )
 from data_prep.scenes.pretraining.train import take_course
+from data_prep.scenes.pretraining.visual_words import WORD_GROUPS
 from semcore.commands.arguments import require_minimum, run_command
 from semcore.models.checkpoint import load_checkpoint
 from semcore.models.prompts import load_prompts
@@ -69,8 +71,7 @@ def main(settings: Settings) -> None:
     # 2. The scenes to learn from
     pool = ScenePool(settings.num_families, settings.seed)
     examples = write_examples(pool.scenes, settings.num_families, settings.seed)
-    short = [word for word in common_words() if len(tokenizer.tokenize(f" {word}")) == 1]
-    words = words_to_repeat([pool.scenes[example.scene] for example in examples], short, settings.seed)
+    words = words_of_one_token(tokenizer)
     room = Classroom(tokenizer, prompts, pool, examples, words, VISUAL_TOKENS)
     print(f"pretrain_scenes: {len(pool.scenes)} scenes, {model.num_parameters():,} parameters")
 
@@ -83,7 +84,7 @@ def main(settings: Settings) -> None:
     shutil.rmtree(new, ignore_errors=True)
     for part in (model.bfloat16(), tokenizer, build_image_processor()):
         part.save_pretrained(new)
-    results = examine(load_checkpoint(new), prompts)
+    results = examine(load_checkpoint(new), prompts, words)
     write_card(new, COURSES, results)
     shutil.rmtree(settings.out, ignore_errors=True)
     new.rename(settings.out)
@@ -91,6 +92,12 @@ def main(settings: Settings) -> None:
         print(f"pretrain_scenes: {name} {percent:.1f} %")
     print(f"pretrain_scenes: {settings.out} holds the checkpoint")
     print(f"next: {data_command('caption', '--data', 'DATA', '--run', 'RUN', '--model', settings.out)}")
+
+
+def words_of_one_token(tokenizer: Any) -> list[str]:
+    """Return the words of the scenes, and common ones, that are one token after a space."""
+    words = {*common_words(), *(word for group in WORD_GROUPS for word in group)}
+    return sorted(word for word in words if len(tokenizer.tokenize(f" {word}")) == 1)
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def test_semcore_env_runs(installed: Path, tmp_path: Path) -> None:
 
 
 def test_the_tested_versions_travel_along(installed: Path, tmp_path: Path) -> None:
-    code = "from semcore import resources as r; print(r.pinned_versions_file())"
+    code = "from semcore.runtime import packaged_files as r; print(r.pinned_versions_file())"
     found = Path(run(installed / "python", "-c", code, cwd=tmp_path).strip())
     assert found.is_relative_to(installed.parent)
     assert found.read_text() == (ROOT / "requirements" / "tested.txt").read_text()

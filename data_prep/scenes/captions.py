@@ -130,7 +130,7 @@ def write_sentences(scene: Scene, num_sentences: int, rng: random.Random) -> lis
 
 def word_reading(reading: Reading, rng: random.Random) -> str:
     """Put a reading into words, chosen at random among the wordings people use."""
-    mentions = [_word_mention(mention, rng) for mention in reading.mentions]
+    mentions = [word_mention(mention, rng) for mention in reading.mentions]
     if reading.relation:
         relation = rng.choice(RELATION_WORDS[reading.relation])
         mentions[:2] = [f"{mentions[0]} {relation} {mentions[1]}"]
@@ -158,7 +158,8 @@ def relation_of(first: SceneObject, second: SceneObject, rng: random.Random) -> 
     return rng.choice(true)
 
 
-def _word_mention(mention: dict[str, str], rng: random.Random) -> str:
+def word_mention(mention: dict[str, str], rng: random.Random) -> str:
+    """Name an object by some of its details."""
     words = []
     if "size" in mention:
         words.append(rng.choice(SIZE_WORDS[mention["size"]]))

@@ -50,7 +50,6 @@ VARIABLES: dict[str, dict[str, Any]] = {
     "verify_pointwise_i2t": {"candidate": _ONE_SENTENCE, "image": IMAGE, **_ANSWERS},
     "sentence_of_image": {"image": IMAGE},
     "sentence_alone": {},
-    "repeat": {"query": "query"},
     "read_sentence": {"query": "query"},
     "imagine": {"query": "query"},
     "keywords_t2i": {"query": "query"},

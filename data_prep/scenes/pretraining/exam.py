@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import torch
 from PIL import Image
 
 from data_prep.captioning.local import write_captions
 from data_prep.scenes.captions import describe, parse_description, write_sentence
 from data_prep.scenes.drawing import draw
+from data_prep.scenes.pretraining.letter_exam import draw_sets, pick_by_letter, pick_ideally, pick_words_by_letter
 from data_prep.scenes.scene_graph import Scene, draw_scenes
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import Prompts
@@ -19,23 +21,42 @@ from semcore.verification import given_image_log_probabilities, sentence_log_pro
 NUM_CANDIDATES = 10
 
 
-def examine(checkpoint: Checkpoint, prompts: Prompts, num_scenes: int = 500, seed: int = 1) -> dict[str, float]:
+def examine(
+    checkpoint: Checkpoint, prompts: Prompts, words: Sequence[str], num_scenes: int = 500, seed: int = 1
+) -> dict[str, float]:
     """Return in percent: slots of the captions right, captions wholly right, right picks among ten.
 
-    The picks are by likelihood: the scene among ten random ones that makes the sentence most likely,
-    and the sentence among ten that the scene makes more likely than it is by itself.
+    Picks by likelihood are the scene among ten random ones that makes the sentence most likely, and
+    the sentence among ten that the scene makes more likely than it is by itself; picks by letter
+    are those that `letter_examination.py` asks for.
+
+    Args:
+        checkpoint: to examine.
+        prompts: what it is asked in.
+        words: to choose among by letter.
+        num_scenes: how many scenes to draw.
+        seed: of the scenes and of what is said about them.
     """
     rng = random.Random(seed)
     scenes = draw_scenes(num_scenes, rng, hard_negative_fraction=0.0)
     pictures = [draw(scene, rng) for scene in scenes]
     captions = _caption(checkpoint, prompts, pictures)
-    image_picks, sentence_picks = _pick_by_likelihood(checkpoint, prompts, scenes, pictures, rng)
+    features = {str(index): vectors for index, vectors in enumerate(encode_pictures(checkpoint, pictures))}
+    image_picks, sentence_picks = _pick_by_likelihood(checkpoint, prompts, scenes, features, rng)
+    sets = {kind: draw_sets(num_scenes, rng, look_alikes=kind == "alike") for kind in ("random", "alike")}
+    by_letter = {
+        f"{direction}_{kind}_{whose}": percent
+        for kind, own in sets.items()
+        for whose, percents in (("picks", pick_by_letter(checkpoint, prompts, own, rng)), ("ideal", pick_ideally(own)))
+        for direction, percent in percents.items()
+    }
     return {
         "slots_right": 100 * slot_accuracy(captions, scenes),
         "captions_right": 100 * sum(map(_is_right, captions, scenes)) / num_scenes,
         "right_image_of_ten": 100 * image_picks,
         "right_sentence_of_ten": 100 * sentence_picks,
-    }
+        "words_picks": pick_words_by_letter(checkpoint, prompts, words, num_scenes, rng),
+    } | by_letter
 
 
 def slot_accuracy(captions: Sequence[str], scenes: Sequence[Scene]) -> float:
@@ -67,12 +88,11 @@ def _pick_by_likelihood(
     checkpoint: Checkpoint,
     prompts: Prompts,
     scenes: Sequence[Scene],
-    pictures: Sequence[Image.Image],
+    features: Mapping[str, torch.Tensor],
     rng: random.Random,
 ) -> tuple[float, float]:
     """Return the shares of right picks: the image of ten for a sentence, the sentence of ten for an image."""
     everyone = range(len(scenes))
-    features = {str(index): vectors for index, vectors in enumerate(encode_pictures(checkpoint, pictures))}
     sentences = [write_sentence(scene, rng)[0] for scene in scenes]
     alone = sentence_log_probabilities(checkpoint, prompts, sentences)
     chosen = [[one, *rng.sample([o for o in everyone if o != one], NUM_CANDIDATES - 1)] for one in everyone]

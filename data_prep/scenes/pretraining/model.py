@@ -25,6 +25,7 @@ from transformers import (
 
 from data_prep.scenes.captions import describe, write_sentences
 from data_prep.scenes.drawing import IMAGE_SIZE
+from data_prep.scenes.pretraining.initial_weights import set_lookup_heads
 from data_prep.scenes.scene_graph import draw_scene
 
 PATCH_SIZE = 8  # pixels
@@ -100,7 +101,7 @@ def build_image_processor() -> GotOcr2ImageProcessorPil:
 
 
 def build_model(tokenizer: Any, text_layers: int = 5, hidden_size: int = 256) -> InternVLForConditionalGeneration:
-    """Return the model with random weights."""
+    """Return the model with random weights, and heads that begin by looking things up."""
     vision = InternVLVisionConfig(
         hidden_size=128, num_hidden_layers=4, num_attention_heads=4, intermediate_size=384,
         image_size=[IMAGE_SIZE, IMAGE_SIZE], patch_size=[PATCH_SIZE, PATCH_SIZE], use_qk_norm=False,
@@ -119,6 +120,7 @@ def build_model(tokenizer: Any, text_layers: int = 5, hidden_size: int = 256) ->
         tie_word_embeddings=True,
     )
     model = InternVLForConditionalGeneration(config)
+    set_lookup_heads(model.model.language_model)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model

@@ -6,13 +6,31 @@ gets exactly the logits it would get alone. L is the length of a row, B the rows
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What is known of a prompt's tokens, by place.
+
+    Attributes:
+        hints: the token that the state at this place is to say; nothing else uses these states.
+        early_hints: the same, of the state behind the first layer.
+        shows: what a token of the prompt is about, each thing under every name it may be sought by.
+        seeks: what a token looks for, the most telling name first: attention from here is to go to the tokens that
+            show the first name that any shows. Places of the answer, which follow the prompt's, may seek, too.
+    """
+
+    hints: dict[int, int] = field(default_factory=dict)
+    early_hints: dict[int, int] = field(default_factory=dict)
+    shows: dict[int, Sequence[Hashable]] = field(default_factory=dict)
+    seeks: dict[int, Sequence[Hashable]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -22,17 +40,25 @@ class Exchange:
     prompt: list[int]
     answer: list[int]
     images: tuple[Any, ...] = ()
+    notes: Notes = field(default_factory=Notes)
 
 
 @dataclass(frozen=True)
 class Row:
-    """Exchanges merged at their common prefix; `branches` is 0 in the prefix, k in the k-th branch."""
+    """Exchanges merged at their common prefix; `branches` is 0 in the prefix, k in the k-th branch.
+
+    `hints` and `early_hints` have a token id where a prompt's token is to say one; `lookups` are places, each with the
+    places before it that it is to look at, and whether it is a place that writes the answer.
+    """
 
     input_ids: list[int]
     labels: list[int]
     position_ids: list[int]
     branches: list[int]
     images: list[Any]
+    hints: list[int]
+    early_hints: list[int]
+    lookups: list[tuple[int, list[int], bool]] = field(default_factory=list)
 
 
 def merge(exchanges: Sequence[Exchange], image_start_id: int) -> Row:
@@ -48,15 +74,40 @@ def merge(exchanges: Sequence[Exchange], image_start_id: int) -> Row:
         position_ids=list(range(shared)),
         branches=[0] * shared,
         images=list(exchanges[0].images[:num_shared_images]),
+        hints=[exchanges[0].notes.hints.get(place, IGNORED) for place in range(shared)],
+        early_hints=[exchanges[0].notes.early_hints.get(place, IGNORED) for place in range(shared)],
     )
     for number, exchange in enumerate(exchanges, start=1):
         rest = exchange.prompt[shared:]
+        row.lookups.extend(_lookups(exchange, shared, len(row.input_ids), with_prefix=number == 1))
+        own = range(shared, len(exchange.prompt) + len(exchange.answer))
+        row.hints.extend(exchange.notes.hints.get(place, IGNORED) for place in own)
+        row.early_hints.extend(exchange.notes.early_hints.get(place, IGNORED) for place in own)
         row.input_ids.extend([*rest, *exchange.answer])
         row.labels.extend([IGNORED] * len(rest) + exchange.answer)
         row.position_ids.extend(range(shared, shared + len(rest) + len(exchange.answer)))
         row.branches.extend([number] * (len(rest) + len(exchange.answer)))
         row.images.extend(exchange.images[num_shared_images:])
     return row
+
+
+def _lookups(exchange: Exchange, shared: int, start: int, with_prefix: bool) -> list[tuple[int, list[int], bool]]:
+    """Pair the places that seek with those before them that show it, in a row whose branch begins at `start`."""
+
+    def in_row(place: int) -> int:
+        return place if place < shared else place - shared + start
+
+    shown: dict[Hashable, list[int]] = {}
+    for place, names in exchange.notes.shows.items():
+        for name in names:
+            shown.setdefault(name, []).append(place)
+    pairs = []
+    for place, names in exchange.notes.seeks.items():
+        shown_name = next((name for name in names if name in shown), None)
+        found = [in_row(other) for other in shown.get(shown_name, []) if other < place]
+        if found and (with_prefix or place >= shared):
+            pairs.append((in_row(place), found, place >= len(exchange.prompt) - 1))
+    return pairs
 
 
 def _with_images(exchange: Exchange, image_start_id: int) -> list[tuple[int, Any]]:
@@ -66,7 +117,11 @@ def _with_images(exchange: Exchange, image_start_id: int) -> list[tuple[int, Any
 
 
 def collate(rows: Sequence[Row], pad_token_id: int) -> dict[str, torch.Tensor]:
-    """Return right-padded tensors (B, L) and an additive attention mask (B, 1, L, L)."""
+    """Return right-padded tensors (B, L), an additive attention mask (B, 1, L, L) and the lookups.
+
+    `lookup_places` (N, 2) are the row and the place that each of N lookups starts from, `lookup_targets` (N, L) is true
+    where it is to end; `lookup_of_answer` (N,) is true for those of places that write the answer.
+    """
     length = max(len(row.input_ids) for row in rows)
 
     def pad(values: Sequence[list[int]], filler: int) -> torch.Tensor:
@@ -76,9 +131,18 @@ def collate(rows: Sequence[Row], pad_token_id: int) -> dict[str, torch.Tensor]:
     same = branches[:, :, None] == branches[:, None, :]
     visible = (same | (branches[:, None, :] == 0)) & torch.ones(length, length, dtype=torch.bool).tril()
     mask = torch.zeros(visible.shape).masked_fill_(~visible, torch.finfo(torch.float32).min)
+    lookups = [(number, *lookup) for number, row in enumerate(rows) for lookup in row.lookups]
+    targets = torch.zeros(len(lookups), length, dtype=torch.bool)
+    for target, (_, _, found, _) in zip(targets, lookups, strict=True):
+        target[found] = True
     return {
         "input_ids": pad([row.input_ids for row in rows], pad_token_id),
         "labels": pad([row.labels for row in rows], IGNORED),
         "position_ids": pad([row.position_ids for row in rows], 0),
         "attention_mask": mask[:, None],
+        "hints": pad([row.hints for row in rows], IGNORED),
+        "early_hints": pad([row.early_hints for row in rows], IGNORED),
+        "lookup_places": torch.tensor([lookup[:2] for lookup in lookups]).reshape(-1, 2),
+        "lookup_targets": targets,
+        "lookup_of_answer": torch.tensor([lookup[3] for lookup in lookups], dtype=torch.bool),
     }

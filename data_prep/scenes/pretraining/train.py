@@ -9,8 +9,24 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainingArguments
 
-from data_prep.scenes.pretraining.lessons import Classroom, Course, Lessons
+from data_prep.scenes.pretraining.classroom import Classroom
+from data_prep.scenes.pretraining.courses import Course, Lessons
+from data_prep.scenes.pretraining.losses import total_loss
+from data_prep.scenes.pretraining.visual_words import word_group_tokens
 from semcore.models.inference import native_dtype
+
+
+class Schooling(Trainer):
+    """A trainer whose losses come from `losses.py`; the mean over a step's lessons counts."""
+
+    def __init__(self, room: Classroom, **settings: Any):
+        super().__init__(**settings)
+        self.model_accepts_loss_kwargs = False  # so that the loss is divided by the lessons of a step
+        self.word_groups = word_group_tokens(room.tokenizer)
+
+    def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *_: Any, **__: Any) -> torch.Tensor:
+        with self.accelerator.autocast():
+            return total_loss(model, inputs, self.word_groups)
 
 
 def take_course(model: Any, room: Classroom, course: Course, work: Path, seed: int) -> Any:
@@ -23,6 +39,7 @@ def take_course(model: Any, room: Classroom, course: Course, work: Path, seed: i
         work: where the trainer keeps its checkpoints.
         seed: of the order of the lessons.
     """
+    model.model.language_model.set_attn_implementation("eager")  # the backward pass of the others is slower here
     num_steps = sum(term.num_steps for term in course.terms)
     terms = [replace(term, num_steps=term.num_steps * course.lessons_per_step) for term in course.terms]
     steps_done = max((int(path.name.split("-")[1]) for path in work.glob("checkpoint-*")), default=0)
@@ -30,7 +47,8 @@ def take_course(model: Any, room: Classroom, course: Course, work: Path, seed: i
     if steps_done:
         # The trainer itself would not find the weights: a saved InternVL has other names for them.
         model.load_state_dict(type(model).from_pretrained(last, dtype=torch.float32).state_dict())
-    trainer = Trainer(
+    trainer = Schooling(
+        room,
         model=model,
         args=_arguments(work, num_steps, course, seed),
         train_dataset=Lessons(room, terms, seed, first_batch=steps_done * course.lessons_per_step),

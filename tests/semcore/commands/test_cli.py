@@ -74,7 +74,7 @@ def test_version(semcore: Any) -> None:
 
 
 def test_commands_that_run_no_model_do_without_torch() -> None:
-    code = "import sys; from semcore import cli\ntry: cli.main()\nfinally: assert 'torch' not in sys.modules"
+    code = "import sys; from semcore.commands import cli\ntry: cli.main()\nfinally: assert 'torch' not in sys.modules"
     for arguments in (["quickstart", "--out", "r", "--test=0"], ["init", "--help"], ["search", "--help"]):
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
         assert "AssertionError" not in done.stderr

@@ -6,23 +6,16 @@ from keybert import KeyBERT
 from sentence_transformers import SentenceTransformer
 
 from data_prep.scenes.captions import Reading, describe, parse_description
+from data_prep.scenes.pretraining.classroom import Classroom, ScenePool
+from data_prep.scenes.pretraining.courses import COURSES, LESSONS, NAME_THINGS, Lessons, Term
 from data_prep.scenes.pretraining.keywords import NUM_KEYWORDS, write_examples
-from data_prep.scenes.pretraining.lessons import (
-    COURSES,
-    IMAGE_START,
-    LESSONS,
-    Classroom,
-    Lessons,
-    ScenePool,
-    Term,
-    list_facts,
-    words_to_repeat,
-)
+from data_prep.scenes.pretraining.lessons import list_facts
 from data_prep.scenes.pretraining.model import VISUAL_TOKENS
 from data_prep.scenes.pretraining.shared_prefix import merge
-from data_prep.scenes.scene_graph import draw_scenes
+from data_prep.scenes.scene_graph import COLOURS, SHAPES, draw_scenes
 from semcore.identifiers.sentence_encoder import encoder_folder
 from semcore.models.checkpoint import load_tokenizer
+from semcore.models.compatibility import IMAGE_START
 from semcore.models.prompts import load_prompts
 from semcore.runtime.packaged_files import resource_folder
 
@@ -33,7 +26,8 @@ def room():
     prompts = load_prompts(resource_folder("prompts"), tokenizer.get_added_vocab())
     pool = ScenePool(8, seed=3)
     examples = write_examples(pool.scenes, 12, seed=3)
-    return Classroom(tokenizer, prompts, pool, examples, words_to_repeat(pool.scenes, ["dog"], seed=3), VISUAL_TOKENS)
+    words = [*COLOURS, *SHAPES, "the", "of", "and", "in", "to", "was", "he", "is", "as", "for", "on", "with"]
+    return Classroom(tokenizer, prompts, pool, examples, words, VISUAL_TOKENS)
 
 
 def say(room, lesson, number, seed=0):
@@ -46,15 +40,25 @@ def answer_of(text):
     return text.removesuffix("<|im_end|>")
 
 
-def test_repeating_says_the_same_words(room):
-    for prompt, answer, _ in say(room, "repeat_words", 5):
-        assert f"Words: {answer_of(answer)}\n" in prompt
-
-
 def test_describing_tells_what_is_in_the_picture(room):
     (_, caption, (image,)), *sentences = say(room, "describe_image", 2)
     assert answer_of(caption) == describe(room.pool.scenes[image])
     assert all(images == (image,) for _, _, images in sentences)
+
+
+def test_what_writes_of_a_thing_looks_at_its_quadrant(room):
+    (exchange,) = LESSONS["describe_image"](room, random.Random(0), 0)
+    scene = room.pool.scenes[exchange.images[0]]
+    row = merge([exchange], room.tokenizer.convert_tokens_to_ids(IMAGE_START))
+    first = row.input_ids.index(room.tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"))
+    for thing in scene.objects:
+        down, right = thing.place.startswith("lower"), thing.place.endswith("right")
+        corner = first + 15 * (down and right) + 12 * (down and not right) + 3 * (right and not down)
+        written = {
+            room.tokenizer.decode(row.input_ids[place + 1]).strip() for place, own, _ in row.lookups if corner in own
+        }
+        assert written == {"a", thing.size, thing.colour, thing.shape, "in", "the", *thing.place.split()}
+    assert all(of_answer for _, _, of_answer in row.lookups)
 
 
 def test_locating_asks_for_a_thing_that_is_there(room):
@@ -62,18 +66,6 @@ def test_locating_asks_for_a_thing_that_is_there(room):
         colour, shape = re.search(r"Where is a (\w+) (\w+)\?", prompt).groups()
         (item,) = [o for o in room.pool.scenes[image].objects if (o.colour, o.shape) == (colour, shape)]
         assert answer_of(place) == item.place
-
-
-@pytest.mark.parametrize("lesson", ["match_description", "point"])
-def test_the_letter_is_that_of_a_candidate_that_fits(room, lesson):
-    for prompt, letter, images in say(room, lesson, 4):
-        scene = room.pool.scenes[images["ABCD".index(letter)]]
-        query = re.search("Sentence: (.*)\n", prompt)[1]
-        if lesson == "match_description":
-            assert query == describe(scene)
-        if lesson == "point":
-            assert query in {f"a {item.colour} {item.shape}." for item in scene.objects}
-        assert len(images) == 4
 
 
 def test_facts_are_a_sentence_in_plain_words():
@@ -105,24 +97,19 @@ def test_keywords_are_keyberts():
 
 
 def test_every_lesson_of_the_courses_makes_batches(room):
-    for course in COURSES:
-        for term in course.terms:
-            for name in term.lessons:
-                batch = Lessons(room, [term], 0).batch(Term(1, {name: (1.0, 2)}), random.Random(1))
-                assert (batch["labels"] >= 0).any()
-                if "pixel_values" in batch:
-                    context = room.tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
-                    assert (batch["input_ids"] == context).sum() == VISUAL_TOKENS * len(batch["pixel_values"])
+    names = {name for course in COURSES for term in course.terms for name in term.lessons}
+    assert {name.partition(":")[0] for name in names} <= {*LESSONS, NAME_THINGS}
+    for name in names:
+        batch = Lessons(room, [Term(1, {name: (1.0, 2)})], 0).batch(Term(1, {name: (1.0, 2)}), random.Random(1))
+        if "input_ids" in batch:
+            assert any((batch[column] >= 0).any() for column in ("labels", "hints"))
+        if "input_ids" in batch and "pixel_values" in batch:
+            context = room.tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
+            assert (batch["input_ids"] == context).sum() == VISUAL_TOKENS * len(batch["pixel_values"])
 
 
 def test_a_seed_gives_the_same_batches_from_any_step_on(room):
-    terms = [Term(4, {"imagine:2": (0.5, 2), "repeat_words:2": (0.5, 2)})]
+    terms = [Term(4, {"imagine:2": (0.5, 2), "read_sentences:2": (0.5, 2)})]
     whole, later = list(Lessons(room, terms, 5)), list(Lessons(room, terms, 5, first_batch=2))
     assert len(whole) == 4
     assert [batch["input_ids"].tolist() for batch in whole[2:]] == [batch["input_ids"].tolist() for batch in later]
-
-
-def test_images_of_a_row_are_those_of_its_prefix(room):
-    exchanges = LESSONS["point"](room, random.Random(0), 3)
-    start = room.tokenizer.convert_tokens_to_ids(IMAGE_START)
-    assert merge(exchanges, start).images == list(exchanges[0].images)

@@ -5,8 +5,9 @@ from dataclasses import replace
 import torch
 
 from data_prep.scenes.pretraining import train
+from data_prep.scenes.pretraining.classroom import Classroom, ScenePool
+from data_prep.scenes.pretraining.courses import Course, Term
 from data_prep.scenes.pretraining.keywords import KeywordExample
-from data_prep.scenes.pretraining.lessons import Classroom, Course, ScenePool, Term
 from data_prep.scenes.pretraining.model import VISUAL_TOKENS, build_model
 from semcore.models.checkpoint import load_tokenizer
 from semcore.models.prompts import load_prompts
@@ -19,10 +20,18 @@ def test_an_interrupted_course_ends_like_a_whole_one(tmp_path, monkeypatch):
     tokenizer = load_tokenizer(resource_folder("assets") / "scenes_base")
     prompts = load_prompts(resource_folder("prompts"), tokenizer.get_added_vocab())
     example = KeywordExample(0, "a red star.", ["star"], ["star"])
-    room = Classroom(tokenizer, prompts, ScenePool(2, seed=1), [example], ["red", "dog", "star"], VISUAL_TOKENS)
-    course = Course(1e-2, 1, 2, (Term(2, {"repeat_words:2": (1.0, 2)}), Term(2, {"describe_image:0": (1.0, 2)})))
+    room = Classroom(
+        tokenizer,
+        prompts,
+        ScenePool(2, seed=1),
+        [example],
+        ["red", "dog", "star", "of", "the", "and", "in", "to"],
+        VISUAL_TOKENS,
+    )
+    terms = (Term(2, {"choose_words:2": (1.0, 2)}), Term(2, {"describe_image:0": (1.0, 2)}))
+    course = Course(1e-2, 1, 2, terms)
     torch.manual_seed(0)
-    start = build_model(tokenizer, text_layers=1, hidden_size=32)
+    start = build_model(tokenizer, text_layers=4, hidden_size=32)
     whole = train.take_course(copy.deepcopy(start), room, course, tmp_path / "whole", seed=5)
     shutil.copytree(tmp_path / "whole" / "checkpoint-3", tmp_path / "cut" / "checkpoint-3")
     resumed = train.take_course(copy.deepcopy(start), room, course, tmp_path / "cut", seed=5)

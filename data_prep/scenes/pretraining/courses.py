@@ -1,0 +1,141 @@
+"""The order of the lessons: what the base checkpoint is taught, when, and what counts meanwhile.
+
+Looking words up comes first, on text alone: a fresh model learns it in minutes, one that has learnt to describe
+pictures hardly any more. Then the vision tower learns the words of what it sees, and only then do pictures and letters
+meet (LOG.md).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch.utils.data import IterableDataset
+
+from data_prep.scenes.pretraining import lessons, letter_lessons
+from data_prep.scenes.pretraining.classroom import Classroom
+from data_prep.scenes.pretraining.losses import LossWeights
+from data_prep.scenes.pretraining.shared_prefix import Exchange, Row, collate, merge
+from data_prep.scenes.pretraining.visual_words import visual_words
+from semcore.models.compatibility import IMAGE_START
+
+NAME_THINGS = "name_things"  # pictures alone: each visual token says the words of what it shows
+LOOKUPS_ALONE = LossWeights(answer=0.0, hint=0.0, lookup=3.0, words=0.0, kept_words=0.0)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A stretch of the training: how many steps, the lessons with (weight, rows a batch), and what counts."""
+
+    num_steps: int
+    lessons: dict[str, tuple[float, int]]
+    loss_weights: LossWeights = field(default_factory=LossWeights)
+
+
+@dataclass(frozen=True)
+class Course:
+    """Terms under one learning-rate schedule: warm up, stay at the peak, go down to nothing.
+
+    A step on one lesson undoes some of what the step before taught in another: steps that mix
+    several lessons are steadier.
+    """
+
+    learning_rate: float
+    num_decay_steps: int
+    lessons_per_step: int
+    terms: tuple[Term, ...]
+
+
+LESSONS: dict[str, Callable[[Classroom, random.Random, int], list[Exchange]]] = {
+    lesson.__name__: lesson
+    for lesson in (
+        lessons.describe_image, lessons.read_sentences, lessons.write_alone, lessons.imagine, lessons.find_keywords,
+        lessons.find_sentence_keywords, lessons.locate,
+        letter_lessons.sort_words, letter_lessons.choose_words, letter_lessons.sort_mentions,
+        letter_lessons.choose_description, letter_lessons.choose_either, letter_lessons.choose_image,
+        letter_lessons.choose_sentence,
+    )
+}  # fmt: skip
+
+_WORDS = {
+    "sort_words:2": (0.17, 8), "sort_words:4": (0.17, 8), "sort_words:10": (0.16, 8),
+    "choose_words:2": (0.17, 6), "choose_words:4": (0.17, 6), "choose_words:10": (0.16, 6),
+}  # fmt: skip
+
+# Every course has its own learning-rate schedule. A lesson's number is how many sentences, or how
+# many candidates, it has.
+COURSES = (
+    # To look words up by what they are. The attention has to be there before the letters' own loss counts.
+    Course(1e-3, 70, 2, (Term(40, _WORDS, LOOKUPS_ALONE), Term(460, _WORDS))),
+    # To see, in the words that the text model knows by now; it stays as it is.
+    Course(2e-3, 250, 1, (Term(550, {NAME_THINGS: (1.0, 48)}),)),
+    # Pictures meet letters, attention first again.
+    Course(1e-3, 300, 6, (
+        Term(25, {"choose_image:4": (0.25, 3), "sort_mentions:4": (0.25, 4), "sort_mentions:10": (0.25, 3),
+                  "choose_sentence:4": (0.25, 3)}, LOOKUPS_ALONE),
+        Term(900, {
+            "describe_image:0": (0.3, 16), "choose_image:2": (0.03, 3), "choose_image:4": (0.09, 3),
+            "choose_image:10": (0.12, 3), "sort_mentions:4": (0.05, 4), "sort_mentions:10": (0.09, 3),
+            "choose_sentence:4": (0.06, 3), "choose_sentence:10": (0.12, 2), "choose_words:10": (0.04, 4),
+            "read_sentences:4": (0.05, 8), "find_keywords:4": (0.05, 8),
+        }),
+    )),
+    # What else the trainings on data sets build on.
+    Course(6e-4, 250, 6, (
+        Term(700, {
+            "describe_image:0": (0.12, 20), "describe_image:3": (0.18, 12), "write_alone:6": (0.03, 8),
+            "read_sentences:4": (0.06, 8), "imagine:4": (0.06, 8), "find_keywords:4": (0.12, 8),
+            "find_sentence_keywords:1": (0.08, 20), "locate:4": (0.03, 10), "choose_words:10": (0.04, 4),
+            "choose_either:10": (0.04, 2), "choose_image:10": (0.1, 3), "sort_mentions:10": (0.04, 3),
+            "choose_sentence:10": (0.1, 2),
+        }),
+    )),
+)  # fmt: skip
+
+
+class Lessons(IterableDataset):
+    """Batches, ready for the model, from `first_batch` on; a seed gives the same batches.
+
+    A term has as many batches as it has steps.
+    """
+
+    def __init__(self, room: Classroom, terms: Sequence[Term], seed: int, first_batch: int = 0):
+        self.room, self.terms, self.seed, self.first_batch = room, terms, seed, first_batch
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        number = 0
+        for term in self.terms:
+            for _ in range(term.num_steps):
+                if number >= self.first_batch:
+                    yield self.batch(term, random.Random(f"{self.seed} {number}"))
+                number += 1
+
+    def batch(self, term: Term, rng: random.Random) -> dict[str, torch.Tensor]:
+        """Draw one lesson of the term and fill a batch with it."""
+        weights = [weight for weight, _ in term.lessons.values()]
+        name = rng.choices(list(term.lessons), weights=weights)[0]
+        num_rows = term.lessons[name][1]
+        kind, _, number = name.partition(":")
+        if kind == NAME_THINGS:
+            batch = picture_tensors(self.room, rng.choices(range(len(self.room.pool.scenes)), k=num_rows))
+        else:
+            start = self.room.tokenizer.convert_tokens_to_ids(IMAGE_START)
+            rows = [merge(LESSONS[kind](self.room, rng, int(number)), start) for _ in range(num_rows)]
+            batch = as_tensors(self.room, rows)
+        return batch | {"loss_weights": term.loss_weights.as_tensor()}
+
+
+def as_tensors(room: Classroom, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+    """Collate rows and add their pictures."""
+    batch = collate(rows, room.tokenizer.pad_token_id)
+    images = [index for row in rows for index in row.images]
+    return batch | picture_tensors(room, images) if images else batch
+
+
+def picture_tensors(room: Classroom, images: Sequence[int]) -> dict[str, torch.Tensor]:
+    """Return pictures, scaled as the image processor scales them, and the words of their visual tokens."""
+    pixels = torch.from_numpy(room.pool.pixels[images]).permute(0, 3, 1, 2)
+    words = [visual_words(room.pool.scenes[index], room.num_visual_tokens) for index in images]
+    return {"pixel_values": pixels.float() / 127.5 - 1.0, "visual_words": torch.tensor(words)}
