@@ -47,13 +47,16 @@ class LinkSettings:
 def request_of(command: str, settings: Any, **hashes: str) -> dict[str, Any]:
     """Return what makes an import's content, to know it again.
 
+    Paths are relative to the dataset folder: one that was moved together with its source is still known.
+
     Args:
         command: its name.
         settings: its settings.
         hashes: of the files it reads; `json` is the hash of what the setting of that name points to.
     """
     given = {key: value for key, value in asdict(settings).items() if key != "out"}
-    paths = {key: value.absolute() for key, value in given.items() if isinstance(value, Path)}
+    out = settings.out.absolute()
+    paths = {key: os.path.relpath(value.absolute(), out) for key, value in given.items() if isinstance(value, Path)}
     return {"command": command, **given, **paths, **hashes}
 
 

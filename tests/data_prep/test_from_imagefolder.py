@@ -302,6 +302,18 @@ def test_a_changed_tree_is_another_request(tmp_path: Path, run_module: Callable[
     assert "already holds another dataset" in changed.stderr
 
 
+def test_a_dataset_that_was_moved_with_its_source_is_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    here = tmp_path / "here"
+    make_tree(here / "photos", "a.png", "b.png")
+    imported(here / "photos", here / "data")
+    moved = here.rename(tmp_path / "there")
+    imported(moved / "photos", moved / "data")
+    assert "is already made" in capsys.readouterr().out
+    make_tree(tmp_path / "other" / "photos", "a.png", "b.png")
+    with pytest.raises(UserError, match="another dataset"):
+        main(Settings(tmp_path / "other" / "photos", moved / "data"))
+
+
 def test_the_real_photographs_are_imported(shared_data: Path, tmp_path: Path) -> None:
     dataset = imported(shared_data / "coco_cc_photos" / "images", tmp_path / "data")
     assert [len(dataset.split(name)) for name in SPLITS] == [41, 5, 5]
