@@ -1,6 +1,6 @@
 """Floors: what any correct training reaches on a handful of examples, so that a bug is not taken for a small model.
 
-A text model of one or two narrow layers, random weights, seconds: eight pairs are learnt by heart, and so is which
+A text model of two narrow layers, random weights, seconds: eight pairs are learnt by heart, and so is which
 of two candidates answers a query, whatever their order.
 """
 
@@ -96,7 +96,7 @@ def trained(
 def test_a_generator_finds_all_of_eight_pairs(
     build: Build, data: Path, records: list[ImageRecord], tmp_path: Path
 ) -> None:
-    checkpoint = build(1)
+    checkpoint = build(2)
     new_tokens = add_cluster_tokens(checkpoint, 2, [["red"], ["blue"]])
     features = features_of(checkpoint, data, records)
     prompts = load_prompts(special_tokens=checkpoint.special_tokens)
