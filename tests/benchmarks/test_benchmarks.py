@@ -72,7 +72,7 @@ def test_padded_batches_have_labels_on_answers_only() -> None:
 @pytest.mark.parametrize(
     ("module", "names"),
     [
-        ("verification", ["feature_store", "blocks"]),
+        ("verification_speed", ["feature_store", "blocks"]),
         ("training", ["stage1_packed", "stage2_feature_store"]),
         ("identifiers", ["keywords_vs_per_document", "keywords_vs_list"]),
     ],
