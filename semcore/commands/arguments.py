@@ -96,6 +96,9 @@ def parse(
     from_file = read_section(Path(flags["config"]), section, hints) if section and "config" in flags else {}
     base = Namespace()
     for key, value in from_file.items():
+        if value is None and not _takes_null(hints[key]):  # jsonargparse takes it for "not given"
+            where = f"{section}.{key} in {flags['config']}"
+            raise UserError(f"{where} takes {_expected(hints[key])}, found null; leave the line out for the default")
         base[key] = value
     try:
         parsed = parser.parse_args([f"--{key}={value}" for key, value in flags.items()], namespace=base)
@@ -224,6 +227,10 @@ def _missing(settings_type: type, given: Collection[str], positional: Sequence[s
     missing = [key for key in required_settings(settings_type) if key not in given]
     names = [key.upper() if key in positional else f"--{key}" for key in missing]
     return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} missing; see --help" if names else None
+
+
+def _takes_null(hint: Any) -> bool:
+    return hint in (Any, NoneType) or NoneType in get_args(hint)
 
 
 def _expected(hint: Any) -> str:

@@ -160,6 +160,10 @@ def test_what_is_wrong_is_found_without_the_words_of_the_library(monkeypatch: py
         ),
         ("evaluate:\n  num_beams: 2.5\n", "evaluate.num_beams in {path} takes a whole number, found 2.5"),
         ("evaluate:\n  direction: t2v\n", "evaluate.direction in {path} takes one of t2i, i2t, found 't2v'"),
+        (
+            "evaluate:\n  direction: null\n",
+            "evaluate.direction in {path} takes one of t2i, i2t, found null; leave the line out for the default",
+        ),
         ("evaluate:\n  data: d\n", "'data' in evaluate of {path} belongs on the command line, as --data"),
     ],
 )  # fmt: skip
