@@ -16,8 +16,8 @@ from typing import Any
 from PIL import Image
 
 from data_prep import from_karpathy
-from semcore.data.dataset import load_dataset, make_safe_id
-from semcore.runtime.files import read_jsonl, write_json, write_jsonl
+from semcore.data.dataset import load_dataset
+from semcore.runtime.files import write_json, write_jsonl
 
 SIDE = 8
 
@@ -46,7 +46,9 @@ def make_dataset(captions: Path, out: Path, num_images: dict[str, int], num_quer
     source = out / "source"
     write_json(source / "captions.json", {"dataset": whole["dataset"], "images": chosen})
     _draw_squares(source / "pictures", list(texts))
-    from_karpathy.main(from_karpathy.Settings(json=source / "captions.json", images=source / "pictures", out=out / "data"))
+    from_karpathy.main(
+        from_karpathy.Settings(json=source / "captions.json", images=source / "pictures", out=out / "data")
+    )
     rows = [
         {"image_id": record.image_id, "caption": texts[Path(record.source_file).name]}
         for record in load_dataset(out / "data").images

@@ -33,11 +33,10 @@ IMAGE_TOKENS = 4
 """Of one tile of 64 px in patches of 16, four of which the projector makes one token of."""
 CHAT_TEMPLATE = (
     "{{ '<bos>' }}{% for message in messages %}"
-    "{{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else message['role']) + '\n' }}"
-    "{{ message['content'] + '<end_of_turn>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+    "{% if message['role'] == 'assistant' %}{{ message['content'] + '<end_of_turn>' }}"
+    "{% else %}{{ message['content'] + '<start_of_turn>' }}{% endif %}{% endfor %}"
 )
-"""Gemma's own turns; the base model comes without a template."""
+"""As short as can be, with Gemma's own marks: the base model comes without a template and has seen none."""
 
 
 def write_gemma_internvl(folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
