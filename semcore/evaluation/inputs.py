@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from semcore.data.dataset import Dataset
-from semcore.data.items_and_queries import DIRECTIONS, image_of
+from semcore.data.directions import Direction
+from semcore.data.items_and_queries import image_of
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.dense_baselines import SENTENCE_ENCODER
 from semcore.evaluation.folds import assign_folds
@@ -84,7 +85,7 @@ def fold_split_views(views: Mapping[SplitKey, SplitView], num_folds: int) -> dic
 
 def score_inputs(plan: EvaluationPlan, run: RunFolder, dataset: Dataset, models: Mapping[str, str]) -> dict[str, str]:
     """Return the hash of everything the scores depend on."""
-    files = [f"identifiers/{direction}.jsonl" for direction in DIRECTIONS]
+    files = [f"identifiers/{direction}.jsonl" for direction in Direction]
     if SENTENCE_ENCODER in plan.baselines:
         files.append("captions.jsonl")
     return {
