@@ -23,7 +23,7 @@ from semcore.runtime.settings import LineageSettings
 COMMANDS = {
     "quickstart": "the whole pipeline on drawn scenes, on a CPU: --out RUN",
     "search": "the best items for a sentence or a picture: --run RUN 'a text query' | --image FILE",
-    "evaluate": "measure a run in both directions and write its report: --run RUN",
+    "evaluate": "measure a run in its directions and write its report: --run RUN",
     "study": "variants of a configuration x seeds, one table with intervals: STUDY.yaml --data DATA --out RUNS",
     "compare": "two measured runs on the same queries, with intervals and tests: RUN1 RUN2",
     "plan": "what a configuration's trainings need, by ZeRO stage: --config FILE --gpus N --gpu-memory GB",

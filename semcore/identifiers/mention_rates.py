@@ -115,7 +115,7 @@ def fit_mention_rates(
     num_sentences = has.T @ mentions.num_sentences
     return [
         MentionCount(vocabulary[word], int(num_images[word]), int(num_mentions[word]), int(num_sentences[word]))
-        for word in np.nonzero(num_sentences)[0]
+        for word in np.nonzero(num_sentences)[0].tolist()
     ]
 
 
