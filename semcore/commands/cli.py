@@ -16,13 +16,14 @@ from rich.table import Table
 
 from semcore import __version__
 from semcore.commands.arguments import run_command
+from semcore.data.directions import Direction
 from semcore.runtime.errors import UserError
 from semcore.runtime.settings import LineageSettings
 
 COMMANDS = {
     "quickstart": "the whole pipeline on drawn scenes, on a CPU: --out RUN",
     "search": "the best items for a sentence or a picture: --run RUN 'a text query' | --image FILE",
-    "evaluate": "measure a run in both directions and write its report: --run RUN",
+    "evaluate": "measure a run in its directions and write its report: --run RUN",
     "study": "variants of a configuration x seeds, one table with intervals: STUDY.yaml --data DATA --out RUNS",
     "compare": "two measured runs on the same queries, with intervals and tests: RUN1 RUN2",
     "plan": "what a configuration's trainings need, by ZeRO stage: --config FILE --gpus N --gpu-memory GB",
@@ -214,7 +215,7 @@ def search(settings: SearchSettings) -> None:
             sys.stdout.write(json.dumps(asdict(hit), default=str, ensure_ascii=False) + "\n")
     else:
         Console(highlight=False).print(_hit_table(hits))
-    if note := retriever.confidence_note("t2i" if settings.image is None else "i2t"):
+    if note := retriever.confidence_note(Direction.T2I if settings.image is None else Direction.I2T):
         sys.stderr.write(f"search: {note}\n")
 
 

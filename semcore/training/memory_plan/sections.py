@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from semcore.commands.arguments import parse
+from semcore.data.directions import DirectionName
 from semcore.runtime.config_file import read_yaml
 from semcore.runtime.errors import UserError
 from semcore.training.settings import HeldOutSettings, LoraSettings, TrainingSettings
 from semcore.verification.block_layout import Attention
 
-S = TypeVar("S")
 ELSEWHERE = {"identifiers": {"num_clusters": 128, "num_keywords": 4}, "candidates": {"num_candidates": 10}}
 
 
@@ -35,6 +34,7 @@ class IdentifierTraining:
 
     config: Path | None = None
     model: IdentifierModel = field(default_factory=IdentifierModel)
+    directions: list[DirectionName] = field(default_factory=lambda: ["t2i", "i2t"])
     row_tokens: int = 512
     keep_features: bool = True
     held_out: HeldOutSettings = field(default_factory=HeldOutSettings)
@@ -58,21 +58,13 @@ class VerifierTraining:
     """Section `train_verifier`."""
 
     config: Path | None = None
+    directions: list[DirectionName] | None = None
     attention: Attention = "full"
     extra_questions: int = 4
     keep_features: bool = True
     model: VerifierModel = field(default_factory=VerifierModel)
     lora: LoraSettings = field(default_factory=LoraSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
-
-
-def read_training(kind: type[S], section: str, path: Path) -> S:
-    """Read a training's section.
-
-    Raises:
-        UserError: the file is missing or holds something a training does not take.
-    """
-    return parse(kind, ["--config", str(path)], section)
 
 
 def read_num_cluster_tokens(path: Path) -> int:
