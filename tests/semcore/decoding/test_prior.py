@@ -162,7 +162,9 @@ def test_pruning_loses_nothing_though_scores_may_rise(
 def test_pruning_spares_passes_over_paths_that_cannot_win() -> None:
     """One identifier ends early and is far ahead: the other paths are not read to their ends."""
     model, inputs = tiny.qwen2(), tiny.text_prompts([6])
-    index = index_of([[7], *([first, *rest] for first in range(10, 16) for rest in tiny.corpus(12, 6, same_length=True))])
+    index = index_of(
+        [[7], *([first, *rest] for first in range(10, 16) for rest in tiny.corpus(12, 6, same_length=True))]
+    )
     ahead = {sequence: np.linspace(0, -1, len(sequence)) for sequence in index.sequences()} | {(7,): np.array([-50.0])}
     correction, rows = correction_of(index, ahead, 1.0), []
     constrained_beam_search(model, inputs, index, 4, correction=correction)
