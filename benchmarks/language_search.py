@@ -1,12 +1,11 @@
 """Search by a trained run on captions alone: what beams find, each item's prior, and what taking it off is worth.
 
 Scores are relative to the tokens that occur in identifiers (`normalization="identifiers"`): over Gemma's 262,000
-tokens the output head would take most of a CPU's time. `head_check` holds some queries against the whole vocabulary.
+tokens the output head would take most of a CPU's time.
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from semcore.data.dataset import Dataset
@@ -22,6 +20,7 @@ from semcore.data.items_and_queries import draw_queries, read_items, read_querie
 from semcore.data.run_folder import RunFolder
 from semcore.decoding import constrained_beam_search, estimate_priors
 from semcore.decoding.scoring import Normalization
+from semcore.evaluation.prior_weights import fit_weight
 from semcore.models.inference import load_for_inference
 from semcore.models.prompts import load_prompts
 from semcore.retrieval.batch import SplitView
@@ -31,7 +30,6 @@ from semcore.runtime.files import read_json, write_json
 from semcore.runtime.resumable import in_chunks
 
 QUERIES_PER_BATCH, QUERIES_PER_CHUNK = 16, 64
-WEIGHTS = [round(0.05 * step, 2) for step in range(31)]
 
 Found = list[tuple[str, float]]
 """Item and score, best first."""
@@ -45,11 +43,13 @@ class LanguageSearch:
         run: the run folder.
         dataset: its dataset.
         num_queries: split -> queries drawn from it.
+        prompts_folder: the prompts that the model was trained with.
     """
 
     run: RunFolder
     dataset: Dataset
     num_queries: dict[str, int]
+    prompts_folder: Path | None = None
 
     @cached_property
     def model(self) -> Any:
@@ -59,7 +59,7 @@ class LanguageSearch:
     @cached_property
     def prompts(self) -> Any:
         """Read the prompts as this model's tokenizer has to see them."""
-        return load_prompts(special_tokens=self.model.special_tokens)
+        return load_prompts(self.prompts_folder, special_tokens=self.model.special_tokens)
 
     def view(self, split: str) -> SplitView:
         """Return the items of a split and the queries drawn from it."""
@@ -78,26 +78,31 @@ class LanguageSearch:
 
         def work(chunk: list[str]) -> list[Any]:
             corpus = self.corpus(split)
-            return [found for batch in _batches(chunk) for found in self._search(batch, corpus, num_beams, normalization)]
+            return [
+                found for batch in _batches(chunk) for found in self._search(batch, corpus, num_beams, normalization)
+            ]
 
-        name = f"{split} {num_beams} {normalization}"
+        name = f"{split} {len(texts)} queries {num_beams} beams {normalization}"
         done = in_chunks(self.run / "search", name, texts, QUERIES_PER_CHUNK, work, progress=True)
         self._note(name, done.seconds / len(texts))
         by_text = dict(zip(texts, done.rows, strict=True))
-        return {query: [(item, score) for item, score in by_text[text]] for query, text in view.queries.contents.items()}
+        return {
+            query: [(item, score) for item, score in by_text[text]] for query, text in view.queries.contents.items()
+        }
 
     def _search(
         self, texts: Sequence[str], corpus: Corpus, num_beams: int, normalization: Normalization
-    ) -> Iterator[Found]:
+    ) -> list[Found]:
         inputs = query_inputs(self.model, self.prompts, "t2i", texts, {})
         result = constrained_beam_search(self.model.model, inputs, corpus.index, num_beams, normalization)
-        for sequences, scores in zip(result.sequences, result.scores.tolist(), strict=True):
-            ranked = [
+        return [
+            [
                 (item, score)
                 for sequence, score in zip(sequences, scores, strict=False)
                 for item in corpus.index.items(sequence)
-            ]
-            yield ranked[:num_beams]
+            ][:num_beams]
+            for sequences, scores in zip(result.sequences, result.scores.tolist(), strict=True)
+        ]
 
     def priors(self, split: str, num_queries: int, seed: int = 0) -> dict[str, float]:
         """Return item -> log p(its identifier), from queries drawn from those that were trained on."""
@@ -129,15 +134,14 @@ def corrected(found: Found, priors: dict[str, float], weight: float) -> Found:
     return sorted(scored, key=lambda pair: -pair[1])
 
 
-def fit_weight(found: dict[str, Found], right: dict[str, set[str]], priors: dict[str, float]) -> float:
-    """Return the weight under which the right items that were found are likeliest among what was found."""
-    return max(WEIGHTS, key=lambda weight: sum(_log_share(found[query], right[query], priors, weight) for query in found))
-
-
-def _log_share(found: Found, right: set[str], priors: dict[str, float], weight: float) -> float:
-    scores = {item: score - weight * priors[item] for item, score in found}
-    hit = [scores[item] for item in right if item in scores]
-    return max(hit) - float(np.logaddexp.reduce(list(scores.values()))) if hit else 0.0
+def weight_on(found: dict[str, Found], right: dict[str, set[str]], priors: dict[str, float]) -> float:
+    """Return how much of the prior the queries of val want taken off what was found."""
+    rows = [found[query] for query in right]
+    return fit_weight(
+        [[score for _, score in row] for row in rows],
+        [[priors[item] for item, _ in row] for row in rows],
+        [[item in right[query] for item, _ in found[query]] for query in right],
+    )
 
 
 def first_ranks(found: dict[str, Found], right: dict[str, set[str]]) -> list[int | None]:
@@ -146,12 +150,6 @@ def first_ranks(found: dict[str, Found], right: dict[str, set[str]]) -> list[int
         next((rank for rank, (item, _) in enumerate(found[query], 1) if item in right[query]), None)
         for query in sorted(right)
     ]
-
-
-def prior_spread(priors: dict[str, float]) -> float:
-    """Return the standard deviation of the priors of a corpus, in nats."""
-    values = list(priors.values())
-    return math.sqrt(float(np.var(values)))
 
 
 def _batches(texts: Sequence[str], size: int = QUERIES_PER_BATCH) -> Iterator[Sequence[str]]:
