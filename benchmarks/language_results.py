@@ -119,8 +119,8 @@ def render(results: Mapping[str, Any], labels: Mapping[str, str]) -> str:
         "# Real sentences", "",
         f"Text → image on COCO captions without pictures, {results['model']} ({results['licence']}). "
         f"{sizes['train']} training images with {sizes['train_queries']} queries, {sizes['test']} items searched "
-        f"with as many queries; the prior averaged over {sizes['prior_queries']} training queries, its weight fitted on "
-        f"{sizes['val']} queries of val. Brackets: 95 % bootstrap over images; differences are paired.", "",
+        f"with as many queries; the prior averaged over {sizes['prior_queries']} training queries, its weight fitted "
+        f"on {sizes['val']} queries of val. Brackets: 95 % bootstrap over images; differences are paired.", "",
         "| identifiers | ranking | R@1 | R@5 | R@10 | R@1 less the paper's | R@10 less the paper's | prior's weight |",
         "|---|---|--:|--:|--:|--:|--:|--:|",
     ]  # fmt: skip
@@ -139,7 +139,8 @@ def _said_lines(identifiers: Mapping[str, dict[str, Any]]) -> list[str]:
     """Return the table of what test sentences say of the identifiers, before any training."""
     return [
         "", "How many percent of the test sentences say the first keywords of their image:", "",
-        "| identifiers | 1st | 2nd | 3rd | 4th | said a sentence | items that share theirs |", "|---|--:|--:|--:|--:|--:|--:|",
+        "| identifiers | 1st | 2nd | 3rd | 4th | said a sentence | items that share theirs |",
+        "|---|--:|--:|--:|--:|--:|--:|",
         *(
             f"| {own['label']} | "
             + " | ".join(str(own["percent_said_by_depth"].get(depth, "–")) for depth in "1234")
