@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from semcore.data.dataset import Dataset
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import draw_queries, read_items, read_queries
 from semcore.data.run_folder import RunFolder
 from semcore.decoding import constrained_beam_search, estimate_priors
@@ -63,13 +64,13 @@ class LanguageSearch:
 
     def view(self, split: str) -> SplitView:
         """Return the items of a split and the queries drawn from it."""
-        items = read_items(self.run, self.dataset, "t2i", split)
-        queries = read_queries(self.dataset.split(split), "t2i", items, [])
+        items = read_items(self.run, self.dataset, Direction.T2I, split)
+        queries = read_queries(self.dataset.split(split), Direction.T2I, items, [])
         return SplitView({item.item_id: item for item in items}, draw_queries(queries, self.num_queries[split]))
 
     def corpus(self, split: str) -> Corpus:
         """Index the items of a split."""
-        return build_corpus(self.model, self.prompts, "t2i", list(self.view(split).items.values()))
+        return build_corpus(self.model, self.prompts, Direction.T2I, list(self.view(split).items.values()))
 
     def find(self, split: str, num_beams: int, normalization: Normalization = "identifiers") -> dict[str, Found]:
         """Return query id -> what beams find, and note the seconds in RUN/search/seconds.json."""
@@ -93,7 +94,7 @@ class LanguageSearch:
     def _search(
         self, texts: Sequence[str], corpus: Corpus, num_beams: int, normalization: Normalization
     ) -> list[Found]:
-        inputs = query_inputs(self.model, self.prompts, "t2i", texts, {})
+        inputs = query_inputs(self.model, self.prompts, Direction.T2I, texts, {})
         result = constrained_beam_search(self.model.model, inputs, corpus.index, num_beams, normalization)
         return [
             [
@@ -112,7 +113,7 @@ class LanguageSearch:
         texts = [sentence.text for record in self.dataset.split("train") for sentence in record.sentences]
         drawn = sorted(random.Random(seed).sample(texts, min(num_queries, len(texts))), key=len)
         corpus = self.corpus(split)
-        batches = (query_inputs(self.model, self.prompts, "t2i", batch, {}) for batch in _batches(drawn, 4))
+        batches = (query_inputs(self.model, self.prompts, Direction.T2I, batch, {}) for batch in _batches(drawn, 4))
         with torch.inference_mode():
             priors = estimate_priors(self.model.model, batches, corpus.index, "identifiers")
         values = {item: float(own[-1]) for sequence, own in priors.items() for item in corpus.index.items(sequence)}

@@ -119,7 +119,6 @@ def main(settings: Settings) -> None:
     prepare(settings, out)
     for name in chosen:
         make_identifiers(name, out)
-    for name in chosen:
         train(name, out)
         measure(settings, load_dataset(out / "data"), out / "runs" / name)
         publish(settings, out)

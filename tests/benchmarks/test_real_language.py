@@ -14,12 +14,16 @@ from benchmarks import real_language
 from benchmarks.language_data import make_dataset
 from benchmarks.language_model import save_internvl
 from benchmarks.language_results import render, scores, write_results
-from benchmarks.language_search import corrected, first_ranks, weight_on
+from benchmarks.language_search import LanguageSearch, corrected, first_ranks, weight_on
 from benchmarks.real_language import COMMON, TRAINING, VARIANTS, Settings
 from data_prep import identifiers
 from recipes import train_identifier
 from semcore.data.dataset import load_dataset
+from semcore.data.directions import Direction
+from semcore.data.run_folder import RunFolder
+from semcore.decoding import exhaustive_search
 from semcore.models.checkpoint import load_checkpoint, load_tokenizer
+from semcore.retrieval.generator import query_inputs
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_jsonl, write_json
 from semcore.runtime.packaged_files import asset_folder
@@ -123,3 +127,30 @@ def test_every_variant_is_made_by_settings_that_exist(tmp_path, capsys):
 def test_an_unknown_variant_is_refused(tmp_path):
     with pytest.raises(UserError, match="--variants fast"):
         Settings(captions=tmp_path, out=tmp_path, variants=["paper", "fast"])
+
+
+def test_a_search_finds_what_exhaustive_search_finds_and_is_not_done_twice(searchable_run, monkeypatch):
+    run, dataset = RunFolder(searchable_run.run), load_dataset(searchable_run.data)
+    search = LanguageSearch(run, dataset, {"test": 3})
+    items = search.view("test").items
+    found = search.find("test", num_beams=2 * len(items))
+    queries = search.view("test").queries
+    assert found.keys() == queries.relevant.keys()
+    assert len(found) == 3
+    inputs = query_inputs(search.model, search.prompts, Direction.T2I, list(queries.contents.values()), {})
+    exact = exhaustive_search(search.model.model, inputs, search.corpus("test").index, "identifiers")
+    for query, scores in zip(queries.contents, exact.scores.tolist(), strict=True):
+        assert sorted(item for item, _ in found[query]) == sorted(items)
+        assert found[query][0][1] == pytest.approx(scores[0], abs=1e-3)
+
+    priors = search.priors("test", num_queries=2)
+    assert priors.keys() == items.keys()
+    assert all(prior < 0 for prior in priors.values())
+    first, second = list(items)[:2]  # they share their identifier
+    assert priors[first] == priors[second]
+
+    again = LanguageSearch(run, dataset, {"test": 3})
+    monkeypatch.setattr("benchmarks.language_search.load_for_inference", None)
+    assert again.find("test", num_beams=2 * len(items)) == found
+    assert again.priors("test", num_queries=2) == priors
+    assert len(again.seconds()) == 1
