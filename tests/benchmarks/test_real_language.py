@@ -139,9 +139,9 @@ def test_a_search_finds_what_exhaustive_search_finds_and_is_not_done_twice(searc
     assert len(found) == 3
     inputs = query_inputs(search.model, search.prompts, Direction.T2I, list(queries.contents.values()), {})
     exact = exhaustive_search(search.model.model, inputs, search.corpus("test").index, "identifiers")
-    for query, scores in zip(queries.contents, exact.scores.tolist(), strict=True):
+    for query, row in zip(queries.contents, exact.scores.tolist(), strict=True):
         assert sorted(item for item, _ in found[query]) == sorted(items)
-        assert found[query][0][1] == pytest.approx(scores[0], abs=1e-3)
+        assert found[query][0][1] == pytest.approx(row[0], abs=1e-3)
 
     priors = search.priors("test", num_queries=2)
     assert priors.keys() == items.keys()
