@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from semcore.runtime.errors import UserError
+from semcore.runtime.garbage import uncollected
 from semcore.runtime.settings import LineageSettings
 
 
@@ -40,6 +41,11 @@ class SearchSettings(LineageSettings):
 
 def main(settings: SearchSettings) -> None:
     """Print the ranked hits of one query."""
+    with uncollected():  # one query leaves little behind, and the process ends after it
+        _search(settings)
+
+
+def _search(settings: SearchSettings) -> None:
     from semcore.retrieval.retriever import Retriever
 
     retriever = Retriever.from_run(
