@@ -72,7 +72,7 @@ image_processor = AutoImageProcessor.from_pretrained(folder)
 
 @dataclass(frozen=True)
 class Making:
-    """How a checkpoint came about: the command, the seconds of the training, and `describe_measurement` of the machine."""
+    """How a checkpoint came about: the command, the seconds of the training, `describe_measurement` of the machine."""
 
     command: str
     seconds: float
