@@ -30,7 +30,8 @@ from benchmarks.report import Row, lower_is_better, not_run, publish
 from data_prep import make_scenes
 from semcore.commands.arguments import require_minimum, run_command
 from semcore.data.dataset import Dataset, load_dataset
-from semcore.data.identifier_files import DIRECTIONS, make_row, read_identifiers
+from semcore.data.directions import Direction
+from semcore.data.identifier_files import make_row, read_identifiers
 from semcore.data.run_folder import RunFolder
 from semcore.models.checkpoint import Checkpoint, load_checkpoint
 from semcore.models.cluster_tokens import add_cluster_tokens
@@ -206,7 +207,7 @@ def rows_of(checkpoint: Checkpoint, dataset: Dataset, run: Path) -> tuple[Planne
     prompts = load_prompts(special_tokens=checkpoint.special_tokens)
     paths = {record.image_id: dataset.image_path(record) for record in images}
     visuals = load_visuals(checkpoint, paths, run / "features", freeze_vision=True, freeze_projector=True)
-    identifiers = {direction: read_identifiers(run / "identifiers", direction, "train") for direction in DIRECTIONS}
+    identifiers = {direction: read_identifiers(run / "identifiers", direction, "train") for direction in Direction}
     held_out = choose_held_out(images, sentences_per_image=1, image_share=0, seed=0)
     t2i, i2t = identifier_examples(checkpoint.tokenizer, prompts, images, identifiers, held_out, visuals)
     rows = plan_identifier_rows(

@@ -32,6 +32,7 @@ from benchmarks.report import Row, higher_is_better, not_run, publish
 from benchmarks.timing import interleaved_medians
 from benchmarks.verification_speed import SHAPES, draw_images
 from semcore.commands.arguments import run_command
+from semcore.data.directions import Direction
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import IMAGE, load_prompts
 from semcore.models.tokenization import chat_prompt, expand_images, tokenize
@@ -195,7 +196,7 @@ def draw_choices(
     for sentence in draw_captions(settings.num_steps * settings.questions_per_step):
         shown = generator.sample(image_ids, settings.num_candidates)
         question = Question(sentence, tuple(Choice(image_id, "thing photo") for image_id in shown))
-        turn = chat_prompt(tokenizer, question_turn(prompts, "t2i", question))
+        turn = chat_prompt(tokenizer, question_turn(prompts, Direction.T2I, question))
         assert turn.count(str(IMAGE)) == len(shown)
         text = expand_images(turn, [visuals.num_tokens(image_id) for image_id in shown])
         right = generator.randrange(len(shown))

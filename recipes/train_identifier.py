@@ -27,7 +27,8 @@ from pathlib import Path
 
 from semcore.commands.arguments import announcer, resolved, run_command
 from semcore.data.dataset import load_dataset
-from semcore.data.identifier_files import DIRECTIONS, read_cluster_words, read_identifiers
+from semcore.data.directions import Direction
+from semcore.data.identifier_files import read_cluster_words, read_identifiers
 from semcore.data.run_folder import RunFolder
 from semcore.models.cluster_tokens import add_cluster_tokens
 from semcore.models.lineage import Surroundings, as_record, check_lineage, made_from
@@ -96,7 +97,7 @@ def main(settings: Settings) -> None:
     model.base = model.base or generator_start_of(run, settings.base)
     images = dataset.split("train")
     words = read_cluster_words(run / "identifiers")
-    identifiers = {direction: read_identifiers(run / "identifiers", direction, "train") for direction in DIRECTIONS}
+    identifiers = {direction: read_identifiers(run / "identifiers", direction, "train") for direction in Direction}
     used = prompts_of(["generator"])
     here = Surroundings(used, run, base=settings.base)
     mismatches = check_lineage(model.base, here, settings.allowed, must_say=False)

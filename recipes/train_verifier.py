@@ -26,7 +26,8 @@ from typing import Literal
 
 from semcore.commands.arguments import announcer, resolved, run_command
 from semcore.data.dataset import load_dataset
-from semcore.data.items_and_queries import DIRECTIONS, read_items
+from semcore.data.directions import Direction
+from semcore.data.items_and_queries import read_items
 from semcore.data.run_folder import RunFolder
 from semcore.models.lineage import as_record, made_from
 from semcore.models.next_steps import after_verifier
@@ -94,7 +95,7 @@ def main(settings: Settings) -> None:
     run = RunFolder(settings.run)
     dataset = load_dataset(settings.data or run.data_folder())
     images = dataset.split("train")
-    items = {d: {item.item_id: item for item in read_items(run, dataset, d)} for d in DIRECTIONS}
+    items = {d: {item.item_id: item for item in read_items(run, dataset, d)} for d in Direction}
     candidates = read_candidates(run / "candidates", items)
     base = model.base or verifier_start_of(run, model.start, settings.base)
     mismatches = check_verifier_start(run, dataset, base, bool(model.base), settings.base, settings.allowed)

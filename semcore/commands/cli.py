@@ -16,6 +16,7 @@ from rich.table import Table
 
 from semcore import __version__
 from semcore.commands.arguments import run_command
+from semcore.data.directions import Direction
 from semcore.runtime.errors import UserError
 from semcore.runtime.settings import LineageSettings
 
@@ -214,7 +215,7 @@ def search(settings: SearchSettings) -> None:
             sys.stdout.write(json.dumps(asdict(hit), default=str, ensure_ascii=False) + "\n")
     else:
         Console(highlight=False).print(_hit_table(hits))
-    if note := retriever.confidence_note("t2i" if settings.image is None else "i2t"):
+    if note := retriever.confidence_note(Direction.T2I if settings.image is None else Direction.I2T):
         sys.stderr.write(f"search: {note}\n")
 
 

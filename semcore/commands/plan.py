@@ -16,14 +16,17 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from semcore.commands.arguments import require_minimum
+from semcore.commands.arguments import parse, require_minimum
 from semcore.data.dataset import load_dataset
 from semcore.runtime.config_file import read_yaml
 from semcore.runtime.errors import UserError
 from semcore.training.memory_plan.plan import Machine, TrainingPlan, plan_identifier, plan_verifier
+from semcore.training.memory_plan.sections import IdentifierTraining, VerifierTraining
 from semcore.training.memory_plan.zero_options import Option
+
+S = TypeVar("S")
 
 
 @dataclass
@@ -64,14 +67,26 @@ def main(settings: PlanSettings) -> None:
     sections = read_yaml(settings.config)
     machine = Machine(settings.gpus, round(settings.gpu_memory * 1e9))
     images = count_images(settings)
-    plans = [plan_identifier(settings.config, settings.model, machine, images)]
+    path, model = settings.config, settings.model
+    generator = read_training(IdentifierTraining, "train_identifier", path)
+    plans = [plan_identifier(generator, path, model, machine, images)]
     if isinstance(sections, dict) and "train_verifier" in sections:
-        plans.append(plan_verifier(settings.config, settings.model, machine, images))
+        verifier = read_training(VerifierTraining, "train_verifier", path)
+        plans.append(plan_verifier(verifier, generator, path, model, machine, images))
     if settings.json:
         facts = [facts_of(plan, settings.tokens_per_second) for plan in plans]
         sys.stdout.write(json.dumps(facts, indent=2) + "\n")
     else:
         sys.stdout.write("\n".join(text_of(plan, settings.tokens_per_second) for plan in plans))
+
+
+def read_training(kind: type[S], section: str, path: Path) -> S:
+    """Read a training's section as its recipe does.
+
+    Raises:
+        UserError: the file is missing or holds something a training does not take.
+    """
+    return parse(kind, ["--config", str(path)], section)
 
 
 def count_images(settings: PlanSettings) -> tuple[int, int] | None:

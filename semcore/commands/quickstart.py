@@ -21,6 +21,7 @@ from rich.table import Table
 
 from semcore.commands.env import extensions_folder, missing_for_quickstart
 from semcore.data.dataset import load_dataset
+from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.report.tables import stage_rows
 from semcore.runtime.errors import UserError
@@ -31,7 +32,6 @@ from semcore.runtime.typed_commands import command, data_command, launcher_optio
 
 MIN_FREE_BYTES = 2 * 1024**3  # the dataset, two models and the trainings' last checkpoints, with room to spare
 METRICS = ("R@1", "R@5", "R@10", "rSum")
-DIRECTIONS = {"t2i": "text → image", "i2t": "image → text"}
 
 
 @dataclass
@@ -141,7 +141,8 @@ def _score_table(metrics: dict[str, Any]) -> Table:
         "generator's score by weights from val; * the verifier that was better on val"
     )
     table = Table("", *METRICS, title=title, title_justify="left")
-    for direction, name in DIRECTIONS.items():
+    for direction in Direction:
+        name = direction.label
         rows = {f"{name}, generated": metrics[direction]["generated"]}
         for verifier, scores in metrics["verifiers"].items():
             if own := metrics.get("verifiers_alone", {}).get(verifier):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item
 from semcore.decoding import IdentifierIndex
 from semcore.models.checkpoint import Checkpoint
@@ -21,7 +22,7 @@ class Corpus:
     index: IdentifierIndex
 
 
-def build_corpus(checkpoint: Checkpoint, prompts: Prompts, direction: str, items: Sequence[Item]) -> Corpus:
+def build_corpus(checkpoint: Checkpoint, prompts: Prompts, direction: Direction, items: Sequence[Item]) -> Corpus:
     """Index items by the tokens of their identifiers, as the model was trained to write them.
 
     Items that share an identifier keep their order.
@@ -31,10 +32,8 @@ def build_corpus(checkpoint: Checkpoint, prompts: Prompts, direction: str, items
     """
     if not items:
         raise UserError("there is no item to search; choose another --split, or make identifiers for it")
-    if direction == "t2i":
-        prompt = chat_prompt(checkpoint.tokenizer, prompts.render("identify_t2i", query=""))
-    else:
-        prompt = expand_images(chat_prompt(checkpoint.tokenizer, prompts.render("identify_i2t", image=IMAGE)), [1])
+    turn = chat_prompt(checkpoint.tokenizer, prompts.render(direction.identify_prompt, query="", image=IMAGE))
+    prompt = expand_images(turn, [1] * direction.queries_are_images)
     texts = dict.fromkeys(item.identifier for item in items)
     tokens = {text: answer_tokens(checkpoint.tokenizer, prompt, text) for text in texts}
     _check_cluster_tokens(checkpoint, items[0].identifier)

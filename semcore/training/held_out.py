@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from semcore.data.dataset import Dataset, ImageRecord
+from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import write_json
@@ -23,6 +24,11 @@ class HeldOut:
 
     sentence_ids: frozenset[str]
     image_ids: frozenset[str]
+
+    @property
+    def query_ids(self) -> dict[Direction, list[str]]:
+        """Return direction -> ids of the queries that were held out."""
+        return {Direction.T2I: sorted(self.sentence_ids), Direction.I2T: sorted(self.image_ids)}
 
 
 def choose_held_out(
@@ -67,5 +73,4 @@ def held_out_of_run(run: RunFolder, dataset: Dataset) -> HeldOut:
 
 def write_held_out(run: RunFolder, held_out: HeldOut) -> None:
     """Write RUN/candidates/held_out.json: the query ids of each direction, for people to look at."""
-    queries = {"t2i": sorted(held_out.sentence_ids), "i2t": sorted(held_out.image_ids)}
-    write_json(run / "candidates" / "held_out.json", queries)
+    write_json(run / "candidates" / "held_out.json", held_out.query_ids)

@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from semcore.commands.arguments import parse, resolved
+from semcore.commands.plan import read_training
 from semcore.runtime.config_file import FLAGS_ONLY, SECTIONS
-from semcore.training.memory_plan.sections import ELSEWHERE, IdentifierTraining, VerifierTraining, read_training
+from semcore.training.memory_plan.sections import ELSEWHERE, IdentifierTraining, VerifierTraining
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 CONFIGS = sorted((RECIPES / "configs").glob("*_internvl*.yaml"))

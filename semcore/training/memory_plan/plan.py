@@ -18,7 +18,6 @@ from semcore.training.memory_plan.sections import (
     VerifierTraining,
     read_elsewhere,
     read_num_cluster_tokens,
-    read_training,
 )
 from semcore.training.memory_plan.workload import Workload, identifier_workload, num_steps, verifier_workload
 from semcore.training.memory_plan.zero_options import Option, choose, options
@@ -60,11 +59,14 @@ class TrainingPlan:
         return self.num_tokens / (tokens_per_second * self.machine.num_gpus)
 
 
-def plan_identifier(path: Path, model: str | None, machine: Machine, images: tuple[int, int] | None) -> TrainingPlan:
+def plan_identifier(
+    section: IdentifierTraining, path: Path, model: str | None, machine: Machine, images: tuple[int, int] | None
+) -> TrainingPlan:
     """Plan the training of the identifier model.
 
     Args:
-        path: the configuration file.
+        section: how it is trained.
+        path: the configuration file that says so; what it says of other stages is read from there.
         model: the checkpoint, instead of the file's.
         machine: what it runs on.
         images: how many training images there are, and how many sentences each has.
@@ -72,7 +74,6 @@ def plan_identifier(path: Path, model: str | None, machine: Machine, images: tup
     Raises:
         UserError: the file or the model's configuration is wrong or not here, or the GPUs cannot share a step.
     """
-    section = read_training(IdentifierTraining, "train_identifier", path)
     name = _name(model or section.model.base, path)
     config = read_model_config(name)
     work = identifier_workload(
@@ -87,10 +88,15 @@ def plan_identifier(path: Path, model: str | None, machine: Machine, images: tup
     return _plan("train_identifier", name, config, section, work, new_tokens, machine, known=images is not None)
 
 
-def plan_verifier(path: Path, model: str | None, machine: Machine, images: tuple[int, int] | None) -> TrainingPlan:
-    """Plan the training of the verifier; arguments and errors as in `plan_identifier`."""
-    section = read_training(VerifierTraining, "train_verifier", path)
-    generator = read_training(IdentifierTraining, "train_identifier", path)
+def plan_verifier(
+    section: VerifierTraining,
+    generator: IdentifierTraining,
+    path: Path,
+    model: str | None,
+    machine: Machine,
+    images: tuple[int, int] | None,
+) -> TrainingPlan:
+    """Plan the training of the verifier, given the generator's too; the rest as in `plan_identifier`."""
     name = _name(model or section.model.base or generator.model.base, path)
     config = read_model_config(name)
     work = verifier_workload(
