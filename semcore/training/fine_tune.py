@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 
 from semcore.data.dataset import Dataset
 from semcore.data.run_folder import RunFolder
@@ -21,6 +20,7 @@ from semcore.models.tokenization import IMAGE_START
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import sha256_of
 from semcore.runtime.fingerprints import fingerprint
+from semcore.runtime.peft_models import is_peft_model
 from semcore.runtime.ranks import is_main_process, num_processes
 from semcore.training.arguments import training_arguments
 from semcore.training.chunked_loss import chunked_loss
@@ -133,7 +133,7 @@ def make_trainable(
         new_token_ids: rows of the embeddings that train under LoRA.
         seed: of LoRA's first matrices.
     """
-    if isinstance(model, PeftModel):
+    if is_peft_model(model):
         model.set_requires_grad("default", requires_grad=True)
         model.enable_input_require_grads()
         return model
