@@ -87,4 +87,4 @@ def test_one_process_and_two_learn_the_same(alone, whole, mode):
 @pytest.fixture(scope="module")
 def alone(launch) -> Callable[[tuple[str, ...]], Launched]:
     """The same training in one process."""
-    return cache(lambda options: launch(None, *options, "--training.rows_a_device", "4"))
+    return cache(lambda options: launch(None, *options, "--training.micro_batch_size", "4"))

@@ -99,7 +99,7 @@ def test_two_machines_train_one_model(finished_training: SearchableRun, tmp_path
         '{"clusters": [{"words": []}, {"words": []}, {"words": []}]}'
     )
     options = ["--data", finished_training.data, "--run", run, "--model.base", finished_training.base]
-    options += ["--training.max_steps", 2, "--training.batch_size", 4, "--training.rows_a_device", 2]
+    options += ["--training.max_steps", 2, "--training.batch_size", 4, "--training.micro_batch_size", 2]
     two = ["--config_file", "ds_configs/zero1_2nodes.yaml", "--num_machines", 2, "--num_processes", 2]
     meet = ["--main_process_ip", "127.0.0.1", "--main_process_port", port, "recipes/train_identifier.py"]
     outputs = wait(*(accelerate(*two, "--machine_rank", rank, *meet, *options) for rank in (0, 1)))

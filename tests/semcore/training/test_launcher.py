@@ -44,7 +44,7 @@ def test_half_precision_on_request():
     ("wrong", "least"),
     [
         ({"batch_size": 0}, "1"), ({"max_steps": -1}, "1"), ({"learning_rate": 0.0}, "0"),
-        ({"learning_rate": float("nan")}, "0"), ({"warmup_share": 1.0}, "0 to below 1"), ({"weight_decay": -0.1}, "0"),
+        ({"learning_rate": float("nan")}, "0"), ({"warmup_ratio": 1.0}, "0 to below 1"), ({"weight_decay": -0.1}, "0"),
         ({"seed": -1}, "0 to 4294967295"),
     ],
 )  # fmt: skip
