@@ -40,6 +40,7 @@ from semcore.models.run_lineage import check_run_models
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import atomic_text, read_json, write_json, write_jsonl
 from semcore.runtime.packaged_files import asset_folder, resource_folder
+from semcore.runtime.settings import option
 from semcore.training.collator import Collator
 from semcore.training.fine_tune import image_start_id
 from semcore.training.held_out import choose_held_out
@@ -155,7 +156,7 @@ def train(mode: Mode, dataset: Dataset, run: Path, max_steps: int) -> None:
     """Start the recipe as a user does."""
     places = {"model.base": asset_folder("scenes_base"), "data": dataset.folder, "run": run}
     options = {**COMMON, **KINDS[mode.kind], "training.max_steps": max_steps, **places}
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    words = [word for name, value in options.items() for word in (option(name), str(value))]
     recipe = str(resource_folder("recipes") / "train_identifier.py")
     launcher: list[str] = []
     if mode.engine is not None:

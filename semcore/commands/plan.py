@@ -151,7 +151,7 @@ def _suggestion(plan: TrainingPlan) -> str:
             lora = ", or pack the base into four bits (lora.quantization: nf4)" if plan.quantization == "none" else ""
         return f"does not fit: take more GPUs, or larger ones{lora}"
     chosen = plan.chosen
-    return f"suggested: ds_configs/{chosen.zero}.yaml with --training.micro_batch_size {chosen.micro_batch_size}"
+    return f"suggested: ds_configs/{chosen.zero}.yaml with --training.micro-batch-size {chosen.micro_batch_size}"
 
 
 def _gpus(plan: TrainingPlan) -> str:

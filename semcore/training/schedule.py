@@ -164,7 +164,7 @@ def divide_batch(batch_size: int, num_processes: int, largest: int) -> tuple[int
     """
     if batch_size % num_processes:
         raise UserError(
-            f"--training.batch_size {batch_size} cannot be shared by {num_processes} processes; "
+            f"--training.batch-size {batch_size} cannot be shared by {num_processes} processes; "
             f"give a multiple of {num_processes}"
         )
     own = batch_size // num_processes

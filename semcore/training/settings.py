@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from semcore.models.quantization import Quantization
 from semcore.runtime.errors import UserError
+from semcore.runtime.settings import option
 
 Optim = Literal["adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"]
 SCHEDULE = ("num_epochs", "max_steps", "batch_size", "seed")
@@ -102,13 +103,13 @@ class TrainingSettings:
             _at_least("training.max_steps", self.max_steps, 1)
         for name in ("learning_rate", "max_grad_norm"):
             if not getattr(self, name) > 0:
-                raise UserError(f"--training.{name} must be above 0, found {getattr(self, name)}")
+                raise UserError(f"{option(f'training.{name}')} must be above 0, found {getattr(self, name)}")
         for name in ("warmup_ratio", "adam_beta2"):
             _fraction(f"training.{name}", getattr(self, name))
         _at_least("training.weight_decay", self.weight_decay, 0)
         if self.attn_implementation in UNMASKED:
             raise UserError(
-                f"--training.attn_implementation {self.attn_implementation} takes no mask, and the examples of a row "
+                f"--training.attn-implementation {self.attn_implementation} takes no mask, and the examples of a row "
                 "would see each other; give sdpa or eager"
             )
         if not 0 <= self.seed < 2**32:
@@ -141,16 +142,16 @@ class HeldOutSettings:
 
     def __post_init__(self) -> None:
         if self.sentences_per_image < 0:
-            raise UserError(f"--held_out.sentences_per_image must be 0 or more, found {self.sentences_per_image}")
+            raise UserError(f"--held-out.sentences-per-image must be 0 or more, found {self.sentences_per_image}")
         if not 0 <= self.image_fraction < 1:
-            raise UserError(f"--held_out.image_fraction must be from 0 to below 1, found {self.image_fraction}")
+            raise UserError(f"--held-out.image-fraction must be from 0 to below 1, found {self.image_fraction}")
 
 
 def _at_least(name: str, value: float, least: float) -> None:
     if value < least:
-        raise UserError(f"--{name} must be {least} or more, found {value}")
+        raise UserError(f"{option(name)} must be {least} or more, found {value}")
 
 
 def _fraction(name: str, value: float) -> None:
     if not 0 <= value < 1:
-        raise UserError(f"--{name} must be from 0 to below 1, found {value}")
+        raise UserError(f"{option(name)} must be from 0 to below 1, found {value}")
