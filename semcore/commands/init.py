@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,6 +13,20 @@ from semcore.runtime.errors import UserError
 from semcore.runtime.files import writing_to
 
 FOLDERS = ("prompts", "recipes", "ds_configs")
+
+
+@dataclass
+class InitSettings:
+    """What `semcore init` takes."""
+
+    folder: Path
+    """Where prompts, recipes and ds_configs go."""
+
+
+def main(settings: InitSettings) -> None:
+    """Copy what a user edits, and say where it went."""
+    written = copy_out(settings.folder)
+    sys.stdout.write(f"{len(written)} files written to {settings.folder}; commands started there use them\n")
 
 
 def copy_out(folder: Path) -> list[Path]:

@@ -59,10 +59,9 @@ def test_help_names_every_command(semcore: Any) -> None:
     code, out, _ = semcore("--help")
     assert code == 0
     assert all(f"  {command}" in out for command in cli.COMMANDS)
-    assert set(cli.COMMANDS) == set(cli._RUNNERS)
 
 
-@pytest.mark.parametrize("command", ["quickstart", "search", "evaluate", "plan", "convert-checkpoint", "init", "env"])
+@pytest.mark.parametrize("command", cli.COMMANDS)
 def test_every_command_has_help(semcore: Any, command: str) -> None:
     code, out, _ = semcore(command, "--help")
     assert code == 0
