@@ -4,7 +4,7 @@ Run as:
 
     python -m data_prep.caption --data DATA --run RUN --model CHECKPOINT
     python -m data_prep.caption --data DATA --run RUN --model OpenGVLab/InternVL3-1B-hf --batch-size 16
-    python -m data_prep.caption --data DATA --run RUN --config recipes/configs/scenes.yaml
+    python -m data_prep.caption --data DATA --run RUN --model CHECKPOINT --config recipes/configs/scenes.yaml
 
 or with the images shared between processes, on one machine or several:
 

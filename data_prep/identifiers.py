@@ -52,7 +52,9 @@ from semcore.runtime.typed_commands import data_command
 class Settings:
     """Which identifiers to make."""
 
-    help_sections: ClassVar = {"scheme": "identifier", "encoder": "keyword", "seed": "cluster", "embeddings": "run-time"}
+    help_sections: ClassVar = {
+        "scheme": "identifier", "encoder": "keyword", "seed": "cluster", "embeddings": "run-time",
+    }  # fmt: skip
 
     run: Path
     """The run folder; it holds captions.jsonl."""

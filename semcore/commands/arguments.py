@@ -7,7 +7,6 @@ is wrong is found by parsing each setting on its own, and said in a sentence of 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import io
 import sys
 from argparse import ArgumentError

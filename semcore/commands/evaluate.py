@@ -58,7 +58,12 @@ from semcore.verification import LETTERS, read_attention
 class EvaluateSettings(LineageSettings):
     """How a run is measured."""
 
-    help_sections: ClassVar = {"num_beams": "search", "num_candidates": "verification", "num_order_queries": "analysis", "limit": "run-time"}
+    help_sections: ClassVar = {
+        "num_beams": "search",
+        "num_candidates": "verification",
+        "num_order_queries": "analysis",
+        "limit": "run-time",
+    }
 
     run: Path
     """The run folder; it holds the identifiers and the trained models."""

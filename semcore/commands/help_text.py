@@ -1,7 +1,8 @@
 """Help of a command: its manual, its options in sections, and examples.
 
-Texts are docstrings: the manual is that of the module that holds the settings, an option's text that of its field. Sections are the fields of a class that several commands inherit, the fields that are dataclasses
-themselves, and what begins at a field that is named in the class's `help_sections`.
+Texts are docstrings: the manual is that of the module that holds the settings, an option's text that of its field.
+Sections are the fields of a class that several commands inherit, the fields that are dataclasses themselves, and what
+begins at a field that is named in the class's `help_sections`.
 """
 
 from __future__ import annotations
@@ -156,7 +157,7 @@ def _titles(settings_type: type, positional: Sequence[str], prefix: str) -> dict
             own[field.name] = ("arguments", "")
         elif owner is settings_type:
             if section := getattr(settings_type, "help_sections", {}).get(field.name):
-                title = f"{section} options"
+                title, about = f"{section} options", ""
             own[field.name] = (title, about)
         else:
             name = owner.__name__.removesuffix("Settings").lower()
@@ -165,4 +166,6 @@ def _titles(settings_type: type, positional: Sequence[str], prefix: str) -> dict
 
 
 def _first_line(settings_type: type) -> str:
-    return inspect.cleandoc(settings_type.__doc__ or "").split("\n", 1)[0]
+    """Return what a class's docstring begins with; nothing for the one that dataclasses make up."""
+    first = inspect.cleandoc(settings_type.__doc__ or "").split("\n", 1)[0]
+    return "" if first.startswith(f"{settings_type.__name__}(") else first

@@ -35,7 +35,9 @@ def leaf_types(settings_type: type, prefix: str = "") -> dict[str, Any]:
     leaves: dict[str, Any] = {}
     hints = get_type_hints(settings_type)
     for name in (field.name for field in dataclasses.fields(settings_type)):
-        below = leaf_types(sections[name].type, f"{prefix}{name}.") if name in sections else {prefix + name: hints[name]}
+        below = (
+            leaf_types(sections[name].type, f"{prefix}{name}.") if name in sections else {prefix + name: hints[name]}
+        )
         leaves.update(below)
     return leaves
 

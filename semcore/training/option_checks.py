@@ -42,7 +42,9 @@ def check_mode(
         UserError: what does not go together, and what to take instead.
     """
     if lora_rank and not text_only:
-        raise UserError("--lora.rank trains the text model only: leave --model.freeze-vision and --model.freeze-projector true")
+        raise UserError(
+            "--lora.rank trains the text model only: leave --model.freeze-vision and --model.freeze-projector true"
+        )
     find_deepspeed_config()
     stage = zero_stage()
     if quantization != "none":

@@ -8,7 +8,7 @@ epochs and a batch of four pairs a GPU on two GPUs (A.1), which recipes/configs 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from semcore.models.quantization import Quantization
 from semcore.runtime.errors import UserError
@@ -56,6 +56,8 @@ class LoraSettings:
 @dataclass
 class TrainingSettings:
     """How the model is trained."""
+
+    help_sections: ClassVar = {"bf16": "computation"}
 
     learning_rate: float = 4e-5  # InternVL
     """Peak learning rate; it falls to 0 along a cosine."""

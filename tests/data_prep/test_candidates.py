@@ -104,7 +104,7 @@ def test_nothing_was_held_out(searchable_run):
     }  # fmt: skip
     (searchable_run.run / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(
-        UserError, match="nothing was held out from the training of .* --held_out.sentences_per_image 1"
+        UserError, match="nothing was held out from the training of .* --held-out.sentences-per-image 1"
     ):
         main(settings(searchable_run))
 

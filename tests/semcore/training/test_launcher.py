@@ -1,6 +1,7 @@
 import pytest
 
 from semcore.runtime.errors import UserError
+from semcore.runtime.settings import option
 from semcore.training.launcher import CONFIG_VARIABLE, computes_bf16, engine_facts, find_deepspeed_config, zero_stage
 from semcore.training.settings import LoraSettings, TrainingSettings
 
@@ -50,7 +51,7 @@ def test_half_precision_on_request():
 )  # fmt: skip
 def test_settings_out_of_range(wrong, least):
     ((name, value),) = wrong.items()
-    with pytest.raises(UserError, match=f"^--training.{name} .* {least}.* found {value}$"):
+    with pytest.raises(UserError, match=f"^{option(f'training.{name}')} .* {least}.* found {value}$"):
         TrainingSettings(**wrong)
 
 

@@ -76,6 +76,6 @@ def test_a_step_is_cut_into_equal_batches(batch_size, num_processes, largest, ex
 
 def test_processes_that_cannot_share_equally_are_told():
     with pytest.raises(
-        UserError, match="--training.batch_size 9 cannot be shared by 2 processes; give a multiple of 2"
+        UserError, match="--training.batch-size 9 cannot be shared by 2 processes; give a multiple of 2"
     ):
         divide_batch(9, 2, 4)
