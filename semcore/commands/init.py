@@ -1,4 +1,9 @@
-"""`semcore init`: the prompts, recipes and DeepSpeed configurations, copied out for editing."""
+"""Copy prompts, recipes and DeepSpeed configurations out for editing.
+
+    semcore init my-project
+
+Commands that are started in that folder use its copies.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""`semcore search`: the best items for one query, a sentence or a picture, as a table or as JSON."""
+"""Show the best items for a sentence or a picture, as a table or as JSON.
+
+    semcore search --run runs/quickstart "a small red circle above a blue star"
+    semcore search --run runs/quickstart --image photo.jpg --top-k 5 --json
+
+A sentence searches pictures, a picture searches sentences. The confidence of a hit is the probability that it answers
+the query, calibrated on val.
+"""
 
 from __future__ import annotations
 

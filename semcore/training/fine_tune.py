@@ -34,8 +34,7 @@ from semcore.training.launcher import (
     recompute_activations,
 )
 from semcore.training.saving import restore_folder, save_model, whole_state
-from semcore.training.schedule import PlannedRows
-from semcore.training.schedule import rows_a_device as share_rows
+from semcore.training.schedule import PlannedRows, divide_batch
 from semcore.training.trainer import run_training
 from semcore.training.weight_movement import freeze, trainable_weights, unexpected_moves, weight_hashes
 
@@ -160,7 +159,7 @@ def fine_tune(
     prompts: dict[str, str],
     description: str,
     batch_size: int,
-    rows_a_device: int,
+    micro_batch_size: int,
     gradient_checkpointing: bool,
     attn_implementation: str = "auto",
     records: Mapping[str, Mapping[str, str]] | None = None,
@@ -178,19 +177,23 @@ def fine_tune(
         prompts: prompt file -> sha256, saved with the model.
         description: in front of the progress bar.
         batch_size: rows a step, over all processes.
-        rows_a_device: rows one process takes at once, at most.
+        micro_batch_size: the most rows that go through a device at once.
         gradient_checkpointing: recompute activations to save memory.
         attn_implementation: as transformers names it, or "auto".
         records: other JSON files saved with the model, name -> content.
         lineage: what the model is made from, as `semcore.models.lineage.made_from` gives it.
         training: the other arguments of `training_arguments`.
     """
-    own_rows, batches = share_rows(batch_size, num_processes(), rows_a_device)
+    micro_batch_size, accumulation_steps = divide_batch(batch_size, num_processes(), micro_batch_size)
     trainable = trainable_weights(model)
     before = weight_hashes(dict(model.named_parameters())) if is_main_process() else {}
     num_steps = len(rows) // batch_size
     arguments = training_arguments(
-        restore_folder(folder), num_steps=num_steps, rows_a_device=own_rows, batches_a_step=batches, **training
+        restore_folder(folder),
+        num_steps=num_steps,
+        micro_batch_size=micro_batch_size,
+        gradient_accumulation_steps=accumulation_steps,
+        **training,
     )
     choose_attention(checkpoint.model, attn_implementation)
     if gradient_checkpointing:
