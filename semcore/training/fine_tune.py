@@ -18,6 +18,7 @@ from semcore.models.lineage import PROMPTS
 from semcore.models.lora import apply_lora
 from semcore.models.quantization import Quantization
 from semcore.models.tokenization import IMAGE_START
+from semcore.runtime.atomic import restore_folder
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import sha256_of
 from semcore.runtime.fingerprints import fingerprint
@@ -33,7 +34,7 @@ from semcore.training.launcher import (
     quiet_libraries,
     recompute_activations,
 )
-from semcore.training.saving import restore_folder, save_model, whole_state
+from semcore.training.saving import CHECKPOINTS, save_model, whole_state
 from semcore.training.schedule import PlannedRows
 from semcore.training.schedule import rows_a_device as share_rows
 from semcore.training.trainer import run_training
@@ -189,8 +190,9 @@ def fine_tune(
     trainable = trainable_weights(model)
     before = weight_hashes(dict(model.named_parameters())) if is_main_process() else {}
     num_steps = len(rows) // batch_size
+    restore_folder(folder)
     arguments = training_arguments(
-        restore_folder(folder), num_steps=num_steps, rows_a_device=own_rows, batches_a_step=batches, **training
+        folder / CHECKPOINTS, num_steps=num_steps, rows_a_device=own_rows, batches_a_step=batches, **training
     )
     choose_attention(checkpoint.model, attn_implementation)
     if gradient_checkpointing:
