@@ -7,7 +7,6 @@ RUN/.lock           held while a command works on the run
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from semcore.runtime.config_file import read_yaml
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import atomic_text, plain_data, read_json, sha256_of, write_json, writing_to
 from semcore.runtime.hardware import describe_hardware, git_sha, library_versions, peak_memory_bytes
+from semcore.runtime.locks import exclusive
 from semcore.runtime.ranks import is_main_process, num_processes
 from semcore.runtime.stopwatch import Stopwatch
 from semcore.runtime.typed_commands import data_command
@@ -66,12 +66,11 @@ class RunFolder:
             return
         with writing_to(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self / f".{name}.lock" if name else self / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            _take_lock(handle, self.path)
+        with exclusive(self / f".{name}.lock" if name else self / ".lock", self._is_busy):
             yield
-        finally:
-            os.close(handle)
+
+    def _is_busy(self, holder: str) -> str:
+        return f"process {holder} is working on {self.path}; wait until it is done, or choose another --run"
 
     def open_stage(
         self,
@@ -224,18 +223,6 @@ class Stage:
             }
         )
         self.run._write_manifest(manifest)
-
-
-def _take_lock(handle: int, run: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(handle, 20).decode(errors="replace").strip() or "unknown"
-        raise UserError(
-            f"process {holder} is working on {run}; wait until it is done, or choose another --run"
-        ) from None
-    os.truncate(handle, 0)
-    os.write(handle, str(os.getpid()).encode())
 
 
 def _surroundings() -> dict[str, Any]:
