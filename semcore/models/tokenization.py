@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from semcore.models.attention_masks import pad
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.compatibility import IMAGE_CONTEXT, IMAGE_END, IMAGE_START
 from semcore.models.prompts import IMAGE
@@ -85,13 +86,8 @@ def answer_tokens(tokenizer: Any, prompt: str, answer: str) -> list[int]:
 
 def left_padded(token_rows: Sequence[Sequence[int]], pad_token_id: int) -> dict[str, torch.Tensor]:
     """Return `input_ids` and `attention_mask`, both (B, L), padded on the left."""
-    length = max(len(row) for row in token_rows)
-    ids = torch.full((len(token_rows), length), pad_token_id)
-    mask = torch.zeros_like(ids)
-    for row, tokens in enumerate(token_rows):
-        ids[row, length - len(tokens) :] = torch.tensor(tokens)
-        mask[row, length - len(tokens) :] = 1
-    return {"input_ids": ids, "attention_mask": mask}
+    seen = [[1] * len(row) for row in token_rows]
+    return {"input_ids": pad(token_rows, pad_token_id, "left"), "attention_mask": pad(seen, 0, "left")}
 
 
 def batch_inputs(
