@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from semcore.models.checkpoint import Checkpoint, load_checkpoint
 from semcore.models.conversion import convert_checkpoint
-from semcore.models.tokenization import answer_tokens, chat_prompt, prepare_images, prompt_text, tokenize
+from semcore.models.tokenization import answer_tokens, chat_prompt, prepare_images, tokenize
+from tests.pixel_inputs import prompt_text
 from tests.semcore.models.conversion.originals import FIXTURES, TEXT_MODELS, copy_of, edit, needs_sentencepiece
 
 NATIVE_TEXT_MODELS = {"qwen2": "Qwen2Model", "internlm2": "LlamaModel"}
