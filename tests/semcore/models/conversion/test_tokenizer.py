@@ -25,7 +25,7 @@ def train(folder: Path, **options: Any) -> Any:
     """Train a tokenizer.model, write the files beside it, and return what sentencepiece reads of it."""
     import sentencepiece
 
-    settings = {
+    settings: dict[str, Any] = {
         "vocab_size": 420, "model_type": "bpe", "byte_fallback": True, "normalization_rule_name": "identity",
         "remove_extra_whitespaces": False, "add_dummy_prefix": False, "minloglevel": 2, "hard_vocab_limit": False,
     } | options  # fmt: skip
