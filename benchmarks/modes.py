@@ -40,6 +40,7 @@ from semcore.models.quantization import Quantization, unpacked
 from semcore.models.run_lineage import check_run_models
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import atomic_text, read_json, write_json, write_jsonl
+from semcore.runtime.markdown_tables import markdown_table
 from semcore.runtime.packaged_files import asset_folder, resource_folder
 from semcore.runtime.settings import option
 from semcore.training.collator import Collator
@@ -236,12 +237,12 @@ def write_table(document: Path, results: Path, rows: Sequence[Row]) -> None:
 def table_of(rows: Sequence[Row]) -> str:
     """Return the rows as a table in markdown, a mode a line; – where there is nothing to measure."""
     found = {row.name: row.ours for row in rows}
-    lines = ["| mode | " + " | ".join(COLUMNS) + " |", "|---|" + "--:|" * len(COLUMNS)]
+    lines = []
     for mode in modes():
         if f"{mode.name}, seconds" in found:
             cells = [found.get(f"{mode.name}, {column}") for column in COLUMNS]
-            lines.append(f"| {mode.name} | " + " | ".join("–" if cell is None else str(cell) for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+            lines.append([mode.name, *("–" if cell is None else str(cell) for cell in cells)])
+    return markdown_table(["mode", *COLUMNS], lines, num_texts=1) + "\n"
 
 
 def shares_moved(start: Checkpoint, trained: Checkpoint) -> dict[str, float]:

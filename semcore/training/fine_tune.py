@@ -17,6 +17,7 @@ from semcore.models.lineage import PROMPTS
 from semcore.models.lora import apply_lora
 from semcore.models.quantization import Quantization
 from semcore.models.tokenization import IMAGE_START
+from semcore.runtime.atomic import restore_folder
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import sha256_of
 from semcore.runtime.fingerprints import fingerprint
@@ -33,7 +34,7 @@ from semcore.training.launcher import (
     quiet_libraries,
     recompute_activations,
 )
-from semcore.training.saving import restore_folder, save_model, whole_state
+from semcore.training.saving import CHECKPOINTS, save_model, whole_state
 from semcore.training.schedule import PlannedRows, divide_batch
 from semcore.training.trainer import run_training
 from semcore.training.weight_movement import freeze, trainable_weights, unexpected_moves, weight_hashes
@@ -188,8 +189,9 @@ def fine_tune(
     trainable = trainable_weights(model)
     before = weight_hashes(dict(model.named_parameters())) if is_main_process() else {}
     num_steps = len(rows) // batch_size
+    restore_folder(folder)
     arguments = training_arguments(
-        restore_folder(folder),
+        folder / CHECKPOINTS,
         num_steps=num_steps,
         micro_batch_size=micro_batch_size,
         gradient_accumulation_steps=accumulation_steps,

@@ -12,10 +12,10 @@ from data_prep.scenes.pretraining.model import build_image_processor, build_mode
 from semcore.models.checkpoint import Checkpoint, load_checkpoint
 from semcore.models.cluster_tokens import add_cluster_tokens
 from semcore.models.lora import apply_lora
-from semcore.models.tokenization import batch_inputs, prompt_text
 from semcore.runtime.errors import UserError
 from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.typed_commands import command
+from tests.pixel_inputs import batch_inputs, prompt_text
 from tests.semcore.models.conversion.originals import edit
 
 
