@@ -10,11 +10,12 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from semcore.data.directions import Direction
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import atomic_text
 from semcore.runtime.markdown_tables import markdown_table
 
-DIRECTIONS = {"t2i": "text → image", "i2t": "image → text"}
+LABELS = tuple(direction.label for direction in Direction)
 METRICS = ("R@1", "R@5", "R@10", "rSum")
 STAGES = ("caption", "identifiers", "train_identifier", "candidates", "train_verifier", "evaluate")
 VERIFIERS = ("listwise", "blocks", "pointwise", "likelihood")
@@ -51,7 +52,7 @@ def tables(held: Held) -> str:
     working = [verifier for verifier in VERIFIERS if works(held, verifier)]
     scores = [
         (direction, ranking, *(_figure(held, f"{direction}, {ranking}, {metric}", 1) for metric in METRICS))
-        for direction in DIRECTIONS.values()
+        for direction in LABELS
         for ranking in _rankings(held, direction, working)
     ]
     score_table = markdown_table(("direction", "ranking", *METRICS), scores, num_texts=2)
@@ -66,7 +67,7 @@ def tables(held: Held) -> str:
 
 def measured(held: Held) -> list[str]:
     """Return the verifiers that a results file has."""
-    return [name for name in VERIFIERS if all(f"{d}, verified, {name}, R@1" in held for d in DIRECTIONS.values())]
+    return [name for name in VERIFIERS if all(f"{d}, verified, {name}, R@1" in held for d in LABELS)]
 
 
 def works(held: Held, verifier: str) -> bool:
@@ -75,7 +76,7 @@ def works(held: Held, verifier: str) -> bool:
 
 
 def _gains(held: Held, verifier: str) -> list[float]:
-    return [held[f"{d}, verified, {verifier}, R@1"] - held[f"{d}, generated, R@1"] for d in DIRECTIONS.values()]
+    return [held[f"{d}, verified, {verifier}, R@1"] - held[f"{d}, generated, R@1"] for d in LABELS]
 
 
 def _rankings(held: Held, direction: str, working: Sequence[str]) -> list[str]:
@@ -91,7 +92,7 @@ def _failure(held: Held, verifier: str) -> str:
     moved = " and ".join(
         f"from {held[f'{direction}, generated, R@1']:.1f} to {held[f'{direction}, verified, {verifier}, R@1']:.1f} "
         f"({direction})"
-        for direction in DIRECTIONS.values()
+        for direction in LABELS
     )
     return (
         f"The {verifier} verifier does not work on so small a model, so that no row calls its order verified: weighed "

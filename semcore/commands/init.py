@@ -1,7 +1,14 @@
-"""`semcore init`: the prompts, recipes and DeepSpeed configurations, copied out for editing."""
+"""Copy prompts, recipes and DeepSpeed configurations out for editing.
+
+    semcore init my-project
+
+Commands that are started in that folder use its copies.
+"""
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -9,6 +16,20 @@ from semcore.runtime.errors import UserError
 from semcore.runtime.files import write_bytes
 
 FOLDERS = ("prompts", "recipes", "ds_configs")
+
+
+@dataclass
+class InitSettings:
+    """What `semcore init` takes."""
+
+    folder: Path
+    """Where prompts, recipes and ds_configs go."""
+
+
+def main(settings: InitSettings) -> None:
+    """Copy what a user edits, and say where it went."""
+    written = copy_out(settings.folder)
+    sys.stdout.write(f"{len(written)} files written to {settings.folder}; commands started there use them\n")
 
 
 def copy_out(folder: Path) -> list[Path]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from semcore.data.directions import Direction
 from semcore.data.identifier_files import IdentifierRow, cluster_token
 from semcore.runtime.markdown_tables import markdown_table
 
-_TITLES = {"t2i": "Text to image: the items are images", "i2t": "Image to text: the items are sentences"}
 _COLUMNS = (
     "items", "identifiers", "share one", "largest group", "no keyword", "distinct keywords",
     "cluster smallest / median / largest", "empty clusters",
@@ -17,7 +17,7 @@ _NUM_EXAMPLES = 5
 _NUM_LISTED = 20
 
 
-def render_report(report: Mapping[str, Any], rows: Mapping[str, Sequence[IdentifierRow]]) -> str:
+def render_report(report: Mapping[str, Any], rows: Mapping[Direction, Sequence[IdentifierRow]]) -> str:
     """Return the report as markdown.
 
     Args:
@@ -25,8 +25,9 @@ def render_report(report: Mapping[str, Any], rows: Mapping[str, Sequence[Identif
         rows: direction -> its identifiers, from which a few examples are shown.
     """
     blocks = ["# Identifiers", _introduction(report), _captions(report["captions"])]
-    for direction, title in _TITLES.items():
+    for direction in Direction:
         if report[direction]:
+            title = f"{direction.words.capitalize()}: the items are {direction.item_kind}"
             blocks += [f"## {title}", _figures(report[direction]), _alone(report[direction])]
             blocks += [_without_keyword(report["without_keyword"][direction]), _examples(rows[direction])]
     blocks += ["## Clusters", _clusters(report["clusters"])]

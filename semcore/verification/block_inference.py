@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from transformers import DynamicCache
 
+from semcore.data.directions import Direction
 from semcore.decoding.key_value_cache import cache_argument
 from semcore.models.attention_masks import PADDING, additive, causal, pad
 from semcore.models.batching import Prompt, batches_by_length, embed_tokens
@@ -114,7 +115,7 @@ class BlockReader:
     @torch.inference_mode()
     def read_options(
         self,
-        direction: str,
+        direction: Direction,
         questions: Sequence[Question],
         features: Mapping[str, torch.Tensor],
         options: Sequence[int],
@@ -122,7 +123,7 @@ class BlockReader:
         """Return the options' logits right after each question, (questions, options), float32 on the CPU.
 
         Args:
-            direction: "t2i" or "i2t".
+            direction: of the questions.
             questions: at most as many choices as options.
             features: the visual features of every image that occurs, by its id.
             options: the letters' tokens, from `option_tokens`; they name the slots too.
@@ -143,17 +144,17 @@ class BlockReader:
         return logits
 
     def _row(
-        self, direction: str, question: Question, features: Mapping[str, torch.Tensor], options: Sequence[int]
+        self, direction: Direction, question: Question, features: Mapping[str, torch.Tensor], options: Sequence[int]
     ) -> _Row:
         tokenizer = self._checkpoint.tokenizer
         head, texts, tail = cut_question(tokenizer, self._prompts, direction, question)
         blocks, closings = [], []
         for text, choice in zip(texts, question.choices, strict=True):
-            seen = features[choice.item_id] if direction == "t2i" else None
+            seen = features[choice.item_id] if direction.items_are_images else None
             tokens, closing = self._block_tokens(text, () if seen is None else (len(seen),))
             blocks.append(Block(tokens, "" if seen is None else choice.item_id, seen))
             closings.append(closing)
-        images = (features[question.query],) if direction == "i2t" else ()
+        images = (features[question.query],) if direction.queries_are_images else ()
         end = Prompt(tokenize(tokenizer, expand_images(tail, [len(image) for image in images])), images)
         return _Row(tuple(tokenize(tokenizer, head)), blocks, [*options[: len(blocks)], *closings], end)
 
