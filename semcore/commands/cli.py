@@ -85,6 +85,23 @@ COMMANDS = {
 }
 
 
+HELP = """usage: semcore COMMAND [options]
+
+Generative cross-modal retrieval: an MLLM generates the identifier of the matching item.
+
+commands:
+{commands}
+
+options:
+  -h, --help  Show this message and exit; semcore COMMAND --help has the options of a command.
+  --version   Show the version and exit.
+
+examples:
+    semcore quickstart --out runs/quickstart
+    semcore search --run runs/quickstart "a small red circle above a blue star"
+"""
+
+
 @dataclass
 class _Choice:
     """Which command to run."""
@@ -137,9 +154,7 @@ def _refuse(choice: _Choice) -> None:
 def _help() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()]
-    return (
-        "usage: semcore COMMAND [--option value ...]\n\n" + "\n".join(lines) + "\n\nsemcore COMMAND --help says more\n"
-    )
+    return HELP.format(commands="\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,9 @@
-"""`semcore convert-checkpoint`: a checkpoint in the original InternVL layout as a native one; its code is never run."""
+"""Convert a checkpoint in the original InternVL2.5 or InternVL3 layout to a native one.
+
+    semcore convert-checkpoint InternVL2_5-1B InternVL2_5-1B-native
+
+The code that comes with the original is never run.
+"""
 
 from __future__ import annotations
 

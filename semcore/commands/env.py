@@ -1,4 +1,8 @@
-"""`semcore env`: what is installed here, what it runs on, and what is missing with the command that gets it."""
+"""Say what is installed, what it runs on, and what is missing with the command that gets it.
+
+semcore env
+semcore env --json
+"""
 
 from __future__ import annotations
 

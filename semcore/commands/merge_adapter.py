@@ -1,4 +1,10 @@
-"""`semcore merge-adapter`: an adapter and the base that it was trained on, as one checkpoint."""
+"""Merge an adapter into the base that it was trained on, as one checkpoint.
+
+    semcore merge-adapter runs/lora merged
+    semcore merge-adapter runs/lora/identifier_model merged --dtype bfloat16
+
+The result is a native checkpoint, for any tool that reads those.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""`semcore search`: the best items for one query, a sentence or a picture, as a table or as JSON."""
+"""Show the best items for a sentence or a picture, as a table or as JSON.
+
+    semcore search --run runs/quickstart "a small red circle above a blue star"
+    semcore search --run runs/quickstart --image photo.jpg --top-k 5 --json
+
+A sentence searches pictures, a picture searches sentences. The confidence of a hit is the probability that it answers
+the query, calibrated on val.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from semcore.data.directions import Direction
 from semcore.runtime.errors import UserError
 from semcore.runtime.garbage import uncollected
 from semcore.runtime.settings import LineageSettings
@@ -64,7 +72,7 @@ def _search(settings: SearchSettings) -> None:
             sys.stdout.write(json.dumps(asdict(hit), default=str, ensure_ascii=False) + "\n")
     else:
         _print_hits(hits)
-    if note := retriever.confidence_note("t2i" if settings.image is None else "i2t"):
+    if note := retriever.confidence_note(Direction.T2I if settings.image is None else Direction.I2T):
         sys.stderr.write(f"search: {note}\n")
 
 

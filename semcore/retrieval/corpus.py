@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item
 from semcore.decoding import IdentifierIndex
 from semcore.models.checkpoint import Checkpoint
@@ -25,7 +26,7 @@ class Corpus:
 def build_corpus(
     checkpoint: Checkpoint,
     prompts: Prompts,
-    direction: str,
+    direction: Direction,
     items: Sequence[Item],
     saved: SavedIndexes | None = None,
 ) -> Corpus:
@@ -56,17 +57,16 @@ def build_corpus(
     return Corpus({item.item_id: item for item in items}, index.to(checkpoint.device))
 
 
-def corpus_key(checkpoint: Checkpoint, prompts: Prompts, direction: str, items: Sequence[Item]) -> str:
+def corpus_key(checkpoint: Checkpoint, prompts: Prompts, direction: Direction, items: Sequence[Item]) -> str:
     """Return the key of the items' index, as `semcore.retrieval.saved_index` keeps it."""
     rows = [(item.item_id, item.identifier) for item in items]
     return index_key(checkpoint.tokenizer, _prompt(checkpoint, prompts, direction), checkpoint.end_token_id, rows)
 
 
-def _prompt(checkpoint: Checkpoint, prompts: Prompts, direction: str) -> str:
+def _prompt(checkpoint: Checkpoint, prompts: Prompts, direction: Direction) -> str:
     """Return a prompt that identifiers follow; what it asks for makes no difference to their tokens."""
-    if direction == "t2i":
-        return chat_prompt(checkpoint.tokenizer, prompts.render("identify_t2i", query=""))
-    return expand_images(chat_prompt(checkpoint.tokenizer, prompts.render("identify_i2t", image=IMAGE)), [1])
+    turn = chat_prompt(checkpoint.tokenizer, prompts.render(direction.identify_prompt, query="", image=IMAGE))
+    return expand_images(turn, [1] * direction.queries_are_images)
 
 
 def _build_index(checkpoint: Checkpoint, prompt: str, items: Sequence[Item]) -> IdentifierIndex:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -20,7 +20,7 @@ def order_of_variants(
     Args:
         paper: variant -> the paper's score; two at least.
         found: variant -> what it found here.
-        direction: "t2i" or "i2t".
+        direction: that is compared.
         metric: "R@1", "R@5", ...
 
     Returns:
@@ -60,7 +60,7 @@ def order_along_axis(found: Mapping[float, Found], direction: str, metric: str) 
 
     Args:
         found: number on the axis -> what was found with it.
-        direction: "t2i" or "i2t".
+        direction: that is compared.
         metric: "R@1", "R@5", ...
 
     Returns:
@@ -89,7 +89,7 @@ def best_of_grid(
     Args:
         found: (number on the axis, number of the line) -> what was found.
         reference: the reference's point, None where it is not in the grid.
-        direction: "t2i" or "i2t".
+        direction: that is compared.
         metric: "R@1", "R@5", ...
 
     Returns:
@@ -114,8 +114,3 @@ def best_of_grid(
         and is_sure(against, found[best], direction, metric),
         "spread": {str(y): round(float(np.ptp(row)), 2) for y, row in lines.items() if len(row) > 1},
     }
-
-
-def fewest_vary_most(spread: Sequence[float]) -> bool | None:
-    """Tell whether the first range is the largest, None where there is nothing to compare."""
-    return spread[0] > max(spread[1:]) if len(spread) > 1 else None

@@ -17,6 +17,7 @@ from semcore.models.lineage import PROMPTS
 from semcore.models.lora import apply_lora
 from semcore.models.quantization import Quantization
 from semcore.models.tokenization import IMAGE_START
+from semcore.runtime.atomic import restore_folder
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import sha256_of
 from semcore.runtime.fingerprints import fingerprint
@@ -33,10 +34,9 @@ from semcore.training.launcher import (
     quiet_libraries,
     recompute_activations,
 )
-from semcore.training.saving import restore_folder, save_model, whole_state
-from semcore.training.schedule import PlannedRows
-from semcore.training.schedule import rows_a_device as share_rows
-from semcore.training.trainer import run_training
+from semcore.training.saving import CHECKPOINTS, save_model, whole_state
+from semcore.training.schedule import PlannedRows, divide_batch
+from semcore.training.trainer import Validation, run_training
 from semcore.training.weight_movement import freeze, trainable_weights, unexpected_moves, weight_hashes
 
 logger = logging.getLogger(__name__)
@@ -160,11 +160,12 @@ def fine_tune(
     prompts: dict[str, str],
     description: str,
     batch_size: int,
-    rows_a_device: int,
+    micro_batch_size: int,
     gradient_checkpointing: bool,
     attn_implementation: str = "auto",
     records: Mapping[str, Mapping[str, str]] | None = None,
     lineage: Mapping[str, Any] | None = None,
+    validation: Validation | None = None,
     **training: Any,
 ) -> dict[str, Any]:
     """Train and save; return what the manifest says of it, with a "warnings" entry where weights moved unexpectedly.
@@ -178,26 +179,36 @@ def fine_tune(
         prompts: prompt file -> sha256, saved with the model.
         description: in front of the progress bar.
         batch_size: rows a step, over all processes.
-        rows_a_device: rows one process takes at once, at most.
+        micro_batch_size: the most rows that go through a device at once.
         gradient_checkpointing: recompute activations to save memory.
         attn_implementation: as transformers names it, or "auto".
         records: other JSON files saved with the model, name -> content.
         lineage: what the model is made from, as `semcore.models.lineage.made_from` gives it.
+        validation: rows of val that the training is stopped by.
         training: the other arguments of `training_arguments`.
     """
-    own_rows, batches = share_rows(batch_size, num_processes(), rows_a_device)
+    micro_batch_size, accumulation_steps = divide_batch(batch_size, num_processes(), micro_batch_size)
     trainable = trainable_weights(model)
     before = weight_hashes(dict(model.named_parameters())) if is_main_process() else {}
     num_steps = len(rows) // batch_size
+    restore_folder(folder)
     arguments = training_arguments(
-        restore_folder(folder), num_steps=num_steps, rows_a_device=own_rows, batches_a_step=batches, **training
+        folder / CHECKPOINTS,
+        num_steps=num_steps,
+        micro_batch_size=micro_batch_size,
+        gradient_accumulation_steps=accumulation_steps,
+        evaluates=validation is not None,
+        **training,
     )
     choose_attention(checkpoint.model, attn_implementation)
     if gradient_checkpointing:
         recompute_activations(model)
     collator = Collator(visuals, checkpoint.filler_token_id, checkpoint.model.config.image_token_id)
     with use_precomputed_vision_states(model, visuals), chunked_loss(model):
-        done = run_training(model, arguments, rows, collator, description=description, progress=is_main_process())
+        done = run_training(
+            model, arguments, rows, collator,
+            description=description, progress=is_main_process(), validation=validation,
+        )  # fmt: skip
     state = whole_state(done.trainer)
     warnings: list[str] = []
     if is_main_process():

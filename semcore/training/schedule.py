@@ -63,9 +63,7 @@ def plan_question_rows(
     Raises:
         UserError: no set's images can be read.
     """
-    usable = [number for number, own in enumerate(candidates) if make_questions.can_ask(own)]
-    if not usable:
-        raise UserError("no image among the candidates can be read; see `python -m data_prep.check DATA`")
+    usable = _usable(candidates, make_questions)
 
     def one_epoch(rng: random.Random) -> list[QuestionSeed]:
         return [QuestionSeed(candidates[number], f"{rng.random()}") for number in rng.sample(usable, len(usable))]
@@ -74,6 +72,37 @@ def plan_question_rows(
         one_epoch, num_epochs=num_epochs, batch_size=batch_size, max_steps=max_steps, seed=seed,
         length=make_questions.length,
     )  # fmt: skip
+    return _question_rows(planned, make_questions, image_start_id, attention)
+
+
+def plan_val_rows(
+    candidates: Sequence[CandidateSet],
+    make_questions: QuestionMaker,
+    *,
+    image_start_id: int,
+    seed: int,
+    attention: Attention = "full",
+) -> PlannedRows:
+    """Return a verifier's rows of val: each set once, in one order for the whole training, the longest first.
+
+    Raises:
+        UserError: no set's images can be read.
+    """
+    chosen = [QuestionSeed(candidates[number], f"{seed} {number}") for number in _usable(candidates, make_questions)]
+    planned = sorted(chosen, key=make_questions.length, reverse=True)
+    return _question_rows(planned, make_questions, image_start_id, attention)
+
+
+def _usable(candidates: Sequence[CandidateSet], make_questions: QuestionMaker) -> list[int]:
+    usable = [number for number, own in enumerate(candidates) if make_questions.can_ask(own)]
+    if not usable:
+        raise UserError("no image among the candidates can be read; see `python -m data_prep.check DATA`")
+    return usable
+
+
+def _question_rows(
+    planned: Sequence[QuestionSeed], make_questions: QuestionMaker, image_start_id: int, attention: Attention
+) -> PlannedRows:
     if attention == "blocks":
         return PlannedRows(planned, lambda question_seed: make_block_row(make_questions, question_seed))
     return PlannedRows(planned, lambda question_seed: merge(make_questions(question_seed), image_start_id))
@@ -151,22 +180,22 @@ class PlannedRows(Dataset[Row]):
         return self._make_row(self._planned[index])
 
 
-def rows_a_device(batch_size: int, num_processes: int, most: int) -> tuple[int, int]:
-    """Cut a step's rows into equal batches: rows a batch of one process, and batches a step.
+def divide_batch(batch_size: int, num_processes: int, largest: int) -> tuple[int, int]:
+    """Return the micro batch size and the gradient accumulation steps that make up a step of one process.
 
     Args:
         batch_size: rows a step, over all processes.
         num_processes: how many processes share them.
-        most: rows that one process takes at once.
+        largest: the largest micro batch wanted; what is returned divides the rows of a process.
 
     Raises:
         UserError: the processes cannot share the rows equally.
     """
     if batch_size % num_processes:
         raise UserError(
-            f"--training.batch_size {batch_size} cannot be shared by {num_processes} processes; "
+            f"--training.batch-size {batch_size} cannot be shared by {num_processes} processes; "
             f"give a multiple of {num_processes}"
         )
     own = batch_size // num_processes
-    rows = next(size for size in range(min(most, own), 0, -1) if own % size == 0)
-    return rows, own // rows
+    micro_batch_size = next(size for size in range(min(largest, own), 0, -1) if own % size == 0)
+    return micro_batch_size, own // micro_batch_size

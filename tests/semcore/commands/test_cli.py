@@ -39,7 +39,7 @@ from semcore.runtime.tested_versions import Difference
         ),
         (("search", "a text"), "--run is missing; see --help"),
         (("search", "--run", "r", "a text", "--top-k", "0"), "--top-k must be 1 or more, found 0"),
-        (("search", "--run", "r", "a text", "--top-k", "ten"), "--top_k takes a whole number, found 'ten'"),
+        (("search", "--run", "r", "a text", "--top-k", "ten"), "--top-k takes a whole number, found 'ten'"),
         (("init",), "FOLDER is missing; see --help"),
         (("convert-checkpoint", "a"), "DST is missing; see --help"),
         (
