@@ -33,6 +33,7 @@ from semcore.models.visual_features import encode_pictures
 from semcore.retrieval.corpus import Corpus, build_corpus
 from semcore.retrieval.generator import Engine, generate
 from semcore.retrieval.hits import GeneratedHit
+from semcore.retrieval.saved_index import SavedIndexes
 from semcore.retrieval.session import ModelSession, images_shown, load_session
 from semcore.retrieval.shortlist import Shortlist, make_shortlist, rank
 from semcore.retrieval.verifiers import VerifierName, verifier_scores
@@ -263,7 +264,8 @@ class Retriever:
         if direction not in self._corpora:
             items = read_items(self.run, self.dataset, direction, self.split)
             session = self.generator
-            self._corpora[direction] = build_corpus(session.checkpoint, session.prompts, direction, items)
+            saved = SavedIndexes(self.run, f"{direction}-{self.split or 'all'}")
+            self._corpora[direction] = build_corpus(session.checkpoint, session.prompts, direction, items, saved)
         return self._corpora[direction]
 
     def _verify(

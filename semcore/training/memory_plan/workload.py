@@ -45,7 +45,7 @@ def identifier_workload(
     num_keywords: int,
     row_tokens: int,
     held_out_sentences: int,
-    held_out_share: float,
+    held_out_fraction: float,
     directions: Collection[Direction] = tuple(Direction),
 ) -> Workload:
     """Estimate the rows of an identifier training: sentences together, and an image's identifiers together.
@@ -57,7 +57,7 @@ def identifier_workload(
         num_keywords: of an identifier.
         row_tokens: of a row, at most.
         held_out_sentences: of each image, not trained on.
-        held_out_share: of the images, not trained on as queries.
+        held_out_fraction: of the images, not trained on as queries.
         directions: that are trained.
     """
     answer = MORE_THAN_AN_IDENTIFIER + WORD_TOKENS * num_keywords
@@ -67,7 +67,7 @@ def identifier_workload(
     t2i_rows = -(-pairs // max(1, (row_tokens - CHAT_TOKENS) // pair))
     image_part = CHAT_TOKENS + INSTRUCTION_TOKENS + image_tokens
     answers_per_row = max(1, (row_tokens - image_part) // answer)
-    images = round(num_images * (1 - held_out_share)) * (Direction.I2T in directions)
+    images = round(num_images * (1 - held_out_fraction)) * (Direction.I2T in directions)
     i2t_rows = images * -(-sentences_an_image // answers_per_row)
     tokens = t2i_rows * CHAT_TOKENS + pairs * pair + i2t_rows * image_part + images * sentences_an_image * answer
     sizes = {Direction.T2I: RowSize(row_tokens, 0), Direction.I2T: RowSize(max(row_tokens, image_part + answer), 1)}
@@ -83,7 +83,7 @@ def verifier_workload(
     num_candidates: int,
     extra_questions: int,
     held_out_sentences: int,
-    held_out_share: float,
+    held_out_fraction: float,
     limit: int | None,
     attention: Attention = "full",
     directions: Collection[Direction] = tuple(Direction),
@@ -97,12 +97,12 @@ def verifier_workload(
         num_candidates: of a set.
         extra_questions: in a row, besides the first.
         held_out_sentences: of each image; each is asked with once.
-        held_out_share: of the images; each is asked with once.
+        held_out_fraction: of the images; each is asked with once.
         limit: queries a direction, at most.
         attention: of the candidates; in "blocks" the head of the prompt stands before each of them.
         directions: that are trained.
     """
-    sets = {Direction.T2I: num_images * held_out_sentences, Direction.I2T: round(num_images * held_out_share)}
+    sets = {Direction.T2I: num_images * held_out_sentences, Direction.I2T: round(num_images * held_out_fraction)}
     t2i_sets, i2t_sets = (
         (min(number, limit) if limit else number) * (direction in directions) for direction, number in sets.items()
     )
