@@ -30,7 +30,7 @@ def check_directions(directions: Collection[Direction], text_only: bool) -> None
     if Direction.I2T not in directions and not text_only:
         raise UserError(
             "--directions [t2i] trains on sentences alone, which reach neither vision tower nor projector: leave "
-            "--model.freeze_vision and --model.freeze_projector true"
+            "--model.freeze-vision and --model.freeze-projector true"
         )
 
 
