@@ -11,8 +11,8 @@ or on GPUs, with LoRA:
         --model.base OpenGVLab/InternVL3-1B-hf --lora.rank 16 --data DATA --run RUN
 
 Both directions are mixed in one model: each training sentence asks for the identifier of its image,
-each training image for the identifier of each of its sentences. `--directions [t2i]` trains one of them
-at half the cost, and later stages follow. The loss counts the identifier's tokens and the end token only.
+each training image for the identifier of each of its sentences. `--directions [t2i]` trains one of them,
+without any image, and later stages follow. The loss counts the identifier's tokens and the end token only.
 Needs RUN/identifiers, from `python -m data_prep.identifiers`. Writes
 
     RUN/identifier_model            the checkpoint, or the adapter

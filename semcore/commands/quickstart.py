@@ -52,7 +52,7 @@ class QuickstartSettings:
     test: int = 500
     """Number of scenes to measure on."""
     directions: list[DirectionName] | None = None
-    """What is searched, [t2i] say, which costs half; by default what the settings say, or both."""
+    """What is searched, [t2i] say; by default what the settings say, or both."""
     config: Path | None = None
     """The settings of every stage; by default recipes/configs/scenes.yaml."""
     launcher: Path | None = None
