@@ -43,7 +43,7 @@ COMMANDS = {
     "evaluate": Command(
         "evaluate",
         "EvaluateSettings",
-        "measure a run in both directions and write its report: --run RUN",
+        "measure a run in its directions and write its report: --run RUN",
         section="evaluate",
     ),
     "study": Command(
