@@ -140,15 +140,15 @@ def views_to_mine(
     seed: int,
     limit: int | None,
 ) -> dict[SplitKey, SplitView]:
-    """Return block and direction -> what is searched there and what is asked.
+    """Return (block, direction) -> the items to search and the queries to search them with.
 
     Args:
         run: holds the identifiers.
-        dataset: whose training split is dealt out.
+        dataset: its training split is partitioned.
         held_out: direction -> ids of the queries that the generator has not trained on.
-        num_images: of a block, about.
-        seed: of the dealing, and of the draw of queries.
-        limit: queries a direction, at most.
+        num_images: about how many images a block has.
+        seed: seed of the partition and of the draw of queries.
+        limit: queries per direction, at most.
 
     Raises:
         UserError: nothing was held out.
@@ -209,7 +209,7 @@ def write_candidates(
 
 
 def _images_searched(dataset: Dataset) -> int:
-    """Return how many images an evaluation searches: those of test, else of val, else all there are."""
+    """Return how many images an evaluation searches: those of test, else of val, else all images."""
     return len(dataset.split("test")) or len(dataset.split("val")) or len(dataset.split("train"))
 
 

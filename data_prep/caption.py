@@ -143,20 +143,20 @@ def main(settings: Settings) -> None:
 
 
 def check_model(settings: Settings) -> list[Mismatch]:
-    """Hold the model against what is recorded beside it, its base above all where it is an adapter."""
+    """Compare the model, and an adapter's base, with the fingerprints recorded beside it."""
     here = Surroundings(base=settings.base)
     return check_lineage(settings.model, here, settings.allowed, must_say=False)
 
 
 def lasting(settings: Settings) -> dict[str, Any]:
-    """Return the settings that captions depend on: the same server may answer at another address, or faster."""
+    """Return the settings that captions depend on; the server's address and its speed are not among them."""
     passing = ("server", "concurrency", "timeout_s", "max_attempts", "api_key_variable")
     kept = {key: value for key, value in resolved(settings).items() if key not in passing}
     return {**kept, "served": True} if settings.server else kept
 
 
 def caption_dataset(settings: Settings, run: RunFolder, dataset: Dataset, key: str) -> list[Caption]:
-    """Caption the images, batch by batch, each batch once whatever is killed between."""
+    """Caption the images batch by batch; finished batches are reloaded after an interruption."""
     records = first_images(dataset, settings.limit)
     result = in_chunks(
         work_folder(run.path, "caption", key),
@@ -173,7 +173,7 @@ def caption_dataset(settings: Settings, run: RunFolder, dataset: Dataset, key: s
 def ask_model(
     settings: Settings, run: RunFolder, dataset: Dataset, records: list[ImageRecord]
 ) -> Callable[[list[ImageRecord]], list[Caption]]:
-    """Load the model, show it the images, and return what captions one batch with it."""
+    """Load the model, encode the images, and return a function that captions one batch."""
     checkpoint = load_for_inference(settings.model, dtype=settings.dtype, device=settings.device, base=settings.base)
     prompts: Prompts = load_prompts(special_tokens=checkpoint.special_tokens)
     folder = run / "features" if settings.keep_features else None
@@ -194,7 +194,7 @@ def ask_model(
 
 
 def ask_server(settings: Settings, dataset: Dataset) -> Callable[[list[ImageRecord]], list[Caption]]:
-    """Look whether the server is there, and return what lets it caption one batch."""
+    """Check the server, and return a function that captions one batch with it."""
     server = Server(
         str(settings.server),
         settings.model,

@@ -206,11 +206,11 @@ def make_structured_identifiers(settings: Settings, dataset: Dataset, captions: 
 
 
 def refuse_few_keywords(identifiers: StructuredIdentifiers, least: float) -> None:
-    """Look whether enough images, and enough sentences, have a keyword.
+    """Check that enough images, and enough sentences, have a keyword.
 
     Raises:
-        UserError: words were found in a smaller share than `least`, or fewer than half of that share have a word
-            left that is not their cluster's.
+        UserError: words were found in a smaller fraction than `least`, or fewer than half of that fraction keep a
+            word that is not their cluster's.
     """
     num_images, num_sentences = identifiers.num_with_word
     for rows, found, items in (
@@ -228,7 +228,7 @@ def refuse_few_keywords(identifiers: StructuredIdentifiers, least: float) -> Non
 
 
 def encoder_of(settings: Settings) -> Encode:
-    """Return what embeds texts; of texts whose embeddings are kept, it needs no model."""
+    """Return the function that embeds texts; the model is loaded only for texts without a stored embedding."""
 
     def load() -> Encode:
         return load_encoder(settings.encoder, settings.device)
@@ -237,7 +237,7 @@ def encoder_of(settings: Settings) -> Encode:
 
 
 def content_of(encoder: str) -> str:
-    """Return what stands for an encoder: the hash of a folder's weights and settings, or a name."""
+    """Return the fingerprint of an encoder: the hash of a folder's weights and settings, or a name."""
     return fingerprint(encoder) if Path(encoder).is_dir() else encoder
 
 
@@ -249,7 +249,7 @@ def about(settings: Settings) -> dict[str, Any]:
 
 
 def print_summary(report: dict[str, Any]) -> None:
-    """Print one line a direction, and what was left out."""
+    """Print one line per direction, and what was left out."""
     captions = report["captions"]
     if captions["missing"]:
         print(f"identifiers: {len(captions['missing'])} of {captions['num_images']} images have no caption and so none")

@@ -1,4 +1,4 @@
-"""Read one large list out of a JSON file, entry by entry: memory holds an entry, not the file."""
+"""Streaming reader of large lists in a JSON file: memory holds an entry, not the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which split a picture belongs to: by the name a source uses, or by lot."""
+"""Splits of images: named by the source, or drawn at random."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SplitSettings:
 
 
 def draw_splits(names: Sequence[str], settings: SplitSettings) -> dict[str, str]:
-    """Return name -> split, drawn by lot in exactly the shares of the settings."""
+    """Return name -> split, drawn at random in exactly the fractions of the settings."""
     shuffled = list(names)
     random.Random(settings.split_seed).shuffle(shuffled)
     num_val, num_test = round(settings.val_share * len(names)), round(settings.test_share * len(names))

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 
 from data_prep.scenes.pretraining.card import write_card
-from data_prep.scenes.pretraining.classroom import Classroom, ScenePool
 from data_prep.scenes.pretraining.courses import COURSES
 from data_prep.scenes.pretraining.exam import examine
 from data_prep.scenes.pretraining.keywords import write_examples
+from data_prep.scenes.pretraining.lesson_data import LessonData, ScenePool
 from data_prep.scenes.pretraining.model import (
     VISUAL_TOKENS,
     build_image_processor,
@@ -30,7 +30,7 @@ from data_prep.scenes.pretraining.model import (
     build_tokenizer,
     common_words,
 )
-from data_prep.scenes.pretraining.train import take_course
+from data_prep.scenes.pretraining.train import train_course
 from data_prep.scenes.pretraining.visual_words import WORD_GROUPS
 from semcore.commands.arguments import require_minimum, run_command
 from semcore.models.checkpoint import load_checkpoint
@@ -72,12 +72,12 @@ def main(settings: Settings) -> None:
     pool = ScenePool(settings.num_families, settings.seed)
     examples = write_examples(pool.scenes, settings.num_families, settings.seed)
     words = words_of_one_token(tokenizer)
-    room = Classroom(tokenizer, prompts, pool, examples, words, VISUAL_TOKENS)
+    data = LessonData(tokenizer, prompts, pool, examples, words, VISUAL_TOKENS)
     print(f"pretrain_scenes: {len(pool.scenes)} scenes, {model.num_parameters():,} parameters")
 
     # 3. The courses, one after the other
     for number, course in enumerate(COURSES, start=1):
-        model = take_course(model, room, course, settings.work / f"course-{number}", settings.seed + number)
+        model = train_course(model, data, course, settings.work / f"course-{number}", settings.seed + number)
 
     # 4. Save and examine
     new = settings.out.with_name(f".{settings.out.name}.new")

@@ -69,9 +69,9 @@ def write_card(folder: Path, courses: Sequence[Course], results: Mapping[str, fl
 
     Args:
         folder: the checkpoint.
-        courses: what it was taught, in order.
-        results: from `examination.examine`.
-        num_scenes: how many scenes it was examined on.
+        courses: the curriculum it was trained on, in order.
+        results: from `exam.examine`.
+        num_scenes: how many scenes it was evaluated on.
     """
     lines = [
         "| course | peak learning rate | steps | lessons (share of the steps, rows a batch) |",

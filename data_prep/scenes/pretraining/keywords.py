@@ -11,7 +11,7 @@ from data_prep.scenes.scene_graph import Scene
 from semcore.identifiers.keywords import count_words, top_keywords
 from semcore.identifiers.sentence_encoder import embed, load_encoder
 
-NUM_KEYWORDS = 8  # more than an identifier has: a cluster's words will be left out
+NUM_KEYWORDS = 8  # more than an identifier has: a cluster's words are left out of it
 
 
 class KeywordExample(NamedTuple):
@@ -24,7 +24,7 @@ class KeywordExample(NamedTuple):
 
 
 def write_examples(scenes: Sequence[Scene], num_examples: int, seed: int) -> list[KeywordExample]:
-    """Draw scenes, write a sentence of each and find the keywords KeyBERT would."""
+    """Draw scenes, write a sentence about each and extract the keywords that KeyBERT would."""
     rng = random.Random(seed)
     chosen = rng.sample(range(len(scenes)), num_examples)
     sentences = [write_sentence(scenes[index], rng)[0] for index in chosen]

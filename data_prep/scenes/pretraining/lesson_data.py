@@ -1,4 +1,4 @@
-"""What every lesson needs: the scenes, the tokenizer, the prompts."""
+"""Data that all lessons draw from: the scenes, the tokenizer, the prompts."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from data_prep.scenes.scene_graph import Scene, draw_hard_negative, draw_scene
 from semcore.models.prompts import Prompts
 from semcore.models.tokenization import chat_prompt, expand_images, tokenize
 
-LOOK_ALIKES_PER_SCENE = 3
+HARD_NEGATIVES_PER_SCENE = 3
 
 
 class ScenePool:
-    """Scenes in families of look-alikes, drawn once: `pixels[i]` is the picture of `scenes[i]`."""
+    """Scenes, each followed by its hard negatives, drawn once: `pixels[i]` is the image of `scenes[i]`.
+
+    `pixels` has the shape (scenes, height, width, 3), bytes.
+    """
 
     def __init__(self, num_families: int, seed: int):
         rng = random.Random(seed)
@@ -28,18 +31,18 @@ class ScenePool:
         for _ in range(num_families):
             scene = draw_scene(rng, "pretraining")
             self.scenes.append(scene)
-            self.scenes.extend(draw_hard_negative(scene, rng, "pretraining") for _ in range(LOOK_ALIKES_PER_SCENE))
+            self.scenes.extend(draw_hard_negative(scene, rng, "pretraining") for _ in range(HARD_NEGATIVES_PER_SCENE))
         self.pixels = np.stack([np.asarray(draw(scene, rng)) for scene in self.scenes])
 
 
 @dataclass(frozen=True)
-class Classroom:
-    """What every lesson needs.
+class LessonData:
+    """Data that all lessons draw from.
 
     Attributes:
-        keyword_examples: of scenes of the pool.
-        words: to choose among, each a token of its own after a space.
-        num_visual_tokens: of an image.
+        keyword_examples: keywords of scenes of the pool.
+        words: candidates' words, each a single token after a space.
+        num_visual_tokens: visual tokens per image.
     """
 
     tokenizer: Any
