@@ -1,4 +1,4 @@
-"""A folder of weights that appears when everything is in it, or not at all."""
+"""Atomic creation of folders: a folder of weights appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from semcore.runtime.files import is_disk_full, writing_to
 
 
 def check_new(source: Path, target: Path) -> None:
-    """Check that a folder is still to be made.
+    """Check that a target folder does not exist yet.
 
     Raises:
-        UserError: it is there already, or is what is read.
+        UserError: it exists already, or is the source.
     """
     if source.resolve() == target.resolve():
         raise UserError(f"SRC and DST are the same folder, {source}; give another DST: the original is kept")
@@ -28,7 +28,7 @@ def check_new(source: Path, target: Path) -> None:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary folder beside the target, which becomes the target unless something fails.
+    """Yield a temporary folder beside the target, which is renamed to the target unless something fails.
 
     Raises:
         UserError: the disk is full, or the place cannot be written to.
@@ -51,9 +51,9 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def _flush(folder: Path) -> None:
-    """Bring the files to the disk: a full one can say so as late as here.
+    """Flush the files to the disk: a full one may be reported as late as here.
 
-    safetensors lets only their owner read the files it writes; who may read is for the folder to say.
+    safetensors makes files that only their owner can read; they get the folder's permissions.
     """
     for path in folder.iterdir():
         path.chmod(folder.stat().st_mode & 0o666)
