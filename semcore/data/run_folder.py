@@ -1,7 +1,7 @@
-"""The run folder: where the stages of one run meet, and what is known of each of them.
+"""Run folder: the stages of one run and the record of each.
 
 RUN/config.yaml     the settings of every stage, by section
-RUN/manifest.json   versions, hardware, prompts, and what each stage took
+RUN/manifest.json   versions, hardware, prompts, and each stage's time and memory
 RUN/.lock           held while a command works on the run
 """
 
@@ -27,7 +27,7 @@ from semcore.runtime.stopwatch import Stopwatch
 from semcore.runtime.typed_commands import data_command
 from semcore.runtime.yaml_values import Dumper
 
-# What each stage leaves: a stage whose outputs were deleted may begin anew with other settings.
+# The outputs of each stage: a stage whose outputs were deleted may start again with other settings.
 STAGE_OUTPUTS = {
     "caption": ("captions.jsonl",),
     "identifiers": ("identifiers",),
@@ -53,7 +53,7 @@ class RunFolder:
 
     @contextmanager
     def lock(self, name: str = "") -> Iterator[None]:
-        """Hold the run against a second process; the lock dies with the process that holds it.
+        """Lock the run against a second process; the lock ends with the process that holds it.
 
         Only the main process of a launcher locks. A command that starts the stages as processes
         takes a lock of another `name`, since the stages take theirs.
@@ -81,18 +81,18 @@ class RunFolder:
         data: Path | None = None,
         by_content: dict[str, str] | None = None,
     ) -> Stage:
-        """Begin a stage, go on with it, or find it finished.
+        """Start a stage, resume it, or find it finished.
 
         Args:
             name: "caption", "identifiers", ...
             settings: the stage's own settings, plain data.
-            inputs: what it reads, name -> sha256 (or another fingerprint).
+            inputs: its inputs, name -> sha256 (or another fingerprint).
             data: the dataset folder, recorded for later stages.
-            by_content: dotted name of a setting that says where something lies -> fingerprint of what lies there.
-                Only that is compared: it may have moved. The place is recorded from the root on.
+            by_content: dotted name of a setting that is a path -> fingerprint of the content there. Only the content
+                is compared, since it may have moved. The path is recorded as an absolute one.
 
         Raises:
-            UserError: the stage was begun with other settings or inputs, and its outputs are there.
+            UserError: the stage was started with other settings or inputs, and its outputs exist.
         """
         manifest = {"prompts": {}, "stages": {}, **self.manifest()}
         before = manifest["stages"].get(name)
@@ -116,11 +116,11 @@ class RunFolder:
         return stage
 
     def _entry(self, name: str, before: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
-        """Return what the manifest is to say of a stage that is opened."""
+        """Return the manifest's entry for a stage that is opened."""
         outputs = STAGE_OUTPUTS.get(name, ())
         there = [output for output in outputs if (self / output).exists()]
         if before is None or (outputs and not there):
-            return new  # it never came to write anything, or what it wrote was deleted to do it again
+            return new  # it wrote nothing, or its outputs were deleted to run it again
         way_out = "choose another --run"
         if there:
             way_out += f", or delete {' and '.join(str(self / output) for output in there)} to do it again"
@@ -179,7 +179,7 @@ class RunFolder:
         return Path(recorded)
 
     def _data_places(self, data: Path) -> dict[str, str]:
-        """Return what the manifest says of a dataset folder: where it is, from the run too, and what its content is."""
+        """Return the manifest's entry for a dataset folder: absolute path, path from the run, and fingerprint."""
         metadata = data / METADATA
         return {
             "data": str(data.absolute()),
@@ -206,7 +206,7 @@ class Stage:
 
         Args:
             measured: entries of the manifest such as "steps", "loss_first", "loss_last", "engine",
-                "zero_stage"; a given "peak_memory_bytes" or "num_processes" wins over our own.
+                "zero_stage"; a given "peak_memory_bytes" or "num_processes" replaces the default.
         """
         self.finished = True
         if not is_main_process():
