@@ -1,4 +1,4 @@
-"""RUN/identifiers: everything that is known about a run's identifiers, as files."""
+"""Writer of RUN/identifiers: rows, clusters and report."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from semcore.runtime.files import atomic_text, write_json, write_jsonl
 def write_identifiers(
     folder: Path, identifiers: StructuredIdentifiers, captions: Captions, about: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write the rows, the clusters and the report, and return what report.json holds.
+    """Write the rows, the clusters and the report, and return the content of report.json.
 
     Args:
         folder: RUN/identifiers.
-        identifiers: what was made.
-        captions: what it was made from.
-        about: how, for the report: protocol, encoder, seed, scheme, global_id, num_keywords, deduplicate,
+        identifiers: the identifiers.
+        captions: the captions they were made from.
+        about: settings for the report: protocol, encoder, seed, scheme, global_id, num_keywords, deduplicate,
             keyword_method, diversity, nr_candidates, ngram_range.
     """
     rows = {"t2i": identifiers.t2i, "i2t": identifiers.i2t}
