@@ -1,4 +1,4 @@
-"""The lineage of a run's models, by what each is loaded for."""
+"""Lineage of a run's models, by their use."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ PROMPTS = {
     "pointwise": ("verify_pointwise_t2i.jinja", "verify_pointwise_i2t.jinja"),
     "likelihood": ("sentence_of_image.jinja", "sentence_alone.jinja"),
 }
-"""What a model is loaded for -> the prompts that it reads then."""
+"""Use of a model -> the prompts that it reads."""
 TRAINED = ("generator", "listwise", "blocks")
-"""Uses that a model of the run was trained for; the others ask the model that wrote the captions."""
+"""Uses that a model of the run was trained for; the others use the captioner."""
 
 
 def prompts_of(names: Iterable[str]) -> dict[str, str]:
@@ -51,17 +51,18 @@ def check_run_models(
 
     Args:
         run: the run folder.
-        dataset: what is searched.
-        models: "generator", verifiers and "untrained" (what the listwise verifier began as) -> where they are.
-        named: those of them that a user has named, and which are not the run's own.
-        base: where the run's base is now, should it have moved.
-        allow: kinds to go on with although they differ.
+        dataset: the dataset that is searched.
+        models: "generator", verifiers and "untrained" (the checkpoint that the listwise verifier was trained from) ->
+            path.
+        named: those of them that the user has named, and which are not the run's own.
+        base: the present path of the run's base, if it has moved.
+        allow: kinds of mismatch that are allowed.
 
     Returns:
-        What differs and is allowed.
+        The mismatches that are allowed.
 
     Raises:
-        UserError: something differs that is not allowed.
+        UserError: there is a mismatch that is not allowed.
     """
     return refuse_others(_find(run, dataset, models, named, base), allow)
 
@@ -69,7 +70,7 @@ def check_run_models(
 def _find(
     run: RunFolder, dataset: Dataset, models: Mapping[str, str], named: Collection[str], base: str | Path | None
 ) -> list[Mismatch]:
-    """Return what differs, model by model; arguments as in `check_run_models`."""
+    """Return the mismatches, model by model; arguments as in `check_run_models`."""
     found = []
     for name, place in models.items():
         if name in TRAINED:
@@ -108,18 +109,18 @@ def check_verifier_start(
     base: Path | None,
     allow: Collection[str],
 ) -> list[Mismatch]:
-    """Check what a verifier's training begins with, and that the candidates' generator fits the run.
+    """Check the checkpoint that a verifier is trained from, and that the candidates' generator is the run's.
 
     Args:
         run: the run folder.
-        dataset: what is trained on.
+        dataset: the dataset of the training.
         start: the checkpoint to start from.
-        named: a user has named it; it is not what the identifier model started from, or that model.
-        base: where the base under an adapter is now, should it have moved.
-        allow: kinds to go on with although they differ.
+        named: the user has named it; it is neither the identifier model nor that model's base.
+        base: the present path of an adapter's base, if it has moved.
+        allow: kinds of mismatch that are allowed.
 
     Raises:
-        UserError: something differs that is not allowed.
+        UserError: there is a mismatch that is not allowed.
     """
     generator = run / "identifier_model"
     own = Path(start) == generator
@@ -134,7 +135,7 @@ def check_verifier_start(
 
 
 def _source(run: RunFolder, kind: Kind, stage: str, place: str) -> list[Mismatch]:
-    """Compare a checkpoint with what a stage has recorded of it."""
+    """Compare a checkpoint with a stage's record of it."""
     recorded, found = source_fingerprint(run, stage) or "", fingerprint(place)
     subject = {"captioner": "the model that wrote the captions", "base": "the base"}[kind]
     return [] if recorded == found else [Mismatch(str(run.path), kind, f"{subject}, {place},", recorded, found)]

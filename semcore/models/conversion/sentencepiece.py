@@ -1,4 +1,4 @@
-"""A SentencePiece BPE model (`tokenizer.model`) -> a fast tokenizer, without the sentencepiece package.
+"""Fast tokenizer from a SentencePiece BPE model (`tokenizer.model`), without the sentencepiece package.
 
 The file is a protocol buffer; the few fields that matter are read here (sentencepiece_model.proto:
 ModelProto.pieces = 1, trainer_spec = 2, normalizer_spec = 3).

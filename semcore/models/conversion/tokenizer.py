@@ -1,4 +1,4 @@
-"""The original tokenizers as fast ones: Qwen2's byte-level BPE, and InternLM2's SentencePiece model."""
+"""Fast tokenizers from original ones: Qwen2's byte-level BPE, and InternLM2's SentencePiece model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def convert_tokenizer(folder: Path, original: dict[str, Any]) -> PreTrainedToken
     """Return a checkpoint's tokenizer with its chat template; the end token is `<|im_end|>`.
 
     Args:
-        folder: of the original checkpoint; none of its Python files is run.
+        folder: the original checkpoint's; none of its Python files is run.
         original: its `config.json`.
 
     Raises:
@@ -76,7 +76,7 @@ def _internlm2(folder: Path, settings: dict[str, Any], num_rows: int) -> PreTrai
 
 
 def _added_tokens(folder: Path, settings: dict[str, Any]) -> dict[int, AddedToken]:
-    """Tokens by id, from `tokenizer_config.json` and, in older folders, `added_tokens.json`."""
+    """Return id -> token, from `tokenizer_config.json` and, in older folders, `added_tokens.json`."""
     path = folder / "added_tokens.json"
     listed = read_json(path) if path.is_file() else {}
     tokens = {number: AddedToken(text, special=True, normalized=False) for text, number in listed.items()}
