@@ -1,13 +1,13 @@
-"""Verification of a finished run's own shortlists: as its evaluation does it, against a query at a time from the files.
+"""Verification of a finished run's own shortlists: as in its evaluation, against one query at a time from the files.
 
     semcore quickstart --out runs/quickstart
     python -m benchmarks.finished_run_verification --run runs/quickstart \
         --json benchmarks/results/run_verification-cpu.json
 
-Ours reads stored features and batches all queries by length; the peer opens the images of one query, puts them through
-the vision tower and verifies it, then the next. A run with a verifier in candidate blocks has rows of that too: ours
-reads every candidate once, the peer once a query. Same process, same weights, same queries, drawn from the test split;
-the runs alternate and the median counts. Before anything is timed the scores of both sides are compared.
+Ours reads stored features and batches all queries by length; the peer opens the images of one query, encodes them with
+the vision tower and verifies it, then the next. A run with a verifier in candidate blocks has rows for it too: ours
+reads every candidate once, the peer once per query. Same process, same weights, same queries, drawn from the test
+split; the runs alternate and the median counts. Before anything is timed the scores of both sides are compared.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python -m benchmarks.importing
     python -m benchmarks.importing --num-images 10000 --json importing.json
 
-The JSON file has the real layout; every image is a link to one of a hundred small pictures, so the time
+The JSON file has the real layout; every image is a link to one of a hundred small images, so the time
 is that of reading captions, opening files and writing metadata, and not that of decoding COCO's 19 GB.
 The import runs as the command that users type, in a process of its own whose peak memory is measured.
 The peer reads the same file whole with `json.load` and holds it, as scripts for this format do; it does
@@ -100,7 +100,7 @@ def cost_of(command: list[str]) -> Cost:
 
 
 def make_source(folder: Path, num_images: int) -> Path:
-    """Write captions in the layout of dataset_coco.json, and its two folders of linked pictures."""
+    """Write captions in the layout of dataset_coco.json, and its two folders of linked images."""
     for name in ("train2014", "val2014"):
         (folder / "images" / name).mkdir(parents=True)
     pictures = [folder / f"{number}.jpg" for number in range(NUM_PICTURES)]

@@ -104,7 +104,7 @@ def corpus_rows(folder: Path, settings: Settings) -> list[Row]:
 
 
 def draw_run(folder: Path, num_images: int) -> tuple[RunFolder, Dataset]:
-    """Return a run folder with identifiers, and a dataset whose pictures are never opened."""
+    """Return a run folder with identifiers, and a dataset whose images are never opened."""
     run, names = RunFolder(folder / "run"), synthetic_corpus(num_images).item_ids
     ids = [f"image-{number}" for number in range(len(names))]
     sentences = [[f"{i}-{n}" for n in range(SENTENCES_AN_IMAGE)] for i in ids]

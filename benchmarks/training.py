@@ -5,7 +5,7 @@
     python -m benchmarks.training --quick
 
 stage1_packed: pairs of a sentence and an identifier. Ours are packed rows, the output head on label positions only;
-the peer has one pair a row, padded to the longest of its batch. A token counts if it is a prompt's or an answer's.
+the peer has one pair per row, padded to the longest of its batch. A token counts if it is a prompt's or an answer's.
 stage2_feature_store: questions about ten images. Ours read stored features; the peer's images go through the frozen
 vision tower in every step. Both sides of a row see the same examples in every step and start from the same weights;
 before anything is timed their losses are compared.
@@ -118,7 +118,7 @@ def main(settings: Settings) -> None:
 
 
 def stage1_row(checkpoint: Checkpoint, folder: Path, settings: Settings) -> Row:
-    """Time packed rows against one pair a row."""
+    """Time packed rows against one pair per row."""
     pairs = draw_pairs(checkpoint, settings.num_steps * settings.pairs_per_step)
     steps = list(cut(pairs, settings.pairs_per_step))
     start, pad = image_start_id(checkpoint), checkpoint.tokenizer.pad_token_id

@@ -1,4 +1,4 @@
-"""Verification of ten images a query: features stored against every image encoded, candidates kept against stored.
+"""Verification of ten images per query: features stored against every image encoded, candidates kept against stored.
 
     python -m benchmarks.verification_speed --json benchmarks/results/verification-cpu.json
     python -m benchmarks.verification_speed --device cuda --shape 1b --json benchmarks/results/verification-cuda.json

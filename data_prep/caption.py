@@ -17,7 +17,7 @@ or by a server:
 CHECKPOINT is a folder, an adapter's folder, or a hub id. With --server the model runs elsewhere: any server
 of OpenAI's protocol (vLLM, lmdeploy, `transformers serve`) that serves it under NAME. Writes
 
-    RUN/captions.jsonl        {"image_id", "caption"}, one line an image that has one
+    RUN/captions.jsonl        {"image_id", "caption"}, one line per image that has one
     RUN/captions.stats.json   how many are ok, truncated, unreadable, empty, only thoughts, refused, filtered and
                               failed, and which
     RUN/features              every image as the model sees it, so that later stages need not look again

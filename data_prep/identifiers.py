@@ -9,10 +9,10 @@ Run as:
     python -m data_prep.identifiers --data DATA --run RUN --scheme numeric
     python -m data_prep.identifiers --data DATA --run RUN --global-id false
 
-Needs RUN/captions.jsonl, from `python -m data_prep.caption` or written by hand: one line an image,
+Needs RUN/captions.jsonl, from `python -m data_prep.caption` or written by hand: one line per image,
 {"image_id": "...", "caption": "..."}. Writes into RUN/identifiers:
 
-    t2i.jsonl  i2t.jsonl     one identifier an item, all splits; a global_id of -1 means that there is none
+    t2i.jsonl  i2t.jsonl     one identifier per item, all splits; a global_id of -1 means that there is none
     clusters.safetensors     the centroids, for items that come later
     cluster_words.json       the words that characterise each cluster
     report.json  report.md   collisions, keywords, clusters, what was left out

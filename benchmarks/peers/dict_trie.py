@@ -1,4 +1,4 @@
-"""What the field uses: nested dictionaries, asked once a beam a step."""
+"""What the field uses: nested dictionaries, asked once per beam a step."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class StaticPeer:
     """STATIC's index of a corpus, and its constraint step on some prefixes."""
 
     def __init__(self, folder: Path, corpus: Corpus, prefixes: list[list[list[int]]], logits: torch.Tensor) -> None:
-        """Build the index and find the rows' states, one list of prefixes a step."""
+        """Build the index and find the rows' states, one list of prefixes per step."""
         build, self._step = _load(folder)
         vocabulary, table = _padded(corpus)
         size = len(vocabulary) + 1

@@ -93,13 +93,13 @@ def as_caption(image_id: str, answer: str, ended: bool) -> Caption:
 def write_captions(
     checkpoint: Checkpoint,
     prompts: Prompts,
-    pictures: Sequence[Image.Image],
+    images: Sequence[Image.Image],
     *,
     max_new_tokens: int,
     num_beams: int = 1,
 ) -> list[tuple[str, bool]]:
     """Return (caption, whether it ended by itself) of every image of a batch."""
-    features = encode_pictures(checkpoint, pictures)
+    features = encode_pictures(checkpoint, images)
     return captions_of_features(checkpoint, prompts, features, max_new_tokens=max_new_tokens, num_beams=num_beams)
 
 

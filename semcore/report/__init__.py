@@ -21,9 +21,9 @@ def write_report(
     """Write report.md and report.html of an evaluated run into its folder.
 
     Args:
-        folder: The run folder; only its files are read, and the dataset for sentences and pictures.
+        folder: The run folder; only its files are read, and the dataset for sentences and images.
         data: Where the dataset is now; by default where the run's manifest says it was.
-        num_per_outcome: Examples a direction for each way a query can end (found, put right, lost, ...).
+        num_per_outcome: Examples per direction for each way a query can end (found, put right, lost, ...).
         seed: Seeds the intervals, the tests and the choice of examples.
 
     Returns:

@@ -29,7 +29,7 @@ class Shown(NamedTuple):
 
 
 class Item(NamedTuple):
-    """An image or a sentence; `text` and `picture` are both empty where only the id is known."""
+    """An image or a sentence; `text` and `image` are both empty where only the id is known."""
 
     item_id: str
     text: str = ""
@@ -73,7 +73,7 @@ def choose_examples(
 
 
 def read_shown(dataset: Dataset, direction: str, rows: Iterable[PerQueryRow]) -> Shown:
-    """Read the pictures and sentences that examples of these rows show; an unreadable image is left out."""
+    """Read the images and sentences that examples of these rows show; an unreadable image is left out."""
     queries: set[str] = set()
     items: set[str] = set()
     for row in rows:
@@ -96,7 +96,7 @@ def show_example(outcome: str, row: PerQueryRow, direction: str, shown: Shown) -
         outcome: A key of `OUTCOMES`.
         row: The per-query row.
         direction: "t2i" or "i2t".
-        shown: Pictures and sentences; what is not in there is shown as its id.
+        shown: Images and sentences; what is not in there is shown as its id.
     """
 
     def image(image_id: str) -> Item:

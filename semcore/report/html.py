@@ -1,4 +1,4 @@
-"""report.html: one file that needs nothing else, pictures and style inside."""
+"""report.html: one file that needs nothing else, images and style inside."""
 
 from pathlib import Path
 

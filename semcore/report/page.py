@@ -50,7 +50,7 @@ class DirectionView(NamedTuple):
 
 
 class ReportView(NamedTuple):
-    """A whole report; `missing_dataset` says why there are no pictures, empty where there are."""
+    """A whole report; `missing_dataset` says why there are no images, empty where there are."""
 
     title: str
     version: str
@@ -67,7 +67,7 @@ def build_view(run: RunContents, *, num_per_outcome: int = 2, seed: int = 0) -> 
 
     Args:
         run: What the run folder holds.
-        num_per_outcome: Examples a direction for each way a query can end.
+        num_per_outcome: Examples per direction for each way a query can end.
         seed: Seeds the intervals, the test and the choice of examples.
     """
     return ReportView(

@@ -25,7 +25,7 @@ class RunContents:
         metrics: metrics.json as it stands.
         manifest: manifest.json as it stands.
         per_query: direction -> the rows of its per-query file.
-        dataset: Where sentences and pictures are found, None where it cannot be read.
+        dataset: Where sentences and images are found, None where it cannot be read.
         missing_dataset: Why `dataset` is None, empty otherwise.
     """
 
@@ -84,7 +84,7 @@ def _read_direction(folder: Path, metrics: dict[str, Any], direction: str) -> li
 
 
 def _read_dataset(run: RunFolder, data: Path | None) -> tuple[Dataset | None, str]:
-    """A run may outlive its pictures: then the report says so and shows ids instead."""
+    """A run may outlive its images: then the report says so and shows ids instead."""
     try:
         return load_dataset(data or run.data_folder()), ""
     except UserError as error:

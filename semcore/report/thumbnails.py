@@ -21,7 +21,7 @@ class Picture(NamedTuple):
 
     @property
     def data_uri(self) -> str:
-        """The picture as text that stands in an `src` attribute."""
+        """The image as text that stands in an `src` attribute."""
         return f"data:image/{self.kind};base64,{base64.b64encode(self.data).decode('ascii')}"
 
 

@@ -45,7 +45,7 @@ def lines_of(rows: Sequence[Mapping[str, Any]], table: Mapping[str, Any]) -> dic
 
 
 def draw(path: Path, lines: Mapping[str, Mapping[str, Scores]], axis: str) -> None:
-    """Draw recalls with 95 % intervals, one panel a direction."""
+    """Draw recalls with 95 % intervals, one panel per direction."""
     from matplotlib.figure import Figure
 
     ticks = sorted({tick for own in lines.values() for scores in own.values() for tick in scores})

@@ -177,7 +177,7 @@ def fine_tune(
         folder: RUN/identifier_model or RUN/verifier_model.
         prompts: prompt file -> sha256, saved with the model.
         description: in front of the progress bar.
-        batch_size: rows a step, over all processes.
+        batch_size: rows per step, over all processes.
         rows_a_device: rows one process takes at once, at most.
         gradient_checkpointing: recompute activations to save memory.
         attn_implementation: as transformers names it, or "auto".

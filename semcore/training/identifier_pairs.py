@@ -111,7 +111,7 @@ def _i2t_examples(
 
 
 class AnswerTokens(dict[str, list[int]]):
-    """Answer -> its tokens after a prompt, worked out once an answer.
+    """Answer -> its tokens after a prompt, worked out once per answer.
 
     The prompts of one task all end in the chat template's own special tokens, so an answer's tokens
     are the same after each of them.

@@ -56,7 +56,7 @@ def plan_question_rows(
     seed: int,
     attention: Attention = "full",
 ) -> PlannedRows:
-    """Return the rows of a verifier's training: each set once an epoch, in a new order; see `plan`.
+    """Return the rows of a verifier's training: each set once per epoch, in a new order; see `plan`.
 
     With `attention` "blocks" they are rows of candidate blocks, of the same questions in the same order.
 
@@ -121,7 +121,7 @@ def plan(
     Args:
         epoch: makes the rows of one epoch, in a random order.
         num_epochs: how often.
-        batch_size: rows a step, over all processes.
+        batch_size: rows per step, over all processes.
         max_steps: stop after so many steps.
         seed: of the order.
         length: of a row.
@@ -152,10 +152,10 @@ class PlannedRows(Dataset[Row]):
 
 
 def rows_a_device(batch_size: int, num_processes: int, most: int) -> tuple[int, int]:
-    """Cut a step's rows into equal batches: rows a batch of one process, and batches a step.
+    """Cut a step's rows into equal batches: rows per batch of one process, and batches per step.
 
     Args:
-        batch_size: rows a step, over all processes.
+        batch_size: rows per step, over all processes.
         num_processes: how many processes share them.
         most: rows that one process takes at once.
 

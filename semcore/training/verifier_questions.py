@@ -104,7 +104,7 @@ class QuestionMaker:
         prompts: `verify_t2i` and `verify_i2t` are used.
         images: whose sentences, or which themselves, are further queries.
         visuals: where the images come from.
-        num_extra: further questions a row, at most.
+        num_extra: further questions per row, at most.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class QuestionMaker:
         self._sentences = {record.image_id: [sentence.text for sentence in record.sentences] for record in images}
 
     def __call__(self, question_seed: QuestionSeed) -> list[Example]:
-        """Return one example a question; the answer is a letter's token."""
+        """Return one example per question; the answer is a letter's token."""
         return [self._example(question_seed.candidates.direction, drawn) for drawn in self.draw(question_seed)]
 
     def draw(self, question_seed: QuestionSeed) -> list[Drawn]:

@@ -5,7 +5,7 @@ in float32 the gradient, the master copy and AdamW's two moments (4 + 4 + 8), 20
 `estimate_zero2_model_states_mem_needs`). Stage 1 shares out the float32 part, stage 2 the gradients too,
 stage 3 the weights too; offload moves what is shared into the machine's own memory.
 
-AdamW in eight bits keeps each moment in a byte, and a factor of four bytes a block of 256. Weights in nf4
+AdamW in eight bits keeps each moment in a byte, and a factor of four bytes per block of 256. Weights in nf4
 take half a byte, a byte a block of 64, and four bytes 256 of those blocks (QLoRA, section 3).
 """
 

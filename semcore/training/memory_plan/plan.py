@@ -54,7 +54,7 @@ class TrainingPlan:
     num_tokens: int | None
 
     def seconds(self, tokens_per_second: float | None) -> float | None:
-        """Return how long the training takes at so many tokens a second on every GPU."""
+        """Return how long the training takes at so many tokens per second on every GPU."""
         if tokens_per_second is None or self.num_tokens is None:
             return None
         return self.num_tokens / (tokens_per_second * self.machine.num_gpus)

@@ -90,7 +90,7 @@ def verifier_workload(
         extra_questions: in a row, besides the first.
         held_out_sentences: of each image; each is asked with once.
         held_out_share: of the images; each is asked with once.
-        limit: queries a direction, at most.
+        limit: queries per direction, at most.
         attention: of the candidates; in "blocks" the head of the prompt stands before each of them.
     """
     sets = [num_images * held_out_sentences, round(num_images * held_out_share)]

@@ -36,7 +36,7 @@ def options(
     Args:
         parameters: of the model.
         activations: rows a GPU takes at once -> bytes.
-        own_rows: rows a step of one GPU; only what divides them can be taken at once.
+        own_rows: rows per step of one GPU; only what divides them can be taken at once.
         num_gpus: how many GPUs.
         gpu_memory: bytes of each.
         element_bytes: 2 for bfloat16, 4 for float32.
