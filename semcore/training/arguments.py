@@ -1,4 +1,4 @@
-"""`TrainingArguments` that fit what the launcher asked for."""
+"""`TrainingArguments` that fit the launcher's engine."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ def training_arguments(
     """Return the arguments of a training with a cosine schedule.
 
     Args:
-        folder: where the trainer keeps its checkpoints.
+        folder: the folder of the trainer's checkpoints.
         num_steps: optimizer steps.
         rows_a_device: rows one process takes at once.
         batches_a_step: batches of one process whose gradients are added up.
         learning_rate: peak.
-        weight_decay: of AdamW.
-        warmup_share: share of the steps in which the learning rate rises.
+        weight_decay: AdamW's weight decay.
+        warmup_share: fraction of the steps in which the learning rate rises.
         max_grad_norm: gradients are clipped to it.
-        adam_beta2: of AdamW.
+        adam_beta2: AdamW's second beta.
         optim: the optimizer, as transformers names it.
-        bf16: "yes", "no", or "auto" for where the machine computes it natively.
-        report_to: libraries that are told losses, with commas between, or "none".
+        bf16: "yes", "no", or "auto" for "yes" where the machine computes it natively.
+        report_to: libraries that losses are reported to, separated by commas, or "none".
         save_steps: steps between two checkpoints.
-        seed: of dropout.
+        seed: seed of dropout.
 
     Raises:
-        UserError: the DeepSpeed configuration that the launcher named is not there.
-        RuntimeError: the processes do not know of each other.
+        UserError: the DeepSpeed configuration that the launcher named is missing.
+        RuntimeError: the processes are not connected to each other.
     """
     find_deepspeed_config()
     arguments = TrainingArguments(

@@ -1,4 +1,4 @@
-"""The images of the training split, ready to be trained on."""
+"""Images of the training split."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def load_training_images(
     freeze_projector: bool,
     bf16: str,
 ) -> Visuals:
-    """Return the images of the training split, and say how many cannot be read; other arguments as `load_visuals`.
+    """Return the images of the training split, and report how many cannot be read; other arguments as `load_visuals`.
 
-    Such an image teaches nothing: it was readable when it was captioned, or it would have no identifier.
+    Unreadable images are skipped; they were readable when captioned, or they would have no identifier.
 
     Args:
-        checkpoint: before LoRA is put on.
-        dataset: whose training split it is.
+        checkpoint: the checkpoint, without LoRA.
+        dataset: the dataset with the training split.
         folder: RUN/features, or None.
-        say: takes a sentence for the user.
+        say: prints a sentence for the user.
         freeze_vision: the vision tower is not trained.
         freeze_projector: nor is the projector.
         bf16: "yes", "no" or "auto".
 
     Raises:
-        UserError: an image has gone, or none can be read.
+        UserError: an image is missing, or none can be read.
     """
     records = {record.image_id: record for record in dataset.split("train")}
     paths = {image_id: dataset.image_path(record) for image_id, record in records.items()}

@@ -1,7 +1,7 @@
-"""Which examples meet in which step, for the whole training at once.
+"""Schedule of a training: the rows of every step, planned for the whole training at once.
 
-The order depends on the seed alone, not on the number of processes or on how a step's rows are cut
-into batches; so one process and two, or an interrupted training and a whole one, learn the same.
+The order depends on the seed alone, not on the number of processes or on the micro batches of a step;
+so one process and two, or an interrupted training and a whole one, see the same rows in each step.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def plan_question_rows(
 ) -> PlannedRows:
     """Return the rows of a verifier's training: each set once per epoch, in a new order; see `plan`.
 
-    With `attention` "blocks" they are rows of candidate blocks, of the same questions in the same order.
+    With `attention` "blocks" they are rows of candidate blocks, with the same questions in the same order.
 
     Raises:
-        UserError: no set's images can be read.
+        UserError: no set has only readable images.
     """
     usable = [number for number, own in enumerate(candidates) if make_questions.can_ask(own)]
     if not usable:
@@ -87,13 +87,13 @@ def identifier_rows(
     max_tokens: int,
     image_start_id: int,
 ) -> list[list[Example]]:
-    """Return one epoch's rows, shuffled: sentences at random together, an image's identifiers together.
+    """Return one epoch's rows, shuffled: sentences packed at random, each image's identifiers packed together.
 
     Args:
         t2i: the examples of t2i.
         i2t: the examples of i2t, image by image.
-        rng: the source of chance.
-        max_tokens: of a row.
+        rng: the random generator.
+        max_tokens: tokens per row, at most.
         image_start_id: the token before each image's tokens.
     """
     rows = list(pack(rng.sample(t2i, len(t2i)), max_tokens, image_start_id))
@@ -112,19 +112,18 @@ def plan(
     seed: int,
     length: Callable[[T], int],
 ) -> list[T]:
-    """Return the rows of all steps, `batch_size` of them a step, within a step the longest first.
+    """Return the rows of all steps, `batch_size` per step, within a step the longest first.
 
-    Rows of about one length then meet in a batch of one process, and in the batches that the
-    processes work on at the same time. What does not fill a last step is left out, unless there is
-    no other step.
+    Rows of similar length are then in the same micro batch, and in the micro batches that processes
+    compute at the same time. Rows that do not fill a last step are dropped, unless there is no other step.
 
     Args:
         epoch: makes the rows of one epoch, in a random order.
-        num_epochs: how often.
+        num_epochs: number of epochs.
         batch_size: rows per step, over all processes.
-        max_steps: stop after so many steps.
-        seed: of the order.
-        length: of a row.
+        max_steps: steps, at most.
+        seed: seed of the order.
+        length: length of a row.
     """
     rows: list[T] = []
     for number in range(num_epochs):
@@ -139,7 +138,7 @@ def plan(
 
 
 class PlannedRows(Dataset[Row]):
-    """The rows of a training in the order they are trained on, made when they are asked for."""
+    """The rows of a training in their order, made on access."""
 
     def __init__(self, planned: Sequence[T], make_row: Callable[[T], Row]):
         self._planned, self._make_row = planned, make_row
@@ -152,12 +151,12 @@ class PlannedRows(Dataset[Row]):
 
 
 def rows_a_device(batch_size: int, num_processes: int, most: int) -> tuple[int, int]:
-    """Cut a step's rows into equal batches: rows per batch of one process, and batches per step.
+    """Return the micro batch size (rows one process takes at once) and the gradient accumulation steps.
 
     Args:
         batch_size: rows per step, over all processes.
-        num_processes: how many processes share them.
-        most: rows that one process takes at once.
+        num_processes: number of processes.
+        most: largest micro batch size.
 
     Raises:
         UserError: the processes cannot share the rows equally.

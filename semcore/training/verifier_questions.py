@@ -1,8 +1,8 @@
-"""Verification questions to train on (paper, section 3.3): mined candidates, one letter each, one is right.
+"""Training questions of the verifier (paper, section 3.3): mined candidates, one letter each, one of them relevant.
 
-The candidates' order is drawn anew for every question and epoch, so that no letter is a better guess
-than another. Reading ten candidates is what costs, so a row asks about them more than once: beside
-the query they were mined with, queries whose right answer is another of them.
+The candidates' order is drawn for every question and epoch, so that no letter is more likely than
+another. Most of the cost is reading the candidates, so a row has several questions about them: for
+the query they were mined with, and for queries whose relevant item is another of them.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ KEYS = ("direction", "query", "candidates", "right")
 
 @dataclass(frozen=True)
 class CandidateSet:
-    """Candidates that were mined together.
+    """The candidates mined with one query.
 
     Attributes:
         direction: "t2i" (candidates are images) or "i2t" (candidates are sentences).
-        query: what they were mined with: a sentence, or an image's id.
+        query: the query: a sentence, or an image's id.
         image_id: the image that the query is, or was written about.
         items: the candidates.
     """
@@ -45,7 +45,7 @@ class CandidateSet:
     items: tuple[Item, ...]
 
     def right(self, image_id: str) -> list[int]:
-        """Return the places of the candidates that answer a query about an image."""
+        """Return the indices of the candidates that are relevant to a query about an image."""
         return [place for place, item in enumerate(self.items) if item.image_id == image_id]
 
 
@@ -57,7 +57,7 @@ def read_candidates(folder: Path, items: Mapping[str, Mapping[str, Item]]) -> li
         items: direction -> item id -> item, as `read_items` gives them.
 
     Raises:
-        UserError: there are none, or a line lacks something or names an unknown item.
+        UserError: there are none, or a line lacks a field or names an unknown item.
     """
     sets = []
     for path in sorted(folder.glob("*.jsonl")):
@@ -82,14 +82,14 @@ def read_candidates(folder: Path, items: Mapping[str, Mapping[str, Item]]) -> li
 
 @dataclass(frozen=True)
 class QuestionSeed:
-    """One row to be: a candidate set, and the seed of its order and of its further questions."""
+    """The seed of a row: a candidate set, and the seed of its order and of its further questions."""
 
     candidates: CandidateSet
     seed: str
 
 
 class Drawn(NamedTuple):
-    """A question to train on: a letter's token is the answer; `images` are the ids of its images, in order."""
+    """A training question: the answer is a letter's token; `images` are the ids of its images, in order."""
 
     question: Question
     answer: int
@@ -97,13 +97,13 @@ class Drawn(NamedTuple):
 
 
 class QuestionMaker:
-    """Make the examples of a row: questions about the same candidates in the same order.
+    """Maker of a row's examples: questions about the same candidates in the same order.
 
     Args:
         tokenizer: the checkpoint's.
         prompts: `verify_t2i` and `verify_i2t` are used.
-        images: whose sentences, or which themselves, are further queries.
-        visuals: where the images come from.
+        images: the images that are further queries, or whose sentences are.
+        visuals: the source of the images.
         num_extra: further questions per row, at most.
     """
 
@@ -146,14 +146,14 @@ class QuestionMaker:
         return Example(tokenize(self.tokenizer, text), [drawn.answer], drawn.images)
 
     def length(self, question_seed: QuestionSeed) -> int:
-        """Return about how many tokens a row has, without making it."""
+        """Estimate the number of tokens of a row without making it."""
         words = sum(len(item.text.split()) + len(item.keywords.split()) for item in question_seed.candidates.items)
         if question_seed.candidates.direction == "i2t":
             return words + (1 + self._num_extra) * self.visuals.num_tokens(question_seed.candidates.query)
         return words + sum(self.visuals.num_tokens(item.item_id) for item in question_seed.candidates.items)
 
     def can_ask(self, candidates: CandidateSet) -> bool:
-        """Tell whether all images are there to be shown."""
+        """Return whether all images of a candidate set can be used."""
         shown = [i.item_id for i in candidates.items] if candidates.direction == "t2i" else [candidates.query]
         return all(image_id in self.visuals for image_id in shown)
 
