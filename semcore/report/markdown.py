@@ -1,4 +1,4 @@
-"""report.md: what GitHub and editors show, with small images in a folder beside it."""
+"""Markdown report: report.md, with small images in a folder beside it."""
 
 import os
 from pathlib import Path
