@@ -41,7 +41,7 @@ from semcore.verification import BlockReader
 
 NUM_CANDIDATES = 10
 TOLERANCE = 1.0
-"""How far apart two log-probabilities may be: bfloat16 rounds batches of different make-up differently."""
+"""Largest difference of two log-probabilities: bfloat16 rounds batches of different composition differently."""
 Scores = list[list[float]]
 
 
@@ -85,7 +85,7 @@ def main(settings: Settings) -> None:
 
 
 def whole_row(rows: list[Row], counts: dict[str, int]) -> Row:
-    """Return what the verifiers of `--verifier both` take for all test queries, from their rows for one query."""
+    """Return the seconds of `--verifier both` for all test queries, from its verifiers' rows for one query."""
     weighed = [(row, counts[row.name[-3:]]) for row in rows if not row.name.startswith("blocks")]
     ours, peer = (sum(count * getattr(row, side) for row, count in weighed) for side in ("ours", "peer"))
     note = " and ".join(f"{count} queries {direction}" for direction, count in counts.items())
@@ -93,7 +93,7 @@ def whole_row(rows: list[Row], counts: dict[str, int]) -> Row:
 
 
 def draw_shortlists(path: Path, direction: str, items: dict, num_queries: int) -> list[Shortlist]:
-    """Return what the generator found for queries drawn at random."""
+    """Return the generator's shortlists of queries drawn at random."""
     found = [row for row in read_jsonl(path) if len(row["generated"]) > 1]
     drawn = random.Random(0).sample(found, min(num_queries, len(found)))
     content = "query" if direction == "t2i" else "query_id"

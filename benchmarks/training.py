@@ -49,7 +49,7 @@ from semcore.verification import Choice, Question, option_tokens, question_turn
 
 Batch = dict[str, Any]
 TOLERANCE = 2e-3
-"""How far apart the losses of both sides may be, for rounding."""
+"""Largest difference of the losses of both sides, for rounding."""
 
 
 @dataclass
@@ -210,7 +210,7 @@ def collated(visuals: Visuals, checkpoint: Checkpoint) -> Callable[[Sequence[Any
 
 
 def padded_batch(pairs: Sequence[Example], pad_token_id: int) -> Batch:
-    """Return what a `Trainer` is usually given: a pair a row, padded on the right, prompts without labels."""
+    """Return the usual batch of a `Trainer`: one pair per row, padded on the right, prompts without labels."""
     length = max(len(pair.prompt) + len(pair.answer) for pair in pairs)
 
     def pad(rows: Iterable[Sequence[int]], filler: int) -> torch.Tensor:
@@ -224,7 +224,7 @@ def padded_batch(pairs: Sequence[Example], pad_token_id: int) -> Batch:
 
 
 def compare_losses(checkpoint: Checkpoint, ours: Iterable[Batch], theirs: Iterable[Batch]) -> None:
-    """Refuse to time sides that do not learn the same."""
+    """Refuse to time sides with different losses."""
     sums = [mean_loss(checkpoint, batches) for batches in (ours, theirs)]
     if abs(sums[0] - sums[1]) > TOLERANCE:
         raise RuntimeError(f"the same examples have the loss {sums[0]:.5f} our way and {sums[1]:.5f} the plain way")
@@ -253,7 +253,7 @@ def train(
     settings: Settings,
     plain: bool = False,
 ) -> None:
-    """Train through all batches once; a learning rate of 0 leaves the weights as they are.
+    """Train on all batches once; a learning rate of 0 leaves the weights unchanged.
 
     `plain` is the libraries' own attention and loss, else they are those of our recipes.
     """

@@ -4,11 +4,11 @@ Run as:
 
     python recipes/pretrain_scenes.py --out BASE
 
-It learns to look words up, to see, to describe, to read sentences and to choose among several images by letter
+It learns to match words, to describe images, to read sentences and to choose among several images by letter
 (`data_prep/scenes/pretraining/courses.py` has the order of the lessons), on scenes of the pretraining pool only: no
 dataset that `make_scenes` draws, whatever its seed, holds one of them. It takes hours on two CPU cores that multiply
-bfloat16 natively; a killed run goes on from its last checkpoint. The result is examined on scenes it has not seen, and
-its card says how it was made and how good it is.
+bfloat16 natively; a killed run goes on from its last checkpoint. The result is evaluated on scenes it has not seen, and
+its model card has the curriculum and the scores.
 """
 
 import shutil
@@ -38,7 +38,7 @@ from semcore.models.prompts import load_prompts
 from semcore.runtime.packaged_files import resource_folder
 from semcore.runtime.typed_commands import data_command
 
-FEWEST_FAMILIES = 4  # a lesson asks for the keywords of four scenes at once
+FEWEST_FAMILIES = 4  # a lesson has the keywords of four scenes at once
 
 
 @dataclass
@@ -46,13 +46,13 @@ class Settings:
     """What `recipes/pretrain_scenes.py` takes."""
 
     out: Path
-    """Where the checkpoint goes."""
+    """Folder of the checkpoint."""
     work: Path = Path("pretraining")
-    """Where the training keeps its own checkpoints."""
+    """Folder of the training's own checkpoints."""
     seed: int = 20_000
     """Seed of the scenes and of the weights."""
     num_families: int = 12_000
-    """How many families of four look-alike scenes to draw; keywords are found for as many scenes."""
+    """How many scenes to draw with three hard negatives each; keywords are found for as many scenes."""
 
     def __post_init__(self) -> None:
         require_minimum(0, self, "seed")
@@ -60,7 +60,7 @@ class Settings:
 
 
 def main(settings: Settings) -> None:
-    """Train, save, examine."""
+    """Train, save, evaluate."""
     # 1. The tokenizer, the prompts, the model
     torch.manual_seed(settings.seed)
     prompt_folder = resource_folder("prompts")
@@ -68,7 +68,7 @@ def main(settings: Settings) -> None:
     prompts = load_prompts(prompt_folder, tokenizer.get_added_vocab())
     model = build_model(tokenizer)
 
-    # 2. The scenes to learn from
+    # 2. The training scenes
     pool = ScenePool(settings.num_families, settings.seed)
     examples = write_examples(pool.scenes, settings.num_families, settings.seed)
     words = words_of_one_token(tokenizer)
@@ -79,7 +79,7 @@ def main(settings: Settings) -> None:
     for number, course in enumerate(COURSES, start=1):
         model = train_course(model, data, course, settings.work / f"course-{number}", settings.seed + number)
 
-    # 4. Save and examine
+    # 4. Save and evaluate
     new = settings.out.with_name(f".{settings.out.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     for part in (model.bfloat16(), tokenizer, build_image_processor()):

@@ -10,8 +10,8 @@ or on GPUs, with LoRA:
     accelerate launch --config_file ds_configs/zero1.yaml recipes/train_identifier.py \
         --model.base OpenGVLab/InternVL3-1B-hf --lora.rank 16 --data DATA --run RUN
 
-Both directions are mixed in one model: each training sentence asks for the identifier of its image,
-each training image for the identifier of each of its sentences. The loss counts the identifier's
+Both directions are mixed in one model: each training sentence is paired with the identifier of its image,
+each training image with the identifier of each of its sentences. The loss is that of the identifier's
 tokens and the end token only. Needs RUN/identifiers, from `python -m data_prep.identifiers`. Writes
 
     RUN/identifier_model            the checkpoint, or the adapter

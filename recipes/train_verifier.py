@@ -10,7 +10,7 @@ or on GPUs, with LoRA:
     accelerate launch --config_file ds_configs/zero1.yaml recipes/train_verifier.py \
         --lora.rank 16 --data DATA --run RUN
 
-The candidates have letters, the answer is the right one's letter. Both directions are mixed in one
+The candidates have letters, the answer is the relevant one's letter. Both directions are mixed in one
 model; the order of the candidates is drawn anew for every question. Needs RUN/candidates, from
 `python -m data_prep.candidates`. Writes RUN/verifier_model, the checkpoint or the adapter; with
 `--attention blocks`, where a candidate is read by itself for all queries, RUN/verifier_model_blocks.
