@@ -86,8 +86,8 @@ def main(settings: Settings) -> None:
 
 def whole_row(rows: list[Row], counts: dict[str, int]) -> Row:
     """Return the seconds of `--verifier both` for all test queries, from its verifiers' rows for one query."""
-    weighed = [(row, counts[row.name[-3:]]) for row in rows if not row.name.startswith("blocks")]
-    ours, peer = (sum(count * getattr(row, side) for row, count in weighed) for side in ("ours", "peer"))
+    counted = [(row, counts[row.name[-3:]]) for row in rows if not row.name.startswith("blocks")]
+    ours, peer = (sum(count * getattr(row, side) for row, count in counted) for side in ("ours", "peer"))
     note = " and ".join(f"{count} queries {direction}" for direction, count in counts.items())
     return lower_is_better("listwise_and_likelihood", ours, peer, "s", note)
 

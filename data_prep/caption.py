@@ -163,14 +163,14 @@ def caption_dataset(settings: Settings, run: RunFolder, dataset: Dataset, key: s
         "captions",
         records,
         settings.batch_size,
-        ask_server(settings, dataset) if settings.server else ask_model(settings, run, dataset, records),
+        server_captioner(settings, dataset) if settings.server else model_captioner(settings, run, dataset, records),
         progress=is_main_process(),
         unit="image",
     )
     return [Caption(*row) for row in result.rows]
 
 
-def ask_model(
+def model_captioner(
     settings: Settings, run: RunFolder, dataset: Dataset, records: list[ImageRecord]
 ) -> Callable[[list[ImageRecord]], list[Caption]]:
     """Load the model, encode the images, and return a function that captions one batch."""
@@ -193,7 +193,7 @@ def ask_model(
     return caption_batch
 
 
-def ask_server(settings: Settings, dataset: Dataset) -> Callable[[list[ImageRecord]], list[Caption]]:
+def server_captioner(settings: Settings, dataset: Dataset) -> Callable[[list[ImageRecord]], list[Caption]]:
     """Check the server, and return a function that captions one batch with it."""
     server = Server(
         str(settings.server),

@@ -1,4 +1,4 @@
-"""Captions written by a server that speaks OpenAI's protocol, several images asked for at once.
+"""Captions written by a server that speaks OpenAI's protocol, with several requests at once.
 
 What does not get a caption is said of the one image it concerns; only a server that answers for none of a
 batch, or refuses the client, ends the job.

@@ -44,7 +44,7 @@ class Queries:
     """The queries of one split and direction.
 
     Attributes:
-        contents: query id -> the sentence (t2i) or the image's id (i2t), of what is asked.
+        contents: query id -> its sentence (t2i) or its image's id (i2t), for queries that are searched.
         display: query id -> the sentence (t2i) or the image's file name (i2t).
         relevant: query id -> the ids of its relevant items, for every query.
         unanswerable: queries whose relevant items have no identifier, or whose image cannot be read (these are not

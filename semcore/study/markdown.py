@@ -48,8 +48,10 @@ def state_order(order: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     )
     if order["reversed"]:
         text += f"; of the others {len(order['reversed_beyond_chance'])} beyond chance"
-        turned = [f"{labels[worse]} above {labels[better]}" for better, worse in order["reversed_beyond_chance"]]
-        text += f" ({', '.join(turned)})" if turned else ""
+        reversed_pairs = [
+            f"{labels[worse]} above {labels[better]}" for better, worse in order["reversed_beyond_chance"]
+        ]
+        text += f" ({', '.join(reversed_pairs)})" if reversed_pairs else ""
     return text + "."
 
 

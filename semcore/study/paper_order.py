@@ -31,18 +31,18 @@ def order_of_variants(
     """
     means = {name: float(found[name].values(direction, metric).mean()) for name in paper}
     pairs = [(a, b) if paper[a] > paper[b] else (b, a) for a, b in combinations(paper, 2)]
-    turned = [(better, worse) for better, worse in pairs if means[better] < means[worse]]
-    sure = [(a, b) for a, b in turned if is_sure(found[a], found[b], direction, metric)]
+    reversed_pairs = [(better, worse) for better, worse in pairs if means[better] < means[worse]]
+    sure = [(a, b) for a, b in reversed_pairs if is_sure(found[a], found[b], direction, metric)]
     agreeing = sum(means[better] > means[worse] for better, worse in pairs)
     return {
         "direction": direction,
         "metric": metric,
         "paper": sorted(paper, key=lambda name: -paper[name]),
         "ours": sorted(paper, key=lambda name: -means[name]),
-        "kendall_tau": round((agreeing - len(turned)) / len(pairs), 3),
+        "kendall_tau": round((agreeing - len(reversed_pairs)) / len(pairs), 3),
         "num_pairs": len(pairs),
         "num_alike": agreeing,
-        "reversed": turned,
+        "reversed": reversed_pairs,
         "reversed_beyond_chance": sure,
         "agrees": agreeing == len(pairs),
     }

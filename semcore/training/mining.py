@@ -57,7 +57,7 @@ def queries_of(queries: Queries, direction: str, records: Sequence[ImageRecord])
     """Return the queries that belong to the given images."""
     image_ids = {record.image_id for record in records}
     return queries.only(
-        query for query, right in queries.relevant.items() if image_of(direction, query, right) in image_ids
+        query for query, relevant in queries.relevant.items() if image_of(direction, query, relevant) in image_ids
     )
 
 
@@ -77,11 +77,11 @@ def mine(
     """
     mined = []
     for query_id, content in view.queries.contents.items():
-        right = view.queries.relevant[query_id]
+        relevant = view.queries.relevant[query_id]
         ranked = [hit.item_id for hit in hits[content]]
-        rank = next((place for place, item_id in enumerate(ranked, start=1) if item_id in right), None)
+        rank = next((place for place, item_id in enumerate(ranked, start=1) if item_id in relevant), None)
         candidates = ranked[:num_candidates]
-        answer = ranked[rank - 1] if rank is not None else min(right)
+        answer = ranked[rank - 1] if rank is not None else min(relevant)
         if answer not in candidates:
             candidates[num_candidates - 1 :] = [answer]
         if len(candidates) < 2:

@@ -44,7 +44,7 @@ class CandidateSet:
     image_id: str
     items: tuple[Item, ...]
 
-    def right(self, image_id: str) -> list[int]:
+    def relevant(self, image_id: str) -> list[int]:
         """Return the indices of the candidates that are relevant to a query about an image."""
         return [place for place, item in enumerate(self.items) if item.image_id == image_id]
 
@@ -124,7 +124,7 @@ class QuestionMaker:
         items = tuple(rng.sample(candidates.items, len(candidates.items)))
         shuffled = CandidateSet(candidates.direction, candidates.query, candidates.image_id, items)
         queries = [(candidates.query, candidates.image_id), *self._further_queries(candidates, rng)]
-        return [self._drawn(shuffled, query, rng.choice(shuffled.right(image_id))) for query, image_id in queries]
+        return [self._drawn(shuffled, query, rng.choice(shuffled.relevant(image_id))) for query, image_id in queries]
 
     def _further_queries(self, candidates: CandidateSet, rng: random.Random) -> list[tuple[str, str]]:
         """Return (query, image id) of other images among the candidates."""
@@ -135,10 +135,10 @@ class QuestionMaker:
             return [(image_id, image_id) for image_id in chosen]
         return [(rng.choice(self._sentences[image_id]), image_id) for image_id in chosen]
 
-    def _drawn(self, candidates: CandidateSet, query: str, right: int) -> Drawn:
+    def _drawn(self, candidates: CandidateSet, query: str, answer: int) -> Drawn:
         choices = tuple(Choice(item.item_id, item.keywords, item.text) for item in candidates.items)
         images = [item.item_id for item in candidates.items] if candidates.direction == "t2i" else [query]
-        return Drawn(Question(query, choices), self.letters[right], tuple(images))
+        return Drawn(Question(query, choices), self.letters[answer], tuple(images))
 
     def _example(self, direction: str, drawn: Drawn) -> Example:
         turn = question_turn(self.prompts, direction, drawn.question)

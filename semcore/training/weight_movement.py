@@ -63,5 +63,5 @@ def unexpected_moves(
 
 
 def _hash(tensor: torch.Tensor) -> str:
-    digits = tensor.detach().to("cpu", torch.bfloat16).contiguous().view(torch.int16)
-    return hashlib.sha256(digits.numpy().data).hexdigest()
+    bits = tensor.detach().to("cpu", torch.bfloat16).contiguous().view(torch.int16)
+    return hashlib.sha256(bits.numpy().data).hexdigest()

@@ -95,10 +95,10 @@ def _pick_by_likelihood(
     sentences = [write_sentence(scene, rng)[0] for scene in scenes]
     alone = sentence_log_probabilities(checkpoint, prompts, sentences)
     chosen = [[one, *rng.sample([o for o in everyone if o != one], NUM_CANDIDATES - 1)] for one in everyone]
-    asked = [sorted({*chosen[image], *(one for one in everyone if image in chosen[one])}) for image in everyone]
-    texts = [(str(image), [sentences[one] for one in own]) for image, own in enumerate(asked)]
+    scored = [sorted({*chosen[image], *(one for one in everyone if image in chosen[one])}) for image in everyone]
+    texts = [(str(image), [sentences[one] for one in own]) for image, own in enumerate(scored)]
     rows = given_image_log_probabilities(checkpoint, prompts, texts, features)
-    given = [dict(zip(own, row, strict=True)) for own, row in zip(asked, rows, strict=True)]
+    given = [dict(zip(own, row, strict=True)) for own, row in zip(scored, rows, strict=True)]
     right_images = right_sentences = 0
     for one, others in enumerate(chosen):
         by_image = [given[image][one] for image in others]

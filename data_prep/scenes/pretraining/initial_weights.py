@@ -79,5 +79,5 @@ def _rotate(vector: torch.Tensor, places: int, theta: float) -> torch.Tensor:
     size = len(vector)
     angles = places / theta ** (torch.arange(0, size, 2) / size)
     first, second = vector.chunk(2)
-    turned = first * angles.cos() - second * angles.sin(), second * angles.cos() + first * angles.sin()
-    return torch.cat(turned)
+    rotated = first * angles.cos() - second * angles.sin(), second * angles.cos() + first * angles.sin()
+    return torch.cat(rotated)

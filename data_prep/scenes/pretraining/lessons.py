@@ -68,10 +68,10 @@ def locate(data: LessonData, rng: random.Random, num_questions: int) -> list[Exc
     """One image: the quadrant of a thing of given colour and shape; attention from name to image begins here."""
     index = rng.randrange(len(data.pool.scenes))
     objects = data.pool.scenes[index].objects
-    asked = rng.sample(objects, min(num_questions, len(objects)))
+    targets = rng.sample(objects, min(num_questions, len(objects)))
     return [
         data.exchange("locate", item.place, [index], image=IMAGE, query=f"a {item.colour} {item.shape}")
-        for item in asked
+        for item in targets
     ]
 
 

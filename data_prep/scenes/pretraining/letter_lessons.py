@@ -158,12 +158,12 @@ def _draw_words(data: LessonData, rng: random.Random, num_candidates: int, most:
 
 
 def _ask_about_words(
-    data: LessonData, candidates: Sequence[Sequence[str]], asked: Sequence[tuple[str, int]], answer: int | None
+    data: LessonData, candidates: Sequence[Sequence[str]], query_words: Sequence[tuple[str, int]], answer: int | None
 ) -> Exchange:
     """Make the question of which candidate has these words."""
     items = [Item(keywords=_mark_words([(word, place) for word in own])) for place, own in enumerate(candidates)]
-    query = _mark_words(asked)
-    places = [place for _, place in asked]
+    query = _mark_words(query_words)
+    places = [place for _, place in query_words]
     word_answers = dict(zip(query.words, places, strict=True)) if answer is None else {}
     return tokenize_question(data, Question("verify_t2i", items, Item(text=query), answer, word_answers))
 

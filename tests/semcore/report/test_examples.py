@@ -1,4 +1,4 @@
-"""Which queries are shown, and what is shown of them."""
+"""Choice of the example queries, and their content."""
 
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def test_the_seed_chooses() -> None:
     assert chosen(0) != chosen(1)
 
 
-def test_a_text_query_shows_pictures_and_where_they_came_from(run_folder: Path) -> None:
+def test_a_text_query_shows_images_and_where_they_came_from(run_folder: Path) -> None:
     run, rows = rows_of(run_folder, "t2i")
     assert run.dataset is not None
     row = rows["scene1-0"]

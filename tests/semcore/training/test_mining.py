@@ -16,7 +16,7 @@ HITS = {
 }
 
 
-def test_the_right_item_replaces_the_last_where_it_is_missing():
+def test_the_relevant_item_replaces_the_last_where_it_is_missing():
     rows = mine("t2i", SplitView(ITEMS, QUERIES), HITS, num_candidates=3)
     assert [each.row for each in rows] == [
         {"direction": "t2i", "query_id": "q1", "query": "first", "candidates": ["a", "b", "c"], "right": "a"},
@@ -32,7 +32,7 @@ def test_a_right_item_without_another_is_left_out():
     assert [each.row["candidates"] for each in rows] == [["a", "e"], ["a", "c"]]
 
 
-def test_shares_are_reported():
+def test_fractions_are_reported():
     mined = mine("t2i", SplitView(ITEMS, QUERIES), HITS, num_candidates=4)
     assert mining_stats(mined, 4, [6]) == {
         "num_queries": 3,
@@ -44,14 +44,14 @@ def test_shares_are_reported():
     }
 
 
-def test_only_what_was_held_out_is_asked():
+def test_only_held_out_queries_are_mined():
     kept = held_out_queries(QUERIES, ["q3", "elsewhere", "q1"])
     assert list(kept.contents) == ["q3", "q1"]
     assert kept.relevant == {"q3": {"f", "c"}, "q1": {"a"}}
 
 
-def test_what_cannot_be_answered_is_not_asked():
-    """Its right item stands in no index: as a candidate it would have no picture and no keywords."""
+def test_queries_without_a_relevant_item_are_not_mined():
+    """Its right item stands in no index: as a candidate it would have no image and no keywords."""
     some = Queries(QUERIES.contents, QUERIES.display, QUERIES.relevant, frozenset({"q3"}))
     assert list(held_out_queries(some, ["q3", "q1"]).relevant) == ["q1"]
 

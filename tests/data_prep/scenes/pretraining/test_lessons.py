@@ -40,7 +40,7 @@ def answer_of(text):
     return text.removesuffix("<|im_end|>")
 
 
-def test_describing_tells_what_is_in_the_picture(data):
+def test_describing_tells_what_is_in_the_image(data):
     (_, caption, (image,)), *sentences = say(data, "describe_image", 2)
     assert answer_of(caption) == describe(data.pool.scenes[image])
     assert all(images == (image,) for _, _, images in sentences)

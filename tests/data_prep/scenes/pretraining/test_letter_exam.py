@@ -41,7 +41,7 @@ def test_the_best_letters_candidate_is_the_pick(monkeypatch, tiny_checkpoint):
     assert pick_by_letter(tiny_checkpoint, prompts, sets, random.Random(0)) == {"t2i": 100.0, "i2t": 100.0}
 
 
-def test_words_are_asked_for_as_a_verifier_asks(monkeypatch, tiny_checkpoint):
+def test_questions_on_words_have_the_verifiers_form(monkeypatch, tiny_checkpoint):
     prompts = load_prompts(resource_folder("prompts"), tiny_checkpoint.tokenizer.get_added_vocab())
     words = [f"{first}{second}" for first in "abcdef" for second in "ghijkl"]
     texts = []

@@ -129,7 +129,7 @@ def test_a_word_is_about_all_that_was_said_up_to_it():
     ]
 
 
-def test_whatever_is_written_of_a_scene_is_shown_by_its_description_and_its_picture(data):
+def test_whatever_is_written_of_a_scene_is_shown_by_its_description_and_its_image(data):
     rng = random.Random(4)
     for scene in data.pool.scenes:
         text, reading = write_sentence(scene, rng)

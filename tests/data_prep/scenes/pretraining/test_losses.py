@@ -148,7 +148,7 @@ def test_words_are_kept_where_their_order_within_a_group_is_right(data, model):
     assert kept_word_loss(model, seen, batch, groups) < 0.7 * before
 
 
-def test_pictures_alone_teach_their_words(data, model):
+def test_images_alone_teach_their_words(data, model):
     batch = batch_of(data, "name_things")
     assert "input_ids" not in batch
     assert total_loss(model, batch, word_group_tokens(data.tokenizer)) > 0

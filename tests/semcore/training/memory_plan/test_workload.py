@@ -30,7 +30,7 @@ def test_rows_are_about_as_many_as_are_packed() -> None:
     assert estimated.num_rows == pytest.approx(len(rows), abs=1)
 
 
-def test_a_verifier_is_asked_with_what_is_held_out() -> None:
+def test_a_verifier_is_trained_on_held_out_queries() -> None:
     def rows(limit: int | None) -> int:
         return verifier_workload(
             1000, image_tokens=256, num_keywords=4, num_candidates=10, extra_questions=4, held_out_sentences=1,
