@@ -1,4 +1,4 @@
-"""Docstrings of the sources: modules open with a noun phrase or an imperative, arrays of public functions have shapes."""
+"""Docstrings of the sources: modules open with a noun phrase or imperative, arrays of public functions have shapes."""
 
 from __future__ import annotations
 
