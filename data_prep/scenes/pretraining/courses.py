@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
 from data_prep.scenes.pretraining import lessons, letter_lessons
 from data_prep.scenes.pretraining.lesson_data import LessonData
@@ -55,7 +55,7 @@ LESSONS: dict[str, Callable[[LessonData, random.Random, int], list[Exchange]]] =
         lessons.find_sentence_keywords, lessons.locate,
         letter_lessons.sort_words, letter_lessons.choose_words, letter_lessons.sort_mentions,
         letter_lessons.choose_description, letter_lessons.choose_either, letter_lessons.choose_image,
-        letter_lessons.choose_sentence,
+        letter_lessons.choose_sentence, letter_lessons.choose_similar_image, letter_lessons.choose_similar_sentence,
     )
 }  # fmt: skip
 
@@ -86,27 +86,30 @@ COURSES = (
         Term(700, {
             "describe_image:0": (0.12, 20), "describe_image:3": (0.18, 12), "write_alone:6": (0.03, 8),
             "read_sentences:4": (0.06, 8), "imagine:4": (0.06, 8), "find_keywords:4": (0.12, 8),
-            "find_sentence_keywords:1": (0.08, 20), "locate:4": (0.03, 10), "choose_words:10": (0.04, 4),
-            "choose_either:10": (0.04, 2), "choose_image:10": (0.1, 3), "sort_mentions:10": (0.04, 3),
-            "choose_sentence:10": (0.1, 2),
+            "find_sentence_keywords:1": (0.08, 20), "locate:4": (0.03, 10), "choose_words:10": (0.03, 4),
+            "choose_either:10": (0.02, 2), "choose_image:10": (0.04, 3), "choose_similar_image:10": (0.09, 3),
+            "sort_mentions:10": (0.02, 3), "choose_sentence:10": (0.04, 2), "choose_similar_sentence:10": (0.09, 2),
         }),
     )),
 )  # fmt: skip
 
 
 class Lessons(IterableDataset):
-    """Batches for the model, from `first_batch` on, reproducible by seed; one batch per step of a term."""
+    """Batches, ready for the model, from `first_batch` on; a seed gives the same batches in the same order.
 
-    def __init__(self, data: LessonData, terms: Sequence[Term], seed: int, first_batch: int = 0):
-        self.data, self.terms, self.seed, self.first_batch = data, terms, seed, first_batch
+    A term has as many batches as it has steps. Worker processes of a loader share the batches out: each makes every
+    n-th, and the loader asks them in turn.
+    """
+
+    def __init__(self, room: Classroom, terms: Sequence[Term], seed: int, first_batch: int = 0):
+        self.room, self.terms, self.seed, self.first_batch = room, terms, seed, first_batch
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        number = 0
-        for term in self.terms:
-            for _ in range(term.num_steps):
-                if number >= self.first_batch:
-                    yield self.batch(term, random.Random(f"{self.seed} {number}"))
-                number += 1
+        worker = get_worker_info()
+        mine, num_workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        terms = [term for term in self.terms for _ in range(term.num_steps)]
+        for number in range(self.first_batch + mine, len(terms), num_workers):
+            yield self.batch(terms[number], random.Random(f"{self.seed} {number}"))
 
     def batch(self, term: Term, rng: random.Random) -> dict[str, torch.Tensor]:
         """Draw one lesson of the term and return a batch of it: tensors (B, L) as of `as_tensors`."""
@@ -115,26 +118,22 @@ class Lessons(IterableDataset):
         num_rows = term.lessons[name][1]
         kind, _, number = name.partition(":")
         if kind == NAME_THINGS:
-            batch = image_tensors(self.data, rng.choices(range(len(self.data.pool.scenes)), k=num_rows))
+            batch = image_tensors(self.room, rng.choices(range(len(self.room.pool.scenes)), k=num_rows), rng)
         else:
-            start = self.data.tokenizer.convert_tokens_to_ids(IMAGE_START)
-            rows = [merge(LESSONS[kind](self.data, rng, int(number)), start) for _ in range(num_rows)]
-            batch = as_tensors(self.data, rows)
+            start = self.room.tokenizer.convert_tokens_to_ids(IMAGE_START)
+            rows = [merge(LESSONS[kind](self.room, rng, int(number)), start) for _ in range(num_rows)]
+            batch = as_tensors(self.room, rows, rng)
         return batch | {"loss_weights": term.loss_weights.as_tensor()}
 
 
-def as_tensors(data: LessonData, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-    """Return the rows as tensors (B, L), from `collate`, and their images', from `image_tensors`."""
-    batch = collate(rows, data.tokenizer.pad_token_id)
+def as_tensors(room: Classroom, rows: Sequence[Row], rng: random.Random) -> dict[str, torch.Tensor]:
+    """Collate rows and draw their images."""
+    batch = collate(rows, room.tokenizer.pad_token_id)
     images = [index for row in rows for index in row.images]
-    return batch | image_tensors(data, images) if images else batch
+    return batch | image_tensors(room, images, rng) if images else batch
 
 
-def image_tensors(data: LessonData, images: Sequence[int]) -> dict[str, torch.Tensor]:
-    """Return `pixel_values` (images, 3, height, width), scaled as by the image processor, and `visual_words`.
-
-    `visual_words` has the shape (images, visual tokens, word groups).
-    """
-    pixels = torch.from_numpy(data.pool.pixels[images]).permute(0, 3, 1, 2)
-    words = [visual_words(data.pool.scenes[index], data.num_visual_tokens) for index in images]
-    return {"pixel_values": pixels.float() / 127.5 - 1.0, "visual_words": torch.tensor(words)}
+def image_tensors(room: Classroom, images: Sequence[int], rng: random.Random) -> dict[str, torch.Tensor]:
+    """Draw images (I, 3, H, W), and return the words of their visual tokens (I, V, G) beside them."""
+    words = [visual_words(room.pool.scenes[index], room.num_visual_tokens) for index in images]
+    return {"pixel_values": room.pool.pixels(images, rng), "visual_words": torch.tensor(words)}
