@@ -20,10 +20,10 @@ from typing import Any, Literal
 import torch
 
 from data_prep.scenes.pretraining.card import Making, write_card
-from data_prep.scenes.pretraining.classroom import Classroom, ScenePool
 from data_prep.scenes.pretraining.courses import COURSES
 from data_prep.scenes.pretraining.exam import examine
 from data_prep.scenes.pretraining.keywords import keep_examples
+from data_prep.scenes.pretraining.lesson_data import LessonData, ScenePool
 from data_prep.scenes.pretraining.model import (
     VISUAL_TOKENS,
     build_image_processor,
@@ -31,7 +31,7 @@ from data_prep.scenes.pretraining.model import (
     build_tokenizer,
     common_words,
 )
-from data_prep.scenes.pretraining.train import Machine, take_course
+from data_prep.scenes.pretraining.train import Machine, train_course
 from data_prep.scenes.pretraining.visual_words import WORD_GROUPS
 from semcore.commands.arguments import require_minimum, run_command
 from semcore.models.checkpoint import load_checkpoint
@@ -89,7 +89,7 @@ def main(settings: Settings) -> None:
     # 3. The courses, one after the other
     machine = Machine(settings.device, settings.num_workers)
     for number, course in enumerate(COURSES, start=1):
-        model = take_course(model, room, course, settings.work / f"course-{number}", settings.seed + number, machine)
+        model = train_course(model, data, course, settings.work / f"course-{number}", settings.seed + number, machine)
         print(f"pretrain_scenes: course {number} ends after {stopwatch.seconds():.0f} s")
     seconds = stopwatch.stop()
 

@@ -95,14 +95,13 @@ COURSES = (
 
 
 class Lessons(IterableDataset):
-    """Batches, ready for the model, from `first_batch` on; a seed gives the same batches in the same order.
+    """Batches for the model, from `first_batch` on, reproducible by seed; one batch per step of a term.
 
-    A term has as many batches as it has steps. Worker processes of a loader share the batches out: each makes every
-    n-th, and the loader asks them in turn.
+    The n worker processes of a loader make every n-th batch each, and the loader takes them in turn.
     """
 
-    def __init__(self, room: Classroom, terms: Sequence[Term], seed: int, first_batch: int = 0):
-        self.room, self.terms, self.seed, self.first_batch = room, terms, seed, first_batch
+    def __init__(self, data: LessonData, terms: Sequence[Term], seed: int, first_batch: int = 0):
+        self.data, self.terms, self.seed, self.first_batch = data, terms, seed, first_batch
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         worker = get_worker_info()
@@ -118,22 +117,22 @@ class Lessons(IterableDataset):
         num_rows = term.lessons[name][1]
         kind, _, number = name.partition(":")
         if kind == NAME_THINGS:
-            batch = image_tensors(self.room, rng.choices(range(len(self.room.pool.scenes)), k=num_rows), rng)
+            batch = image_tensors(self.data, rng.choices(range(len(self.data.pool.scenes)), k=num_rows), rng)
         else:
-            start = self.room.tokenizer.convert_tokens_to_ids(IMAGE_START)
-            rows = [merge(LESSONS[kind](self.room, rng, int(number)), start) for _ in range(num_rows)]
-            batch = as_tensors(self.room, rows, rng)
+            start = self.data.tokenizer.convert_tokens_to_ids(IMAGE_START)
+            rows = [merge(LESSONS[kind](self.data, rng, int(number)), start) for _ in range(num_rows)]
+            batch = as_tensors(self.data, rows, rng)
         return batch | {"loss_weights": term.loss_weights.as_tensor()}
 
 
-def as_tensors(room: Classroom, rows: Sequence[Row], rng: random.Random) -> dict[str, torch.Tensor]:
-    """Collate rows and draw their images."""
-    batch = collate(rows, room.tokenizer.pad_token_id)
+def as_tensors(data: LessonData, rows: Sequence[Row], rng: random.Random) -> dict[str, torch.Tensor]:
+    """Return the rows as tensors (B, L), from `collate`, and their images', from `image_tensors`."""
+    batch = collate(rows, data.tokenizer.pad_token_id)
     images = [index for row in rows for index in row.images]
-    return batch | image_tensors(room, images, rng) if images else batch
+    return batch | image_tensors(data, images, rng) if images else batch
 
 
-def image_tensors(room: Classroom, images: Sequence[int], rng: random.Random) -> dict[str, torch.Tensor]:
-    """Draw images (I, 3, H, W), and return the words of their visual tokens (I, V, G) beside them."""
-    words = [visual_words(room.pool.scenes[index], room.num_visual_tokens) for index in images]
-    return {"pixel_values": room.pool.pixels(images, rng), "visual_words": torch.tensor(words)}
+def image_tensors(data: LessonData, images: Sequence[int], rng: random.Random) -> dict[str, torch.Tensor]:
+    """Return drawn images as `pixel_values` (I, 3, H, W), and `visual_words` (I, V, G) of their visual tokens."""
+    words = [visual_words(data.pool.scenes[index], data.num_visual_tokens) for index in images]
+    return {"pixel_values": data.pool.pixels(images, rng), "visual_words": torch.tensor(words)}

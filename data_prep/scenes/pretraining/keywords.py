@@ -26,7 +26,7 @@ class KeywordExample(NamedTuple):
 
 
 def keep_examples(path: Path, scenes: Sequence[Scene], num_examples: int, seed: int) -> list[KeywordExample]:
-    """Return `write_examples`, from a JSONL file if an earlier run has left one: they take minutes."""
+    """Return the result of `write_examples`, cached in a JSONL file, as it takes minutes."""
     if not path.exists():
         write_jsonl(path, (example._asdict() for example in write_examples(scenes, num_examples, seed)))
     return [KeywordExample(**row) for row in read_jsonl(path)]

@@ -43,27 +43,27 @@ def choose_words(data: LessonData, rng: random.Random, num_candidates: int) -> l
 
 def choose_image(data: LessonData, rng: random.Random, num_candidates: int) -> list[Exchange]:
     """Several images and a sentence that fits one of them: which?"""
-    return _ask_for_scene(room, rng, room.pool.draw_any(num_candidates, rng), describe_share=0.0)
+    return _ask_for_scene(data, rng, data.pool.draw_any(num_candidates, rng), describe_share=0.0)
 
 
-def choose_similar_image(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
+def choose_similar_image(data: LessonData, rng: random.Random, num_candidates: int) -> list[Exchange]:
     """Several images that share things and a sentence that fits one of them: which?"""
-    return _ask_for_scene(room, rng, room.pool.draw_similar(num_candidates, rng), describe_share=0.0)
+    return _ask_for_scene(data, rng, data.pool.draw_similar(num_candidates, rng), describe_share=0.0)
 
 
 def choose_description(data: LessonData, rng: random.Random, num_candidates: int) -> list[Exchange]:
     """Text alone: descriptions in the images' places and a sentence that fits one of them: which?"""
-    return _ask_for_scene(room, rng, room.pool.draw_any(num_candidates, rng), describe_share=1.0)
+    return _ask_for_scene(data, rng, data.pool.draw_any(num_candidates, rng), describe_share=1.0)
 
 
 def choose_either(data: LessonData, rng: random.Random, num_candidates: int) -> list[Exchange]:
     """Images and descriptions side by side and a sentence that fits one of them: which?"""
-    return _ask_for_scene(room, rng, room.pool.draw_any(num_candidates, rng), describe_share=0.5)
+    return _ask_for_scene(data, rng, data.pool.draw_any(num_candidates, rng), describe_share=0.5)
 
 
-def sort_mentions(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
-    """Several images and things that one alone of them shows, in any order; each says its image's letter."""
-    scenes = _scenes(room, room.pool.draw_any(num_candidates, rng))
+def sort_mentions(data: LessonData, rng: random.Random, num_candidates: int) -> list[Exchange]:
+    """Several images and things that only one of them shows, in random order; each predicts its image's letter."""
+    scenes = _scenes(data, data.pool.draw_any(num_candidates, rng))
     looks = [(thing.colour, thing.shape) for _, scene in scenes for thing in scene.objects]
     things = [(thing, place) for place, (_, scene) in enumerate(scenes) for thing in scene.objects]
     things = [(thing, place) for thing, place in things if looks.count((thing.colour, thing.shape)) == 1]
@@ -80,23 +80,23 @@ def sort_mentions(room: Classroom, rng: random.Random, num_candidates: int) -> l
     return [tokenize_question(data, Question("verify_t2i", _show(data, rng, scenes, 0.0), query, None, answers))]
 
 
-def choose_sentence(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
-    """Several sentences and an image that one of them alone fits: which?"""
-    return _ask_for_sentence(room, rng, room.pool.draw_any(num_candidates, rng)) or choose_sentence(
-        room, rng, num_candidates
+def choose_sentence(data: LessonData, rng: random.Random, num_candidates: int) -> list[Exchange]:
+    """Several sentences and an image that only one of them fits: which?"""
+    return _ask_for_sentence(data, rng, data.pool.draw_any(num_candidates, rng)) or choose_sentence(
+        data, rng, num_candidates
     )
 
 
-def choose_similar_sentence(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
-    """Several sentences of scenes that share things and an image that one of them alone fits: which?"""
-    return _ask_for_sentence(room, rng, room.pool.draw_similar(num_candidates, rng)) or choose_similar_sentence(
-        room, rng, num_candidates
+def choose_similar_sentence(data: LessonData, rng: random.Random, num_candidates: int) -> list[Exchange]:
+    """Several sentences of scenes that share things and an image that only one of them fits: which?"""
+    return _ask_for_sentence(data, rng, data.pool.draw_similar(num_candidates, rng)) or choose_similar_sentence(
+        data, rng, num_candidates
     )
 
 
-def _ask_for_sentence(room: Classroom, rng: random.Random, chosen: Sequence[int]) -> list[Exchange]:
-    """Ask for the sentences that alone fit their images; none may."""
-    scenes = _scenes(room, chosen)
+def _ask_for_sentence(data: LessonData, rng: random.Random, chosen: Sequence[int]) -> list[Exchange]:
+    """Return a question for each image that only its own sentence fits, possibly none."""
+    scenes = _scenes(data, chosen)
     written = [write_sentence(scene, rng) for _, scene in scenes]
     shown = rng.random() < KEYWORDS_SHARE
     candidates = [
@@ -107,7 +107,7 @@ def _ask_for_sentence(room: Classroom, rng: random.Random, chosen: Sequence[int]
     for place in rng.sample(range(len(scenes)), min(len(scenes), NUM_QUESTIONS)):
         index, scene = scenes[place]
         if not any(fits(reading, scene) for other, (_, reading) in enumerate(written) if other != place):
-            exchanges.append(ask(room, Question("verify_i2t", candidates, Item(image=index), place)))
+            exchanges.append(tokenize_question(data, Question("verify_i2t", candidates, Item(image=index), place)))
     return exchanges
 
 
@@ -119,9 +119,11 @@ def fits(reading: Reading, scene: Scene) -> bool:
     )
 
 
-def _ask_for_scene(room: Classroom, rng: random.Random, chosen: Sequence[int], describe_share: float) -> list[Exchange]:
-    scenes = _scenes(room, chosen)
-    candidates = _show(room, rng, scenes, describe_share)
+def _ask_for_scene(
+    data: LessonData, rng: random.Random, chosen: Sequence[int], describe_share: float
+) -> list[Exchange]:
+    scenes = _scenes(data, chosen)
+    candidates = _show(data, rng, scenes, describe_share)
     exchanges = []
     for place in rng.choices(range(len(scenes)), k=NUM_QUESTIONS):
         others = [scene for other, (_, scene) in enumerate(scenes) if other != place]
@@ -139,8 +141,8 @@ def _write_for_one(scene: Scene, others: Sequence[Scene], rng: random.Random) ->
     return mark_sentence(text, reading)
 
 
-def _scenes(room: Classroom, chosen: Sequence[int]) -> list[tuple[int, Scene]]:
-    return [(index, room.pool.scenes[index]) for index in chosen]
+def _scenes(data: LessonData, chosen: Sequence[int]) -> list[tuple[int, Scene]]:
+    return [(index, data.pool.scenes[index]) for index in chosen]
 
 
 def _show(

@@ -21,8 +21,8 @@ class PretrainingTrainer(Trainer):
 
     def __init__(self, data: LessonData, **settings: Any):
         super().__init__(**settings)
-        self.model_accepts_loss_kwargs = False  # so that the loss is divided by the lessons of a step
-        self.word_groups = [group.to(self.args.device) for group in word_group_tokens(room.tokenizer)]
+        self.model_accepts_loss_kwargs = False  # the trainer then divides the loss by the lessons of a step
+        self.word_groups = [group.to(self.args.device) for group in word_group_tokens(data.tokenizer)]
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *_: Any, **__: Any) -> torch.Tensor:
         """Return the total loss of one lesson's batch, a scalar ()."""
@@ -32,22 +32,22 @@ class PretrainingTrainer(Trainer):
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a course runs: on "cpu" or "cuda", and how many processes of their own make its batches."""
+    """The device of a course, "cpu" or "cuda", and the number of worker processes that make its batches."""
 
     device: str = "cpu"
     num_workers: int = 0
 
 
-def take_course(model: Any, room: Classroom, course: Course, work: Path, seed: int, machine: Machine) -> Any:
+def train_course(model: Any, data: LessonData, course: Course, work: Path, seed: int, machine: Machine) -> Any:
     """Train the model on a course, from the last checkpoint in `work` if there is one.
 
     Args:
         model: the model, trained in place.
         data: the tokenizer, the prompts and the scenes.
         course: the lessons and the peak learning rate.
-        work: where the trainer keeps its checkpoints.
-        seed: of the order of the lessons.
-        machine: where to train.
+        work: the folder of the trainer's checkpoints.
+        seed: seed of the order of the lessons.
+        machine: the device and the worker processes.
     """
     model.model.language_model.set_attn_implementation("eager")  # the backward pass of the others is slower here
     num_steps = sum(term.num_steps for term in course.terms)
@@ -61,7 +61,7 @@ def take_course(model: Any, room: Classroom, course: Course, work: Path, seed: i
         data,
         model=model,
         args=_arguments(work, num_steps, course, seed, machine),
-        train_dataset=Lessons(room, terms, seed, first_batch=steps_done * course.lessons_per_step),
+        train_dataset=Lessons(data, terms, seed, first_batch=steps_done * course.lessons_per_step),
         data_collator=lambda batches: batches[0],
     )
     if steps_done < num_steps:
