@@ -23,7 +23,8 @@ from benchmarks.report import Row, lower_is_better, publish
 from benchmarks.timing import interleaved_medians
 from semcore.commands.arguments import run_command
 from semcore.data.dataset import load_dataset, open_image
-from semcore.data.items_and_queries import DIRECTIONS, read_items
+from semcore.data.directions import Direction
+from semcore.data.items_and_queries import read_items
 from semcore.data.run_folder import RunFolder
 from semcore.models.inference import load_for_inference
 from semcore.models.lineage import as_record
@@ -76,27 +77,27 @@ def main(settings: Settings) -> None:
     for name in verifiers:
         session = load_session(load_for_inference(models[name], base=settings.base), dataset, run / "features")
         paths = {record.image_id: dataset.image_path(record) for record in dataset.images}
-        for direction in DIRECTIONS:
+        for direction in Direction:
             items = {item.item_id: item for item in read_items(run, dataset, direction, "test")}
             shortlists = draw_shortlists(run / direction / "per_query.jsonl", direction, items, settings.num_queries)
             rows.append(verification_row(name, direction, session, shortlists, paths, settings.repeats))
-    counts = {direction: sum(1 for _ in read_jsonl(run / direction / "per_query.jsonl")) for direction in DIRECTIONS}
+    counts = {direction: sum(1 for _ in read_jsonl(run / direction / "per_query.jsonl")) for direction in Direction}
     publish([*rows, whole_row(rows, counts)], settings.json, **as_record(mismatches))
 
 
-def whole_row(rows: list[Row], counts: dict[str, int]) -> Row:
-    """Return the seconds of `--verifier both` for all test queries, from its verifiers' rows for one query."""
-    counted = [(row, counts[row.name[-3:]]) for row in rows if not row.name.startswith("blocks")]
-    ours, peer = (sum(count * getattr(row, side) for row, count in counted) for side in ("ours", "peer"))
+def whole_row(rows: list[Row], counts: dict[Direction, int]) -> Row:
+    """Return what the verifiers of `--verifier both` take for all test queries, from their rows for one query."""
+    weighed = [(row, counts[Direction(row.name[-3:])]) for row in rows if not row.name.startswith("blocks")]
+    ours, peer = (sum(count * getattr(row, side) for row, count in weighed) for side in ("ours", "peer"))
     note = " and ".join(f"{count} queries {direction}" for direction, count in counts.items())
     return lower_is_better("listwise_and_likelihood", ours, peer, "s", note)
 
 
-def draw_shortlists(path: Path, direction: str, items: dict, num_queries: int) -> list[Shortlist]:
-    """Return the generator's shortlists of queries drawn at random."""
+def draw_shortlists(path: Path, direction: Direction, items: dict, num_queries: int) -> list[Shortlist]:
+    """Return what the generator found for queries drawn at random."""
     found = [row for row in read_jsonl(path) if len(row["generated"]) > 1]
     drawn = random.Random(0).sample(found, min(num_queries, len(found)))
-    content = "query" if direction == "t2i" else "query_id"
+    content = "query_id" if direction.queries_are_images else "query"
     return [
         make_shortlist(row[content], [GeneratedHit(**hit) for hit in row["generated"]], items, NUM_CANDIDATES)
         for row in drawn
@@ -105,7 +106,7 @@ def draw_shortlists(path: Path, direction: str, items: dict, num_queries: int) -
 
 def verification_row(
     name: VerifierName,
-    direction: str,
+    direction: Direction,
     session: ModelSession,
     shortlists: list[Shortlist],
     paths: dict[str, Path],

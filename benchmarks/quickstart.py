@@ -1,4 +1,4 @@
-"""Scores and costs of the quickstart: means over seeds, and the spread of the seeds.
+"""Scores and costs of the quickstart: means over seeds, and how far the seeds are apart.
 
     python -m benchmarks.quickstart --out runs --json benchmarks/results/quickstart.json --readme README.md
 
@@ -17,9 +17,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.readme_tables import DIRECTIONS, METRICS, STAGES, write_tables
+from benchmarks.readme_tables import METRICS, STAGES, write_tables
 from benchmarks.report import Row, publish
 from semcore.commands.arguments import run_command
+from semcore.data.directions import Direction
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json
 
@@ -75,7 +76,8 @@ def main(settings: Settings) -> None:
 def score_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
     """Return the scores of every ranking, beside the ceiling: generated, each verifier alone and fused."""
     rows = []
-    for direction, name in DIRECTIONS.items():
+    for direction in Direction:
+        name = direction.label
         ceilings = {metric: [one["ceiling"][direction][metric] for one in metrics] for metric in RECALLS}
         ceilings["rSum"] = [sum(one) for one in zip(*ceilings.values(), strict=True)]
         rankings = {"generated": [one[direction]["generated"] for one in metrics]}
@@ -94,7 +96,8 @@ def score_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
 def closing_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
     """Return the gain of verification in R@1 as a percentage of the generator's gap between R@1 and R@10."""
     rows = []
-    for direction, name in DIRECTIONS.items():
+    for direction in Direction:
+        name = direction.label
         shares = []
         for one in metrics:
             generated, verified = one[direction]["generated"], one[direction]["verified"]

@@ -10,10 +10,12 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from semcore.data.directions import Direction
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import atomic_text
+from semcore.runtime.markdown_tables import markdown_table
 
-DIRECTIONS = {"t2i": "text → image", "i2t": "image → text"}
+LABELS = tuple(direction.label for direction in Direction)
 METRICS = ("R@1", "R@5", "R@10", "rSum")
 STAGES = ("caption", "identifiers", "train_identifier", "candidates", "train_verifier", "evaluate")
 VERIFIERS = ("listwise", "blocks", "pointwise", "likelihood")
@@ -49,23 +51,23 @@ def tables(held: Held) -> str:
     """Return the table of scores, a sentence on verifiers that do not work, and the table of costs."""
     working = [verifier for verifier in VERIFIERS if works(held, verifier)]
     scores = [
-        _line(direction, ranking, *(_figure(held, f"{direction}, {ranking}, {metric}", 1) for metric in METRICS))
-        for direction in DIRECTIONS.values()
+        (direction, ranking, *(_figure(held, f"{direction}, {ranking}, {metric}", 1) for metric in METRICS))
+        for direction in LABELS
         for ranking in _rankings(held, direction, working)
     ]
-    head = _line("direction", "ranking", *METRICS), "|---|---|" + "--:|" * len(METRICS)
+    score_table = markdown_table(("direction", "ranking", *METRICS), scores, num_texts=2)
     costs = [
-        _line(stage, _figure(held, f"{stage}, seconds", 0), _figure(held, f"{stage}, peak memory a process, GB", 1))
+        (stage, _figure(held, f"{stage}, seconds", 0), _figure(held, f"{stage}, peak memory a process, GB", 1))
         for stage in STAGES
     ]
-    cost_head = _line("stage", "seconds", "peak memory a process, GB"), "|---|--:|--:|"
+    cost_table = markdown_table(("stage", "seconds", "peak memory a process, GB"), costs, num_texts=1)
     failing = [textwrap.fill(_failure(held, verifier), WIDTH) for verifier in measured(held) if verifier not in working]
-    return "\n\n".join(["\n".join([*head, *scores]), *failing, "\n".join([*cost_head, *costs])])
+    return "\n\n".join([score_table, *failing, cost_table])
 
 
 def measured(held: Held) -> list[str]:
-    """Return the verifiers in a results file."""
-    return [name for name in VERIFIERS if all(f"{d}, verified, {name}, R@1" in held for d in DIRECTIONS.values())]
+    """Return the verifiers that a results file has."""
+    return [name for name in VERIFIERS if all(f"{d}, verified, {name}, R@1" in held for d in LABELS)]
 
 
 def works(held: Held, verifier: str) -> bool:
@@ -74,7 +76,7 @@ def works(held: Held, verifier: str) -> bool:
 
 
 def _gains(held: Held, verifier: str) -> list[float]:
-    return [held[f"{d}, verified, {verifier}, R@1"] - held[f"{d}, generated, R@1"] for d in DIRECTIONS.values()]
+    return [held[f"{d}, verified, {verifier}, R@1"] - held[f"{d}, generated, R@1"] for d in LABELS]
 
 
 def _rankings(held: Held, direction: str, working: Sequence[str]) -> list[str]:
@@ -90,7 +92,7 @@ def _failure(held: Held, verifier: str) -> str:
     moved = " and ".join(
         f"from {held[f'{direction}, generated, R@1']:.1f} to {held[f'{direction}, verified, {verifier}, R@1']:.1f} "
         f"({direction})"
-        for direction in DIRECTIONS.values()
+        for direction in LABELS
     )
     return (
         f"The {verifier} verifier does not work on so small a model, so that no row calls its order verified: weighed "
@@ -100,7 +102,3 @@ def _failure(held: Held, verifier: str) -> str:
 
 def _figure(held: Held, name: str, decimals: int) -> str:
     return f"{held[name]:.{decimals}f}" if name in held else "–"
-
-
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -24,6 +24,7 @@ from benchmarks.report import Row, lower_is_better, not_run, publish
 from benchmarks.timing import interleaved_medians, timed
 from semcore.commands.arguments import run_command
 from semcore.data.dataset import open_image
+from semcore.data.directions import Direction
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import Prompts, load_prompts
 from semcore.models.visual_features import FeatureStore, encode_pictures
@@ -96,14 +97,14 @@ def feature_store_row(checkpoint: Checkpoint, folder: Path, settings: Settings) 
 
     def ours() -> list[list[float]]:
         images = {choice.item_id for question in questions for choice in question.choices}
-        return choose(checkpoint, prompts, "t2i", questions, store.of(images))
+        return choose(checkpoint, prompts, Direction.T2I, questions, store.of(images))
 
     def peer() -> list[list[float]]:
         scores = []
         for question in questions:
             shown = [choice.item_id for choice in question.choices]
             features = encode_pictures(checkpoint, [open_image(paths[image_id]) for image_id in shown])
-            scores += choose(checkpoint, prompts, "t2i", [question], dict(zip(shown, features, strict=True)))
+            scores += choose(checkpoint, prompts, Direction.T2I, [question], dict(zip(shown, features, strict=True)))
         return scores
 
     apart = float((torch.tensor(ours()) - torch.tensor(peer())).abs().max())
@@ -129,10 +130,10 @@ def blocks_row(checkpoint: Checkpoint, folder: Path, settings: Settings) -> Row:
     reader = BlockReader(checkpoint, prompts)
 
     def ours() -> list[list[float]]:
-        return choose(checkpoint, prompts, "t2i", questions, store.of(shown), blocks=reader)
+        return choose(checkpoint, prompts, Direction.T2I, questions, store.of(shown), blocks=reader)
 
     def peer() -> list[list[float]]:
-        return choose(checkpoint, prompts, "t2i", questions, store.of(shown))
+        return choose(checkpoint, prompts, Direction.T2I, questions, store.of(shown))
 
     cold = timed(ours)
     features = store.of(shown)
@@ -168,8 +169,8 @@ def whole_pass(
     letters = option_tokens(tokenizer)[: len(question.choices)]
     row = merge_blocks(
         tokenizer,
-        "t2i",
-        [cut_question(tokenizer, prompts, "t2i", question)],
+        Direction.T2I,
+        [cut_question(tokenizer, prompts, Direction.T2I, question)],
         [[choice.item_id for choice in question.choices]],
         lambda image_id: len(features[image_id]),
         letters=letters,

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quickstart import DIRECTIONS, mean_row
+from benchmarks.quickstart import mean_row
 from benchmarks.report import Row, publish
 from semcore.commands.arguments import run_command
+from semcore.data.directions import Direction
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, write_json
 from semcore.runtime.packaged_files import resource_folder
@@ -84,7 +85,7 @@ def measure(run: Path) -> None:
         Step("train", [*launch, str(recipes / "train_verifier.py"), *where, *blocks]),
         Step(
             "measure",
-            [*launch, str(recipes / "evaluate.py"), *where, "--verifier", "all", "--order_bias_untrained", "true"],
+            [*launch, str(recipes / "evaluate.py"), *where, "--verifier", "all", "--order-bias-untrained", "true"],
         ),
     ):
         code = run_step(step, step_environment(num_threads=1))
@@ -95,7 +96,8 @@ def measure(run: Path) -> None:
 def score_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
     """Return R@1 of every verifier, alone and fused with the generator, beside the generator's."""
     rows = []
-    for direction, name in DIRECTIONS.items():
+    for direction in Direction:
+        name = direction.label
         generated = [one[direction]["generated"]["R@1"] for one in metrics]
         for verifier in metrics[0]["verifiers"]:
             found = [one["verifiers"][verifier][direction]["R@1"] for one in metrics]
@@ -110,7 +112,8 @@ def second_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
     """Return the seconds of every verifier; that of likelihood scores all pairs of test and val at once."""
     seconds = [one["seconds"] for one in metrics]
     rows = []
-    for direction, name in DIRECTIONS.items():
+    for direction in Direction:
+        name = direction.label
         for verifier in metrics[0]["verifiers"]:
             step = f"{verifier} {direction} test"
             if step in seconds[0]:
@@ -124,7 +127,8 @@ def second_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
 def order_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
     """Return accuracy, its spread over the relevant item's position, and agreement under reshuffling."""
     rows = []
-    for direction, name in DIRECTIONS.items():
+    for direction in Direction:
+        name = direction.label
         for number, measured in enumerate(metrics[0]["order_bias"][direction]):
             for place, row in enumerate(measured["rows"]):
                 model, shifts = measured["model"], row["shifts"]

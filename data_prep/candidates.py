@@ -18,13 +18,15 @@ A killed job goes on where it stopped.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from semcore.commands.arguments import require_minimum, resolved, run_command
 from semcore.data.dataset import Dataset, load_dataset
-from semcore.data.items_and_queries import DIRECTIONS, draw_queries, read_items, read_queries
+from semcore.data.directions import Direction
+from semcore.data.items_and_queries import draw_queries, read_items, read_queries
 from semcore.data.run_folder import RunFolder
 from semcore.models.inference import Dtype, load_for_inference
 from semcore.models.lineage import as_record
@@ -48,6 +50,8 @@ from semcore.verification import LETTERS
 @dataclass
 class Settings(LineageSettings):
     """How candidates are mined."""
+
+    help_sections: ClassVar = {"num_candidates": "search", "engine": "run-time"}
 
     run: Path
     """The run folder; it holds the identifiers and the identifier model."""
@@ -98,7 +102,7 @@ def main(settings: Settings) -> None:
         views = views_to_mine(
             run,
             dataset,
-            {"t2i": sorted(held_out.sentence_ids), "i2t": sorted(held_out.image_ids)},
+            held_out.query_ids,
             num_images=settings.num_images or _images_searched(dataset),
             seed=settings.seed,
             limit=settings.limit,
@@ -125,7 +129,7 @@ def stage_inputs(run: RunFolder, dataset: Dataset, model: str) -> dict[str, str]
     """Return the hash of everything the candidates depend on."""
     return {
         "metadata.jsonl": dataset.fingerprint,
-        **{f"identifiers/{d}.jsonl": sha256_of(run / "identifiers" / f"{d}.jsonl") for d in DIRECTIONS},
+        **{f"identifiers/{d}.jsonl": sha256_of(run / "identifiers" / f"{d}.jsonl") for d in Direction},
         "the identifier model": fingerprint(model),
         **prompts_of(["generator"]),
     }
@@ -134,7 +138,7 @@ def stage_inputs(run: RunFolder, dataset: Dataset, model: str) -> dict[str, str]
 def views_to_mine(
     run: RunFolder,
     dataset: Dataset,
-    held_out: dict[str, list[str]],
+    held_out: Mapping[Direction, list[str]],
     *,
     num_images: int,
     seed: int,
@@ -153,12 +157,12 @@ def views_to_mine(
     Raises:
         UserError: nothing was held out.
     """
-    images, sentences = (read_items(run, dataset, direction, "train") for direction in DIRECTIONS)
+    images, sentences = (read_items(run, dataset, direction, "train") for direction in Direction)
     known = {item.image_id for item in images}
     records = [record for record in dataset.split("train") if record.image_id in known]
     blocks = partition_images(records, num_images, seed)
     views = {}
-    for direction, items in zip(DIRECTIONS, (images, sentences), strict=True):
+    for direction, items in zip(Direction, (images, sentences), strict=True):
         everything = read_queries(records, direction, images, sentences)
         chosen = draw_queries(held_out_queries(everything, held_out[direction]), limit, seed)
         for number, block in enumerate(blocks):
@@ -168,7 +172,7 @@ def views_to_mine(
     if not views:
         raise UserError(
             f"nothing was held out from the training of {run / 'identifier_model'}, so there is nothing to mine with; "
-            "train it with --held_out.sentences_per_image 1"
+            "train it with --held-out.sentences-per-image 1"
         )
     return views
 
@@ -198,8 +202,8 @@ def write_candidates(
     folder: Path, settings: Settings, views: dict[SplitKey, SplitView], mined: dict[SplitKey, list[Mined]]
 ) -> dict[str, Any]:
     """Write the rows of both directions and stats.json, and return what that holds."""
-    stats = {}
-    for direction in DIRECTIONS:
+    stats: dict[str, Any] = {}
+    for direction in Direction:
         own = {key: rows for key, rows in mined.items() if key.direction == direction}
         everything = [each for rows in own.values() for each in rows]
         stats[direction] = mining_stats(everything, settings.num_candidates, [len(views[key].items) for key in own])

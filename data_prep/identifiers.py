@@ -22,11 +22,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from semcore.commands.arguments import require_minimum, resolved, run_command
 from semcore.data.caption_files import Captions, read_captions, sentence_items
 from semcore.data.dataset import Dataset, load_dataset
+from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.identifiers.ablation_schemes import with_numbers, without_global_ids
 from semcore.identifiers.sentence_encoder import (
@@ -51,6 +52,10 @@ from semcore.runtime.typed_commands import data_command
 @dataclass
 class Settings:
     """Which identifiers to make."""
+
+    help_sections: ClassVar = {
+        "scheme": "identifier", "encoder": "keyword", "seed": "cluster", "embeddings": "run-time",
+    }  # fmt: skip
 
     run: Path
     """The run folder; it holds captions.jsonl."""
@@ -255,8 +260,9 @@ def print_summary(report: dict[str, Any]) -> None:
         print(f"identifiers: {len(captions['missing'])} of {captions['num_images']} images have no caption and so none")
     if captions["num_unknown"]:
         print(f"identifiers: {captions['num_unknown']} captions belong to no image of the dataset")
-    for direction, items in (("t2i", "images"), ("i2t", "sentences")):
+    for direction in Direction:
         if figures := report[direction].get("all"):
+            items = direction.item_kind
             print(
                 f"identifiers: {figures['num_items']} {items}, {figures['num_identifiers']} identifiers, "
                 f"{figures['num_shared_items']} {items} share theirs with another, "

@@ -1,4 +1,7 @@
-"""Duplicate keys of a stream, found by 64-bit hashes; a second pass tells which keys they are."""
+"""Find duplicate keys in a stream by their 64-bit hashes.
+
+Eight bytes a key are kept; a set would take sixty, and the sentence ids of MSCOCO are 616,000.
+"""
 
 from __future__ import annotations
 

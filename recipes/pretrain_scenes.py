@@ -39,7 +39,7 @@ from semcore.models.prompts import load_prompts
 from semcore.runtime.hardware import describe_measurement
 from semcore.runtime.packaged_files import resource_folder
 from semcore.runtime.stopwatch import Stopwatch
-from semcore.runtime.typed_commands import data_command
+from semcore.runtime.typed_commands import command, data_command
 
 FEWEST_FAMILIES = 4  # a lesson has the keywords of four scenes at once
 
@@ -99,13 +99,18 @@ def main(settings: Settings) -> None:
     for part in (model.cpu().bfloat16(), tokenizer, build_image_processor()):
         part.save_pretrained(new)
     results = examine(load_checkpoint(new, device=settings.device), prompts, words)
-    write_card(new, COURSES, results, Making(settings.seed, seconds, describe_measurement()))
+    write_card(new, COURSES, results, Making(_typed(settings), seconds, describe_measurement()))
     shutil.rmtree(settings.out, ignore_errors=True)
     new.rename(settings.out)
     for name, percent in results.items():
         print(f"pretrain_scenes: {name} {percent:.1f} %")
     print(f"pretrain_scenes: {settings.out} holds the checkpoint")
     print(f"next: {data_command('caption', '--data', 'DATA', '--run', 'RUN', '--model', settings.out)}")
+
+
+def _typed(settings: Settings) -> str:
+    options = ("--seed", str(settings.seed), "--device", settings.device, "--num-workers", str(settings.num_workers))
+    return command("python", "recipes/pretrain_scenes.py", "--out", "BASE", *options)
 
 
 def words_of_one_token(tokenizer: Any) -> list[str]:

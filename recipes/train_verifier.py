@@ -15,7 +15,7 @@ model; the order of the candidates is drawn anew for every question. Needs RUN/c
 `python -m data_prep.candidates`. Writes RUN/verifier_model, the checkpoint or the adapter; with
 `--attention blocks`, where a candidate is read by itself for all queries, RUN/verifier_model_blocks.
 
-A killed training goes on from its last checkpoint. `--check` trains nothing, `--training.max_steps 5` stops early.
+A killed training goes on from its last checkpoint. `--check` trains nothing, `--training.max-steps 5` stops early.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from typing import Literal
 
 from semcore.commands.arguments import announcer, resolved, run_command
 from semcore.data.dataset import load_dataset
-from semcore.data.items_and_queries import DIRECTIONS, read_items
+from semcore.data.directions import Direction
+from semcore.data.items_and_queries import read_items
 from semcore.data.run_folder import RunFolder
 from semcore.models.lineage import as_record, made_from
 from semcore.models.next_steps import after_verifier
@@ -51,6 +52,8 @@ STAGES = {"full": "train_verifier", "blocks": "train_verifier_blocks"}
 
 @dataclass
 class ModelSettings:
+    """Where the model comes from, and which of its parts stay as they are."""
+
     start: Literal["base", "identifier"] = "base"
     """Start from the checkpoint that the identifier model started from, or from the identifier model."""
     base: str | None = None
@@ -85,7 +88,7 @@ class Settings(LineageSettings):
 
     def __post_init__(self) -> None:
         if self.extra_questions < 0:
-            raise UserError(f"--extra_questions must be 0 or more, found {self.extra_questions}")
+            raise UserError(f"--extra-questions must be 0 or more, found {self.extra_questions}")
 
 
 def main(settings: Settings) -> None:
@@ -94,7 +97,7 @@ def main(settings: Settings) -> None:
     run = RunFolder(settings.run)
     dataset = load_dataset(settings.data or run.data_folder())
     images = dataset.split("train")
-    items = {d: {item.item_id: item for item in read_items(run, dataset, d)} for d in DIRECTIONS}
+    items = {d: {item.item_id: item for item in read_items(run, dataset, d)} for d in Direction}
     candidates = read_candidates(run / "candidates", items)
     base = model.base or verifier_start_of(run, model.start, settings.base)
     mismatches = check_verifier_start(run, dataset, base, bool(model.base), settings.base, settings.allowed)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from semcore.runtime.errors import UserError
+
 if TYPE_CHECKING:
     from semcore.retrieval.retriever import Retriever
 
 __version__ = "0.1.0"
-__all__ = ["Retriever", "__version__"]
+__all__ = ["Retriever", "UserError", "__version__"]
 
 # Where bitsandbytes is installed, peft imports it, and on a CPU it warns of a kernel that it does without.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

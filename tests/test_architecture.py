@@ -29,14 +29,6 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 MOST_ENTRIES = 14  # the twelve rooms, __init__.py and assets/
 PROGRAMS = ("semcore", "data_prep", "recipes", "benchmarks")
 
-# Imports that go the wrong way, to be mended; a new one is not added. "importer -> imported"
-EXCEPTIONS = frozenset(
-    {
-        "semcore.evaluation.pipeline -> semcore.commands.evaluate",
-        "semcore.training.memory_plan.sections -> semcore.commands.arguments",
-    }
-)
-
 # Rooms that import without torch (nor transformers), and modules that do so in rooms that need it.
 WITHOUT_TORCH = (
     "semcore.runtime", "semcore.data", "semcore.identifiers", "semcore.report",
@@ -102,26 +94,6 @@ def wrong_imports() -> set[str]:
     }
 
 
-def reaches(start: str, goal: str) -> bool:
-    """Tell whether a module imports another, by way of others."""
-    seen, waiting = {start}, [start]
-    while waiting:
-        for name in GRAPH[waiting.pop()] - seen:
-            seen.add(name)
-            waiting.append(name)
-    return goal in seen
-
-
-def unneeded_exceptions() -> set[str]:
-    """Return the exceptions that are no import, or one that goes down and closes no circle."""
-    wrong = wrong_imports()
-    pairs = {edge: edge.split(" -> ") for edge in EXCEPTIONS - wrong}
-    return {
-        edge for edge, (importer, imported) in pairs.items()
-        if imported not in GRAPH.get(importer, ()) or not reaches(imported, importer)
-    }  # fmt: skip
-
-
 def find_cycle(graph: Mapping[str, set[str]]) -> list[str]:
     """Return modules that import each other in a circle, or nothing."""
     try:
@@ -132,19 +104,11 @@ def find_cycle(graph: Mapping[str, set[str]]) -> list[str]:
 
 
 def test_every_import_goes_down_or_stays_in_its_room() -> None:
-    assert wrong_imports() - EXCEPTIONS == set()
-
-
-def test_every_exception_is_still_needed() -> None:
-    assert unneeded_exceptions() == set()
+    assert wrong_imports() == set()
 
 
 def test_no_modules_import_each_other() -> None:
-    excepted = {
-        importer: {name for name in found if f"{importer} -> {name}" not in EXCEPTIONS}
-        for importer, found in GRAPH.items()
-    }
-    assert find_cycle(excepted) == []
+    assert find_cycle(GRAPH) == []
 
 
 def test_a_cycle_is_found() -> None:
@@ -170,9 +134,9 @@ def test_the_library_knows_no_command() -> None:
             assert not packages & others, name
 
 
-def test_only_the_parser_of_arguments_knows_jsonargparse() -> None:
+def test_only_the_parser_of_arguments_and_its_help_know_jsonargparse() -> None:
     users = {name for name, path in MODULES.items() if any("jsonargparse" in found for found in imported_names(path))}
-    assert users == {"semcore.commands.arguments"}
+    assert users == {"semcore.commands.arguments", "semcore.commands.help_text"}
 
 
 def test_what_needs_no_torch_imports_without_it() -> None:

@@ -16,8 +16,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from semcore.data.directions import Direction
 from semcore.runtime.files import read_json, write_json
-from semcore.study.markdown import DIRECTIONS
 from semcore.study.scores import Ranking, compare, read_found, was_verified
 
 METRICS = ("R@1", "R@5", "R@10")
@@ -59,7 +59,7 @@ def compare_runs(first: Path, second: Path) -> list[dict[str, Any]]:
     rows = []
     for ranking in rankings:
         one, other = (read_found([run], ranking) for run in (first, second))
-        for direction in DIRECTIONS:
+        for direction in Direction:
             for metric in METRICS:
                 found = compare(other, one, direction, metric)
                 scores = {"first": compare(one, one, direction, metric)["mean"], "second": found["mean"]}
@@ -73,7 +73,7 @@ def _table(rows: list[dict[str, Any]], settings: CompareSettings) -> Table:
     table = Table("", "", "first", "second", "difference", "95 % interval", "p", title=title, title_justify="left")
     for row in rows:
         table.add_row(
-            f"{DIRECTIONS[row['direction']]}, {row['ranking']}",
+            f"{Direction(row['direction']).label}, {row['ranking']}",
             row["metric"],
             f"{row['first']:.1f}",
             f"{row['second']:.1f}",

@@ -24,39 +24,51 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from semcore.commands.arguments import require_minimum, resolved
 from semcore.data.dataset import Dataset, load_dataset
-from semcore.data.items_and_queries import DIRECTIONS
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.dense_baselines import SENTENCE_ENCODER, measure_baselines
-from semcore.evaluation.inputs import fold_split_views
+from semcore.evaluation.inputs import (
+    captions_and_encoder,
+    ceiling_of,
+    find_models,
+    protocol_of,
+    score_inputs,
+    views_to_measure,
+)
 from semcore.evaluation.pipeline import run_evaluation
-from semcore.evaluation.results import Scores, write_results
-from semcore.identifiers.sentence_encoder import DEFAULT_ENCODER
+from semcore.evaluation.plan import EvaluationPlan
+from semcore.evaluation.results import write_results
 from semcore.models.inference import Dtype
 from semcore.models.lineage import as_record
-from semcore.models.run_checkpoints import generator_of, has_verifier, model_of, untrained_verifier_of
-from semcore.models.run_lineage import check_run_models, prompts_of
+from semcore.models.run_checkpoints import has_verifier
+from semcore.models.run_lineage import check_run_models
 from semcore.report import write_model_cards, write_report
-from semcore.retrieval.batch import SplitKey, SplitView, WorkDir, read_split_views
+from semcore.retrieval.batch import WorkDir
 from semcore.retrieval.generator import Engine
 from semcore.retrieval.verifiers import VerifierName
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import hash_of, read_json, read_jsonl, sha256_of
+from semcore.runtime.files import hash_of
 from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.moved_checkpoints import absolute_place
 from semcore.runtime.ranks import is_main_process
 from semcore.runtime.resumable import remove_work_folder, work_folder
 from semcore.runtime.settings import LineageSettings
-from semcore.runtime.text import clean_text
 from semcore.verification import LETTERS, read_attention
 
 
 @dataclass
 class EvaluateSettings(LineageSettings):
     """How a run is measured."""
+
+    help_sections: ClassVar = {
+        "num_beams": "search",
+        "num_candidates": "verification",
+        "num_order_queries": "analysis",
+        "limit": "run-time",
+    }
 
     run: Path
     """The run folder; it holds the identifiers and the trained models."""
@@ -146,6 +158,32 @@ class EvaluateSettings(LineageSettings):
         pointwise: tuple[VerifierName, ...] = ("pointwise",) if self.verifier == "all" else ()
         return ("listwise", *blocks, *pointwise, "likelihood")
 
+    def plan(self) -> EvaluationPlan:
+        """Return what is measured, and how."""
+        return EvaluationPlan(
+            split=self.split,
+            limit=self.limit,
+            folds=self.folds,
+            num_beams=self.num_beams,
+            constraint=self.constraint,
+            engine=self.engine,
+            batch_size=self.batch_size,
+            num_candidates=self.num_candidates,
+            verifiers=self.verifiers,
+            other_models=self.other_models,
+            shifts=self.shifts,
+            fusion=self.fusion,
+            num_val_queries=self.num_val_queries,
+            num_order_queries=self.num_order_queries,
+            order_bias_untrained=self.order_bias_untrained,
+            ablations=self.ablations,
+            num_ablation_queries=self.num_ablation_queries,
+            baselines=tuple(self.baselines or ()),
+            dtype=self.dtype,
+            device=self.device,
+            base=self.base,
+        )
+
     @property
     def other_models(self) -> dict[str, str]:
         """Return verifier -> its model, where it is not the run's own; folders from the root on."""
@@ -158,24 +196,18 @@ def main(settings: EvaluateSettings) -> None:
     """Measure a run, or say that it is done."""
     run = RunFolder(settings.run)
     dataset = load_dataset(settings.data or run.data_folder())
-    models = find_models(settings, run)
-    mismatches = check_run_models(
-        run,
-        dataset,
-        models,
-        named=settings.other_models,
-        base=settings.base,
-        allow=settings.allowed,
-    )
-    views = views_to_measure(settings, run, dataset)
-    inputs = stage_inputs(settings, run, dataset, models)
+    plan = settings.plan()
+    models = find_models(plan, run)
+    mismatches = check_run_models(run, dataset, models, named=plan.other_models, base=plan.base, allow=settings.allowed)
+    views = views_to_measure(plan, run, dataset)
+    inputs = score_inputs(plan, run, dataset, models)
     if settings.check:
         counts = [f"{len(view.queries.relevant)} queries {key.direction} {key.split}" for key, view in views.items()]
         return _say(f"everything is in order: {', '.join(counts)}")
     for name in {"listwise", "blocks"} & models.keys():
         _say(f"the {name} verifier is asked with attention {read_attention(models[name])}, as it was trained")
     with run.lock():
-        places = by_content(settings)
+        places = by_content(plan)
         stage = run.open_stage("evaluate", resolved(settings), inputs, dataset.folder, places)
         if stage.finished:
             _write_missing_report(run, dataset)
@@ -190,12 +222,15 @@ def main(settings: EvaluateSettings) -> None:
             is_main_process(),
             run / "features" if settings.keep_features else None,
         )
-        result = run_evaluation(settings, dataset, models, views, work_dir)
-        measured = {key: view for key, view in views.items() if key.split == settings.split}
-        result.baselines = _baselines(settings, run, dataset, measured, work_dir)
+        result = run_evaluation(plan, dataset, models, views, work_dir)
+        measured = {key: view for key, view in views.items() if key.split == plan.split}
+        captions, encoder = captions_and_encoder(plan, run)
+        result.baselines = measure_baselines(
+            plan.baselines, dataset, captions, encoder, measured, work_dir, plan.device
+        )
         result.mismatches = mismatches
         if is_main_process():
-            write_results(run, result, protocol_of(run), ceiling_of(settings, dataset))
+            write_results(run, result, protocol_of(run), ceiling_of(plan, dataset))
             num_queries = sum(len(view.queries.relevant) for view in measured.values())
             stage.finish(num_queries=num_queries, **as_record(mismatches))
             remove_work_folder(run.path, "evaluate")
@@ -204,91 +239,11 @@ def main(settings: EvaluateSettings) -> None:
     return _say(f"see {run / 'metrics.json'}, {run / 'report.md'} and {run / 'report.html'}")
 
 
-def find_models(settings: EvaluateSettings, run: RunFolder) -> dict[str, str]:
-    """Return the checkpoints that are needed: "generator", and by their names verifiers and "untrained".
-
-    Raises:
-        UserError: one of them does not exist.
-    """
-    models = {"generator": generator_of(run)}
-    for name in settings.verifiers:
-        models[name] = settings.other_models.get(name) or model_of(run, name, settings.base)
-    if "listwise" in models and settings.order_bias_untrained and settings.num_order_queries:
-        untrained = untrained_verifier_of(run, settings.base)
-        if untrained is None:
-            raise UserError(
-                f"{run.path} does not say what its listwise verifier was trained from; "
-                "leave out --order-bias-untrained, or train it with recipes/train_verifier.py"
-            )
-        models["untrained"] = untrained
-    return models
-
-
-def views_to_measure(settings: EvaluateSettings, run: RunFolder, dataset: Dataset) -> dict[SplitKey, SplitView]:
-    """Return the parts of the measured split, and of val where verifiers have to be weighed.
-
-    Raises:
-        UserError: the split has no item or no query.
-    """
-    measured = read_split_views(run, dataset, settings.split, settings.limit)
-    if not measured:
-        raise UserError(
-            f"split {settings.split} of {dataset.folder} has no image with an identifier and a sentence; "
-            "choose another --split"
-        )
-    if settings.folds is not None:
-        measured |= fold_split_views(measured, settings.folds)
-    if settings.split == "val" or not settings.verifiers:
-        return measured
-    return {**measured, **read_split_views(run, dataset, "val", settings.num_val_queries)}
-
-
-def stage_inputs(
-    settings: EvaluateSettings, run: RunFolder, dataset: Dataset, models: dict[str, str]
-) -> dict[str, str]:
-    """Return the hash of everything the scores depend on."""
-    files = [f"identifiers/{direction}.jsonl" for direction in DIRECTIONS]
-    if SENTENCE_ENCODER in (settings.baselines or []):
-        files.append("captions.jsonl")
-    return {
-        "metadata.jsonl": dataset.fingerprint,
-        **{name: sha256_of(run / name) for name in files},
-        **{f"the {name} model": fingerprint(path) for name, path in models.items()},
-        **prompts_of(["generator", *settings.verifiers]),
-    }
-
-
-def by_content(settings: EvaluateSettings) -> dict[str, str]:
+def by_content(plan: EvaluationPlan) -> dict[str, str]:
     """Return the settings that say where checkpoints lie -> fingerprints of what lies there."""
-    named = {f"{name}_model": fingerprint(work_dir) for name, work_dir in settings.other_models.items()}
-    baselines = [name if name == SENTENCE_ENCODER else fingerprint(name) for name in settings.baselines or []]
+    named = {f"{name}_model": fingerprint(path) for name, path in plan.other_models.items()}
+    baselines = [name if name == SENTENCE_ENCODER else fingerprint(name) for name in plan.baselines]
     return {**named, "baselines": hash_of(baselines)}
-
-
-def _baselines(
-    settings: EvaluateSettings, run: RunFolder, dataset: Dataset, views: dict[SplitKey, SplitView], work_dir: WorkDir
-) -> dict[str, dict[str, Scores]]:
-    """Measure dense retrieval; the sentence encoder is the one that made the identifiers."""
-    names = settings.baselines or []
-    captions, encoder = {}, ""
-    if SENTENCE_ENCODER in names:
-        captions = {row["image_id"]: clean_text(row["caption"]) for row in read_jsonl(run / "captions.jsonl")}
-        made = run.manifest().get("stages", {}).get("identifiers", {})
-        encoder = made.get("settings", {}).get("encoder", DEFAULT_ENCODER)
-    return measure_baselines(names, dataset, captions, encoder, views, work_dir, settings.device)
-
-
-def protocol_of(run: RunFolder) -> str:
-    """Return "inductive" or "transductive", as the identifiers were made."""
-    return str(read_json(run / "identifiers" / "report.json")["protocol"])
-
-
-def ceiling_of(settings: EvaluateSettings, dataset: Dataset) -> dict[str, Any]:
-    """Return the best possible scores of the split, where the dataset knows them and all of it is asked."""
-    path = dataset.folder / "ceiling.json"
-    if settings.limit is not None or not path.exists():
-        return {}
-    return read_json(path).get(settings.split, {})
 
 
 def _write_missing_report(run: RunFolder, dataset: Dataset) -> None:

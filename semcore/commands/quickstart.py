@@ -1,4 +1,7 @@
-"""`semcore quickstart`: the whole pipeline on drawn scenes, on a CPU.
+"""Run the whole pipeline on drawn scenes, on a CPU.
+
+    semcore quickstart --out runs/quickstart
+    semcore quickstart --out runs/seed-1 --seed 1 --train 700 --test 250
 
 Every step is the command a user would type, started as a process of its own and shown before it
 starts. The steps themselves know what is done: a second run skips it, a killed run goes on.
@@ -21,6 +24,7 @@ from rich.table import Table
 
 from semcore.commands.env import extensions_folder, missing_for_quickstart
 from semcore.data.dataset import load_dataset
+from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.report.tables import stage_rows
 from semcore.runtime.errors import UserError
@@ -31,7 +35,6 @@ from semcore.runtime.typed_commands import command, data_command, launcher_optio
 
 MIN_FREE_BYTES = 2 * 1024**3  # the dataset, two models and the trainings' last checkpoints, with room to spare
 METRICS = ("R@1", "R@5", "R@10", "rSum")
-DIRECTIONS = {"t2i": "text → image", "i2t": "image → text"}
 
 
 @dataclass
@@ -141,7 +144,8 @@ def _score_table(metrics: dict[str, Any]) -> Table:
         "generator's score by weights from val; * the verifier that was better on val"
     )
     table = Table("", *METRICS, title=title, title_justify="left")
-    for direction, name in DIRECTIONS.items():
+    for direction in Direction:
+        name = direction.label
         rows = {f"{name}, generated": metrics[direction]["generated"]}
         for verifier, scores in metrics["verifiers"].items():
             if own := metrics.get("verifiers_alone", {}).get(verifier):

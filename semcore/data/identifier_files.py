@@ -14,7 +14,6 @@ from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, read_numbered_jsonl
 from semcore.runtime.typed_commands import data_command
 
-DIRECTIONS = ("t2i", "i2t")
 CLUSTER_WORDS = "cluster_words.json"
 NO_CLUSTER = -1
 """The global id of an identifier that has none (paper, Table 3: "w/o global ID")."""

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semcore.data.dataset import Dataset, ImageRecord, shared_sentences
+from semcore.data.directions import Direction
 from semcore.data.identifier_files import read_identifiers
 from semcore.data.run_folder import RunFolder
 from semcore.runtime.errors import UserError
-
-DIRECTIONS = ("t2i", "i2t")
 
 
 @dataclass(frozen=True)
@@ -71,13 +70,13 @@ class Queries:
         )
 
 
-def read_items(run: RunFolder, dataset: Dataset, direction: str, split: str | None = None) -> list[Item]:
+def read_items(run: RunFolder, dataset: Dataset, direction: Direction, split: str | None = None) -> list[Item]:
     """Read one direction's items, in the order of the identifier file.
 
     Args:
         run: holds the identifiers.
         dataset: holds the images and sentences.
-        direction: "t2i" or "i2t".
+        direction: which items.
         split: "train", "val" or "test"; all by default.
 
     Raises:
@@ -88,12 +87,12 @@ def read_items(run: RunFolder, dataset: Dataset, direction: str, split: str | No
     items = []
     for row in read_identifiers(run / "identifiers", direction, split):
         item_id, keywords = row["item_id"], " ".join(row["lexical_id"])
-        if item_id not in (records if direction == "t2i" else sentences):
+        if item_id not in (records if direction.items_are_images else sentences):
             raise UserError(
                 f"{run / 'identifiers' / direction}.jsonl has {item_id!r}, which is not in {dataset.folder}; "
                 "choose the --data or --run that belong together"
             )
-        if direction == "t2i":
+        if direction.items_are_images:
             path = dataset.image_path(records[item_id])
             items.append(Item(item_id, item_id, row["identifier"], keywords, image_path=path))
         else:
@@ -104,7 +103,7 @@ def read_items(run: RunFolder, dataset: Dataset, direction: str, split: str | No
 
 def read_queries(
     records: Sequence[ImageRecord],
-    direction: str,
+    direction: Direction,
     images: Sequence[Item],
     sentences: Sequence[Item],
     unreadable: Collection[str] = (),
@@ -114,19 +113,19 @@ def read_queries(
     Every sentence, and every image with a sentence, is a query, whether its answer has an identifier or not.
 
     Args:
-        records: the images.
-        direction: "t2i" or "i2t".
+        records: whose queries are wanted.
+        direction: which items.
         images: the items of t2i.
         sentences: the items of i2t.
         unreadable: ids of images that cannot be used as queries.
     """
-    known = {item.item_id for item in (images if direction == "t2i" else sentences)}
+    known = {item.item_id for item in (images if direction.items_are_images else sentences)}
     display: dict[str, str] = {}
     relevant: dict[str, set[str]] = {}
     contents: dict[str, str] = {}
     for record in records:
         texts = {sentence.sentence_id: sentence.text for sentence in record.sentences}
-        if direction == "t2i":
+        if direction.items_are_images:
             contents |= texts
             display |= texts
             relevant |= {sentence_id: {record.image_id} for sentence_id in texts}
@@ -134,16 +133,16 @@ def read_queries(
             contents[record.image_id] = record.image_id
             display[record.image_id] = record.file_name
             relevant[record.image_id] = texts.keys() & known or set(texts)
-    if direction == "i2t":
+    if direction.queries_are_images:
         contents = {query: content for query, content in contents.items() if query not in unreadable}
     lost = {query for query, answers in relevant.items() if query not in contents or not answers & known}
     num_shared = sum(len(sentence_ids) for sentence_ids in shared_sentences(records).values())
     return Queries(contents, display, relevant, frozenset(lost), num_shared)
 
 
-def image_of(direction: str, query: str, relevant: Collection[str]) -> str:
-    """Return the image that a query belongs to: the one a sentence was written about, or the query itself."""
-    return query if direction == "i2t" else next(iter(relevant))
+def image_of(direction: Direction, query: str, relevant: Collection[str]) -> str:
+    """Return the image that a query belongs to: what a sentence was written about, or the query itself."""
+    return query if direction.queries_are_images else next(iter(relevant))
 
 
 def draw_queries(queries: Queries, most: int | None, seed: int = 0) -> Queries:

@@ -72,7 +72,7 @@ def measure_baselines(
         baseline = caption_baseline(captions, encoder, device) if by_caption else dual_encoder(name, dataset, device)
         for key, view in views.items():
             step = f"baseline {number} {key.direction} {key.split}"
-            if by_caption and key.direction == "i2t":
+            if by_caption and key.direction.queries_are_images:
                 view = _with_captions(view, captions)
             scores.setdefault(name, {})[key.direction] = _score(baseline, step, key, view, work_dir)
     return scores
@@ -129,8 +129,8 @@ def _score(baseline: Baseline, step: str, key: SplitKey, view: SplitView, work_d
     def work(queries: list[str]) -> list[Any]:
         if not found:
             texts = [item.text for item in view.items.values()]
-            found.append(baseline.images(item_ids) if key.direction == "t2i" else baseline.texts(texts))
-        asked = baseline.texts(queries) if key.direction == "t2i" else baseline.images(queries)
+            found.append(baseline.images(item_ids) if key.direction.items_are_images else baseline.texts(texts))
+        asked = baseline.images(queries) if key.direction.queries_are_images else baseline.texts(queries)
         return nearest(asked, found[0], item_ids)
 
     contents = view.unique_queries

@@ -1,19 +1,71 @@
-"""Inputs of an evaluation: the views of a split that are measured, and their folds."""
+"""Inputs of an evaluation, found in the run and the dataset: models, views of the splits, what the scores depend on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+from semcore.data.dataset import Dataset
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import image_of
+from semcore.data.run_folder import RunFolder
+from semcore.evaluation.dense_baselines import SENTENCE_ENCODER
 from semcore.evaluation.folds import assign_folds
-from semcore.retrieval.batch import SplitKey, SplitView
+from semcore.evaluation.plan import EvaluationPlan
+from semcore.identifiers.sentence_encoder import DEFAULT_ENCODER
+from semcore.models.run_checkpoints import generator_of, model_of, untrained_verifier_of
+from semcore.models.run_lineage import prompts_of
+from semcore.retrieval.batch import SplitKey, SplitView, read_split_views
+from semcore.runtime.errors import UserError
+from semcore.runtime.files import read_json, read_jsonl, sha256_of
+from semcore.runtime.fingerprints import fingerprint
+from semcore.runtime.text import clean_text
+
+
+def find_models(plan: EvaluationPlan, run: RunFolder) -> dict[str, str]:
+    """Return the checkpoints that are needed: "generator", and by their names verifiers and "untrained".
+
+    Raises:
+        UserError: one of them does not exist.
+    """
+    models = {"generator": generator_of(run)}
+    for name in plan.verifiers:
+        models[name] = plan.other_models.get(name) or model_of(run, name, plan.base)
+    if "listwise" in models and plan.order_bias_untrained and plan.num_order_queries:
+        untrained = untrained_verifier_of(run, plan.base)
+        if untrained is None:
+            raise UserError(
+                f"{run.path} does not say what its listwise verifier was trained from; "
+                "leave out --order-bias-untrained, or train it with recipes/train_verifier.py"
+            )
+        models["untrained"] = untrained
+    return models
+
+
+def views_to_measure(plan: EvaluationPlan, run: RunFolder, dataset: Dataset) -> dict[SplitKey, SplitView]:
+    """Return the views of the measured split and its folds, and of val where fusions are fitted.
+
+    Raises:
+        UserError: the split has no item or no query.
+    """
+    measured = read_split_views(run, dataset, plan.split, plan.limit)
+    if not measured:
+        raise UserError(
+            f"split {plan.split} of {dataset.folder} has no image with an identifier and a sentence; "
+            "choose another --split"
+        )
+    if plan.folds is not None:
+        measured |= fold_split_views(measured, plan.folds)
+    if plan.split == "val" or not plan.verifiers:
+        return measured
+    return {**measured, **read_split_views(run, dataset, "val", plan.num_val_queries)}
 
 
 def fold_split_views(views: Mapping[SplitKey, SplitView], num_folds: int) -> dict[SplitKey, SplitView]:
-    """Cut the parts of a split into folds of its images, each with its own items and queries.
+    """Cut the views of a split into folds of its images, each with its own items and queries.
 
     Returns:
-        (fold name, direction) -> part; a direction without a query in a fold has none.
+        (fold name, direction) -> view; a direction without a query in a fold has none.
     """
     images = dict.fromkeys(
         [image_of(key.direction, *query) for key, view in views.items() for query in view.queries.relevant.items()]
@@ -29,3 +81,38 @@ def fold_split_views(views: Mapping[SplitKey, SplitView], num_folds: int) -> dic
             if items and queries.contents:
                 folds[SplitKey(f"{key.split} fold {number}", key.direction)] = SplitView(items, queries)
     return folds
+
+
+def score_inputs(plan: EvaluationPlan, run: RunFolder, dataset: Dataset, models: Mapping[str, str]) -> dict[str, str]:
+    """Return the hash of everything the scores depend on."""
+    files = [f"identifiers/{direction}.jsonl" for direction in Direction]
+    if SENTENCE_ENCODER in plan.baselines:
+        files.append("captions.jsonl")
+    return {
+        "metadata.jsonl": dataset.fingerprint,
+        **{name: sha256_of(run / name) for name in files},
+        **{f"the {name} model": fingerprint(path) for name, path in models.items()},
+        **prompts_of(["generator", *plan.verifiers]),
+    }
+
+
+def captions_and_encoder(plan: EvaluationPlan, run: RunFolder) -> tuple[dict[str, str], str]:
+    """Return what the sentence encoder's baseline needs: captions by image id, and the encoder of the identifiers."""
+    if SENTENCE_ENCODER not in plan.baselines:
+        return {}, ""
+    captions = {row["image_id"]: clean_text(row["caption"]) for row in read_jsonl(run / "captions.jsonl")}
+    made = run.manifest().get("stages", {}).get("identifiers", {})
+    return captions, made.get("settings", {}).get("encoder", DEFAULT_ENCODER)
+
+
+def protocol_of(run: RunFolder) -> str:
+    """Return "inductive" or "transductive", as the identifiers were made."""
+    return str(read_json(run / "identifiers" / "report.json")["protocol"])
+
+
+def ceiling_of(plan: EvaluationPlan, dataset: Dataset) -> dict[str, Any]:
+    """Return the best possible scores of the split, where the dataset knows them and all of it is asked."""
+    path = dataset.folder / "ceiling.json"
+    if plan.limit is not None or not path.exists():
+        return {}
+    return read_json(path).get(plan.split, {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from semcore.data.dataset import Dataset
 from semcore.data.items_and_queries import draw_queries
@@ -11,6 +11,7 @@ from semcore.evaluation.ablations import without_verification
 from semcore.evaluation.fitted_fusions import Fitted, fit, rank_all
 from semcore.evaluation.folds import mean_metrics
 from semcore.evaluation.order_probes import draw_order_probes, measure_order_bias
+from semcore.evaluation.plan import EvaluationPlan
 from semcore.evaluation.results import EvaluationResult, Scores, score
 from semcore.models.inference import load_for_inference
 from semcore.retrieval.batch import (
@@ -30,15 +31,12 @@ from semcore.retrieval.verifiers import VerifierName
 from semcore.verification import Fusion
 from semcore.verification.score_fusion import FusionSettings
 
-if TYPE_CHECKING:
-    from semcore.commands.evaluate import EvaluateSettings
-
 ORDERED: dict[str, str] = {"listwise": "trained", "blocks": "trained, blocks"}
 """Verifiers that an order can sway -> what their models are called beside the untrained one."""
 
 
 def run_evaluation(
-    settings: EvaluateSettings,
+    plan: EvaluationPlan,
     dataset: Dataset,
     models: Mapping[str, str],
     views: Mapping[SplitKey, SplitView],
@@ -47,30 +45,30 @@ def run_evaluation(
     """Generate, verify and score; one model is in memory at a time.
 
     Args:
-        settings: as the command was given.
+        plan: what is measured, and how.
         dataset: holds the images.
         models: "generator", the verifiers asked for, and "untrained" to compare the listwise one with.
         views: what is searched and asked.
         work_dir: where results are kept from a kill.
     """
-    hits, ablations = _generate(settings, dataset, models["generator"], views, work_dir)
-    shortlists = {key: make_shortlists(view, hits[key], settings.num_candidates) for key, view in views.items()}
-    measured = [key for key in views if key.split == settings.split]
+    hits, ablations = _generate(plan, dataset, models["generator"], views, work_dir)
+    shortlists = {key: make_shortlists(view, hits[key], plan.num_candidates) for key, view in views.items()}
+    measured = [key for key in views if key.split == plan.split]
     result = EvaluationResult(
-        split=settings.split,
-        num_beams=settings.num_beams,
-        constraint=settings.constraint,
-        fusion=settings.fusion,
+        split=plan.split,
+        num_beams=plan.num_beams,
+        constraint=plan.constraint,
+        fusion=plan.fusion,
         seconds=work_dir.seconds,
         views={key.direction: views[key] for key in measured},
         hits={key.direction: hits[key] for key in measured},
         ablations=ablations,
     )
-    result.folds["generated"] = mean_over_folds(settings.split, views, hits)
+    result.folds["generated"] = mean_over_folds(plan.split, views, hits)
     fitted = [key for key in views if key.split == "val"]
     weighings: dict[str, dict[str, Fitted]] = {}
-    for name in settings.verifiers:
-        scores = _verify(name, settings, dataset, models[name], shortlists, result, work_dir)
+    for name in plan.verifiers:
+        scores = _verify(name, plan, dataset, models[name], shortlists, result, work_dir)
         both = {}
         for alone in (False, True):
             own = {key.direction: fit(views[key], shortlists[key], scores[key], alone=alone) for key in fitted}
@@ -81,16 +79,16 @@ def run_evaluation(
             )
         result.rankings[name] = {key.direction: both[False][1][key] for key in measured}
         result.alone[name] = {key.direction: both[True][1][key] for key in measured}
-        weighings[name], rankings = both[settings.fusion == "none"]
-        result.folds[name] = mean_over_folds(settings.split, views, rankings)
+        weighings[name], rankings = both[plan.fusion == "none"]
+        result.folds[name] = mean_over_folds(plan.split, views, rankings)
         result.on_val[name] = {key.direction: score(views[key], rankings[key]) for key in fitted}
     without = {key: [[0.0] * len(own.items) for own in shortlists[key]] for key in fitted}
     weighings["none"] = {key.direction: fit(views[key], shortlists[key], without[key]) for key in fitted}
-    better = better_on_val(settings.verifiers, result.on_val)
+    better = better_on_val(plan.verifiers, result.on_val)
     fusions = {name: {direction: each.overall for direction, each in own.items()} for name, own in weighings.items()}
-    result.fusion_settings = FusionSettings(better, fusions, settings.shifts, settings.other_models)
+    result.fusion_settings = FusionSettings(better, fusions, plan.shifts, plan.other_models)
     if "untrained" in models:
-        _measure_untrained(settings, dataset, models["untrained"], result, work_dir)
+        _measure_untrained(plan, dataset, models["untrained"], result, work_dir)
     return result
 
 
@@ -113,24 +111,24 @@ def better_on_val(verifiers: Sequence[VerifierName], on_val: Mapping[VerifierNam
 
 
 def _generate(
-    settings: EvaluateSettings, dataset: Dataset, model: str, views: Mapping[SplitKey, SplitView], work_dir: WorkDir
+    plan: EvaluationPlan, dataset: Dataset, model: str, views: Mapping[SplitKey, SplitView], work_dir: WorkDir
 ) -> tuple[dict[SplitKey, dict[str, list[GeneratedHit]]], dict[str, dict[str, Scores]]]:
     """Return the generator's rankings of all parts, and the ablations of the measured ones."""
-    session = _ask(model, settings, dataset, work_dir)
-    sizes = {"num_beams": settings.num_beams, "batch_size": settings.batch_size}
-    if settings.constraint:
-        engine = settings.engine
+    session = _ask(model, plan, dataset, work_dir)
+    sizes = {"num_beams": plan.num_beams, "batch_size": plan.batch_size}
+    if plan.constraint:
+        engine = plan.engine
         hits = {key: generate_hits(session, key, view, work_dir, engine=engine, **sizes) for key, view in views.items()}
     else:
         hits = {key: generate_unconstrained(session, key, view, work_dir, **sizes) for key, view in views.items()}
     ablations: dict[str, dict[str, Scores]] = {}
-    if settings.ablations:
+    if plan.ablations:
         for key, view in views.items():
-            if key.split == settings.split:
+            if key.split == plan.split:
                 suffixed = {content: without_verification(own) for content, own in hits[key].items()}
                 ablations.setdefault("without_verification", {})[key.direction] = score(view, suffixed)
-                if settings.constraint:
-                    drawn = SplitView(view.items, draw_queries(view.queries, settings.num_ablation_queries))
+                if plan.constraint:
+                    drawn = SplitView(view.items, draw_queries(view.queries, plan.num_ablation_queries))
                     if drawn.unique_queries:
                         freely = score(drawn, generate_unconstrained(session, key, drawn, work_dir, **sizes))
                         ablations.setdefault("with_trie", {})[key.direction] = score(drawn, hits[key])
@@ -138,14 +136,14 @@ def _generate(
     return hits, ablations
 
 
-def _ask(model: str, settings: EvaluateSettings, dataset: Dataset, work_dir: WorkDir) -> ModelSession:
-    checkpoint = load_for_inference(model, dtype=settings.dtype, device=settings.device, base=settings.base)
+def _ask(model: str, plan: EvaluationPlan, dataset: Dataset, work_dir: WorkDir) -> ModelSession:
+    checkpoint = load_for_inference(model, dtype=plan.dtype, device=plan.device, base=plan.base)
     return load_session(checkpoint, dataset, work_dir.features)
 
 
 def _verify(
     name: VerifierName,
-    settings: EvaluateSettings,
+    plan: EvaluationPlan,
     dataset: Dataset,
     model: str,
     shortlists: Mapping[SplitKey, Sequence[Shortlist]],
@@ -153,31 +151,31 @@ def _verify(
     work_dir: WorkDir,
 ) -> dict[SplitKey, list[list[float]]]:
     """Return a verifier's scores; where an order can sway it, measure that too."""
-    session = _ask(model, settings, dataset, work_dir)
+    session = _ask(model, plan, dataset, work_dir)
     if name == "likelihood":
         return verify_by_likelihood(session, shortlists, work_dir)
-    shifts = settings.shifts
+    shifts = plan.shifts
     scores = {key: verify_by_options(name, session, key, own, work_dir, shifts) for key, own in shortlists.items()}
     if name in ORDERED:
-        _add_order_bias(ORDERED[name], settings, session, result, work_dir)
+        _add_order_bias(ORDERED[name], plan, session, result, work_dir)
     return scores
 
 
 def _measure_untrained(
-    settings: EvaluateSettings, dataset: Dataset, model: str, result: EvaluationResult, work_dir: WorkDir
+    plan: EvaluationPlan, dataset: Dataset, model: str, result: EvaluationResult, work_dir: WorkDir
 ) -> None:
-    session = _ask(model, settings, dataset, work_dir)
-    _add_order_bias("untrained", settings, session, result, work_dir)
+    session = _ask(model, plan, dataset, work_dir)
+    _add_order_bias("untrained", plan, session, result, work_dir)
 
 
 def _add_order_bias(
-    name: str, settings: EvaluateSettings, session: ModelSession, result: EvaluationResult, work_dir: WorkDir
+    name: str, plan: EvaluationPlan, session: ModelSession, result: EvaluationResult, work_dir: WorkDir
 ) -> None:
     """Measure one question, the shifts that were asked for, and all of them, on a few queries a direction."""
     for direction, view in result.views.items():
-        count = settings.num_candidates
-        probes = draw_order_probes(view, result.hits[direction], count, settings.num_order_queries)
+        count = plan.num_candidates
+        probes = draw_order_probes(view, result.hits[direction], count, plan.num_order_queries)
         if probes:
-            key = SplitKey(settings.split, direction)
-            measured = measure_order_bias(name, session, key, probes, work_dir, (1, settings.shifts, count))
+            key = SplitKey(plan.split, direction)
+            measured = measure_order_bias(name, session, key, probes, work_dir, (1, plan.shifts, count))
             result.order_bias.setdefault(direction, []).append(measured)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from semcore.data.caption_files import Captions
+from semcore.data.directions import Direction
 from semcore.data.identifier_files import CLUSTER_WORDS, cluster_token
 from semcore.identifiers.clusters import save_centroids
 from semcore.identifiers.quality import items_without_keyword, measure_quality
@@ -26,7 +27,7 @@ def write_identifiers(
         about: settings for the report: protocol, encoder, seed, scheme, global_id, num_keywords, deduplicate,
             keyword_method, diversity, nr_candidates, ngram_range.
     """
-    rows = {"t2i": identifiers.t2i, "i2t": identifiers.i2t}
+    rows = {Direction.T2I: identifiers.t2i, Direction.I2T: identifiers.i2t}
     for direction, items in rows.items():
         write_jsonl(folder / f"{direction}.jsonl", items)
     save_centroids(folder, identifiers.centroids)
@@ -43,7 +44,7 @@ def write_identifiers(
             "missing": captions.missing,
             "num_unknown": captions.num_unknown,
         },
-        **{direction: measure_quality(items, len(used)) for direction, items in rows.items()},
+        **{direction.value: measure_quality(items, len(used)) for direction, items in rows.items()},
         "without_keyword": {direction: items_without_keyword(items) for direction, items in rows.items()},
         "clusters": clusters,
     }

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from semcore.data.dataset import Dataset
-from semcore.data.identifier_files import DIRECTIONS
+from semcore.data.directions import Direction
 from semcore.data.row_digests import dataset_rows, digests, identifier_rows, total
 from semcore.data.run_folder import RunFolder
 from semcore.models.adapters import find_base, is_adapter, read_note
@@ -92,7 +92,7 @@ def made_from(run: RunFolder, dataset: Dataset, allowed: Iterable[Mismatch] = ()
             "sha256": file_fingerprint(run / "identifiers" / f"{direction}.jsonl"),
             "splits": digests(identifier_rows(run, direction)),
         }
-        for direction in DIRECTIONS
+        for direction in Direction
     }
     data = {"sha256": dataset.fingerprint, "splits": digests(dataset_rows(dataset))}
     return {"identifiers": identifiers, "data": data, **as_record(allowed)}
@@ -214,7 +214,7 @@ def _prompts(model: Path, here: Surroundings, must_say: bool) -> Iterable[_Pair]
 
 def _rows(record: Mapping[str, Any], here: Surroundings, must_say: bool) -> Iterable[_Pair]:
     if here.run is not None and (must_say or "identifiers" in record):
-        for direction in DIRECTIONS:
+        for direction in Direction:
             name = f"{direction}.jsonl"
             path = here.run / "identifiers" / name
             known = record.get("identifiers", {}).get(name, {})

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from semcore.data.dataset import Dataset
+from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.models.lineage import (
     KINDS,
@@ -21,10 +22,10 @@ from semcore.models.run_checkpoints import source_fingerprint
 from semcore.runtime.fingerprints import fingerprint
 
 PROMPTS = {
-    "generator": ("identify_t2i.jinja", "identify_i2t.jinja"),
-    "listwise": ("verify_t2i.jinja", "verify_i2t.jinja"),
-    "blocks": ("verify_t2i.jinja", "verify_i2t.jinja"),
-    "pointwise": ("verify_pointwise_t2i.jinja", "verify_pointwise_i2t.jinja"),
+    "generator": tuple(f"{direction.identify_prompt}.jinja" for direction in Direction),
+    "listwise": tuple(f"{direction.verify_prompt}.jinja" for direction in Direction),
+    "blocks": tuple(f"{direction.verify_prompt}.jinja" for direction in Direction),
+    "pointwise": tuple(f"{direction.pointwise_prompt}.jinja" for direction in Direction),
     "likelihood": ("sentence_of_image.jinja", "sentence_alone.jinja"),
 }
 """Use of a model -> the prompts that it reads."""

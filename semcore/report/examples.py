@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from semcore.data.dataset import Dataset
+from semcore.data.directions import Direction
 from semcore.report.thumbnails import Picture, thumbnail
 from semcore.runtime.errors import UnreadableImage
 
@@ -72,14 +73,14 @@ def choose_examples(
     ]
 
 
-def read_shown(dataset: Dataset, direction: str, rows: Iterable[PerQueryRow]) -> Shown:
-    """Read the images and sentences that examples of these rows show; an unreadable image is left out."""
+def read_shown(dataset: Dataset, direction: Direction, rows: Iterable[PerQueryRow]) -> Shown:
+    """Read the pictures and sentences that examples of these rows show; an unreadable image is left out."""
     queries: set[str] = set()
     items: set[str] = set()
     for row in rows:
         queries.add(row["query_id"])
         items.update(row["right"][:NUM_HITS], _ranking(row))
-    images, sentences = (items, queries) if direction == "t2i" else (queries, items)
+    images, sentences = (items, queries) if direction.items_are_images else (queries, items)
     texts = {
         sentence.sentence_id: sentence.text
         for record in dataset.images
@@ -89,14 +90,14 @@ def read_shown(dataset: Dataset, direction: str, rows: Iterable[PerQueryRow]) ->
     return Shown(_thumbnails(dataset, images), texts)
 
 
-def show_example(outcome: str, row: PerQueryRow, direction: str, shown: Shown) -> Example:
-    """Convert a per-query row to an example for the templates.
+def show_example(outcome: str, row: PerQueryRow, direction: Direction, shown: Shown) -> Example:
+    """Turn a per-query row into what the templates show.
 
     Args:
         outcome: A key of `OUTCOMES`.
         row: The per-query row.
-        direction: "t2i" or "i2t".
-        shown: Images and sentences; other items are shown by their ids.
+        direction: The direction of the row.
+        shown: Pictures and sentences; what is not in there is shown as its id.
     """
 
     def image(image_id: str) -> Item:
@@ -105,8 +106,8 @@ def show_example(outcome: str, row: PerQueryRow, direction: str, shown: Shown) -
     def sentence(sentence_id: str) -> Item:
         return Item(sentence_id, text=shown.sentences.get(sentence_id, ""))
 
-    item = image if direction == "t2i" else sentence
-    query = Item(row["query_id"], text=row["query"]) if direction == "t2i" else image(row["query_id"])
+    item = image if direction.items_are_images else sentence
+    query = image(row["query_id"]) if direction.queries_are_images else Item(row["query_id"], text=row["query"])
     identifiers = {hit["item_id"]: hit["identifier"] for hit in row["generated"]}
     ranks = {hit["item_id"]: rank for rank, hit in enumerate(row["generated"], start=1)}
     ranking, right = _ranking(row), set(row["right"])

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from huggingface_hub import EvalResult, ModelCardData
 
 from semcore import __version__
+from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.report.rendering import Markdown, markdown_template
 from semcore.report.tables import flat
@@ -93,11 +94,10 @@ def _scores(kind: _Kind, metrics: Mapping[str, Any]) -> Mapping[str, Mapping[str
     """Return direction -> scores, where they were measured; a verifier's are unfused."""
     if kind.verifier is not None:
         return metrics.get("verifiers_alone", {}).get(kind.verifier, {})
-    return {direction: metrics[direction]["generated"] for direction in ("t2i", "i2t") if direction in metrics}
+    return {direction: metrics[direction]["generated"] for direction in Direction if direction in metrics}
 
 
 _METRICS = {"R@1": "recall_at_1", "R@5": "recall_at_5", "R@10": "recall_at_10", "MRR@10": "mrr_at_10"}
-_TASKS = {"t2i": "text to image retrieval", "i2t": "image to text retrieval"}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -114,7 +114,7 @@ def retrieval_results(
     return [
         EvalResult(
             task_type="information-retrieval",
-            task_name=_TASKS[direction],
+            task_name=f"{Direction(direction).words} retrieval",
             dataset_type=dataset,
             dataset_name=dataset,
             dataset_split=split,

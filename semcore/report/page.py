@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from semcore import __version__
+from semcore.data.directions import Direction
 from semcore.report.chart import Group, score_chart
 from semcore.report.examples import Example, Item, Shown, choose_examples, read_shown, show_example
 from semcore.report.rendering import memory
-from semcore.report.run_contents import DIRECTIONS, RunContents
+from semcore.report.run_contents import RunContents
 from semcore.report.tables import (
     OrderRow,
     ScoreRow,
@@ -89,14 +90,14 @@ def shown_items(view: ReportView) -> Iterator[Item]:
             yield from (example.query, *(hit.item for hit in example.hits), *example.missed)
 
 
-def _direction(run: RunContents, direction: str, num_per_outcome: int, seed: int) -> DirectionView:
+def _direction(run: RunContents, direction: Direction, num_per_outcome: int, seed: int) -> DirectionView:
     rows = run.per_query[direction]
     table = score_rows(run.metrics, direction, rows, seed)
     chosen = choose_examples(rows, num_per_outcome=num_per_outcome, seed=seed)
     shown = read_shown(run.dataset, direction, [row for _, row in chosen]) if run.dataset else Shown({}, {})
     return DirectionView(
         key=direction,
-        title=DIRECTIONS[direction],
+        title=direction.label.capitalize(),
         num_queries=int(table[0].scores["num_queries"]),
         num_items=int(table[0].scores["num_items"]),
         table=table,

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from semcore.data.dataset import Dataset, load_dataset
+from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.per_query import read_per_query
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json
 from semcore.runtime.typed_commands import evaluate_anew
-
-DIRECTIONS = {"t2i": "Text → image", "i2t": "Image → text"}
 
 STAGES = {"generated", "verified"}
 
@@ -32,7 +31,7 @@ class RunContents:
     folder: Path
     metrics: dict[str, Any]
     manifest: dict[str, Any]
-    per_query: dict[str, list[dict[str, Any]]]
+    per_query: dict[Direction, list[dict[str, Any]]]
     dataset: Dataset | None
     missing_dataset: str
 
@@ -49,7 +48,7 @@ def read_run(folder: Path, data: Path | None = None) -> RunContents:
     """
     metrics = _read_metrics(folder)
     per_query = {
-        direction: _read_direction(folder, metrics, direction) for direction in DIRECTIONS if direction in metrics
+        direction: _read_direction(folder, metrics, direction) for direction in Direction if direction in metrics
     }
     run = RunFolder(folder)
     dataset, missing = _read_dataset(run, data)
@@ -62,13 +61,13 @@ def _read_metrics(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: there is no such file, so there is nothing to report; first run `{command}`")
     metrics = read_json(path)
-    if not isinstance(metrics, dict) or not DIRECTIONS.keys() & metrics.keys():
-        raise UserError(f"{path}: neither t2i nor i2t is in it; write it anew with `{command}`")
+    if not isinstance(metrics, dict) or not any(direction in metrics for direction in Direction):
+        raise UserError(f"{path}: neither {' nor '.join(Direction)} is in it; write it anew with `{command}`")
     return metrics
 
 
-def _read_direction(folder: Path, metrics: dict[str, Any], direction: str) -> list[dict[str, Any]]:
-    """Read the per-query file and compare it with the scores, so that no report mixes two evaluations."""
+def _read_direction(folder: Path, metrics: dict[str, Any], direction: Direction) -> list[dict[str, Any]]:
+    """Read the per-query file and hold it against the scores, so that no report mixes two evaluations."""
     path = folder / direction / "per_query.jsonl"
     rows = read_per_query(path)
     for stage in STAGES & metrics[direction].keys():

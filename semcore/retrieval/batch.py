@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from semcore.data.dataset import Dataset, ImageRecord, verify_image
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item, Queries, draw_queries, read_items, read_queries
 from semcore.data.run_folder import RunFolder
 from semcore.data.subsets import first_images
@@ -38,7 +39,7 @@ class SplitKey(NamedTuple):
     """Names a part."""
 
     split: str
-    direction: str
+    direction: Direction
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,12 @@ def read_split_views(
         split: "train", "val" or "test".
         most_queries: draw so many queries at random where a direction has more; all by default.
     """
-    images, sentences = (read_items(run, dataset, direction, split) for direction in ("t2i", "i2t"))
+    images, sentences = (read_items(run, dataset, direction, split) for direction in Direction)
     wanted = _wanted_images(run, dataset)
     records = [record for record in dataset.split(split) if record.image_id in wanted]
     unreadable = _unreadable(dataset, records, {item.item_id for item in images})
     views = {}
-    for direction, items in (("t2i", images), ("i2t", sentences)):
+    for direction, items in zip(Direction, (images, sentences), strict=True):
         queries = draw_queries(read_queries(records, direction, images, sentences, unreadable), most_queries)
         if items and queries.contents:
             views[SplitKey(split, direction)] = SplitView({item.item_id: item for item in items}, queries)
@@ -133,7 +134,7 @@ def generate_hits(
         return generate_chunk(session, key.direction, queries, corpus, num_beams, batch_size, engine)
 
     unique_queries = view.unique_queries
-    if key.direction == "i2t":
+    if key.direction.queries_are_images:
         session.features.add(unique_queries, progress=work_dir.progress)
     rows = work_dir.run(f"generate {key.direction} {key.split}", unique_queries, QUERIES_PER_CHUNK, work, "query")
     return {content: [GeneratedHit(*hit) for hit in hits] for content, hits in zip(unique_queries, rows, strict=True)}
@@ -141,7 +142,7 @@ def generate_hits(
 
 def generate_chunk(
     session: ModelSession,
-    direction: str,
+    direction: Direction,
     queries: list[str],
     corpus: Corpus,
     num_beams: int,
@@ -149,7 +150,7 @@ def generate_chunk(
     engine: Engine,
 ) -> list[list[GeneratedHit]]:
     """Search for one chunk of queries."""
-    features = session.features.of(queries) if direction == "i2t" else {}
+    features = session.features.of(queries) if direction.queries_are_images else {}
     return generate(
         session.checkpoint,
         session.prompts,
@@ -170,12 +171,12 @@ def generate_unconstrained(
     corpus = build_corpus(session.checkpoint, session.prompts, key.direction, list(view.items.values()))
 
     def work(queries: list[str]) -> list[Any]:
-        features = session.features.of(queries) if key.direction == "i2t" else {}
+        features = session.features.of(queries) if key.direction.queries_are_images else {}
         inputs = query_inputs(session.checkpoint, session.prompts, key.direction, queries, features)
         return generate_without_trie(session.checkpoint, inputs, corpus, num_beams=num_beams)
 
     unique_queries = view.unique_queries
-    if key.direction == "i2t":
+    if key.direction.queries_are_images:
         session.features.add(unique_queries, progress=work_dir.progress)
     rows = work_dir.run(f"without trie {key.direction} {key.split}", unique_queries, batch_size, work, "query")
     return {content: [GeneratedHit(*hit) for hit in hits] for content, hits in zip(unique_queries, rows, strict=True)}

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from transformers import GenerationConfig
 
+from semcore.data.directions import Direction
 from semcore.decoding import SearchResult, constrained_beam_search, generate_with_transformers
 from semcore.models.batching import make_prompts, model_inputs
 from semcore.models.checkpoint import Checkpoint
@@ -21,7 +22,7 @@ Engine = Literal["semcore", "transformers"]
 def query_inputs(
     checkpoint: Checkpoint,
     prompts: Prompts,
-    direction: str,
+    direction: Direction,
     queries: Sequence[str],
     features: Mapping[str, torch.Tensor],
 ) -> dict[str, torch.Tensor]:
@@ -30,22 +31,19 @@ def query_inputs(
     Args:
         checkpoint: the identifier model.
         prompts: hold "identify_t2i" and "identify_i2t".
-        direction: "t2i" (queries are sentences) or "i2t" (queries are image ids).
+        direction: tells whether queries are sentences or image ids.
         queries: one batch.
-        features: the visual features of the query images, by id; not used for t2i.
+        features: the visual features of the query images, by id; sentences need none.
     """
-    if direction == "t2i":
-        turns = [prompts.render("identify_t2i", query=query) for query in queries]
-        return model_inputs(checkpoint, make_prompts(checkpoint, turns))
-    turn = prompts.render("identify_i2t", image=IMAGE)
-    images = [[features[query]] for query in queries]
-    return model_inputs(checkpoint, make_prompts(checkpoint, [turn] * len(queries), images))
+    turns = [prompts.render(direction.identify_prompt, query=query, image=IMAGE) for query in queries]
+    images = [[features[image_id] for image_id in direction.images_shown(query, ())] for query in queries]
+    return model_inputs(checkpoint, make_prompts(checkpoint, turns, images))
 
 
 def generate(
     checkpoint: Checkpoint,
     prompts: Prompts,
-    direction: str,
+    direction: Direction,
     queries: Sequence[str],
     features: Mapping[str, torch.Tensor],
     corpus: Corpus,
@@ -59,9 +57,9 @@ def generate(
     Args:
         checkpoint: the identifier model.
         prompts: hold "identify_t2i" and "identify_i2t".
-        direction: "t2i" (queries are sentences) or "i2t" (queries are image ids).
+        direction: tells whether queries are sentences or image ids.
         queries: in any order; those of about equal length should stand together.
-        features: the visual features of the query images, by id; not used for t2i.
+        features: the visual features of the query images, by id; sentences need none.
         corpus: what is searched.
         num_beams: width of the beam (the paper's tables use 50).
         batch_size: queries searched at once.

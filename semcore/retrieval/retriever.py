@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from semcore.data.dataset import SPLITS, Dataset, load_dataset
+from semcore.data.directions import Direction
 from semcore.data.images import open_image
 from semcore.data.items_and_queries import Item, read_items
 from semcore.data.run_folder import RunFolder
@@ -32,6 +33,7 @@ from semcore.models.visual_features import encode_pictures
 from semcore.retrieval.corpus import Corpus, build_corpus
 from semcore.retrieval.generator import Engine, generate
 from semcore.retrieval.hits import GeneratedHit
+from semcore.retrieval.saved_index import SavedIndexes
 from semcore.retrieval.session import ModelSession, images_shown, load_session
 from semcore.retrieval.shortlist import Shortlist, make_shortlist, rank
 from semcore.retrieval.verifiers import VerifierName, verifier_scores
@@ -105,7 +107,7 @@ class Retriever:
     engine: Engine = "semcore"
     base: str | Path | None = None
     mismatches: list[Mismatch] = field(default_factory=list)
-    _corpora: dict[str, Corpus] = field(default_factory=dict, repr=False)
+    _corpora: dict[Direction, Corpus] = field(default_factory=dict, repr=False)
     _verifier_session: ModelSession | None = field(default=None, repr=False)
 
     @classmethod
@@ -201,15 +203,15 @@ class Retriever:
         if top_k < 1:
             raise UserError(f"top_k must be at least 1, found {top_k}")
         if text is not None:
-            hits = self._search("t2i", text if isinstance(text, list) else [text], [], top_k)
+            hits = self._search(Direction.T2I, text if isinstance(text, list) else [text], [], top_k)
             return hits if isinstance(text, list) else hits[0]
         pictures = [
             _open(picture) for picture in (image if isinstance(image, list) else [image]) if picture is not None
         ]
-        hits = self._search("i2t", [f"query {number}" for number in range(len(pictures))], pictures, top_k)
+        hits = self._search(Direction.I2T, [f"query {number}" for number in range(len(pictures))], pictures, top_k)
         return hits if isinstance(image, list) else hits[0]
 
-    def confidence_note(self, direction: str) -> str:
+    def confidence_note(self, direction: Direction) -> str:
         """Say how far the confidence of a direction's hits can be trusted; empty where it was fitted on such a corpus.
 
         Fusion and calibration are fitted on val's items. Among more items more look right, so that the same score
@@ -228,7 +230,9 @@ class Retriever:
             f"{searched:,} are searched, so that confidence is likely {how}"
         )
 
-    def _search(self, direction: str, queries: list[str], pictures: list[Image.Image], top_k: int) -> list[list[Hit]]:
+    def _search(
+        self, direction: Direction, queries: list[str], pictures: list[Image.Image], top_k: int
+    ) -> list[list[Hit]]:
         session, corpus = self.generator, self._corpus(direction)
         generated = generate(
             session.checkpoint,
@@ -247,14 +251,17 @@ class Retriever:
         scores = self._verify(direction, shortlists, pictures)
         return [self._hits(direction, *row, corpus)[:top_k] for row in zip(shortlists, scores, generated, strict=True)]
 
-    def _corpus(self, direction: str) -> Corpus:
+    def _corpus(self, direction: Direction) -> Corpus:
         if direction not in self._corpora:
             items = read_items(self.run, self.dataset, direction, self.split)
             session = self.generator
-            self._corpora[direction] = build_corpus(session.checkpoint, session.prompts, direction, items)
+            saved = SavedIndexes(self.run, f"{direction}-{self.split or 'all'}")
+            self._corpora[direction] = build_corpus(session.checkpoint, session.prompts, direction, items, saved)
         return self._corpora[direction]
 
-    def _verify(self, direction: str, shortlists: list[Shortlist], pictures: list[Image.Image]) -> list[list[float]]:
+    def _verify(
+        self, direction: Direction, shortlists: list[Shortlist], pictures: list[Image.Image]
+    ) -> list[list[float]]:
         """Return the verifier's score of each candidate; zeros without a verifier."""
         if self.verifier == "none":
             return [[0.0] * len(shortlist.items) for shortlist in shortlists]
@@ -263,7 +270,7 @@ class Retriever:
             model = load_for_inference(path, dtype=self.dtype, device=self.device, base=self.base)
             self._verifier_session = load_session(model, self.dataset, self.run / "features")
         session = self._verifier_session
-        if direction == "t2i":
+        if direction.items_are_images:
             features = session.features.of(images_shown(direction, shortlists))
         else:
             features = _features(session.checkpoint, [own.query for own in shortlists], pictures)
@@ -280,7 +287,7 @@ class Retriever:
 
     def _hits(
         self,
-        direction: str,
+        direction: Direction,
         shortlist: Shortlist,
         scores: Sequence[float],
         generated: Sequence[GeneratedHit],

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from semcore.data.dataset import Dataset
+from semcore.data.directions import Direction
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import Prompts, load_prompts
 from semcore.models.visual_features import FeatureStore
@@ -32,8 +33,6 @@ def load_session(checkpoint: Checkpoint, dataset: Dataset, features: Path | None
     return ModelSession(checkpoint, prompts, FeatureStore(checkpoint, paths, features), blocks)
 
 
-def images_shown(direction: str, shortlists: Iterable[Shortlist]) -> list[str]:
-    """Return the ids of the images that a verifier is shown: the candidates (t2i) or the queries (i2t)."""
-    if direction == "i2t":
-        return [own.query for own in shortlists]
-    return [item.item_id for own in shortlists for item in own.items]
+def images_shown(direction: Direction, shortlists: Iterable[Shortlist]) -> list[str]:
+    """Return the ids of the images that a verifier is shown."""
+    return [i for own in shortlists for i in direction.images_shown(own.query, (item.item_id for item in own.items))]

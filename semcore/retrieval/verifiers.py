@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import Prompts
@@ -26,7 +27,7 @@ VerifierName = Literal["listwise", "blocks", "pointwise", "likelihood"]
 def listwise_scores(
     checkpoint: Checkpoint,
     prompts: Prompts,
-    direction: str,
+    direction: Direction,
     shortlists: Sequence[Shortlist],
     features: Mapping[str, torch.Tensor],
     num_shifts: int = 1,
@@ -46,7 +47,7 @@ def listwise_scores(
 def pointwise_scores(
     checkpoint: Checkpoint,
     prompts: Prompts,
-    direction: str,
+    direction: Direction,
     shortlists: Sequence[Shortlist],
     features: Mapping[str, torch.Tensor],
 ) -> list[list[float]]:
@@ -54,12 +55,12 @@ def pointwise_scores(
     return match_log_odds(checkpoint, prompts, direction, [question_of(own) for own in shortlists], features)
 
 
-def pair_of(direction: str, query: str, item: Item) -> tuple[str, str]:
+def pair_of(direction: Direction, query: str, item: Item) -> tuple[str, str]:
     """Return the (image id, sentence) that a query and an item make."""
-    return (item.image_id, query) if direction == "t2i" else (query, item.text)
+    return (item.image_id, query) if direction.items_are_images else (query, item.text)
 
 
-def pairs_to_score(direction: str, shortlists: Iterable[Shortlist]) -> dict[str, dict[str, None]]:
+def pairs_to_score(direction: Direction, shortlists: Iterable[Shortlist]) -> dict[str, dict[str, None]]:
     """Return image id -> its sentences, each pair once, in order of first appearance."""
     pairs: dict[str, dict[str, None]] = {}
     for shortlist in shortlists:
@@ -72,7 +73,7 @@ def pairs_to_score(direction: str, shortlists: Iterable[Shortlist]) -> dict[str,
 def likelihood_scores(
     checkpoint: Checkpoint,
     prompts: Prompts,
-    direction: str,
+    direction: Direction,
     shortlists: Sequence[Shortlist],
     features: Mapping[str, torch.Tensor],
 ) -> list[list[float]]:
@@ -93,7 +94,7 @@ def verifier_scores(
     verifier: VerifierName,
     checkpoint: Checkpoint,
     prompts: Prompts,
-    direction: str,
+    direction: Direction,
     shortlists: Sequence[Shortlist],
     features: Mapping[str, torch.Tensor],
     *,
@@ -106,9 +107,9 @@ def verifier_scores(
         verifier: who is asked; the scores of different verifiers cannot be compared.
         checkpoint: the verifier's model.
         prompts: hold what it is asked.
-        direction: "t2i" or "i2t".
+        direction: of the shortlists.
         shortlists: queries with their candidates.
-        features: the visual features of the candidates (t2i) or of the queries (i2t).
+        features: the visual features of every image that is shown, by its id.
         num_shifts: cyclic shifts of the candidates; only a listwise verifier has an order to shift.
         blocks: reads a listwise verifier's questions, where it was trained in candidate blocks.
     """
@@ -119,7 +120,7 @@ def verifier_scores(
 
 
 def combine_likelihoods(
-    direction: str,
+    direction: Direction,
     shortlists: Sequence[Shortlist],
     conditional: Mapping[tuple[str, str], float],
     alone: Mapping[str, float],

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-DIRECTIONS = {"t2i": "text → image", "i2t": "image → text"}
-COLUMNS = [(direction, metric) for direction in DIRECTIONS for metric in ("R@1", "R@5", "R@10")]
+from semcore.data.directions import Direction
+from semcore.runtime.markdown_tables import markdown_table
+
+COLUMNS = [(direction, metric) for direction in Direction for metric in ("R@1", "R@5", "R@10")]
 SIGNIFICANT = 0.05
 
 
@@ -25,13 +27,13 @@ def table_of_variants(study: Mapping[str, Any], table: Mapping[str, Any]) -> str
     rows = [by_name[name] for name in table["variants"]]
     with_paper = any(row["paper"] for row in rows)
     header = ["", *(["paper"] if with_paper else [])]
-    header += [f"{DIRECTIONS[direction]} {metric}" for direction, metric in COLUMNS]
-    lines = [header, ["---"] + ["--:"] * (len(header) - 1)]
+    header += [f"{direction.label} {metric}" for direction, metric in COLUMNS]
+    lines = []
     for row in rows:
         paper = [" / ".join(f"{score:.1f}" for score in row["paper"].values()) or "–"] if with_paper else []
         cells = [_cell(row, study["reference"], *column) for column in COLUMNS]
         lines.append([_label(row, by_name[study["reference"]]), *paper, *cells])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(header, lines, num_texts=1)
 
 
 def state_order(order: Mapping[str, Any], labels: Mapping[str, str]) -> str:
@@ -78,7 +80,7 @@ def state_grid(order: Mapping[str, Any]) -> str:
 
 
 def _where(order: Mapping[str, Any]) -> str:
-    return f"{DIRECTIONS[order['direction']]}, {order['metric']}"
+    return f"{Direction(order['direction']).label}, {order['metric']}"
 
 
 def _label(row: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
@@ -98,7 +100,7 @@ def _cell(row: Mapping[str, Any], reference: str, direction: str, metric: str) -
 
 def _introduction(study: Mapping[str, Any]) -> str:
     counts = study["num_queries"]
-    queries = ", ".join(f"{counts[direction]} {name}" for direction, name in DIRECTIONS.items())
+    queries = ", ".join(f"{counts[direction]} {direction.label}" for direction in Direction)
     reference = next(row["label"] for row in study["variants"] if row["name"] == study["reference"])
     return (
         f"Seeds {', '.join(map(str, study['seeds']))}; queries of all seeds pooled: {queries}; "

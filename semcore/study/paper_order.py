@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -19,8 +19,8 @@ def order_of_variants(
 
     Args:
         paper: variant -> the paper's score; two at least.
-        found: variant -> its ranks here.
-        direction: "t2i" or "i2t".
+        found: variant -> what it found here.
+        direction: that is compared.
         metric: "R@1", "R@5", ...
 
     Returns:
@@ -59,8 +59,8 @@ def order_along_axis(found: Mapping[float, Found], direction: str, metric: str) 
     """Return whether the score rises with a setting (as with the beam width in the paper's Table 5).
 
     Args:
-        found: value on the axis -> the ranks with it.
-        direction: "t2i" or "i2t".
+        found: number on the axis -> what was found with it.
+        direction: that is compared.
         metric: "R@1", "R@5", ...
 
     Returns:
@@ -89,7 +89,7 @@ def best_of_grid(
     Args:
         found: (value on the axis, value of the line) -> the ranks.
         reference: the reference's point, None where it is not in the grid.
-        direction: "t2i" or "i2t".
+        direction: that is compared.
         metric: "R@1", "R@5", ...
 
     Returns:
@@ -114,8 +114,3 @@ def best_of_grid(
         and is_sure(against, found[best], direction, metric),
         "spread": {str(y): round(float(np.ptp(row)), 2) for y, row in lines.items() if len(row) > 1},
     }
-
-
-def fewest_vary_most(spread: Sequence[float]) -> bool | None:
-    """Return whether the first range is the largest, None where there is nothing to compare."""
-    return spread[0] > max(spread[1:]) if len(spread) > 1 else None

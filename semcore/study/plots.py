@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from semcore.data.directions import Direction
 from semcore.runtime.files import write_bytes
-from semcore.study.markdown import DIRECTIONS
 
 METRICS = ("R@1", "R@5")
 Scores = Mapping[float, Mapping[str, float]]
@@ -31,21 +31,23 @@ def draw_tables(out: Path, study: Mapping[str, Any]) -> dict[str, str]:
     return drawn
 
 
-def lines_of(rows: Sequence[Mapping[str, Any]], table: Mapping[str, Any]) -> dict[str, dict[str, dict[float, Any]]]:
-    """Return direction -> line -> value on the axis -> score with its interval."""
+def lines_of(
+    rows: Sequence[Mapping[str, Any]], table: Mapping[str, Any]
+) -> dict[Direction, dict[str, dict[float, Any]]]:
+    """Return direction -> line -> number on the axis -> score with its interval."""
     x = table["numbers"][table["axis"]]
     y = table["numbers"].get(table["lines"], {})
-    lines: dict[str, dict[str, dict[float, Any]]] = {direction: {} for direction in DIRECTIONS}
+    lines: dict[Direction, dict[str, dict[float, Any]]] = {direction: {} for direction in Direction}
     for row in sorted((row for row in rows if row["name"] in x), key=lambda row: x[row["name"]]):
-        for direction in DIRECTIONS:
+        for direction in Direction:
             for metric in METRICS[:1] if y else METRICS:
                 label = f"{metric}, {table['lines']} {y[row['name']]}" if y else metric
                 lines[direction].setdefault(label, {})[x[row["name"]]] = row[direction][metric]
     return lines
 
 
-def draw(path: Path, lines: Mapping[str, Mapping[str, Scores]], axis: str) -> None:
-    """Draw recalls with 95 % intervals, one panel per direction."""
+def draw(path: Path, lines: Mapping[Direction, Mapping[str, Scores]], axis: str) -> None:
+    """Draw recalls with 95 % intervals, one panel a direction."""
     from matplotlib.figure import Figure
 
     ticks = sorted({tick for own in lines.values() for scores in own.values() for tick in scores})
@@ -57,7 +59,7 @@ def draw(path: Path, lines: Mapping[str, Mapping[str, Scores]], axis: str) -> No
             ends.append([s["high"] - m for m, s in zip(means, scores.values(), strict=True)])
             places = [ticks.index(tick) + 0.06 * number for tick in scores]
             axes.errorbar(places, means, yerr=ends, marker="o", capsize=3, label=label)
-        axes.set(title=DIRECTIONS[direction], xlabel=axis, ylabel="percent", xticks=range(len(ticks)))
+        axes.set(title=direction.label, xlabel=axis, ylabel="percent", xticks=range(len(ticks)))
         axes.set_xticklabels([str(tick) for tick in ticks])
         axes.grid(axis="y", alpha=0.3)
         axes.legend(fontsize="small")

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from semcore.data.identifier_files import DIRECTIONS, read_identifiers
+from semcore.data.directions import Direction
+from semcore.data.identifier_files import read_identifiers
 from semcore.evaluation.ablations import without_verification
 from semcore.evaluation.metrics import first_relevant_rank
 from semcore.evaluation.per_query import read_per_query
@@ -62,17 +63,17 @@ def read_found(runs: Sequence[Path], ranking: Ranking | None = None, *, one_data
     Raises:
         UserError: a run is not evaluated, or has no verified ranking where one is wanted.
     """
-    ranks: dict[str, dict[tuple[int, str], int | None]] = {direction: {} for direction in DIRECTIONS}
-    images: dict[str, dict[tuple[int, str], Hashable]] = {direction: {} for direction in DIRECTIONS}
+    ranks: dict[str, dict[tuple[int, str], int | None]] = {direction: {} for direction in Direction}
+    images: dict[str, dict[tuple[int, str], Hashable]] = {direction: {} for direction in Direction}
     for seed, run in enumerate(runs):
         own = ranking or default_ranking(run)
         if own == "verified" and not was_verified(run):
             raise UserError(f"nothing of {run} was verified: give its variant `ranking: generated`, or a verifier")
-        for direction in DIRECTIONS:
+        for direction in Direction:
             suffixed = _unverified_ranks(run, direction) if own == "unverified" else {}
             for row in read_per_query(run / direction / "per_query.jsonl"):
                 query = row["query_id"]
-                image = query if direction == "i2t" else row["right"][0]
+                image = query if direction.queries_are_images else row["right"][0]
                 ranks[direction][seed, query] = suffixed[query] if suffixed else row[f"rank_{own}"]
                 images[direction][seed, query] = image if one_dataset else (seed, image)
     return Found(ranks, images)
@@ -93,7 +94,7 @@ def was_verified(run: Path) -> bool:
     if not path.is_file():
         raise UserError(f"{run} is not measured; type `{command('semcore', 'evaluate', '--run', run)}`")
     metrics = read_json(path)
-    return any("verified" in metrics.get(direction, {}) for direction in DIRECTIONS)
+    return any("verified" in metrics.get(direction, {}) for direction in Direction)
 
 
 def _unverified_ranks(run: Path, direction: str) -> dict[str, int | None]:

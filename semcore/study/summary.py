@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from semcore.data.directions import Direction
 from semcore.study.commands import Owner, WorkDir, measured_run, own_stages, owners_of, seconds_of
 from semcore.study.definition import METRICS, Study, Table, Variant
-from semcore.study.markdown import DIRECTIONS, state_axis, state_grid, state_order
+from semcore.study.markdown import state_axis, state_grid, state_order
 from semcore.study.paper_order import best_of_grid, order_along_axis, order_of_variants
 from semcore.study.scores import Found, compare, default_ranking, read_found
 
@@ -27,7 +28,7 @@ def summarise(study: Study, work: WorkDir) -> dict[str, Any]:
         "note": study.note,
         "reference": study.reference,
         "seeds": list(study.seeds),
-        "num_queries": {direction: len(found[study.reference].ranks[direction]) for direction in DIRECTIONS},
+        "num_queries": {direction: len(found[study.reference].ranks[direction]) for direction in Direction},
         "seconds": round(sum(row["seconds"] for row in rows), 1),
         "variants": rows,
         "tables": [table_of(study, table, found) for table in study.tables],
@@ -52,7 +53,7 @@ def row_of(study: Study, work: WorkDir, variant: Variant, found: Mapping[str, Fo
             direction: {
                 metric: compare(found[variant.name], found[study.reference], direction, metric) for metric in METRICS
             }
-            for direction in DIRECTIONS
+            for direction in Direction
         },
         "seconds": round(sum(_own_seconds(study, work, seed, variant) for seed in study.seeds), 1),
     }
@@ -67,7 +68,7 @@ def table_of(study: Study, table: Table, found: Mapping[str, Found]) -> dict[str
     }
     orders = [
         order
-        for direction in DIRECTIONS
+        for direction in Direction
         for metric in STATED
         for order in _orders(study, table, found, numbers, direction, metric)
     ]

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from semcore.data.directions import Direction
 from semcore.models.tokenization import expand_images, tokenize
 from semcore.training.packing import Row, append
 from semcore.training.verifier_questions import QuestionMaker, QuestionSeed
@@ -42,7 +43,7 @@ def make_block_row(make_questions: QuestionMaker, question_seed: QuestionSeed) -
 
 def merge_blocks(
     tokenizer: Any,
-    direction: str,
+    direction: Direction,
     questions: Sequence[Pieces],
     images: Sequence[Sequence[str]],
     num_tokens: Callable[[str], int],
@@ -54,7 +55,7 @@ def merge_blocks(
 
     Args:
         tokenizer: the checkpoint's.
-        direction: "t2i" (the images are in the blocks, the same for every question) or "i2t" (in the tails).
+        direction: tells whether the images are in the blocks, the same of every question, or in the tails.
         questions: from `cut_question`.
         images: ids of the images of each question, in order.
         num_tokens: image id -> number of its tokens.
@@ -62,12 +63,12 @@ def merge_blocks(
         answers: each question's answer, a letter's token.
     """
     head, texts, _ = questions[0]
-    shown = [[image_id] for image_id in images[0]] if direction == "t2i" else [[] for _ in texts]
+    shown = [[image_id] for image_id in images[0]] if direction.items_are_images else [[] for _ in texts]
     visual = [[num_tokens(image_id) for image_id in own] for own in shown]
     blocks = [block_tokens(tokenizer, text, counts) for text, counts in zip(texts, visual, strict=True)]
     row = _slots(tokenize(tokenizer, head), letters, blocks)
-    query_images = images if direction == "i2t" else [[] for _ in questions]
-    row.images.extend(image_id for own in (*shown, *query_images) for image_id in own)
+    asked = images if direction.queries_are_images else [[] for _ in questions]
+    row.images.extend(image_id for own in (*shown, *asked) for image_id in own)
     tails = [
         tokenize(tokenizer, expand_images(piece.tail, [num_tokens(image_id) for image_id in own]))
         for piece, own in zip(questions, query_images, strict=True)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from semcore.data.dataset import Dataset, ImageRecord
+from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import write_json
@@ -24,9 +25,14 @@ class HeldOut:
     sentence_ids: frozenset[str]
     image_ids: frozenset[str]
 
+    @property
+    def query_ids(self) -> dict[Direction, list[str]]:
+        """Return direction -> ids of the queries that were held out."""
+        return {Direction.T2I: sorted(self.sentence_ids), Direction.I2T: sorted(self.image_ids)}
+
 
 def choose_held_out(
-    images: Sequence[ImageRecord], *, sentences_per_image: int, image_share: float, seed: int
+    images: Sequence[ImageRecord], *, sentences_per_image: int, image_fraction: float, seed: int
 ) -> HeldOut:
     """Choose the queries that the identifier model is not trained on; equal arguments give equal queries.
 
@@ -36,12 +42,12 @@ def choose_held_out(
     Args:
         images: the training split.
         sentences_per_image: how many sentences of each image are held out from t2i.
-        image_share: fraction of the images that are held out from i2t, 0 to 1.
-        seed: seed of the choice.
+        image_fraction: fraction of the images that are held out from i2t, 0 to 1.
+        seed: of the choice.
     """
     rng = random.Random(seed)
     described = [record for record in images if record.sentences]
-    image_ids = frozenset(record.image_id for record in rng.sample(described, round(image_share * len(described))))
+    image_ids = frozenset(record.image_id for record in rng.sample(described, round(image_fraction * len(described))))
     sentence_ids: list[str] = []
     for record in described:
         spare = len(record.sentences) - (0 if record.image_id in image_ids else 1)
@@ -66,6 +72,5 @@ def held_out_of_run(run: RunFolder, dataset: Dataset) -> HeldOut:
 
 
 def write_held_out(run: RunFolder, held_out: HeldOut) -> None:
-    """Write RUN/candidates/held_out.json: the query ids of each direction, for inspection."""
-    queries = {"t2i": sorted(held_out.sentence_ids), "i2t": sorted(held_out.image_ids)}
-    write_json(run / "candidates" / "held_out.json", queries)
+    """Write RUN/candidates/held_out.json: the query ids of each direction, for people to look at."""
+    write_json(run / "candidates" / "held_out.json", held_out.query_ids)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from semcore.data.dataset import ImageRecord
+from semcore.data.directions import Direction
 from semcore.data.identifier_files import IdentifierRow
 from semcore.models.prompts import IMAGE, Prompts
 from semcore.models.tokenization import answer_tokens, chat_prompt, expand_images, tokenize
@@ -31,7 +32,7 @@ def identifier_examples(
     tokenizer: Any,
     prompts: Prompts,
     images: Sequence[ImageRecord],
-    identifiers: Mapping[str, Sequence[IdentifierRow]],
+    identifiers: Mapping[Direction, Sequence[IdentifierRow]],
     held_out: HeldOut,
     visuals: Visuals,
 ) -> tuple[list[Example], list[list[Example]]]:
@@ -55,7 +56,7 @@ def identifier_examples(
         UserError: no pair is left in either direction.
     """
     of_image, of_sentence = (
-        {row["item_id"]: row["identifier"] for row in identifiers[direction]} for direction in ("t2i", "i2t")
+        {row["item_id"]: row["identifier"] for row in identifiers[direction]} for direction in Direction
     )
     known = [record for record in images if record.image_id in of_image]
     t2i = _t2i_examples(tokenizer, prompts, known, of_image, held_out)
@@ -63,7 +64,7 @@ def identifier_examples(
     if not t2i and not i2t:
         raise UserError(
             f"there is nothing to train on: {len(images)} training images, {len(known)} of them with an identifier; "
-            "make the identifiers again, or hold fewer queries out with --held_out.image_share"
+            "make the identifiers again, or hold fewer queries out with --held-out.image-fraction"
         )
     return t2i, i2t
 
@@ -75,10 +76,12 @@ def _t2i_examples(
     of_image: Mapping[str, str],
     held_out: HeldOut,
 ) -> list[Example]:
-    answers = AnswerTokens(tokenizer, chat_prompt(tokenizer, prompts.render("identify_t2i", query="")))
+    answers = AnswerTokens(tokenizer, chat_prompt(tokenizer, prompts.render(Direction.T2I.identify_prompt, query="")))
     return [
         Example(
-            tokenize(tokenizer, chat_prompt(tokenizer, prompts.render("identify_t2i", query=sentence.text))),
+            tokenize(
+                tokenizer, chat_prompt(tokenizer, prompts.render(Direction.T2I.identify_prompt, query=sentence.text))
+            ),
             answers[of_image[record.image_id]],
         )
         for record in images
@@ -95,7 +98,7 @@ def _i2t_examples(
     held_out: HeldOut,
     visuals: Visuals,
 ) -> list[list[Example]]:
-    turn = chat_prompt(tokenizer, prompts.render("identify_i2t", image=IMAGE))
+    turn = chat_prompt(tokenizer, prompts.render(Direction.I2T.identify_prompt, image=IMAGE))
     answers = AnswerTokens(tokenizer, expand_images(turn, [1]))
     tokens_of: dict[int, list[int]] = {}  # images with equally many visual tokens share one prompt
     groups = []

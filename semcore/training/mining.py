@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
 from semcore.data.dataset import ImageRecord
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item, Queries, image_of
 from semcore.retrieval.batch import SplitView
 from semcore.retrieval.hits import GeneratedHit
@@ -21,7 +22,7 @@ from semcore.retrieval.hits import GeneratedHit
 class CandidateRow(TypedDict):
     """A line of RUN/candidates/t2i.jsonl or i2t.jsonl."""
 
-    direction: str
+    direction: Direction
     query_id: str
     query: str
     candidates: list[str]
@@ -53,8 +54,8 @@ def held_out_queries(queries: Queries, held_out: Iterable[str]) -> Queries:
     return queries.only(query for query in held_out if query in queries.relevant and query not in queries.unanswerable)
 
 
-def queries_of(queries: Queries, direction: str, records: Sequence[ImageRecord]) -> Queries:
-    """Return the queries that belong to the given images."""
+def queries_of(queries: Queries, direction: Direction, records: Sequence[ImageRecord]) -> Queries:
+    """Return the queries that belong to some images."""
     image_ids = {record.image_id for record in records}
     return queries.only(
         query for query, relevant in queries.relevant.items() if image_of(direction, query, relevant) in image_ids
@@ -62,7 +63,7 @@ def queries_of(queries: Queries, direction: str, records: Sequence[ImageRecord])
 
 
 def mine(
-    direction: str, view: SplitView, hits: Mapping[str, Sequence[GeneratedHit]], num_candidates: int
+    direction: Direction, view: SplitView, hits: Mapping[str, Sequence[GeneratedHit]], num_candidates: int
 ) -> list[Mined]:
     """Return each query's candidates, in the generator's order.
 
@@ -70,10 +71,10 @@ def mine(
     A query whose only candidate is relevant offers no choice and is left out.
 
     Args:
-        direction: "t2i" or "i2t".
-        view: the items that were searched, and the queries.
-        hits: query -> the generator's ranking.
-        num_candidates: candidates per query.
+        direction: of the view.
+        view: what was searched and asked.
+        hits: what was asked -> the generator's ranking.
+        num_candidates: how many a query.
     """
     mined = []
     for query_id, content in view.queries.contents.items():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from semcore.data.dataset import ImageRecord
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item
 from semcore.models.prompts import Prompts
 from semcore.models.tokenization import chat_prompt, expand_images, tokenize
@@ -23,7 +24,7 @@ from semcore.runtime.typed_commands import data_command
 from semcore.training.identifier_pairs import Example
 from semcore.training.image_inputs import Visuals
 from semcore.verification.option_logits import LETTERS, option_tokens
-from semcore.verification.question import Choice, Question, question_turn
+from semcore.verification.question import Choice, Question, images_of, question_turn
 
 KEYS = ("direction", "query", "candidates", "right")
 
@@ -33,13 +34,13 @@ class CandidateSet:
     """The candidates mined with one query.
 
     Attributes:
-        direction: "t2i" (candidates are images) or "i2t" (candidates are sentences).
-        query: the query: a sentence, or an image's id.
+        direction: tells whether the candidates are images or sentences.
+        query: what they were mined with: a sentence, or an image's id.
         image_id: the image that the query is, or was written about.
         items: the candidates.
     """
 
-    direction: str
+    direction: Direction
     query: str
     image_id: str
     items: tuple[Item, ...]
@@ -49,7 +50,7 @@ class CandidateSet:
         return [place for place, item in enumerate(self.items) if item.image_id == image_id]
 
 
-def read_candidates(folder: Path, items: Mapping[str, Mapping[str, Item]]) -> list[CandidateSet]:
+def read_candidates(folder: Path, items: Mapping[Direction, Mapping[str, Item]]) -> list[CandidateSet]:
     """Read RUN/candidates/*.jsonl.
 
     Args:
@@ -129,18 +130,19 @@ class QuestionMaker:
     def _further_queries(self, candidates: CandidateSet, rng: random.Random) -> list[tuple[str, str]]:
         """Return (query, image id) of other images among the candidates."""
         others = sorted({item.image_id for item in candidates.items} - {candidates.image_id})
-        known = [i for i in others if (self._sentences.get(i) if candidates.direction == "t2i" else i in self.visuals)]
+        with_images = candidates.direction.queries_are_images
+        known = [i for i in others if (i in self.visuals if with_images else self._sentences.get(i))]
         chosen = rng.sample(known, min(self._num_extra, len(known)))
-        if candidates.direction == "i2t":
+        if with_images:
             return [(image_id, image_id) for image_id in chosen]
         return [(rng.choice(self._sentences[image_id]), image_id) for image_id in chosen]
 
     def _drawn(self, candidates: CandidateSet, query: str, answer: int) -> Drawn:
         choices = tuple(Choice(item.item_id, item.keywords, item.text) for item in candidates.items)
-        images = [item.item_id for item in candidates.items] if candidates.direction == "t2i" else [query]
-        return Drawn(Question(query, choices), self.letters[answer], tuple(images))
+        question = Question(query, choices)
+        return Drawn(question, self.letters[right], tuple(images_of(candidates.direction, question)))
 
-    def _example(self, direction: str, drawn: Drawn) -> Example:
+    def _example(self, direction: Direction, drawn: Drawn) -> Example:
         turn = question_turn(self.prompts, direction, drawn.question)
         text = expand_images(chat_prompt(self.tokenizer, turn), [self.visuals.num_tokens(i) for i in drawn.images])
         return Example(tokenize(self.tokenizer, text), [drawn.answer], drawn.images)
@@ -148,20 +150,20 @@ class QuestionMaker:
     def length(self, question_seed: QuestionSeed) -> int:
         """Estimate the number of tokens of a row without making it."""
         words = sum(len(item.text.split()) + len(item.keywords.split()) for item in question_seed.candidates.items)
-        if question_seed.candidates.direction == "i2t":
+        if question_seed.candidates.direction.queries_are_images:
             return words + (1 + self._num_extra) * self.visuals.num_tokens(question_seed.candidates.query)
         return words + sum(self.visuals.num_tokens(item.item_id) for item in question_seed.candidates.items)
 
     def can_ask(self, candidates: CandidateSet) -> bool:
-        """Return whether all images of a candidate set can be used."""
-        shown = [i.item_id for i in candidates.items] if candidates.direction == "t2i" else [candidates.query]
-        return all(image_id in self.visuals for image_id in shown)
+        """Tell whether all images are there to be shown."""
+        items = (item.item_id for item in candidates.items)
+        return all(image_id in self.visuals for image_id in candidates.direction.images_shown(candidates.query, items))
 
 
-def _to_set(row: Mapping[str, Any], items: Mapping[str, Mapping[str, Item]]) -> CandidateSet:
+def _to_set(row: Mapping[str, Any], items: Mapping[Direction, Mapping[str, Item]]) -> CandidateSet:
     direction, query, candidates, right = (row[key] for key in KEYS)
     known = items[direction]
     chosen = tuple(known[item_id] for item_id in candidates)
     if right not in candidates:
         raise ValueError("right")
-    return CandidateSet(direction, query, known[right].image_id, chosen)
+    return CandidateSet(Direction(direction), query, known[right].image_id, chosen)

@@ -23,6 +23,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
+from semcore.data.directions import Direction
 from semcore.models.prompts import IMAGE, LABEL, Prompts
 from semcore.models.tokenization import chat_prompt, expand_images, tokenize
 from semcore.runtime.config_file import read_yaml
@@ -41,7 +42,7 @@ class Pieces(NamedTuple):
     tail: str
 
 
-def cut_question(tokenizer: Any, prompts: Prompts, direction: str, question: Question) -> Pieces:
+def cut_question(tokenizer: Any, prompts: Prompts, direction: Direction, question: Question) -> Pieces:
     """Cut a question into pieces; the last choice is shown twice to see where it ends.
 
     Raises:
@@ -62,7 +63,7 @@ def check_templates(tokenizer: Any, prompts: Prompts) -> None:
         UserError: a candidate depends on its place, its label is not the first of it, or the query comes before.
     """
     choices = tuple(Choice(f"item-{n}", f"keywords-{n}", f"sentence-{n}") for n in range(3))
-    for direction in ("t2i", "i2t"):
+    for direction in Direction:
         first, other = (Question(query, choices) for query in ("query-1", "query-2"))
         head, blocks, tail = cut_question(tokenizer, prompts, direction, first)
         whole = chat_prompt(tokenizer, render_question(prompts, direction, first, LETTERS))
@@ -93,10 +94,10 @@ def slot_starts(num_head: int, lengths: Sequence[int]) -> list[int]:
     return list(accumulate((length + 2 for length in lengths), initial=num_head))
 
 
-def _unfit(direction: str) -> UserError:
+def _unfit(direction: Direction) -> UserError:
     return UserError(
-        f"the prompt verify_{direction}.jinja cannot be asked in candidate blocks: every candidate has to begin with "
-        "its label and be written alike in every place, and what is asked has to come after them; "
+        f"the prompt {direction.verify_prompt}.jinja cannot be asked in candidate blocks: every candidate has to begin "
+        "with its label and be written alike in every place, and what is asked has to come after them; "
         "change it so, or use --attention full"
     )
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from semcore.data.directions import Direction
 from semcore.models.batching import make_prompts
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import Prompts
 from semcore.verification.option_logits import LETTERS, TOKENS_PER_BATCH, option_tokens, read_options
-from semcore.verification.question import Question, question_turn, reordered
+from semcore.verification.question import Question, images_of, question_turn, reordered
 from semcore.verification.shifts import base_order_of, mean_over_orders, shift_offsets
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 def choose(
     checkpoint: Checkpoint,
     prompts: Prompts,
-    direction: str,
+    direction: Direction,
     questions: Sequence[Question],
     features: Mapping[str, torch.Tensor],
     *,
@@ -40,7 +41,7 @@ def choose(
     Args:
         checkpoint: the verifier.
         prompts: hold "verify_t2i" and "verify_i2t".
-        direction: "t2i" (choices are images) or "i2t" (choices are sentences).
+        direction: tells whether the choices are images or sentences.
         questions: two to ten choices each.
         features: the visual features of every image that occurs, by its id.
         num_shifts: how many cyclic shifts of the choices to average over, against a liking for early
@@ -68,7 +69,7 @@ def choose(
 def choose_in_given_order(
     checkpoint: Checkpoint,
     prompts: Prompts,
-    direction: str,
+    direction: Direction,
     questions: Sequence[Question],
     features: Mapping[str, torch.Tensor],
     *,
@@ -84,12 +85,6 @@ def choose_in_given_order(
     if blocks is not None:
         logits = blocks.read_options(direction, questions, features, options)
     else:
-        rows = make_prompts(checkpoint, turns, [_images(direction, question, features) for question in questions])
+        rows = make_prompts(checkpoint, turns, [[features[i] for i in images_of(direction, own)] for own in questions])
         logits = read_options(checkpoint, rows, options, tokens_per_batch)
     return [own[: len(question.choices)].log_softmax(dim=0) for own, question in zip(logits, questions, strict=True)]
-
-
-def _images(direction: str, question: Question, features: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
-    if direction == "t2i":
-        return [features[choice.item_id] for choice in question.choices]
-    return [features[question.query]]

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from semcore.data.directions import Direction
 from semcore.models.batching import make_prompts
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import IMAGE, Prompts
@@ -23,7 +24,7 @@ MATCH, MISMATCH = LETTERS[0], LETTERS[1]
 def match_log_odds(
     checkpoint: Checkpoint,
     prompts: Prompts,
-    direction: str,
+    direction: Direction,
     questions: Sequence[Question],
     features: Mapping[str, torch.Tensor],
     *,
@@ -37,7 +38,7 @@ def match_log_odds(
     Args:
         checkpoint: the model that judges.
         prompts: hold "verify_pointwise_t2i" and "verify_pointwise_i2t".
-        direction: "t2i" (choices are images) or "i2t" (choices are sentences).
+        direction: tells whether the choices are images or sentences.
         questions: any number of choices each, every one a prompt of its own.
         features: the visual features of every image that occurs, by its id.
         tokens_per_batch: bounds the memory of a forward pass.
@@ -46,19 +47,16 @@ def match_log_odds(
     if not pairs:
         return [[] for _ in questions]
     turns = [pair_turn(prompts, direction, query, choice) for query, choice in pairs]
-    images = [[features[choice.item_id if direction == "t2i" else query]] for query, choice in pairs]
+    images = [[features[i] for i in direction.images_shown(query, [choice.item_id])] for query, choice in pairs]
     options = option_tokens(checkpoint.tokenizer, turns[0], (MATCH, MISMATCH))
     logits = read_options(checkpoint, make_prompts(checkpoint, turns, images), options, tokens_per_batch)
     odds = (logits[:, 0] - logits[:, 1]).split([len(question.choices) for question in questions])
     return [own.tolist() for own in odds]
 
 
-def pair_turn(prompts: Prompts, direction: str, query: str, choice: Choice) -> str:
+def pair_turn(prompts: Prompts, direction: Direction, query: str, choice: Choice) -> str:
     """Return the user's turn that asks whether one candidate matches the query."""
-    letters: dict[str, Any] = {"match": MATCH, "mismatch": MISMATCH}
-    candidate: dict[str, Any] = {"keywords": choice.keywords}
-    if direction == "t2i":
-        candidate["image"] = IMAGE
-        return prompts.render("verify_pointwise_t2i", candidate=candidate, query=query, **letters)
-    candidate["sentence"] = choice.sentence
-    return prompts.render("verify_pointwise_i2t", candidate=candidate, image=IMAGE, **letters)
+    candidate: dict[str, Any] = {"keywords": choice.keywords, "image": IMAGE, "sentence": choice.sentence}
+    return prompts.render(
+        direction.pointwise_prompt, candidate=candidate, query=query, image=IMAGE, match=MATCH, mismatch=MISMATCH
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from semcore.data.directions import Direction
 from semcore.models.prompts import IMAGE, Prompts
 from semcore.runtime.errors import UserError
 from semcore.verification.option_logits import LETTERS
@@ -25,7 +26,7 @@ class Question(NamedTuple):
     choices: tuple[Choice, ...]
 
 
-def question_turn(prompts: Prompts, direction: str, question: Question) -> str:
+def question_turn(prompts: Prompts, direction: Direction, question: Question) -> str:
     """Return the user's turn that asks a question, its choices labelled A, B, C, ... as they stand.
 
     Raises:
@@ -39,15 +40,18 @@ def question_turn(prompts: Prompts, direction: str, question: Question) -> str:
     return render_question(prompts, direction, question, LETTERS)
 
 
-def render_question(prompts: Prompts, direction: str, question: Question, labels: Sequence[str]) -> str:
+def render_question(prompts: Prompts, direction: Direction, question: Question, labels: Sequence[str]) -> str:
     """Return the user's turn with these labels before the choices, as they stand."""
     candidates: list[dict[str, Any]] = [
         {"label": label, "keywords": choice.keywords, "image": IMAGE, "sentence": choice.sentence}
         for label, choice in zip(labels, question.choices, strict=False)
     ]
-    if direction == "t2i":
-        return prompts.render("verify_t2i", candidates=candidates, query=question.query)
-    return prompts.render("verify_i2t", candidates=candidates, image=IMAGE)
+    return prompts.render(direction.verify_prompt, candidates=candidates, query=question.query, image=IMAGE)
+
+
+def images_of(direction: Direction, question: Question) -> list[str]:
+    """Return the ids of the images that a question's prompt shows, in their order."""
+    return direction.images_shown(question.query, (choice.item_id for choice in question.choices))
 
 
 def reordered(question: Question, order: Sequence[int]) -> Question:

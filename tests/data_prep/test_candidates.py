@@ -6,6 +6,7 @@ import pytest
 import semcore.retrieval.batch
 from data_prep.candidates import Settings, main
 from semcore.data.dataset import load_dataset
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import read_items
 from semcore.data.run_folder import RunFolder
 from semcore.runtime.errors import UserError
@@ -27,11 +28,11 @@ def test_candidates_are_mined_in_blocks_of_the_evaluations_size(searchable_run, 
     train = {record.image_id: record for record in dataset.split("train")}
     held_out = json.loads((searchable_run.run / "candidates" / "held_out.json").read_text())
     owner = {s.sentence_id: image_id for image_id, record in train.items() for s in record.sentences}
-    t2i, i2t = (read_rows(searchable_run, direction) for direction in ("t2i", "i2t"))
+    t2i, i2t = (read_rows(searchable_run, direction) for direction in Direction)
     assert {row["query_id"] for row in t2i} == set(held_out["t2i"])
     assert len(t2i) == 12 * HELD_OUT["sentences_per_image"]
     assert {row["query_id"] for row in i2t} == set(held_out["i2t"])
-    assert len(i2t) == 12 * HELD_OUT["image_share"]
+    assert len(i2t) == 12 * HELD_OUT["image_fraction"]
     for row in t2i:
         assert row["right"] == owner[row["query_id"]]
         assert set(row["candidates"]) <= train.keys()
@@ -49,7 +50,7 @@ def test_candidates_are_mined_in_blocks_of_the_evaluations_size(searchable_run, 
 def test_the_verifiers_training_can_read_them(searchable_run):
     main(settings(searchable_run))
     run, dataset = RunFolder(searchable_run.run), load_dataset(searchable_run.data)
-    items = {d: {item.item_id: item for item in read_items(run, dataset, d)} for d in ("t2i", "i2t")}
+    items = {d: {item.item_id: item for item in read_items(run, dataset, d)} for d in Direction}
     assert len(read_candidates(run / "candidates", items)) == 18
 
 
@@ -80,7 +81,7 @@ def test_a_second_run_does_nothing(searchable_run, capsys):
     main(settings(searchable_run, limit=2))
     main(settings(searchable_run, limit=2))
     assert "candidates: already mined" in capsys.readouterr().out
-    assert len(read_rows(searchable_run, "t2i")) == 2
+    assert len(read_rows(searchable_run, Direction.T2I)) == 2
 
 
 def test_a_limit_draws_at_random_by_the_seed(searchable_run, tmp_path):
@@ -100,11 +101,11 @@ def test_a_limit_draws_at_random_by_the_seed(searchable_run, tmp_path):
 def test_nothing_was_held_out(searchable_run):
     manifest = json.loads((searchable_run.run / "manifest.json").read_text())
     manifest["stages"]["train_identifier"]["settings"]["held_out"] = {
-        "sentences_per_image": 0, "image_share": 0.0, "seed": 0,
+        "sentences_per_image": 0, "image_fraction": 0.0, "seed": 0,
     }  # fmt: skip
     (searchable_run.run / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(
-        UserError, match="nothing was held out from the training of .* --held_out.sentences_per_image 1"
+        UserError, match="nothing was held out from the training of .* --held-out.sentences-per-image 1"
     ):
         main(settings(searchable_run))
 

@@ -28,7 +28,7 @@ It is there so that the whole of semcore can be run and tested in minutes on a C
 The courses of `recipes/pretrain_scenes.py`, from random weights, on drawn scenes of the pretraining pool. Which
 pool a scene belongs to follows from a hash of what it holds, so no dataset of any seed has a scene of it.
 
-    python recipes/pretrain_scenes.py --seed {seed} --out BASE
+    {command}
 
 made it in one go, in {seconds:.0f} seconds on {hardware} (torch {torch}, transformers {transformers}).
 
@@ -72,9 +72,9 @@ image_processor = AutoImageProcessor.from_pretrained(folder)
 
 @dataclass(frozen=True)
 class Making:
-    """Origin of a checkpoint: the seed, the seconds of the training, and `describe_measurement` of the machine."""
+    """How a checkpoint came about: the command, the seconds of the training, `describe_measurement` of the machine."""
 
-    seed: int
+    command: str
     seconds: float
     measurement: Mapping[str, Any]
 
@@ -83,7 +83,7 @@ class Making:
         machine, versions = self.measurement["machine"], self.measurement["versions"]
         cores = f"{machine['num_cores']} cores ({machine['cpu']})"
         hardware = ", ".join([*machine["gpus"], cores])
-        return {"seed": self.seed, "seconds": self.seconds, "hardware": hardware} | {
+        return {"command": self.command, "seconds": self.seconds, "hardware": hardware} | {
             name: versions[name] for name in ("torch", "transformers")
         }
 

@@ -70,25 +70,25 @@ COURSES = (
     Course(1e-3, 70, 2, (Term(40, _WORDS, LOOKUPS_ALONE), Term(460, _WORDS))),
     # The vision tower learns the text model's words for what it sees; the text model is frozen.
     Course(2e-3, 250, 1, (Term(550, {NAME_THINGS: (1.0, 48)}),)),
-    # Images with letters, again attention first.
-    Course(1e-3, 300, 6, (
-        Term(25, {"choose_image:4": (0.25, 3), "sort_mentions:4": (0.25, 4), "sort_mentions:10": (0.25, 3),
-                  "choose_sentence:4": (0.25, 3)}, LOOKUPS_ALONE),
-        Term(900, {
-            "describe_image:0": (0.3, 16), "choose_image:2": (0.03, 3), "choose_image:4": (0.09, 3),
-            "choose_image:10": (0.12, 3), "sort_mentions:4": (0.05, 4), "sort_mentions:10": (0.09, 3),
-            "choose_sentence:4": (0.06, 3), "choose_sentence:10": (0.12, 2), "choose_words:10": (0.04, 4),
-            "read_sentences:4": (0.05, 8), "find_keywords:4": (0.05, 8),
+    # Images meet letters, attention first again.
+    Course(1e-3, 300, 4, (
+        Term(25, {"choose_image:4": (0.25, 6), "sort_mentions:4": (0.25, 8), "sort_mentions:10": (0.25, 6),
+                  "choose_sentence:4": (0.25, 6)}, LOOKUPS_ALONE),
+        Term(850, {
+            "describe_image:0": (0.3, 32), "choose_image:2": (0.03, 6), "choose_image:4": (0.09, 6),
+            "choose_image:10": (0.12, 6), "sort_mentions:4": (0.05, 8), "sort_mentions:10": (0.09, 6),
+            "choose_sentence:4": (0.06, 6), "choose_sentence:10": (0.12, 4), "choose_words:10": (0.04, 8),
+            "read_sentences:4": (0.05, 16), "find_keywords:4": (0.05, 16),
         }),
     )),
-    # The other skills that training on data sets builds on.
-    Course(6e-4, 250, 6, (
-        Term(700, {
-            "describe_image:0": (0.12, 20), "describe_image:3": (0.18, 12), "write_alone:6": (0.03, 8),
-            "read_sentences:4": (0.06, 8), "imagine:4": (0.06, 8), "find_keywords:4": (0.12, 8),
-            "find_sentence_keywords:1": (0.08, 20), "locate:4": (0.03, 10), "choose_words:10": (0.03, 4),
-            "choose_either:10": (0.02, 2), "choose_image:10": (0.04, 3), "choose_similar_image:10": (0.09, 3),
-            "sort_mentions:10": (0.02, 3), "choose_sentence:10": (0.04, 2), "choose_similar_sentence:10": (0.09, 2),
+    # What else the trainings on data sets build on.
+    Course(6e-4, 250, 4, (
+        Term(650, {
+            "describe_image:0": (0.12, 40), "describe_image:3": (0.18, 24), "write_alone:6": (0.03, 16),
+            "read_sentences:4": (0.06, 16), "imagine:4": (0.06, 16), "find_keywords:4": (0.12, 16),
+            "find_sentence_keywords:1": (0.08, 40), "locate:4": (0.03, 20), "choose_words:10": (0.03, 8),
+            "choose_either:10": (0.02, 4), "choose_image:10": (0.04, 6), "choose_similar_image:10": (0.09, 6),
+            "sort_mentions:10": (0.02, 6), "choose_sentence:10": (0.04, 4), "choose_similar_sentence:10": (0.09, 4),
         }),
     )),
 )  # fmt: skip

@@ -15,6 +15,7 @@ from data_prep.scenes.captions import Reading, write_sentence
 from data_prep.scenes.drawing import draw
 from data_prep.scenes.ideal_reader import expected_recall, posterior
 from data_prep.scenes.scene_graph import Scene, draw_hard_negative, draw_scene
+from semcore.data.directions import Direction
 from semcore.models.batching import make_prompts
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import Prompts
@@ -56,8 +57,8 @@ def draw_sets(num_scenes: int, rng: random.Random, *, hard_negatives: bool) -> S
     return Sets(scenes, [write_sentence(scene, rng) for scene in scenes], candidates)
 
 
-def pick_by_letter(checkpoint: Checkpoint, prompts: Prompts, sets: Sets, rng: random.Random) -> dict[str, float]:
-    """Return accuracies in percent: of images for a sentence (t2i), of sentences for an image (i2t).
+def pick_by_letter(checkpoint: Checkpoint, prompts: Prompts, sets: Sets, rng: random.Random) -> dict[Direction, float]:
+    """Return the percent of right picks: of images for a sentence (t2i), of sentences for an image (i2t).
 
     Args:
         checkpoint: the model that chooses.
@@ -65,13 +66,13 @@ def pick_by_letter(checkpoint: Checkpoint, prompts: Prompts, sets: Sets, rng: ra
         sets: the queries and their candidates.
         rng: draws the images.
     """
-    images = [draw(scene, rng) for scene in sets.scenes]
-    features = {str(one): own for one, own in enumerate(encode_pictures(checkpoint, images))}
-    percents = {}
-    for direction in ("t2i", "i2t"):
+    pictures = [draw(scene, rng) for scene in sets.scenes]
+    features = {str(one): own for one, own in enumerate(encode_pictures(checkpoint, pictures))}
+    percents: dict[Direction, float] = {}
+    for direction in Direction:
         questions = [
             Question(
-                sets.sentences[one][0] if direction == "t2i" else str(one),
+                sets.sentences[one][0] if direction.items_are_images else str(one),
                 tuple(Choice(str(other), "", sets.sentences[other][0]) for other in others),
             )
             for one, others in enumerate(sets.candidates)
@@ -82,15 +83,15 @@ def pick_by_letter(checkpoint: Checkpoint, prompts: Prompts, sets: Sets, rng: ra
     return percents
 
 
-def pick_ideally(sets: Sets) -> dict[str, float]:
-    """Return the ideal reader's accuracies in percent."""
-    percents = dict.fromkeys(("t2i", "i2t"), 0.0)
+def pick_ideally(sets: Sets) -> dict[Direction, float]:
+    """Return the percent of right picks that a reader would have who reads every sentence and scene rightly."""
+    percents = dict.fromkeys(Direction, 0.0)
     for one, own in enumerate(sets.candidates):
         scenes = [sets.scenes[other] for other in own]
         readings = [sets.sentences[other][1] for other in own]
         chances = np.round(posterior(readings, scenes), 9)
         right, place = np.eye(NUM_CANDIDATES, dtype=bool), own.index(one)
-        for direction, scores in (("t2i", chances), ("i2t", chances.T)):
+        for direction, scores in zip(Direction, (chances, chances.T), strict=True):
             recall = expected_recall(scores[place : place + 1], right[place : place + 1], [1])
             percents[direction] += recall["R@1"] / len(sets.candidates)
     return percents

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from semcore.commands.arguments import parse
 from semcore.runtime.config_file import read_yaml
 from semcore.runtime.errors import UserError
 from semcore.training.settings import HeldOutSettings, LoraSettings, TrainingSettings
 from semcore.verification.block_layout import Attention
 
-S = TypeVar("S")
 ELSEWHERE = {"identifiers": {"num_clusters": 128, "num_keywords": 4}, "candidates": {"num_candidates": 10}}
 
 
@@ -64,15 +62,6 @@ class VerifierTraining:
     model: VerifierModel = field(default_factory=VerifierModel)
     lora: LoraSettings = field(default_factory=LoraSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
-
-
-def read_training(kind: type[S], section: str, path: Path) -> S:
-    """Read a training's section.
-
-    Raises:
-        UserError: the file is missing or has a setting that the training does not have.
-    """
-    return parse(kind, ["--config", str(path)], section)
 
 
 def read_num_cluster_tokens(path: Path) -> int:

@@ -19,6 +19,7 @@ from rich.console import Console
 from semcore.commands import quickstart
 from semcore.commands.env import Missing
 from semcore.commands.quickstart import QuickstartSettings, environment_of, main, plan, show_summary
+from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.runtime.errors import UserError
 from semcore.runtime.subprocesses import Step
@@ -255,7 +256,8 @@ def test_the_quickstart_reaches_what_was_recorded(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    for direction, name in quickstart.DIRECTIONS.items():
+    for direction in Direction:
+        name = direction.label
         generated, verified = metrics[direction]["generated"], metrics["verifiers"]["likelihood"][direction]
         assert generated["R@10"] > means[f"{name}, generated, R@10"] - 6
         assert verified["R@1"] > means[f"{name}, verified, likelihood, R@1"] - 6

@@ -1,6 +1,7 @@
 import pytest
 
 from semcore.data.dataset import load_dataset
+from semcore.data.directions import Direction
 from semcore.data.identifier_files import make_row
 from semcore.data.items_and_queries import read_items, read_queries
 from semcore.data.run_folder import RunFolder
@@ -21,7 +22,7 @@ def run(tiny_dataset, tmp_path):
 
 
 def read_both(run, dataset, split):
-    return [read_items(run, dataset, direction, split) for direction in ("t2i", "i2t")]
+    return [read_items(run, dataset, direction, split) for direction in Direction]
 
 
 def test_images_and_sentences_are_items(run, tiny_dataset):
@@ -34,14 +35,14 @@ def test_images_and_sentences_are_items(run, tiny_dataset):
         ("tiny-3-0", "tiny-3", "a yellow circle on white"),
         ("tiny-3-1", "tiny-3", "circle number 3, yellow"),
     ]
-    assert len(read_items(run, load_dataset(tiny_dataset), "i2t")) == 12
+    assert len(read_items(run, load_dataset(tiny_dataset), Direction.I2T)) == 12
 
 
 def test_queries_without_an_answer_in_the_index_stay_queries(run, tiny_dataset):
     """tiny-5 has no identifier: its sentences find nothing, but it can ask for them."""
     dataset = load_dataset(tiny_dataset)
     images, sentences = read_both(run, dataset, "test")
-    t2i, i2t = (read_queries(dataset.split("test"), direction, images, sentences) for direction in ("t2i", "i2t"))
+    t2i, i2t = (read_queries(dataset.split("test"), direction, images, sentences) for direction in Direction)
     assert list(t2i.contents) == ["tiny-4-0", "tiny-4-1", "tiny-5-0", "tiny-5-1"]
     assert t2i.contents["tiny-4-0"] == "a purple circle on white"
     assert t2i.relevant == {
@@ -58,7 +59,7 @@ def test_sentences_without_identifiers_are_no_answers(run, tiny_dataset):
     """One of two is left of tiny-4, none of tiny-5."""
     dataset = load_dataset(tiny_dataset)
     images, sentences = read_both(run, dataset, "test")
-    i2t = read_queries(dataset.split("test"), "i2t", images, sentences[:1])
+    i2t = read_queries(dataset.split("test"), Direction.I2T, images, sentences[:1])
     assert i2t.relevant == {"tiny-4": {"tiny-4-0"}, "tiny-5": {"tiny-5-0", "tiny-5-1"}}
     assert i2t.unanswerable == {"tiny-5"}
 
@@ -67,7 +68,7 @@ def test_an_unreadable_image_is_a_query_that_is_not_searched(run, tiny_dataset):
     dataset = load_dataset(tiny_dataset)
     images, sentences = read_both(run, dataset, "test")
     t2i, i2t = (
-        read_queries(dataset.split("test"), direction, images, sentences, {"tiny-5"}) for direction in ("t2i", "i2t")
+        read_queries(dataset.split("test"), direction, images, sentences, {"tiny-5"}) for direction in Direction
     )
     assert set(i2t.contents) == {"tiny-4"}
     assert set(i2t.relevant) == set(i2t.display) == {"tiny-4", "tiny-5"}
@@ -86,7 +87,7 @@ def test_sentences_under_two_images_of_the_split_are_counted(run, tiny_dataset):
     dataset = load_dataset(tiny_dataset)
     for split, count in (("train", 3), ("test", 0)):
         images, sentences = read_both(run, dataset, split)
-        for direction in ("t2i", "i2t"):
+        for direction in Direction:
             queries = read_queries(dataset.split(split), direction, images, sentences)
             assert queries.num_shared_sentences == count
 
@@ -95,4 +96,4 @@ def test_identifiers_of_another_dataset_are_refused(run, tiny_dataset):
     path = run / "identifiers" / "t2i.jsonl"
     write_jsonl(path, [*read_jsonl(path), make_row("stranger", "test", 0, [])])
     with pytest.raises(UserError, match="has 'stranger', which is not in .* that belong together"):
-        read_items(run, load_dataset(tiny_dataset), "t2i")
+        read_items(run, load_dataset(tiny_dataset), Direction.T2I)

@@ -4,15 +4,17 @@ import pytest
 import torch
 
 from semcore.data.dataset import load_dataset, open_image
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import read_items
 from semcore.data.run_folder import RunFolder
 from semcore.models.checkpoint import load_checkpoint
 from semcore.models.prompts import IMAGE, load_prompts
-from semcore.models.tokenization import answer_tokens, batch_inputs, prepare_images, prompt_text, tokenize
+from semcore.models.tokenization import answer_tokens, prepare_images, tokenize
 from semcore.models.visual_features import FeatureStore
 from semcore.retrieval.corpus import build_corpus
 from semcore.retrieval.generator import generate, query_inputs
 from semcore.runtime.errors import UserError
+from tests.pixel_inputs import batch_inputs, prompt_text
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def slow_scores(checkpoint, dataset, direction, query, items):
     return scores
 
 
-@pytest.mark.parametrize("direction", ["t2i", "i2t"])
+@pytest.mark.parametrize("direction", list(Direction))
 def test_wide_beams_rank_as_scoring_every_item_does(generator, dataset, finished_training, direction):
     items = items_of(finished_training, dataset, direction, "test")
     prompts = load_prompts(special_tokens=generator.special_tokens)
@@ -71,57 +73,59 @@ def test_wide_beams_rank_as_scoring_every_item_does(generator, dataset, finished
 
 
 def test_items_of_one_identifier_stay_apart_in_their_order(generator, dataset, finished_training):
-    items = items_of(finished_training, dataset, "t2i", "test")
+    items = items_of(finished_training, dataset, Direction.T2I, "test")
     shared = [item.item_id for item in items if item.identifier == items[0].identifier]
     assert len(shared) >= 2
     prompts = load_prompts(special_tokens=generator.special_tokens)
-    corpus = build_corpus(generator, prompts, "t2i", items)
-    [hits] = generate(generator, prompts, "t2i", ["a red circle"], {}, corpus, num_beams=20)
+    corpus = build_corpus(generator, prompts, Direction.T2I, items)
+    [hits] = generate(generator, prompts, Direction.T2I, ["a red circle"], {}, corpus, num_beams=20)
     found = [hit for hit in hits if hit.identifier == items[0].identifier]
     assert [hit.item_id for hit in found] == shared
     assert len({hit.score for hit in found}) == 1
-    [few] = generate(generator, prompts, "t2i", ["a red circle"], {}, corpus, num_beams=2)
+    [few] = generate(generator, prompts, Direction.T2I, ["a red circle"], {}, corpus, num_beams=2)
     assert len(few) == 2
 
 
 def test_both_engines_and_all_batches_agree(generator, dataset, finished_training):
-    items = items_of(finished_training, dataset, "t2i", "test")
+    items = items_of(finished_training, dataset, Direction.T2I, "test")
     prompts = load_prompts(special_tokens=generator.special_tokens)
-    corpus = build_corpus(generator, prompts, "t2i", items)
+    corpus = build_corpus(generator, prompts, Direction.T2I, items)
     queries = [sentence.text for sentence in dataset.split("test")[0].sentences]
-    ours = generate(generator, prompts, "t2i", queries, {}, corpus, num_beams=3)
-    theirs = generate(generator, prompts, "t2i", queries, {}, corpus, num_beams=3, engine="transformers", batch_size=2)
+    ours = generate(generator, prompts, Direction.T2I, queries, {}, corpus, num_beams=3)
+    theirs = generate(
+        generator, prompts, Direction.T2I, queries, {}, corpus, num_beams=3, engine="transformers", batch_size=2
+    )
     assert [[hit.item_id for hit in own] for own in ours] == [[hit.item_id for hit in own] for own in theirs]
 
 
 def test_queries_are_asked_as_the_model_was_trained(generator):
     """The tokens of a query are those of training, special tokens in it made harmless."""
     prompts = load_prompts(special_tokens=generator.special_tokens)
-    inputs = query_inputs(generator, prompts, "t2i", ["a <|cluster_1|> dog"], {})
+    inputs = query_inputs(generator, prompts, Direction.T2I, ["a <|cluster_1|> dog"], {})
     expected = prompt_text(generator, prompts.render("identify_t2i", query="a <|cluster_1|> dog"))
     assert inputs["input_ids"][0].tolist() == tokenize(generator.tokenizer, expected)
     assert generator.tokenizer.convert_tokens_to_ids("<|cluster_1|>") not in inputs["input_ids"]
 
 
 def test_a_model_that_does_not_know_the_clusters_is_refused(lively_checkpoint, dataset, finished_training):
-    items = items_of(finished_training, dataset, "t2i", "test")
+    items = items_of(finished_training, dataset, Direction.T2I, "test")
     with pytest.raises(UserError, match="does not know the token <.cluster_.*> of the identifiers"):
-        build_corpus(lively_checkpoint, load_prompts(), "t2i", items)
+        build_corpus(lively_checkpoint, load_prompts(), Direction.T2I, items)
 
 
 def test_nothing_to_search(generator):
     with pytest.raises(UserError, match="there is no item to search"):
-        build_corpus(generator, load_prompts(), "t2i", [])
+        build_corpus(generator, load_prompts(), Direction.T2I, [])
 
 
 def test_identifiers_without_global_ids_are_found_too(generator, dataset, finished_training):
     items = [
         replace(item, identifier=item.keywords if number else "")
-        for number, item in enumerate(items_of(finished_training, dataset, "t2i", "test"))
+        for number, item in enumerate(items_of(finished_training, dataset, Direction.T2I, "test"))
     ]
     prompts = load_prompts(special_tokens=generator.special_tokens)
-    corpus = build_corpus(generator, prompts, "t2i", items)
+    corpus = build_corpus(generator, prompts, Direction.T2I, items)
     query = dataset.split("test")[0].sentences[0].text
-    [found] = generate(generator, prompts, "t2i", [query], {}, corpus, num_beams=50)
-    expected = slow_scores(generator, dataset, "t2i", query, items)
+    [found] = generate(generator, prompts, Direction.T2I, [query], {}, corpus, num_beams=50)
+    expected = slow_scores(generator, dataset, Direction.T2I, query, items)
     assert {hit.item_id: hit.score for hit in found} == pytest.approx(expected, abs=1e-3)

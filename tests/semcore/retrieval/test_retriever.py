@@ -6,6 +6,7 @@ from PIL import Image
 
 from semcore import Retriever
 from semcore.data.dataset import load_dataset, open_image
+from semcore.data.directions import Direction
 from semcore.data.images import ORIENTATION
 from semcore.data.items_and_queries import read_items
 from semcore.models.inference import load_for_inference
@@ -105,7 +106,7 @@ def test_the_evaluations_choice_and_weights_are_used(searchable_run):
     hits = retriever.search(text="a red circle", top_k=6)
     assert [hit.confidence for hit in hits] == pytest.approx(calibration.probabilities([hit.score for hit in hits]))
     assert [hit.confidence for hit in hits] == sorted((hit.confidence for hit in hits), reverse=True)
-    assert retriever.confidence_note("t2i") == ""
+    assert retriever.confidence_note(Direction.T2I) == ""
 
 
 def test_another_corpus_than_vals_is_said(searchable_run):
@@ -114,9 +115,9 @@ def test_another_corpus_than_vals_is_said(searchable_run):
         searchable_run.run / "verification.json", FusionSettings("likelihood", {"likelihood": {"t2i": fusion}})
     )
     retriever = Retriever.from_run(searchable_run.run, **CPU)
-    note = retriever.confidence_note("t2i")
+    note = retriever.confidence_note(Direction.T2I)
     assert "val, 4 items" in note and "22 are searched" in note and "too high" in note
-    assert "no confidence" in retriever.confidence_note("i2t")
+    assert "no confidence" in retriever.confidence_note(Direction.I2T)
     hits = retriever.search(text="a red circle", top_k=15)
     assert [hit.confidence is None for hit in hits] == [False] * 10 + [True] * 5  # behind the shortlist
 
@@ -149,8 +150,8 @@ def test_one_item_needs_no_choice(finished_training):
         retriever._corpora["t2i"] = build_corpus(
             retriever.generator.checkpoint,
             retriever.generator.prompts,
-            "t2i",
-            read_items(retriever.run, retriever.dataset, "t2i", "test")[:1],
+            Direction.T2I,
+            read_items(retriever.run, retriever.dataset, Direction.T2I, "test")[:1],
         )
         assert len(retriever.search(text="a red circle")) == 1
 
@@ -242,3 +243,10 @@ def test_a_run_without_a_model(searchable_run):
     (searchable_run.run / "identifier_model" / "config.json").unlink()
     with pytest.raises(UserError, match="no model in .*`accelerate launch .*train_identifier.py --run "):
         Retriever.from_run(searchable_run.run, **CPU)
+
+
+def test_the_second_start_reads_the_index_of_the_first(searchable_run, monkeypatch):
+    options = {"split": "test", "verifier": "none", **CPU}
+    found = ids(Retriever.from_run(searchable_run.run, **options).search(text="a red circle"))
+    monkeypatch.setattr("semcore.retrieval.corpus._build_index", None)
+    assert ids(Retriever.from_run(searchable_run.run, **options).search(text="a red circle")) == found

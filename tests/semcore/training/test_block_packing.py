@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from semcore.data.dataset import ImageRecord, Sentence
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item
 from semcore.models.prompts import load_prompts
 from semcore.models.tokenization import IMAGE_START
@@ -21,8 +22,8 @@ RECORDS = [ImageRecord(i, "", "train", (Sentence(f"t{i}", f"text about {i}"),), 
 T2I_ITEMS = tuple(Item(c.item_id, c.item_id, "", c.keywords) for c in IMAGES)
 I2T_ITEMS = tuple(Item(c.item_id, f"i{n}", "", c.keywords, text=c.sentence) for n, c in enumerate(SENTENCES))
 SETS = {
-    "t2i": CandidateSet("t2i", "a blue star", "i1", T2I_ITEMS),
-    "i2t": CandidateSet("i2t", "i2", "i2", I2T_ITEMS),
+    "t2i": CandidateSet(Direction.T2I, "a blue star", "i1", T2I_ITEMS),
+    "i2t": CandidateSet(Direction.I2T, "i2", "i2", I2T_ITEMS),
 }
 
 
@@ -65,7 +66,7 @@ def test_a_row_has_the_logits_that_inference_gets(checkpoint, attention):
         torch.testing.assert_close(own[-len(drawn) :, options], expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("direction", ["t2i", "i2t"])
+@pytest.mark.parametrize("direction", list(Direction))
 def test_the_same_questions_are_asked_as_with_full_attention(checkpoint, direction):
     """A row has the labels of the merged one; read without the copies of the head, its tails end as the prompts do."""
     questions, question_seed = make_questions(checkpoint), QuestionSeed(SETS[direction], "3")

@@ -19,6 +19,7 @@ from data_prep.make_scenes import Settings as ScenesSettings
 from data_prep.make_scenes import main as make_scenes
 from data_prep.scenes.pretraining.model import build_model
 from semcore.data.dataset import ImageRecord, load_dataset
+from semcore.data.directions import Direction
 from semcore.data.identifier_files import IdentifierRow, make_row
 from semcore.data.items_and_queries import Item
 from semcore.models.checkpoint import Checkpoint, load_checkpoint
@@ -81,7 +82,7 @@ def trained(
 ) -> Checkpoint:  # fmt: skip
     """Train as the recipes do, and load what was saved."""
     settings = TrainingSettings(
-        learning_rate=learning_rate, num_epochs=max_steps, max_steps=max_steps, batch_size=4, rows_a_device=4,
+        learning_rate=learning_rate, num_epochs=max_steps, max_steps=max_steps, batch_size=4, micro_batch_size=4,
         bf16="no", gradient_checkpointing=False, save_steps=max_steps,
     )  # fmt: skip
     rows = plan(image_start_id=image_start_id(checkpoint), **settings.schedule())
@@ -126,7 +127,7 @@ def _rows(item_ids: list[str], keywords: Sequence[str]) -> list[IdentifierRow]:
 
 
 @pytest.mark.parametrize("attention", ["full", "blocks"])
-@pytest.mark.parametrize("direction", ["t2i", "i2t"])
+@pytest.mark.parametrize("direction", list(Direction))
 def test_a_listwise_verifier_is_right_on_four_sets_of_two(
     build: Build, data: Path, records: list[ImageRecord], tmp_path: Path, direction: str, attention: Any
 ) -> None:
@@ -155,8 +156,8 @@ def test_a_listwise_verifier_is_right_on_four_sets_of_two(
 def _candidates(direction: str, right: ImageRecord, wrong: ImageRecord) -> CandidateSet:
     if direction == "t2i":
         images = tuple(Item(r.image_id, r.image_id, "", "words") for r in (right, wrong))
-        return CandidateSet("t2i", right.sentences[0].text, right.image_id, images)
+        return CandidateSet(Direction.T2I, right.sentences[0].text, right.image_id, images)
     sentences = tuple(
         Item(r.sentences[0].sentence_id, r.image_id, "", "words", text=r.sentences[0].text) for r in (right, wrong)
     )
-    return CandidateSet("i2t", right.image_id, right.image_id, sentences)
+    return CandidateSet(Direction.I2T, right.image_id, right.image_id, sentences)

@@ -2,6 +2,7 @@ import pytest
 from torch import zeros
 
 from semcore.data.dataset import load_dataset
+from semcore.data.directions import Direction
 from semcore.data.identifier_files import make_row
 from semcore.data.items_and_queries import Item
 from semcore.models.cluster_tokens import add_cluster_tokens
@@ -47,7 +48,7 @@ def lesson(tiny_checkpoint, tiny_dataset):
 def test_labels_are_the_sequences_of_the_index(lesson):
     checkpoint, dataset, prompts, examples = lesson
     t2i, i2t = examples()
-    for direction, found in (("t2i", t2i), ("i2t", [example for group in i2t for example in group])):
+    for direction, found in ((Direction.T2I, t2i), (Direction.I2T, [example for group in i2t for example in group])):
         rows = rows_of(dataset)[direction]
         items = [Item(row["item_id"], "", row["identifier"], "") for row in rows]
         index = build_corpus(checkpoint, prompts, direction, items).index
@@ -61,7 +62,7 @@ def test_keywords_of_several_words_are_reached_too(lesson):
     t2i = [make_row(r.image_id, r.split, 0, phrases[n % 3]) for n, r in enumerate(dataset.images)]
     found, _ = examples(identifiers={**rows_of(dataset), "t2i": t2i})
     items = [Item(row["item_id"], "", row["identifier"], "") for row in t2i]
-    index = build_corpus(checkpoint, prompts, "t2i", items).index
+    index = build_corpus(checkpoint, prompts, Direction.T2I, items).index
     reached = {frozenset(index.items(tuple(example.answer))) for example in found}
     equal = frozenset(f"tiny-{n}" for n in range(6) if n % 3 != 2)  # the first two phrases are the same words
     assert reached == {equal, frozenset({"tiny-2", "tiny-5"})}

@@ -1,4 +1,5 @@
 from semcore.data.dataset import load_dataset
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item, Queries
 from semcore.retrieval.batch import SplitView
 from semcore.retrieval.hits import GeneratedHit
@@ -16,8 +17,8 @@ HITS = {
 }
 
 
-def test_the_relevant_item_replaces_the_last_where_it_is_missing():
-    rows = mine("t2i", SplitView(ITEMS, QUERIES), HITS, num_candidates=3)
+def test_the_right_item_replaces_the_last_where_it_is_missing():
+    rows = mine(Direction.T2I, SplitView(ITEMS, QUERIES), HITS, num_candidates=3)
     assert [each.row for each in rows] == [
         {"direction": "t2i", "query_id": "q1", "query": "first", "candidates": ["a", "b", "c"], "right": "a"},
         {"direction": "t2i", "query_id": "q2", "query": "second", "candidates": ["a", "b", "e"], "right": "e"},
@@ -28,12 +29,12 @@ def test_the_relevant_item_replaces_the_last_where_it_is_missing():
 
 def test_a_right_item_without_another_is_left_out():
     hits = {content: [GeneratedHit("a", "", 0.0)] for content in ("first", "second", "third")}
-    rows = mine("t2i", SplitView(ITEMS, QUERIES), hits, num_candidates=3)
+    rows = mine(Direction.T2I, SplitView(ITEMS, QUERIES), hits, num_candidates=3)
     assert [each.row["candidates"] for each in rows] == [["a", "e"], ["a", "c"]]
 
 
-def test_fractions_are_reported():
-    mined = mine("t2i", SplitView(ITEMS, QUERIES), HITS, num_candidates=4)
+def test_shares_are_reported():
+    mined = mine(Direction.T2I, SplitView(ITEMS, QUERIES), HITS, num_candidates=4)
     assert mining_stats(mined, 4, [6]) == {
         "num_queries": 3,
         "num_items": [6],
@@ -60,9 +61,9 @@ def test_queries_belong_to_the_block_of_their_image(tiny_dataset):
     records = load_dataset(tiny_dataset).images[:2]
     t2i = Queries({"s": "?", "t": "?"}, {"s": "?", "t": "?"}, {"s": {"tiny-1"}, "t": {"tiny-2"}})
     i2t = Queries({"tiny-1": "tiny-1"}, {"tiny-1": "tiny-1"}, {"tiny-1": {"tiny-1-0"}})
-    assert list(queries_of(t2i, "t2i", records).relevant) == ["s"]
-    assert list(queries_of(i2t, "i2t", records[:1]).relevant) == []
-    assert list(queries_of(i2t, "i2t", records).relevant) == ["tiny-1"]
+    assert list(queries_of(t2i, Direction.T2I, records).relevant) == ["s"]
+    assert list(queries_of(i2t, Direction.I2T, records[:1]).relevant) == []
+    assert list(queries_of(i2t, Direction.I2T, records).relevant) == ["tiny-1"]
 
 
 def test_blocks_are_of_equal_size_and_hold_every_image_once(tiny_dataset):

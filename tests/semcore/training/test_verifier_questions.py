@@ -5,6 +5,7 @@ import pytest
 from torch import zeros
 
 from semcore.data.dataset import ImageRecord, Sentence
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item
 from semcore.models.prompts import load_prompts
 from semcore.models.tokenization import IMAGE_START
@@ -22,8 +23,8 @@ SENTENCES = {
     f"s{n}": Item(f"s{n}", name, "", "words", text=f"sentence {n}") for n, name in enumerate(["i0", *NAMES[:9]])
 }
 RECORDS = [ImageRecord(name, "", "train", (Sentence(f"t{name}", f"about {name}"),), "") for name in NAMES]
-T2I = CandidateSet("t2i", "the query", "i3", tuple(IMAGES.values()))
-I2T = CandidateSet("i2t", "i0", "i0", tuple(SENTENCES.values()))
+T2I = CandidateSet(Direction.T2I, "the query", "i3", tuple(IMAGES.values()))
+I2T = CandidateSet(Direction.I2T, "i0", "i0", tuple(SENTENCES.values()))
 
 
 @pytest.fixture

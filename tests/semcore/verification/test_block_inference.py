@@ -5,6 +5,7 @@ from hashlib import sha256
 import pytest
 import torch
 
+from semcore.data.directions import Direction
 from semcore.models.batching import make_prompts
 from semcore.models.prompts import load_prompts
 from semcore.models.tokenization import tokenize
@@ -87,7 +88,7 @@ def fast_scores(checkpoint, direction, questions, reader, **options):
     return choose(checkpoint, load_prompts(), direction, questions, FEATURES, blocks=reader, **options)
 
 
-@pytest.mark.parametrize("direction", ["t2i", "i2t"])
+@pytest.mark.parametrize("direction", list(Direction))
 @pytest.mark.parametrize("limits", [{}, {"tokens_per_batch": 1}, {"most_bytes": 0}])
 def test_kept_blocks_give_the_scores_of_one_whole_pass(checkpoint, direction, limits):
     reader = BlockReader(checkpoint, load_prompts(), **limits)
@@ -97,7 +98,7 @@ def test_kept_blocks_give_the_scores_of_one_whole_pass(checkpoint, direction, li
             assert own == pytest.approx(slow_scores(checkpoint, direction, question), abs=1e-4)
 
 
-@pytest.mark.parametrize("direction", ["t2i", "i2t"])
+@pytest.mark.parametrize("direction", list(Direction))
 def test_the_written_out_question_is_the_prompt(checkpoint, direction):
     """Without the copies of the head, the pieces are the tokens of the whole prompt, at the same positions."""
     for question in QUESTIONS[direction]:
@@ -113,34 +114,34 @@ def test_the_written_out_question_is_the_prompt(checkpoint, direction):
 def test_shifts_are_the_mean_of_whole_passes(checkpoint, num_shifts):
     question = QUESTIONS["t2i"][0]
     reader = BlockReader(checkpoint, load_prompts())
-    [found] = fast_scores(checkpoint, "t2i", [question], reader, num_shifts=num_shifts)
+    [found] = fast_scores(checkpoint, Direction.T2I, [question], reader, num_shifts=num_shifts)
     total, circle = torch.zeros(4), list(range(4))
     if num_shifts == 4:
         circle.sort(key=lambda place: sha256(question.choices[place].item_id.encode()).hexdigest())
     for start in range(0, 4, 4 // num_shifts):
         places = circle[start:] + circle[:start]
         asked = Question(question.query, tuple(question.choices[place] for place in places))
-        total[places] += torch.tensor(slow_scores(checkpoint, "t2i", asked)) / num_shifts
+        total[places] += torch.tensor(slow_scores(checkpoint, Direction.T2I, asked)) / num_shifts
     assert found == pytest.approx(total.log_softmax(dim=0).tolist(), abs=1e-4)
     assert reader.states.num_read == 4, "each candidate is read once, whatever the slot"
 
 
 def test_attention_in_blocks_is_not_full_attention(checkpoint):
-    full = choose(checkpoint, load_prompts(), "t2i", QUESTIONS["t2i"], FEATURES)
-    blocks = fast_scores(checkpoint, "t2i", QUESTIONS["t2i"], BlockReader(checkpoint, load_prompts()))
+    full = choose(checkpoint, load_prompts(), Direction.T2I, QUESTIONS["t2i"], FEATURES)
+    blocks = fast_scores(checkpoint, Direction.T2I, QUESTIONS["t2i"], BlockReader(checkpoint, load_prompts()))
     assert abs(full[0][0] - blocks[0][0]) > 1e-3
 
 
 def test_a_candidate_is_read_once_and_the_oldest_go_first(checkpoint):
     reader = BlockReader(checkpoint, load_prompts())
-    fast_scores(checkpoint, "t2i", QUESTIONS["t2i"] * 3, reader)
+    fast_scores(checkpoint, Direction.T2I, QUESTIONS["t2i"] * 3, reader)
     assert reader.states.num_read == len(IMAGES)
     room = reader.states.nbytes - 1
     small = BlockReader(checkpoint, load_prompts(), most_bytes=room)
-    fast_scores(checkpoint, "t2i", QUESTIONS["t2i"], small)
+    fast_scores(checkpoint, Direction.T2I, QUESTIONS["t2i"], small)
     assert 0 < small.states.nbytes <= room
     one_less = small.states.num_read
-    fast_scores(checkpoint, "t2i", [QUESTIONS["t2i"][2]], small)
+    fast_scores(checkpoint, Direction.T2I, [QUESTIONS["t2i"][2]], small)
     assert small.states.num_read <= one_less + 1
 
 
@@ -150,21 +151,21 @@ def test_a_dynamic_embedding_is_turned_up_to_the_length_it_stays_the_same(pristi
         checkpoint_with("llama", pristine_checkpoint, rope_parameters=rope, max_position_embeddings=most)
         for most in (512, 64)
     )
-    found = fast_scores(long, "t2i", QUESTIONS["t2i"], BlockReader(long, load_prompts()))
+    found = fast_scores(long, Direction.T2I, QUESTIONS["t2i"], BlockReader(long, load_prompts()))
     for question, own in zip(QUESTIONS["t2i"], found, strict=True):
-        assert own == pytest.approx(slow_scores(long, "t2i", question), abs=1e-4)
+        assert own == pytest.approx(slow_scores(long, Direction.T2I, question), abs=1e-4)
     with pytest.raises(UserError, match=r"a question takes \d+ tokens, .* the same up to 64; give fewer"):
-        fast_scores(short, "t2i", QUESTIONS["t2i"], BlockReader(short, load_prompts()))
+        fast_scores(short, Direction.T2I, QUESTIONS["t2i"], BlockReader(short, load_prompts()))
 
 
 def test_bfloat16_differs_by_rounding_only(checkpoint):
-    exact = fast_scores(checkpoint, "t2i", QUESTIONS["t2i"], BlockReader(checkpoint, load_prompts()))
+    exact = fast_scores(checkpoint, Direction.T2I, QUESTIONS["t2i"], BlockReader(checkpoint, load_prompts()))
     checkpoint.model.to(torch.bfloat16)
-    rounded = fast_scores(checkpoint, "t2i", QUESTIONS["t2i"], BlockReader(checkpoint, load_prompts()))
+    rounded = fast_scores(checkpoint, Direction.T2I, QUESTIONS["t2i"], BlockReader(checkpoint, load_prompts()))
     for one, other in zip(exact, rounded, strict=True):
         assert one == pytest.approx(other, abs=0.03)
 
 
 def test_no_question_asks_nothing(checkpoint):
     reader = BlockReader(checkpoint, load_prompts())
-    assert reader.read_options("t2i", [], {}, option_tokens(checkpoint.tokenizer)).shape == (0, 10)
+    assert reader.read_options(Direction.T2I, [], {}, option_tokens(checkpoint.tokenizer)).shape == (0, 10)

@@ -2,6 +2,7 @@ import shutil
 
 import pytest
 
+from semcore.data.directions import Direction
 from semcore.models.prompts import IMAGE, load_prompts
 from semcore.runtime.errors import UserError
 from semcore.verification import Choice, Question
@@ -37,7 +38,7 @@ def prompts_with(tmp_path):
 
 
 def test_a_question_is_cut_at_its_letters(tokenizer):
-    head, blocks, tail = cut_question(tokenizer, load_prompts(), "t2i", Question("what <label>", CHOICES))
+    head, blocks, tail = cut_question(tokenizer, load_prompts(), Direction.T2I, Question("what <label>", CHOICES))
     assert head == "<|im_start|>user\n"
     assert blocks == (f". Image: {IMAGE}; red.\n",) * 2 + (f". Image: {IMAGE}; < label> < image> blue.\n",)
     assert tail.startswith("Sentence: what < label>\nPlease select")

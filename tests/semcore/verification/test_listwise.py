@@ -5,12 +5,14 @@ from hashlib import sha256
 import pytest
 import torch
 
+from semcore.data.directions import Direction
 from semcore.models.prompts import load_prompts
-from semcore.models.tokenization import batch_inputs, prepare_images, prompt_text
+from semcore.models.tokenization import prepare_images
 from semcore.models.visual_features import encode_pictures
 from semcore.runtime.errors import UserError
 from semcore.verification import LETTERS, Choice, Question, choose, option_tokens, question_turn
 from tests.conftest import draw_picture
+from tests.pixel_inputs import batch_inputs, prompt_text
 
 PICTURES = {name: draw_picture(name, place) for place, name in enumerate(("red", "blue", "green", "purple"))}
 IMAGES = tuple(Choice(name, f"{name} circle") for name in PICTURES)
@@ -35,7 +37,7 @@ def slow_scores(checkpoint, direction, question):
     return logits[option_tokens(checkpoint.tokenizer)[: len(question.choices)]].log_softmax(dim=0).tolist()
 
 
-@pytest.mark.parametrize("direction", ["t2i", "i2t"])
+@pytest.mark.parametrize("direction", list(Direction))
 @pytest.mark.parametrize("tokens_per_batch", [1, 100_000])
 @torch.inference_mode()
 def test_every_choice_gets_the_log_probability_of_its_letter(lively_checkpoint, features, direction, tokens_per_batch):
@@ -54,7 +56,9 @@ def test_all_shifts_make_the_given_order_irrelevant(lively_checkpoint, features,
     """Reordering the choices, turned or shuffled, reorders the scores; with fewer shifts it does not."""
     orders = [(0, 1, 2, 3), (1, 2, 3, 0), (2, 0, 3, 1)]
     questions = [Question("a blue circle", tuple(IMAGES[place] for place in order)) for order in orders]
-    given, *others = choose(lively_checkpoint, load_prompts(), "t2i", questions, features, num_shifts=num_shifts)
+    given, *others = choose(
+        lively_checkpoint, load_prompts(), Direction.T2I, questions, features, num_shifts=num_shifts
+    )
     for order, scores in zip(orders[1:], others, strict=True):
         assert (scores == pytest.approx([given[place] for place in order], abs=1e-4)) is irrelevant
 
@@ -77,7 +81,7 @@ def test_the_letters_are_resolved_behind_the_prompt_that_is_asked(lively_checkpo
     assert option_tokens(tokenizer, "A:\n") == option_tokens(lively_checkpoint.tokenizer)
     melting = replace(lively_checkpoint, tokenizer=tokenizer)
     with pytest.raises(UserError, match="the option A is not a single token"):
-        choose(melting, load_prompts(), "i2t", QUESTIONS["i2t"], features)
+        choose(melting, load_prompts(), Direction.I2T, QUESTIONS["i2t"], features)
 
 
 @torch.inference_mode()
@@ -85,7 +89,7 @@ def test_the_letters_are_resolved_behind_the_prompt_that_is_asked(lively_checkpo
 def test_shifts_are_the_mean_of_single_questions(lively_checkpoint, features, num_shifts):
     """Against the plain forward of every rotation; a question of three has three rotations at most."""
     questions = QUESTIONS["i2t"]
-    fast = choose(lively_checkpoint, load_prompts(), "i2t", questions, features, num_shifts=num_shifts)
+    fast = choose(lively_checkpoint, load_prompts(), Direction.I2T, questions, features, num_shifts=num_shifts)
     for question, own in zip(questions, fast, strict=True):
         count = len(question.choices)
         total = torch.zeros(count)
@@ -96,7 +100,7 @@ def test_shifts_are_the_mean_of_single_questions(lively_checkpoint, features, nu
         for start in starts:
             places = circle[start:] + circle[:start]
             asked = Question(question.query, tuple(question.choices[place] for place in places))
-            for place, score in zip(places, slow_scores(lively_checkpoint, "i2t", asked), strict=True):
+            for place, score in zip(places, slow_scores(lively_checkpoint, Direction.I2T, asked), strict=True):
                 total[place] += score / len(starts)
         assert own == pytest.approx(total.log_softmax(dim=0).tolist(), abs=1e-4)
 
@@ -104,7 +108,7 @@ def test_shifts_are_the_mean_of_single_questions(lively_checkpoint, features, nu
 @pytest.mark.parametrize("count", [0, 1, 11])
 def test_too_few_and_too_many_choices_are_refused(count):
     with pytest.raises(UserError) as error:
-        question_turn(load_prompts(), "t2i", Question("a", IMAGES[:1] * count))
+        question_turn(load_prompts(), Direction.T2I, Question("a", IMAGES[:1] * count))
     assert str(error.value) == (
         f"a question needs 2 to 10 candidates, one a letter from A to J, found {count}; "
         "choose another --num-candidates, or use --verifier likelihood"

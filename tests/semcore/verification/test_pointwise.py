@@ -1,11 +1,13 @@
 import pytest
 import torch
 
+from semcore.data.directions import Direction
 from semcore.models.prompts import IMAGE, load_prompts
-from semcore.models.tokenization import batch_inputs, prepare_images, prompt_text, tokenize
+from semcore.models.tokenization import prepare_images, tokenize
 from semcore.models.visual_features import encode_pictures
 from semcore.verification import Choice, Question, match_log_odds
 from tests.conftest import draw_picture
+from tests.pixel_inputs import batch_inputs, prompt_text
 
 PICTURES = {name: draw_picture(name, place) for place, name in enumerate(("red", "blue", "green"))}
 QUESTIONS = {
@@ -38,7 +40,7 @@ def slow_log_odds(checkpoint, direction, query, choice):
     return (log_probabilities[match] - log_probabilities[mismatch]).item()
 
 
-@pytest.mark.parametrize("direction", ["t2i", "i2t"])
+@pytest.mark.parametrize("direction", list(Direction))
 @pytest.mark.parametrize("tokens_per_batch", [1, 100_000])
 @torch.inference_mode()
 def test_every_candidate_scores_as_a_prompt_of_its_own(lively_checkpoint, features, direction, tokens_per_batch):
@@ -55,10 +57,12 @@ def test_the_other_candidates_do_not_matter(lively_checkpoint, features):
     [question, _] = QUESTIONS["i2t"]
     turned = Question(question.query, question.choices[::-1])
     alone = [Question(question.query, (choice,)) for choice in question.choices]
-    one, other, *rest = match_log_odds(lively_checkpoint, load_prompts(), "i2t", [question, turned, *alone], features)
+    one, other, *rest = match_log_odds(
+        lively_checkpoint, load_prompts(), Direction.I2T, [question, turned, *alone], features
+    )
     assert one == pytest.approx(other[::-1], abs=1e-4)
     assert one == pytest.approx([score for [score] in rest], abs=1e-4)
 
 
 def test_nothing_asked_is_nothing_answered(lively_checkpoint):
-    assert match_log_odds(lively_checkpoint, load_prompts(), "t2i", [Question("a", ())], {}) == [[]]
+    assert match_log_odds(lively_checkpoint, load_prompts(), Direction.T2I, [Question("a", ())], {}) == [[]]

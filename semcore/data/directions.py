@@ -1,0 +1,67 @@
+"""The two directions of retrieval: sentences that ask for images, and images that ask for sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+
+class Direction(StrEnum):
+    """A direction; as a string it is the name that files and folders go by, "t2i" or "i2t".
+
+    >>> Direction("t2i").label, f"run/{Direction.T2I}"
+    ('text → image', 'run/t2i')
+    """
+
+    T2I = "t2i"
+    I2T = "i2t"
+
+    @property
+    def items_are_images(self) -> bool:
+        """Tell whether images are found; the queries are sentences then."""
+        return self is Direction.T2I
+
+    @property
+    def queries_are_images(self) -> bool:
+        """Tell whether images ask; the items are sentences then."""
+        return self is Direction.I2T
+
+    @property
+    def item_kind(self) -> str:
+        """Return what is found: "images" or "sentences"."""
+        return "images" if self.items_are_images else "sentences"
+
+    @property
+    def words(self) -> str:
+        """Return the name in words: "text to image"."""
+        return "text to image" if self.items_are_images else "image to text"
+
+    @property
+    def label(self) -> str:
+        """Return the name in tables: "text → image"."""
+        return self.words.replace("to", "→")
+
+    @property
+    def identify_prompt(self) -> str:
+        """Return the name of the prompt that a query is generated from."""
+        return f"identify_{self}"
+
+    @property
+    def verify_prompt(self) -> str:
+        """Return the name of the prompt that shows all candidates."""
+        return f"verify_{self}"
+
+    @property
+    def pointwise_prompt(self) -> str:
+        """Return the name of the prompt that shows one candidate."""
+        return f"verify_pointwise_{self}"
+
+    def images_shown(self, query: str, item_ids: Iterable[str]) -> list[str]:
+        """Return the ids of the images in a prompt of a query and candidates: the candidates, or the query itself.
+
+        >>> Direction.T2I.images_shown("a dog", ["one", "other"])
+        ['one', 'other']
+        >>> Direction.I2T.images_shown("dog.jpg", ["one", "other"])
+        ['dog.jpg']
+        """
+        return [query] if self.queries_are_images else list(item_ids)
