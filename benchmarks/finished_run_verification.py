@@ -86,7 +86,7 @@ def main(settings: Settings) -> None:
 
 
 def whole_row(rows: list[Row], counts: dict[Direction, int]) -> Row:
-    """Return what the verifiers of `--verifier both` take for all test queries, from their rows for one query."""
+    """Return the seconds of `--verifier both` for all test queries, from its verifiers' rows for one query."""
     weighed = [(row, counts[Direction(row.name[-3:])]) for row in rows if not row.name.startswith("blocks")]
     ours, peer = (sum(count * getattr(row, side) for row, count in weighed) for side in ("ours", "peer"))
     note = " and ".join(f"{count} queries {direction}" for direction, count in counts.items())
@@ -94,7 +94,7 @@ def whole_row(rows: list[Row], counts: dict[Direction, int]) -> Row:
 
 
 def draw_shortlists(path: Path, direction: Direction, items: dict, num_queries: int) -> list[Shortlist]:
-    """Return what the generator found for queries drawn at random."""
+    """Return the generator's shortlists of queries drawn at random."""
     found = [row for row in read_jsonl(path) if len(row["generated"]) > 1]
     drawn = random.Random(0).sample(found, min(num_queries, len(found)))
     content = "query_id" if direction.queries_are_images else "query"

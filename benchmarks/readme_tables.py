@@ -66,7 +66,7 @@ def tables(held: Held) -> str:
 
 
 def measured(held: Held) -> list[str]:
-    """Return the verifiers that a results file has."""
+    """Return the verifiers in a results file."""
     return [name for name in VERIFIERS if all(f"{d}, verified, {name}, R@1" in held for d in LABELS)]
 
 

@@ -49,10 +49,10 @@ def main(settings: CompareSettings) -> None:
 
 
 def compare_runs(first: Path, second: Path) -> list[dict[str, Any]]:
-    """Return a row a direction, ranking and metric; the verified rankings only where both runs have them.
+    """Return a row per direction, ranking and metric; the verified rankings only where both runs have them.
 
     Raises:
-        UserError: a run is not measured, or the two were measured with different queries.
+        UserError: a run is not evaluated, or the two were evaluated with different queries.
     """
     both_verified = was_verified(first) and was_verified(second)
     rankings: tuple[Ranking, ...] = ("generated", "verified") if both_verified else ("generated",)

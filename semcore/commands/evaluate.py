@@ -186,7 +186,7 @@ class EvaluateSettings(LineageSettings):
 
     @property
     def other_models(self) -> dict[str, str]:
-        """Return verifier -> its model, where it is not the run's own; folders from the root on."""
+        """Return verifier -> its model, where it is not the run's own; folders as absolute paths."""
         named = {"pointwise": self.pointwise_model, "likelihood": self.likelihood_model}
         used = {name: model for name, model in named.items() if model and name in self.verifiers}
         return {name: absolute_place(model) for name, model in used.items()}
@@ -240,7 +240,7 @@ def main(settings: EvaluateSettings) -> None:
 
 
 def by_content(plan: EvaluationPlan) -> dict[str, str]:
-    """Return the settings that say where checkpoints lie -> fingerprints of what lies there."""
+    """Return the settings that are paths of checkpoints -> fingerprints of their content."""
     named = {f"{name}_model": fingerprint(path) for name, path in plan.other_models.items()}
     baselines = [name if name == SENTENCE_ENCODER else fingerprint(name) for name in plan.baselines]
     return {**named, "baselines": hash_of(baselines)}

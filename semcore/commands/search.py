@@ -71,11 +71,11 @@ def main(settings: SearchSettings) -> None:
 
 
 def _print_hits(hits: list[Any]) -> None:
-    """Print the hits as a table; what an item is depends on the direction.
+    """Print the hits as a table; the items are images or sentences.
 
     Args:
-        hits: `semcore.retrieval.retriever.Hit`. The annotation does not say so, since jsonargparse imports what
-            annotations of this module need, and that would be torch.
+        hits: `semcore.retrieval.retriever.Hit`. The annotation is `Any`, since jsonargparse imports the names in this
+            module's annotations, and that would import torch.
     """
     from rich.console import Console
     from rich.markup import escape

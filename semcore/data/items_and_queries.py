@@ -113,7 +113,7 @@ def read_queries(
     Every sentence, and every image with a sentence, is a query, whether its answer has an identifier or not.
 
     Args:
-        records: whose queries are wanted.
+        records: the images.
         direction: which items.
         images: the items of t2i.
         sentences: the items of i2t.
@@ -141,7 +141,7 @@ def read_queries(
 
 
 def image_of(direction: Direction, query: str, relevant: Collection[str]) -> str:
-    """Return the image that a query belongs to: what a sentence was written about, or the query itself."""
+    """Return the image that a query belongs to: the one a sentence was written about, or the query itself."""
     return query if direction.queries_are_images else next(iter(relevant))
 
 

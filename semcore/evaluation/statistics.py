@@ -31,7 +31,7 @@ class PairedTest(NamedTuple):
 
 
 def hits(ranks: Iterable[int | None], cutoff: int) -> Values:
-    """Turn ranks of first right items into 100 (found among the first `cutoff`) or 0; their mean is R@cutoff.
+    """Convert ranks of first relevant items to 100 (among the first `cutoff`) or 0, (queries,); the mean is R@cutoff.
 
     >>> hits([1, 7, None], cutoff=5).tolist()
     [100.0, 0.0, 0.0]
@@ -49,14 +49,14 @@ def bootstrap_interval(
 ) -> Interval:
     """Return the percentile bootstrap interval of a mean.
 
-    Values that are all equal give an interval of no width: resampling cannot show what was never seen.
+    Values that are all equal give an interval of zero width: resampling cannot show unobserved values.
 
     Args:
-        values: (queries,) one value a query.
-        groups: (queries,) equal keys are resampled together; None takes every query for itself.
-        confidence: The share of resampled means inside the interval, between 0 and 1.
-        num_resamples: How often the groups are drawn anew.
-        seed: Seeds the draws; equal seeds give equal intervals.
+        values: (queries,) one value per query.
+        groups: (queries,) equal keys are resampled together; None takes every query separately.
+        confidence: The fraction of resampled means inside the interval, between 0 and 1.
+        num_resamples: Number of resamples.
+        seed: Seed of the draws; equal seeds give equal intervals.
 
     Raises:
         ValueError: There is no value, or `groups` has another length.

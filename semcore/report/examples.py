@@ -91,7 +91,7 @@ def read_shown(dataset: Dataset, direction: Direction, rows: Iterable[PerQueryRo
 
 
 def show_example(outcome: str, row: PerQueryRow, direction: Direction, shown: Shown) -> Example:
-    """Turn a per-query row into what the templates show.
+    """Convert a per-query row to an example for the templates.
 
     Args:
         outcome: A key of `OUTCOMES`.

@@ -67,7 +67,7 @@ def _read_metrics(folder: Path) -> dict[str, Any]:
 
 
 def _read_direction(folder: Path, metrics: dict[str, Any], direction: Direction) -> list[dict[str, Any]]:
-    """Read the per-query file and hold it against the scores, so that no report mixes two evaluations."""
+    """Read the per-query file and compare it with the scores, so that no report mixes two evaluations."""
     path = folder / direction / "per_query.jsonl"
     rows = read_per_query(path)
     for stage in STAGES & metrics[direction].keys():

@@ -57,18 +57,18 @@ class SplitView:
 
 @dataclass
 class WorkDir:
-    """Where the chunks of an evaluation lie, and the seconds of each step."""
+    """The folder of an evaluation's chunks, with the seconds of each step."""
 
     folder: Path
     progress: bool
     features: Path | None = None
-    """RUN/features, where what images look like to a model is kept; None keeps nothing."""
+    """RUN/features, the feature store; None stores nothing."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(
         self, name: str, tasks: Sequence[T], size: int, work: Callable[[list[T]], list[Any]], unit: str
     ) -> list[Any]:
-        """Do a step's work in chunks and note its seconds."""
+        """Run a step's work in chunks and record its seconds."""
         result = in_chunks(self.folder, name, tasks, size, work, progress=self.progress, unit=unit)
         self.seconds[name] = round(result.seconds, 3)
         return result.rows
@@ -98,7 +98,7 @@ def read_split_views(
 
 
 def _wanted_images(run: RunFolder, dataset: Dataset) -> set[str]:
-    """Return the images that the run is about: all, or those that a `--limit` of captions or identifiers chose."""
+    """Return the run's images: all, or those that a `--limit` of captions or identifiers chose."""
     stages = run.manifest().get("stages", {})
     limits = [stages.get(stage, {}).get("settings", {}).get("limit") for stage in ("caption", "identifiers")]
     chosen = [{record.image_id for record in first_images(dataset, limit)} for limit in limits]
@@ -106,7 +106,7 @@ def _wanted_images(run: RunFolder, dataset: Dataset) -> set[str]:
 
 
 def _unreadable(dataset: Dataset, records: Sequence[ImageRecord], known: Collection[str]) -> set[str]:
-    """Return the images that cannot be read, among those without an identifier: most of them have none for it."""
+    """Return the images that cannot be read; only those without an identifier are checked."""
     unreadable = set()
     for record in records:
         if record.image_id not in known:

@@ -1,4 +1,4 @@
-"""Queries -> identifiers -> items: constrained beam search with a trained identifier model (paper, section 3.4)."""
+"""Generation of identifiers for queries by constrained beam search (paper, section 3.4), and the items they lead to."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ def query_inputs(
     queries: Sequence[str],
     features: Mapping[str, torch.Tensor],
 ) -> dict[str, torch.Tensor]:
-    """Return what the model takes for a batch of queries.
+    """Return the model's arguments for a batch of queries: `attention_mask` (B, L), and `input_ids` (B, L) or embeddings.
 
     Args:
         checkpoint: the identifier model.
         prompts: hold "identify_t2i" and "identify_i2t".
-        direction: tells whether queries are sentences or image ids.
-        queries: one batch.
-        features: the visual features of the query images, by id; sentences need none.
+        direction: "t2i" (queries are sentences) or "i2t" (queries are image ids).
+        queries: one batch.        features: the visual features of the query images, by id; sentences need none.
     """
     turns = [prompts.render(direction.identify_prompt, query=query, image=IMAGE) for query in queries]
     images = [[features[image_id] for image_id in direction.images_shown(query, ())] for query in queries]
@@ -52,7 +51,7 @@ def generate(
     batch_size: int = 32,
     engine: Engine = "semcore",
 ) -> list[list[GeneratedHit]]:
-    """Return each query's items, best first: at most as many as beams.
+    """Return each query's items, best first, at most as many as beams.
 
     Args:
         checkpoint: the identifier model.
@@ -74,7 +73,7 @@ def generate(
 
 
 def _hits(result: SearchResult, corpus: Corpus, most: int) -> list[list[GeneratedHit]]:
-    """Put the items of each sequence in its place; items of one identifier stand in the index's order."""
+    """Replace each sequence by its items; items of one identifier are in the index's order."""
     queries = []
     for sequences, scores in zip(result.sequences, result.scores.tolist(), strict=True):
         hits = [
@@ -90,9 +89,9 @@ def _hits(result: SearchResult, corpus: Corpus, most: int) -> list[list[Generate
 def generate_without_trie(
     checkpoint: Checkpoint, inputs: Mapping[str, torch.Tensor], corpus: Corpus, *, num_beams: int
 ) -> list[list[GeneratedHit]]:
-    """Search over the whole vocabulary; what is written counts only where it is an identifier, token by token.
+    """Search over the whole vocabulary; an output counts only if its tokens are those of an identifier.
 
-    So the tree is all that differs: it leads to the same sequences of tokens, not to others that read alike.
+    So only the constraint differs from `generate`: other tokenizations of an identifier's text do not count.
 
     Args:
         checkpoint: the identifier model.

@@ -1,4 +1,4 @@
-"""Verifiers by name: each gives every candidate of a shortlist a score."""
+"""Verifiers by name: each scores every candidate of a shortlist."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from semcore.verification import (
 )
 
 VerifierName = Literal["listwise", "blocks", "pointwise", "likelihood"]
-"""Who verifies; "blocks" is the listwise verifier that was trained in candidate blocks."""
+"""Names of the verifiers; "blocks" is the listwise verifier that was trained in candidate blocks."""
 
 
 def listwise_scores(
@@ -33,9 +33,9 @@ def listwise_scores(
     num_shifts: int = 1,
     blocks: BlockReader | None = None,
 ) -> list[list[float]]:
-    """Return the log-probability of each candidate as the verifier's choice, one forward pass a query and shift.
+    """Return the log-probability of each candidate as the verifier's choice, one forward pass per query and shift.
 
-    Where there are not two candidates there is no choice to make, and nothing is asked.
+    With fewer than two candidates there is no choice to make, and no forward pass.
     """
     asked = [shortlist for shortlist in shortlists if len(shortlist.items) > 1]
     questions = [question_of(shortlist) for shortlist in asked]
@@ -51,7 +51,7 @@ def pointwise_scores(
     shortlists: Sequence[Shortlist],
     features: Mapping[str, torch.Tensor],
 ) -> list[list[float]]:
-    """Return the log-odds that each candidate matches, one forward pass a candidate."""
+    """Return the log-odds that each candidate matches, one forward pass per candidate."""
     return match_log_odds(checkpoint, prompts, direction, [question_of(own) for own in shortlists], features)
 
 
@@ -107,7 +107,7 @@ def verifier_scores(
         verifier: who is asked; the scores of different verifiers cannot be compared.
         checkpoint: the verifier's model.
         prompts: hold what it is asked.
-        direction: of the shortlists.
+        direction: "t2i" or "i2t".
         shortlists: queries with their candidates.
         features: the visual features of every image that is shown, by its id.
         num_shifts: cyclic shifts of the candidates; only a listwise verifier has an order to shift.

@@ -19,7 +19,7 @@ def order_of_variants(
 
     Args:
         paper: variant -> the paper's score; two at least.
-        found: variant -> what it found here.
+        found: variant -> its ranks here.
         direction: that is compared.
         metric: "R@1", "R@5", ...
 

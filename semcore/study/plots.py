@@ -34,7 +34,7 @@ def draw_tables(out: Path, study: Mapping[str, Any]) -> dict[str, str]:
 def lines_of(
     rows: Sequence[Mapping[str, Any]], table: Mapping[str, Any]
 ) -> dict[Direction, dict[str, dict[float, Any]]]:
-    """Return direction -> line -> number on the axis -> score with its interval."""
+    """Return direction -> line -> value on the axis -> score with its interval."""
     x = table["numbers"][table["axis"]]
     y = table["numbers"].get(table["lines"], {})
     lines: dict[Direction, dict[str, dict[float, Any]]] = {direction: {} for direction in Direction}

@@ -38,7 +38,7 @@ def training_arguments(
         micro_batch_size: rows that go through a device at once.
         gradient_accumulation_steps: micro batches of a process whose gradients make one step.
         learning_rate: peak.
-        weight_decay: of AdamW.
+        weight_decay: AdamW's weight decay.
         warmup_ratio: fraction of the steps in which the learning rate rises.
         max_grad_norm: gradients are clipped to it.
         adam_beta2: AdamW's second beta.

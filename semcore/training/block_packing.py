@@ -67,8 +67,8 @@ def merge_blocks(
     visual = [[num_tokens(image_id) for image_id in own] for own in shown]
     blocks = [block_tokens(tokenizer, text, counts) for text, counts in zip(texts, visual, strict=True)]
     row = _slots(tokenize(tokenizer, head), letters, blocks)
-    asked = images if direction.queries_are_images else [[] for _ in questions]
-    row.images.extend(image_id for own in (*shown, *asked) for image_id in own)
+    query_images = images if direction.queries_are_images else [[] for _ in questions]
+    row.images.extend(image_id for own in (*shown, *query_images) for image_id in own)
     tails = [
         tokenize(tokenizer, expand_images(piece.tail, [num_tokens(image_id) for image_id in own]))
         for piece, own in zip(questions, query_images, strict=True)

@@ -72,5 +72,5 @@ def held_out_of_run(run: RunFolder, dataset: Dataset) -> HeldOut:
 
 
 def write_held_out(run: RunFolder, held_out: HeldOut) -> None:
-    """Write RUN/candidates/held_out.json: the query ids of each direction, for people to look at."""
+    """Write RUN/candidates/held_out.json: the query ids of each direction, for inspection."""
     write_json(run / "candidates" / "held_out.json", held_out.query_ids)

@@ -55,7 +55,7 @@ def held_out_queries(queries: Queries, held_out: Iterable[str]) -> Queries:
 
 
 def queries_of(queries: Queries, direction: Direction, records: Sequence[ImageRecord]) -> Queries:
-    """Return the queries that belong to some images."""
+    """Return the queries that belong to the given images."""
     image_ids = {record.image_id for record in records}
     return queries.only(
         query for query, relevant in queries.relevant.items() if image_of(direction, query, relevant) in image_ids

@@ -140,7 +140,7 @@ class QuestionMaker:
     def _drawn(self, candidates: CandidateSet, query: str, answer: int) -> Drawn:
         choices = tuple(Choice(item.item_id, item.keywords, item.text) for item in candidates.items)
         question = Question(query, choices)
-        return Drawn(question, self.letters[right], tuple(images_of(candidates.direction, question)))
+        return Drawn(question, self.letters[answer], tuple(images_of(candidates.direction, question)))
 
     def _example(self, direction: Direction, drawn: Drawn) -> Example:
         turn = question_turn(self.prompts, direction, drawn.question)
@@ -155,7 +155,7 @@ class QuestionMaker:
         return words + sum(self.visuals.num_tokens(item.item_id) for item in question_seed.candidates.items)
 
     def can_ask(self, candidates: CandidateSet) -> bool:
-        """Tell whether all images are there to be shown."""
+        """Return whether all images of a candidate set can be used."""
         items = (item.item_id for item in candidates.items)
         return all(image_id in self.visuals for image_id in candidates.direction.images_shown(candidates.query, items))
 

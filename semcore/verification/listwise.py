@@ -1,7 +1,7 @@
-"""Verification by choice: all candidates in one prompt (paper, section 3.3), the answer a letter (ours).
+"""Listwise verification: all candidates in one prompt (paper, section 3.3), the answer a letter (ours).
 
 The letters' log-probabilities are read at one position of one forward pass, so that every question
-gets exactly one full ranking with scores, and no text has to be parsed.
+gets a full ranking with scores, and no text has to be parsed.
 
 Shapes: K choices of a question.
 """
@@ -76,7 +76,7 @@ def choose_in_given_order(
     tokens_per_batch: int = TOKENS_PER_BATCH,
     blocks: BlockReader | None = None,
 ) -> list[torch.Tensor]:
-    """Return the log-probabilities (K,) of the letters of each question, asked once in the given order."""
+    """Return the log-probabilities (K,) of the letters of each question, in the given order."""
     if not questions:
         return []
     turns = [question_turn(prompts, direction, question) for question in questions]

@@ -84,7 +84,7 @@ def pick_by_letter(checkpoint: Checkpoint, prompts: Prompts, sets: Sets, rng: ra
 
 
 def pick_ideally(sets: Sets) -> dict[Direction, float]:
-    """Return the percent of right picks that a reader would have who reads every sentence and scene rightly."""
+    """Return the ideal reader's accuracies in percent."""
     percents = dict.fromkeys(Direction, 0.0)
     for one, own in enumerate(sets.candidates):
         scenes = [sets.scenes[other] for other in own]
