@@ -1,4 +1,4 @@
-"""The shape of a prefix tree of real captions' identifiers, beside the synthetic ones the benchmarks use.
+"""Statistics of the prefix tree of real captions' identifiers, beside the benchmarks' synthetic ones.
 
     python -m benchmarks.identifier_statistics --captions captions.json.gz --json benchmarks/results/identifiers.json
 

@@ -1,4 +1,4 @@
-"""The cost of comparing lineage when a command starts, against hashing everything at every start.
+"""Cost of the lineage check when a command starts, against hashing everything at every start.
 
     python -m benchmarks.lineage --json benchmarks/results/lineage-cpu.json
     python -m benchmarks.lineage --run runs/quickstart --json benchmarks/results/lineage-cpu.json

@@ -1,4 +1,4 @@
-"""Scores and costs of the quickstart: means over seeds, and how far the seeds are apart.
+"""Scores and costs of the quickstart: means over seeds, and the spread of the seeds.
 
     python -m benchmarks.quickstart --out runs --json benchmarks/results/quickstart.json --readme README.md
 

@@ -1,6 +1,6 @@
-"""Find duplicate keys in a stream by their 64-bit hashes.
+"""Duplicate keys of a stream, found by 64-bit hashes; a second pass tells which keys they are.
 
-Eight bytes a key are kept; a set would take sixty, and the sentence ids of MSCOCO are 616,000.
+The hashes take eight bytes per key; a set would take sixty, and MSCOCO has 616,000 sentence ids.
 """
 
 from __future__ import annotations

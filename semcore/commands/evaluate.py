@@ -6,14 +6,14 @@
     semcore evaluate --run RUN --folds 5 --baselines [sentence-encoder,openai/clip-vit-base-patch32]
     accelerate launch recipes/evaluate.py --config recipes/configs/scenes.yaml --data DATA --run RUN
 
-Searches the items of one split with its own queries: beams, then verification of the best ten. What is called
-verified is ordered by the verifier's score together with the generator's, weighed on val; in the paper the verifier
-alone decides, which is `--fusion none`. Both are always in metrics.json. Where val itself is measured, a fifth of it is
-ranked with the weights of the other four. A query whose answer has no identifier counts as a miss. Writes into RUN
+Searches the items of one split with its own queries: beams, then verification of the best ten. The verified ranking is
+by the fused scores of verifier and generator, with weights fitted on val; in the paper the verifier alone decides,
+which is `--fusion none`. Both are always in metrics.json. Where val itself is measured, each fifth of it is ranked with
+weights fitted on the other four. A query without a retrievable relevant item counts as a miss. Writes into RUN
 
     t2i/  i2t/                 run.generated.trec, run.verified.trec, qrels.trec, per_query.jsonl
-    metrics.json               scores of all verifiers asked for, fused and alone, order bias, ablations, the ceiling
-    verification.json          how each verifier is asked and weighed against the generator, fitted on val
+    metrics.json               scores of the chosen verifiers, fused and alone, order bias, ablations, the ceiling
+    verification.json          each verifier's shifts, and its fusion with the generator, fitted on val
     report.md  report.html     the same to read, with examples
 
 A killed evaluation goes on where it stopped.
@@ -159,7 +159,7 @@ class EvaluateSettings(LineageSettings):
         return ("listwise", *blocks, *pointwise, "likelihood")
 
     def plan(self) -> EvaluationPlan:
-        """Return what is measured, and how."""
+        """Return the settings as an evaluation's plan."""
         return EvaluationPlan(
             split=self.split,
             limit=self.limit,

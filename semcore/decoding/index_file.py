@@ -18,7 +18,7 @@ FORMAT = "semcore-identifier-index-1"
 
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
-    """Write named arrays, atomically.
+    """Write named arrays (of any shape), atomically.
 
     Raises:
         UserError: no space left, or no permission to write there.

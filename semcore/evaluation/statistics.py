@@ -1,6 +1,6 @@
 """Bootstrap intervals of a mean, and paired randomisation tests between two runs; both are SciPy's.
 
-The sentences of one image are no independent draws: an odd image makes all five of its queries hard. Both functions
+The sentences of one image are not independent: an unusual image makes all five of its queries hard. Both functions
 therefore take `groups`; queries of one group are drawn, or swapped between the runs, together.
 """
 
@@ -90,14 +90,14 @@ def paired_randomisation_test(
     """Test whether two runs differ on the same queries, by swapping their values at random.
 
     The p-value counts the observed assignment as one of the draws, so it is never zero. Where there are no more
-    assignments than draws, all of them are tried and it is exact.
+    assignments than draws, all of them are enumerated and it is exact.
 
     Args:
         first: (queries,) the values of one run.
         second: (queries,) the values of the other, in the same order.
-        groups: (queries,) equal keys are swapped together; None takes every query for itself.
-        num_resamples: How many assignments are compared with the observed one.
-        seed: Seeds the assignments.
+        groups: (queries,) equal keys are swapped together; None takes every query separately.
+        num_resamples: Number of assignments that are compared with the observed one.
+        seed: Seed of the assignments.
 
     Raises:
         ValueError: The runs have different lengths, there is no value, or `groups` has another length.

@@ -26,13 +26,14 @@ def query_inputs(
     queries: Sequence[str],
     features: Mapping[str, torch.Tensor],
 ) -> dict[str, torch.Tensor]:
-    """Return the model's arguments for a batch of queries: `attention_mask` (B, L), and `input_ids` (B, L) or embeddings.
+    """Return the model's arguments for a batch of queries, `attention_mask` (B, L) and token ids or embeddings.
 
     Args:
         checkpoint: the identifier model.
         prompts: hold "identify_t2i" and "identify_i2t".
         direction: "t2i" (queries are sentences) or "i2t" (queries are image ids).
-        queries: one batch.        features: the visual features of the query images, by id; sentences need none.
+        queries: one batch.
+        features: id -> visual features (visual tokens, hidden) of query images; {} for sentences.
     """
     turns = [prompts.render(direction.identify_prompt, query=query, image=IMAGE) for query in queries]
     images = [[features[image_id] for image_id in direction.images_shown(query, ())] for query in queries]
@@ -56,10 +57,10 @@ def generate(
     Args:
         checkpoint: the identifier model.
         prompts: hold "identify_t2i" and "identify_i2t".
-        direction: tells whether queries are sentences or image ids.
-        queries: in any order; those of about equal length should stand together.
-        features: the visual features of the query images, by id; sentences need none.
-        corpus: what is searched.
+        direction: "t2i" (queries are sentences) or "i2t" (queries are image ids).
+        queries: in any order; those of similar length should be adjacent.
+        features: id -> visual features (visual tokens, hidden) of query images; {} for sentences.
+        corpus: the items to search.
         num_beams: width of the beam (the paper's tables use 50).
         batch_size: queries searched at once.
         engine: "semcore", or "transformers" for Hugging Face `generate`.
@@ -95,8 +96,8 @@ def generate_without_trie(
 
     Args:
         checkpoint: the identifier model.
-        inputs: one batch of queries.
-        corpus: what can be found; no more tokens are written than its longest identifier has.
+        inputs: one batch of queries, from `query_inputs` (B, L).
+        corpus: the items; outputs are at most as long as the longest identifier.
         num_beams: width of the beam.
     """
     settings = GenerationConfig(

@@ -16,17 +16,17 @@ from semcore.verification import BlockReader, read_attention
 
 
 class ModelSession(NamedTuple):
-    """A model that is asked: with its prompts, and the images as it sees them."""
+    """A loaded checkpoint with its prompts and visual features."""
 
     checkpoint: Checkpoint
     prompts: Prompts
     features: FeatureStore
     blocks: BlockReader | None = None
-    """Reads questions in candidate blocks, where the model was trained to choose so."""
+    """Reader of questions in candidate blocks; None for full attention."""
 
 
 def load_session(checkpoint: Checkpoint, dataset: Dataset, features: Path | None) -> ModelSession:
-    """Put a checkpoint together with the prompts, and with the images of a dataset as RUN/features keeps them."""
+    """Make a session of a checkpoint, with the prompts and a dataset's images; features are stored in RUN/features."""
     paths = {record.image_id: dataset.image_path(record) for record in dataset.images}
     prompts = load_prompts(special_tokens=checkpoint.special_tokens)
     blocks = BlockReader(checkpoint, prompts) if read_attention(checkpoint.path) == "blocks" else None
@@ -34,5 +34,5 @@ def load_session(checkpoint: Checkpoint, dataset: Dataset, features: Path | None
 
 
 def images_shown(direction: Direction, shortlists: Iterable[Shortlist]) -> list[str]:
-    """Return the ids of the images that a verifier is shown."""
+    """Return the ids of the images in a verifier's prompts."""
     return [i for own in shortlists for i in direction.images_shown(own.query, (item.item_id for item in own.items))]

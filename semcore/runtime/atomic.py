@@ -1,4 +1,4 @@
-"""Folders of weights that appear, or are replaced, when everything is in them, or not at all."""
+"""Atomic creation and replacement of folders: a folder of weights appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def replaced_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary folder beside the target, which takes the target's place in the end.
+    """Yield a temporary folder beside the target, which replaces the target at the end.
 
-    A kill leaves the old folder or the new one; `restore_folder` has to be called before the old one is looked for.
+    A kill leaves the old folder or the new one; `restore_folder` must be called before the target is read.
 
     Raises:
         UserError: the disk is full, or the place cannot be written to.
@@ -72,7 +72,7 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 
 
 def restore_folder(target: Path) -> None:
-    """Bring a folder back that a kill left aside while it was being replaced."""
+    """Restore a folder that a kill left aside while it was being replaced."""
     if _set_aside(target).exists() and not target.exists():
         os.replace(_set_aside(target), target)
 

@@ -70,7 +70,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give the path of a temporary file that takes its name at the end, if nothing goes wrong.
+    """Yield a temporary path that is renamed to the target at the end, unless something fails.
 
     Raises:
         UserError: no space left, or no permission to write there.

@@ -59,7 +59,7 @@ def order_along_axis(found: Mapping[float, Found], direction: str, metric: str) 
     """Return whether the score rises with a setting (as with the beam width in the paper's Table 5).
 
     Args:
-        found: number on the axis -> what was found with it.
+        found: value on the axis -> the ranks with it.
         direction: that is compared.
         metric: "R@1", "R@5", ...
 

@@ -43,7 +43,7 @@ def choose_held_out(
         images: the training split.
         sentences_per_image: how many sentences of each image are held out from t2i.
         image_fraction: fraction of the images that are held out from i2t, 0 to 1.
-        seed: of the choice.
+        seed: seed of the choice.
     """
     rng = random.Random(seed)
     described = [record for record in images if record.sentences]

@@ -71,10 +71,10 @@ def mine(
     A query whose only candidate is relevant offers no choice and is left out.
 
     Args:
-        direction: of the view.
-        view: what was searched and asked.
-        hits: what was asked -> the generator's ranking.
-        num_candidates: how many a query.
+        direction: the view's direction.
+        view: the items that were searched, and the queries.
+        hits: query -> the generator's ranking.
+        num_candidates: candidates per query.
     """
     mined = []
     for query_id, content in view.queries.contents.items():

@@ -22,7 +22,7 @@ from semcore.models.attention_masks import PADDING, additive, causal, pad, visib
 from semcore.training.identifier_pairs import Example
 
 IGNORED = -100
-# The lowest number that bfloat16 holds too: the trainer casts the mask to the model's dtype.
+# The lowest number of bfloat16, since the trainer casts the mask to the model's dtype.
 HIDDEN = torch.finfo(torch.bfloat16).min
 
 
@@ -153,8 +153,8 @@ def attention_mask(branches: torch.Tensor, sees: Sequence[Sequence[Collection[in
     """Return the additive causal mask (B, 1, L, L) in which a token attends to its branch and those its branch sees.
 
     Args:
-        branches: of the tokens, `PADDING` where there is none; (B, L).
-        sees: the `Row.sees` of each row; none at all where all are the default.
+        branches: branch of each token, `PADDING` for padding; (B, L).
+        sees: the `Row.sees` of each row; empty where all are the default.
     """
     visible = visible_branches(branches)
     for row, own in enumerate(sees):

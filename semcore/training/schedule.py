@@ -154,9 +154,9 @@ def divide_batch(batch_size: int, num_processes: int, largest: int) -> tuple[int
     """Return the micro batch size and the gradient accumulation steps that make up a step of one process.
 
     Args:
-        batch_size: rows a step, over all processes.
-        num_processes: how many processes share them.
-        largest: the largest micro batch wanted; what is returned divides the rows of a process.
+        batch_size: rows per step, over all processes.
+        num_processes: number of processes.
+        largest: upper bound on the micro batch, which must divide a process's rows.
 
     Raises:
         UserError: the processes cannot share the rows equally.

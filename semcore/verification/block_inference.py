@@ -96,7 +96,7 @@ class BlockReader:
         tokens_per_batch: bounds the memory of a forward pass.
 
     Raises:
-        UserError: the templates or the model's position embedding do not allow it.
+        UserError: the templates or the model's position embedding do not support blocks.
     """
 
     def __init__(
@@ -177,9 +177,9 @@ class BlockReader:
         return states.last_hidden_state[:, -1]
 
     def _cache(self, rows: Sequence[_Row], length: int) -> DynamicCache:
-        """Put the states of head and blocks side by side, (B, G, C, d) a layer, the keys turned to their slots."""
+        """Concatenate the states of head and blocks, (B, G, C, d) per layer, with keys shifted to their slots."""
         frequencies = rotary_frequencies(self._checkpoint.model)
-        head = rows[0].head  # of all: `check_templates` saw that it does not depend on the query
+        head = rows[0].head  # of all rows: `check_templates` ensures that it does not depend on the query
         blocks = iter(self.states.of(head, [block for row in rows for block in row.blocks]))
         before = self.states.of_head(head)
         num_layers, _, num_heads, _, size = before.shape
@@ -198,7 +198,7 @@ def check_blocks(checkpoint: Checkpoint, prompts: Prompts) -> None:
     """Check that a model and its prompts support candidate blocks.
 
     Raises:
-        UserError: the templates or the model's position embedding do not allow it.
+        UserError: the templates or the model's position embedding do not support them.
     """
     check_templates(checkpoint.tokenizer, prompts)
     check_rope_shift(checkpoint.model)

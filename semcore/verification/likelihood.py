@@ -26,10 +26,10 @@ def given_image_log_probabilities(
     """Return log p(sentence | image) for some sentences of each image; an image is read once for about a dozen.
 
     Args:
-        checkpoint: a model that knows the prompt "sentence_of_image".
-        prompts: hold it.
+        checkpoint: the captioner.
+        prompts: hold "sentence_of_image".
         sentences: (image id, sentences) of every image.
-        features: the visual features of every image, by its id.
+        features: image id -> visual features (visual tokens, hidden).
     """
     turn = prompts.render("sentence_of_image", image=IMAGE)
     images = [[features[image_id]] for image_id, _ in sentences]

@@ -36,11 +36,11 @@ def match_log_odds(
     log-odds, not of the log-probabilities.
 
     Args:
-        checkpoint: the model that judges.
+        checkpoint: the verifier.
         prompts: hold "verify_pointwise_t2i" and "verify_pointwise_i2t".
         direction: "t2i" (choices are images) or "i2t" (choices are sentences).
         questions: any number of choices each; every choice has a separate prompt.
-        features: the visual features of every image that occurs, by its id.
+        features: image id -> visual features (visual tokens, hidden) of all images in the questions.
         tokens_per_batch: bounds the memory of a forward pass.
     """
     pairs = [(question.query, choice) for question in questions for choice in question.choices]

@@ -16,10 +16,10 @@ from semcore.runtime.errors import UserError
 from semcore.verification.block_cache import stacked
 
 FIXED = ("default", "linear", "llama3", "yarn")
-"""Kinds whose frequencies never change; those of "dynamic" change beyond the length the model was trained for."""
+"""Kinds with constant frequencies; those of "dynamic" change beyond the length of the model's training."""
 DISTANCE = 50
 NUM_TOKENS = 4
-TOLERANCE = 0.1  # of bfloat16 and many layers; a key that cannot be turned is off by about 1
+TOLERANCE = 0.1  # for bfloat16 and many layers; a key that cannot be shifted is off by about 1
 
 
 def shift_keys(keys: torch.Tensor, distances: torch.Tensor, frequencies: torch.Tensor) -> torch.Tensor:

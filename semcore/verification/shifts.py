@@ -23,7 +23,7 @@ def shift_offsets(num_choices: int, num_shifts: int) -> list[int]:
 
 
 def base_order_of(question: Question, num_shifts: int) -> list[int]:
-    """Return the base order of the shifts: the given order, or with all shifts one that depends only on the item ids."""
+    """Return the base order of the shifts: the given one, or with all shifts one that depends only on item ids."""
     places = list(range(len(question.choices)))
     if num_shifts < len(places):
         return places
