@@ -130,7 +130,7 @@ def run_rows(run: RunFolder, repeats: int) -> list[Row]:
     searched = {name: models[name] for name in ("generator", names[0])}
     note = f"{run.path.name}, {len(dataset.images):,} images"
     return [
-        _row("semcore search", lambda: check_search(run, dataset, searched, (), None, (), weighed=True), repeats, note),
+        _row("semcore search", lambda: check_search(run, dataset, searched, (), None, (), fused=True), repeats, note),
         _row("semcore evaluate", lambda: check_run_models(run, dataset, models), repeats, note),
     ]
 

@@ -6,12 +6,12 @@ Run as:
     python -m data_prep.candidates --data DATA --run RUN --num-candidates 5 --num-beams 50
     python -m data_prep.candidates --data DATA --run RUN --config recipes/configs/scenes.yaml
 
-Asks with the sentences and images that the identifier model was not trained on, and searches as many
+Searches with the sentences and images that the identifier model was not trained on, and searches as many
 training images at once as the evaluation does. Needs RUN/identifier_model. Writes into RUN/candidates:
 
     t2i.jsonl  i2t.jsonl    {"direction", "query_id", "query", "candidates", "right"}, ids in the generator's order
     held_out.json           the queries
-    stats.json              how often the right item was first, among the candidates, or put in
+    stats.json              how often the relevant item was first, among the candidates, or added
 
 A killed job goes on where it stopped.
 """
@@ -60,19 +60,19 @@ class Settings(LineageSettings):
     config: Path | None = None
     """A YAML file whose section `candidates` is read before the flags."""
     num_candidates: int = 10  # paper, A.1
-    """Candidates a query."""
+    """Candidates per query."""
     num_beams: int = 20  # ours: as in evaluation
     """Width of the beam."""
     num_images: int | None = None
     """Search about so many training images at once; by default as many as the test split has."""
     seed: int = 0
-    """Of the dealing of images into blocks, and of the draw that --limit makes."""
+    """Seed of the partition of images into blocks, and of the draw that --limit makes."""
     limit: int | None = None
-    """Ask with so many queries a direction only, drawn at random, for a quick trial."""
+    """Mine with this many queries per direction only, drawn at random, for a quick trial."""
     engine: Engine = "semcore"
-    """Who searches: "semcore", or "transformers" for Hugging Face `generate`."""
+    """Beam-search backend: "semcore", or "transformers" for Hugging Face `generate`."""
     keep_features: bool = True
-    """Keep what the vision tower makes of every image in RUN/features; false spares the disk and costs time."""
+    """Store every image's visual features in RUN/features; false saves disk space and costs time."""
     batch_size: int = 32
     """Queries searched at once."""
     dtype: Dtype = "auto"

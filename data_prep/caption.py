@@ -83,7 +83,7 @@ class Settings(LineageSettings):
     device: str | None = None
     """Where the model runs ("cpu", "cuda"); by default the fastest device there is."""
     keep_features: bool = True
-    """Keep what the vision tower makes of every image in RUN/features; false spares the disk and costs time."""
+    """Store every image's visual features in RUN/features; false saves disk space and costs time."""
     server: str | None = None
     """The address of a server that writes the captions, such as http://localhost:8000."""
     concurrency: int = 16  # ours: enough to keep a GPU's batches full

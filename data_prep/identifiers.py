@@ -80,7 +80,7 @@ class Settings:
     encoder: str = DEFAULT_ENCODER  # ours: KeyBERT's default; the paper says "BERT", section 3.2.2
     """The sentence encoder: a sentence-transformers name, or a folder."""
     keyword_method: Literal["fast", "keybert"] = "fast"  # ours: the same words, all texts at once
-    """Who extracts keywords: "fast" finds KeyBERT's words for all texts at once, "keybert" is the library itself."""
+    """Keyword extraction: "fast" finds KeyBERT's words for all texts at once, "keybert" is the library itself."""
     diversity: float | None = None  # KeyBERT's default: similarity alone counts
     """With keybert, maximal marginal relevance: from 0, similarity alone, to 1, words unlike each other."""
     nr_candidates: int | None = None  # KeyBERT's default: similarity alone counts
@@ -93,7 +93,7 @@ class Settings:
     segmenter: str | None = None
     """What finds the words of scripts without spaces, as MODULE:FUNCTION (jieba:lcut); pairs of letters by default."""
     min_with_keyword: float = 0.5  # ours: below it, the texts are not read as they are meant
-    """The share of images, and of sentences, whose words have to be found; half of it has to keep one; 0 takes any."""
+    """Fraction of images, and of sentences, whose words have to be found; half of it has to keep one; 0 takes any."""
     seed: int = 0  # ours
     """Of k-means."""
     num_inits: int = 1  # ours: scikit-learn's default for k-means++

@@ -17,7 +17,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 QUESTION = re.compile(r"(what|how|which|where|from|whether|who|whose|when|why)\b", re.IGNORECASE)
 ARRAY = re.compile(r"\b(Tensor|ndarray|NDArray|csr_matrix)\b")
 # (queries, beams), (B, L, H), (n,), (...), or () of a scalar; a single word without a comma is a remark.
-SHAPE = re.compile(r"\((?:|\.\.\.|[\w .*+-]+,[^()]*)\)|\bany shape\b")
+SHAPE = re.compile(r"\((?:|\.\.\.|[\w ./*+-]+,[^()]*)\)|\bany shape\b")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

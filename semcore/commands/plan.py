@@ -48,7 +48,7 @@ class PlanSettings:
     sentences_per_image: int = 5  # Flickr30K and MSCOCO
     """How many sentences each has, without --data."""
     tokens_per_second: float | None = None
-    """Tokens a GPU trains on in a second, to say how long it takes."""
+    """Throughput of a GPU in tokens per second, to compute the duration."""
     json: bool = False
     """Print JSON, for machines."""
 

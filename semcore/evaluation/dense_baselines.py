@@ -82,8 +82,8 @@ def caption_baseline(captions: Mapping[str, str], encoder: str, device: str | No
     """Return the baseline that compares sentences with the images' captions by the sentence encoder."""
     encode = load_encoder(encoder, device)
 
-    def texts(asked: Sequence[str]) -> Vectors:
-        return _normalised(embed(asked, encode))
+    def texts(sentences: Sequence[str]) -> Vectors:
+        return _normalised(embed(sentences, encode))
 
     return Baseline(texts, lambda image_ids: texts([captions[image_id] for image_id in image_ids]))
 
@@ -111,7 +111,7 @@ def dual_encoder(name: str, dataset: Dataset, device: str | None = None) -> Base
         pictures = [_open(paths[image_id]) for image_id in batch]
         return model.get_image_features(**processor(images=pictures, return_tensors="pt").to(device)).pooler_output
 
-    return Baseline(lambda asked: _in_batches(texts, asked), lambda asked: _in_batches(images, asked))
+    return Baseline(lambda given: _in_batches(texts, given), lambda given: _in_batches(images, given))
 
 
 def nearest(
@@ -137,8 +137,8 @@ def _score(baseline: Baseline, step: str, key: SplitKey, view: SplitView, work_d
         if not found:
             texts = [item.text for item in view.items.values()]
             found.append(baseline.images(item_ids) if key.direction.items_are_images else baseline.texts(texts))
-        asked = baseline.images(queries) if key.direction.queries_are_images else baseline.texts(queries)
-        return nearest(asked, found[0], item_ids)
+        vectors = baseline.images(queries) if key.direction.queries_are_images else baseline.texts(queries)
+        return nearest(vectors, found[0], item_ids)
 
     contents = view.unique_queries
     rankings = dict(zip(contents, work_dir.run(step, contents, QUERIES_PER_CHUNK, work, "query"), strict=True))
@@ -148,8 +148,8 @@ def _score(baseline: Baseline, step: str, key: SplitKey, view: SplitView, work_d
 
 def _with_captions(view: SplitView, captions: Mapping[str, str]) -> SplitView:
     """Return the view with only those image queries that have a caption; the others count as misses."""
-    asked = {query: image_id for query, image_id in view.queries.contents.items() if captions.get(image_id)}
-    return SplitView(view.items, replace(view.queries, contents=asked))
+    captioned = {query: image_id for query, image_id in view.queries.contents.items() if captions.get(image_id)}
+    return SplitView(view.items, replace(view.queries, contents=captioned))
 
 
 def _load_dual_encoder(name: str) -> Any:
@@ -169,8 +169,8 @@ def _load_dual_encoder(name: str) -> Any:
 
 
 @torch.inference_mode()
-def _in_batches(encode: Callable[[Sequence[str]], torch.Tensor], asked: Sequence[str]) -> Vectors:
-    batches = [encode(asked[start : start + BATCH]).float().cpu().numpy() for start in range(0, len(asked), BATCH)]
+def _in_batches(encode: Callable[[Sequence[str]], torch.Tensor], given: Sequence[str]) -> Vectors:
+    batches = [encode(given[start : start + BATCH]).float().cpu().numpy() for start in range(0, len(given), BATCH)]
     return _normalised(np.concatenate(batches))
 
 

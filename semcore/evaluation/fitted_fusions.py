@@ -26,22 +26,22 @@ class Fitted:
 
 
 def fit(
-    part: SplitView, shortlists: Sequence[Shortlist], scores: Sequence[Sequence[float]], *, alone: bool = False
+    view: SplitView, shortlists: Sequence[Shortlist], scores: Sequence[Sequence[float]], *, alone: bool = False
 ) -> Fitted:
     """Fit a verifier's fusion on the queries of val; a query that occurs twice counts twice.
 
     Args:
-        part: one direction of val.
+        view: one direction of val.
         shortlists: the shortlists of its queries.
         scores: the verifier's score of each candidate.
         alone: leave the generator's score out.
     """
     places = {shortlist.query: number for number, shortlist in enumerate(shortlists)}
-    answers = [(content, part.queries.relevant[query]) for query, content in part.queries.contents.items()]
-    asked = [shortlists[places[content]] for content, _ in answers]
-    rows = [own.generator for own in asked], [scores[places[content]] for content, _ in answers]
-    right = [[item.item_id in own for item in each.items] for each, (_, own) in zip(asked, answers, strict=True)]
-    overall = replace(fit_fusion(*rows, right, alone=alone), num_items=len(part.items))
+    answers = [(content, view.queries.relevant[query]) for query, content in view.queries.contents.items()]
+    chosen = [shortlists[places[content]] for content, _ in answers]
+    rows = [own.generator for own in chosen], [scores[places[content]] for content, _ in answers]
+    right = [[item.item_id in own for item in each.items] for each, (_, own) in zip(chosen, answers, strict=True)]
+    overall = replace(fit_fusion(*rows, right, alone=alone), num_items=len(view.items))
     groups = [tuple(sorted(own)) for _, own in answers]  # the sentences of one image have the same relevant item
     contents = [content for content, _ in answers]
     return Fitted(overall, cross_fit(*rows, right, contents=contents, groups=groups, alone=alone))

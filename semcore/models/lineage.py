@@ -142,14 +142,12 @@ def check_lineage(
     return refuse_others(find_mismatches(Path(model), here, must_say=must_say), allow)
 
 
-def find_changes_since_weighing(
-    run: RunFolder, models: Mapping[str, str], prompts: Mapping[str, str]
-) -> list[Mismatch]:
-    """Return what differs from what verification.json was fitted with, to weigh verifiers.
+def find_changes_since_fitting(run: RunFolder, models: Mapping[str, str], prompts: Mapping[str, str]) -> list[Mismatch]:
+    """Return the changes in models and prompts since the fusions in verification.json were fitted.
 
     Args:
-        run: that was evaluated; without an evaluation there is nothing to compare.
-        models: "generator" and verifiers -> where they are.
+        run: the evaluated run; without an evaluation there is nothing to compare.
+        models: "generator" and verifiers -> their paths.
         prompts: file name -> sha256 of the prompts in use.
     """
     known = run.manifest().get("stages", {}).get("evaluate", {}).get("inputs", {})

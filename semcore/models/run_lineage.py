@@ -13,7 +13,7 @@ from semcore.models.lineage import (
     Kind,
     Mismatch,
     Surroundings,
-    find_changes_since_weighing,
+    find_changes_since_fitting,
     find_mismatches,
     refuse_others,
 )
@@ -94,11 +94,11 @@ def check_search(
     base: str | Path | None,
     allow: Collection[str],
     *,
-    weighed: bool,
+    fused: bool,
 ) -> list[Mismatch]:
-    """Check the models that a search loads, and where a verifier was weighed, with what; as `check_run_models`."""
+    """Check the models of a search, and with fitted fusions those of the fit; otherwise as `check_run_models`."""
     found = _find(run, dataset, models, named, base)
-    found += find_changes_since_weighing(run, models, prompts_of(models)) if weighed else []
+    found += find_changes_since_fitting(run, models, prompts_of(models)) if fused else []
     return refuse_others(found, allow)
 
 

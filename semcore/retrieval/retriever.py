@@ -159,7 +159,7 @@ class Retriever:
         if chosen != "none":
             models[chosen] = _verifier_model(folder, chosen, fusion_settings, base)
         mismatches = check_search(
-            folder, dataset, models, fusion_settings.models, base, allow_mismatch, weighed=bool(fusion_settings.fusions)
+            folder, dataset, models, fusion_settings.models, base, allow_mismatch, fused=bool(fusion_settings.fusions)
         )
         for mismatch in mismatches:
             logger.warning("going on although %s", mismatch)

@@ -38,8 +38,8 @@ def listwise_scores(
     With fewer than two candidates there is no choice to make, and no forward pass. `features` are image id ->
     (visual tokens, hidden).
     """
-    asked = [shortlist for shortlist in shortlists if len(shortlist.items) > 1]
-    questions = [question_of(shortlist) for shortlist in asked]
+    scored = [shortlist for shortlist in shortlists if len(shortlist.items) > 1]
+    questions = [question_of(shortlist) for shortlist in scored]
     scores = choose(checkpoint, prompts, direction, questions, features, num_shifts=num_shifts, blocks=blocks)
     chosen = iter(scores)
     return [next(chosen) if len(own.items) > 1 else [0.0] * len(own.items) for own in shortlists]
