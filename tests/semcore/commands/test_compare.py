@@ -27,7 +27,7 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
     return first, second
 
 
-def test_a_lost_query_is_its_share_of_the_recall(runs: tuple[Path, Path]) -> None:
+def test_a_lost_query_is_its_fraction_of_the_recall(runs: tuple[Path, Path]) -> None:
     rows = {(row["direction"], row["ranking"], row["metric"]): row for row in compare_runs(*runs)}
     lost = rows["t2i", "generated", "R@1"]
     assert (lost["first"], lost["second"], lost["mean"]) == (40, 20, -20)
