@@ -1,9 +1,9 @@
-"""Show the best items for a sentence or a picture, as a table or as JSON.
+"""Show the best items for a sentence or an image, as a table or as JSON.
 
     semcore search --run runs/quickstart "a small red circle above a blue star"
     semcore search --run runs/quickstart --image photo.jpg --top-k 5 --json
 
-A sentence searches pictures, a picture searches sentences. The confidence of a hit is the probability that it answers
+A sentence searches images, an image searches sentences. The confidence of a hit is the probability that it answers
 the query, calibrated on val.
 """
 
@@ -27,9 +27,9 @@ class SearchSettings(LineageSettings):
     run: Path
     """The run folder."""
     text: str | None = None
-    """A sentence; pictures are searched."""
+    """A sentence; images are searched."""
     image: Path | None = None
-    """A picture; sentences are searched."""
+    """An image; sentences are searched."""
     top_k: int = 10
     """How many hits to show."""
     split: Literal["all", "train", "val", "test"] = "all"

@@ -74,7 +74,7 @@ def choose_examples(
 
 
 def read_shown(dataset: Dataset, direction: Direction, rows: Iterable[PerQueryRow]) -> Shown:
-    """Read the pictures and sentences that examples of these rows show; an unreadable image is left out."""
+    """Read the images and sentences that examples of these rows show; an unreadable image is left out."""
     queries: set[str] = set()
     items: set[str] = set()
     for row in rows:
@@ -97,7 +97,7 @@ def show_example(outcome: str, row: PerQueryRow, direction: Direction, shown: Sh
         outcome: A key of `OUTCOMES`.
         row: The per-query row.
         direction: The direction of the row.
-        shown: Pictures and sentences; what is not in there is shown as its id.
+        shown: Images and sentences; what is not in there is shown as its id.
     """
 
     def image(image_id: str) -> Item:

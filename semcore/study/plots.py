@@ -47,7 +47,7 @@ def lines_of(
 
 
 def draw(path: Path, lines: Mapping[Direction, Mapping[str, Scores]], axis: str) -> None:
-    """Draw recalls with 95 % intervals, one panel a direction."""
+    """Draw recalls with 95 % intervals, one panel per direction."""
     from matplotlib.figure import Figure
 
     ticks = sorted({tick for own in lines.values() for scores in own.values() for tick in scores})

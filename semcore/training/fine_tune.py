@@ -179,7 +179,7 @@ def fine_tune(
         folder: RUN/identifier_model or RUN/verifier_model.
         prompts: prompt file -> sha256, saved with the model.
         description: in front of the progress bar.
-        batch_size: rows a step, over all processes.
+        batch_size: rows per step, over all processes.
         micro_batch_size: the most rows that go through a device at once.
         gradient_checkpointing: recompute activations to save memory.
         attn_implementation: as transformers names it, or "auto".
