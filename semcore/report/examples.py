@@ -97,7 +97,7 @@ def show_example(outcome: str, row: PerQueryRow, direction: Direction, shown: Sh
         outcome: A key of `OUTCOMES`.
         row: The per-query row.
         direction: The direction of the row.
-        shown: Images and sentences; what is not in there is shown as its id.
+        shown: Images and sentences; other items are shown by their ids.
     """
 
     def image(image_id: str) -> Item:

@@ -185,7 +185,7 @@ def fine_tune(
         gradient_checkpointing: recompute activations to save memory.
         attn_implementation: as transformers names it, or "auto".
         records: other JSON files saved with the model, name -> content.
-        lineage: what the model is made from, as `semcore.models.lineage.made_from` gives it.
+        lineage: inputs of the training, from `semcore.models.lineage.made_from`.
         validation: rows of val that the training is stopped by.
         training: the other arguments of `training_arguments`.
     """

@@ -81,7 +81,7 @@ COURSES = (
             "read_sentences:4": (0.05, 16), "find_keywords:4": (0.05, 16),
         }),
     )),
-    # What else the trainings on data sets build on.
+    # The other skills that training on data sets builds on.
     Course(6e-4, 250, 4, (
         Term(650, {
             "describe_image:0": (0.12, 40), "describe_image:3": (0.18, 24), "write_alone:6": (0.03, 16),
