@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from semcore.data.directions import Direction
 from semcore.models.inference import Dtype
 from semcore.retrieval.generator import Engine
 from semcore.retrieval.verifiers import VerifierName
@@ -17,9 +18,10 @@ class EvaluationPlan:
     """Settings of an evaluation.
 
     Attributes:
-        split: the split whose items are searched with its queries.
-        limit: queries per direction, drawn at random; None for all.
-        folds: number of folds of the split that are also searched separately; None for no folds.
+        split: whose items are searched with its queries.
+        directions: that are measured.
+        limit: queries a direction, drawn at random; None for all.
+        folds: also search so many folds of the split, each by itself; None for no folds.
         num_beams: width of the beam.
         constraint: whether only existing identifiers can be generated.
         engine: the beam-search backend.
@@ -41,6 +43,7 @@ class EvaluationPlan:
     """
 
     split: str
+    directions: tuple[Direction, ...]
     limit: int | None
     folds: int | None
     num_beams: int
