@@ -169,11 +169,11 @@ def views_to_mine(
 
     Args:
         run: holds the identifiers.
-        dataset: whose training split is dealt out.
+        dataset: its training split is partitioned.
         held_out: direction to mine for -> ids of the queries that the generator has not trained on.
-        num_images: of a block, about.
-        seed: of the dealing, and of the draw of queries.
-        limit: queries a direction, at most.
+        num_images: about how many images a block has.
+        seed: seed of the partition and of the draw of queries.
+        limit: queries per direction, at most.
 
     Raises:
         UserError: nothing was held out.

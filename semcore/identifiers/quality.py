@@ -1,4 +1,4 @@
-"""How good a set of identifiers is, read off the rows alone: collisions, keywords, clusters, lengths, entropy.
+"""Quality of a set of identifiers, from its rows alone: collisions, keywords, clusters, lengths, entropy.
 
 Evaluation indexes one split at a time, so every figure is given for each split and for all items.
 """

@@ -43,8 +43,8 @@ class StructuredIdentifiers:
         i2t: the rows of the sentences, in their order.
         centroids: (clusters, dimensions).
         cluster_words: each cluster's words of greatest TF-IDF weight with the weight, best first.
-        num_fitted: captions each cluster was fitted on.
-        num_with_word: images, and sentences, in whose text a word was found that could be a keyword.
+        num_fitted: number of captions that each cluster was fitted on.
+        num_with_word: number of images, and of sentences, whose text has a word that could be a keyword.
         mention_counts: what the mention rates of keywords are made of, from the training split.
         mentions: how many sentences say the images' keywords, from `measure_mentions`.
     """

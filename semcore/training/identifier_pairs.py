@@ -38,7 +38,7 @@ def identifier_examples(
 ) -> tuple[list[Example], list[list[Example]]]:
     """Return the pairs of both directions.
 
-    t2i: every sentence of an image asks for the image's identifier. i2t: every image asks for the
+    t2i: every sentence is paired with its image's identifier. i2t: every image is paired with the
     identifier of each of its sentences. An image without an identifier is left out of both. A direction
     without identifiers has no pairs.
 

@@ -51,13 +51,13 @@ def identifier_workload(
     """Estimate the rows of an identifier training: sentences packed together, and each image's identifiers.
 
     Args:
-        num_images: in the training split.
-        sentences_an_image: of each.
-        image_tokens: that an image takes.
-        num_keywords: of an identifier.
-        row_tokens: of a row, at most.
-        held_out_sentences: of each image, not trained on.
-        held_out_fraction: of the images, not trained on as queries.
+        num_images: images of the training split.
+        sentences_an_image: sentences per image.
+        image_tokens: visual tokens per image.
+        num_keywords: keywords per identifier.
+        row_tokens: tokens per row, at most.
+        held_out_sentences: held-out sentences per image.
+        held_out_fraction: fraction of the images that are held out as queries.
         directions: that are trained.
     """
     answer = MORE_THAN_AN_IDENTIFIER + WORD_TOKENS * num_keywords
@@ -91,15 +91,15 @@ def verifier_workload(
     """Estimate the rows of a verifier training: each a set of candidates with the questions about them.
 
     Args:
-        num_images: in the training split.
-        image_tokens: that an image takes.
-        num_keywords: of an identifier.
-        num_candidates: of a set.
-        extra_questions: in a row, besides the first.
-        held_out_sentences: of each image; each is asked with once.
-        held_out_fraction: of the images; each is asked with once.
-        limit: queries a direction, at most.
-        attention: of the candidates; in "blocks" the head of the prompt stands before each of them.
+        num_images: images of the training split.
+        image_tokens: visual tokens per image.
+        num_keywords: keywords per identifier.
+        num_candidates: candidates per set.
+        extra_questions: questions per row, besides the first.
+        held_out_sentences: held-out sentences per image; each is the query of one row.
+        held_out_fraction: fraction of held-out images; each is the query of one row.
+        limit: queries per direction, at most.
+        attention: attention of the candidates; in "blocks" each of them is preceded by the prompt's head.
         directions: that are trained.
     """
     sets = {Direction.T2I: num_images * held_out_sentences, Direction.I2T: round(num_images * held_out_fraction)}
