@@ -1,13 +1,13 @@
-"""Verification of a finished run's own shortlists: as its evaluation does it, against a query at a time from the files.
+"""Verification of a finished run's own shortlists: as in its evaluation, against one query at a time from the files.
 
     semcore quickstart --out runs/quickstart
     python -m benchmarks.finished_run_verification --run runs/quickstart \
         --json benchmarks/results/run_verification-cpu.json
 
-Ours reads stored features and batches all queries by length; the peer opens the images of one query, puts them through
-the vision tower and verifies it, then the next. A run with a verifier in candidate blocks has rows of that too: ours
-reads every candidate once, the peer once a query. Same process, same weights, same queries, drawn from the test split;
-the runs alternate and the median counts. Before anything is timed the scores of both sides are compared.
+Ours reads stored features and batches all queries by length; the peer opens the images of one query, encodes them with
+the vision tower and verifies it, then the next. A run with a verifier in candidate blocks has rows for it too: ours
+reads every candidate once, the peer once per query. Same process, same weights, same queries, drawn from the test
+split; the runs alternate and the median counts. Before anything is timed the scores of both sides are compared.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from semcore.verification import BlockReader
 
 NUM_CANDIDATES = 10
 TOLERANCE = 1.0
-"""How far apart two log-probabilities may be: bfloat16 rounds batches of different make-up differently."""
+"""Largest difference of two log-probabilities: bfloat16 rounds batches of different composition differently."""
 Scores = list[list[float]]
 
 
@@ -86,7 +86,7 @@ def main(settings: Settings) -> None:
 
 
 def whole_row(rows: list[Row], counts: dict[Direction, int]) -> Row:
-    """Return what the verifiers of `--verifier both` take for all test queries, from their rows for one query."""
+    """Return the seconds of `--verifier both` for all test queries, from its verifiers' rows for one query."""
     weighed = [(row, counts[Direction(row.name[-3:])]) for row in rows if not row.name.startswith("blocks")]
     ours, peer = (sum(count * getattr(row, side) for row, count in weighed) for side in ("ours", "peer"))
     note = " and ".join(f"{count} queries {direction}" for direction, count in counts.items())
@@ -94,7 +94,7 @@ def whole_row(rows: list[Row], counts: dict[Direction, int]) -> Row:
 
 
 def draw_shortlists(path: Path, direction: Direction, items: dict, num_queries: int) -> list[Shortlist]:
-    """Return what the generator found for queries drawn at random."""
+    """Return the generator's shortlists of queries drawn at random."""
     found = [row for row in read_jsonl(path) if len(row["generated"]) > 1]
     drawn = random.Random(0).sample(found, min(num_queries, len(found)))
     content = "query_id" if direction.queries_are_images else "query"

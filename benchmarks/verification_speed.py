@@ -1,4 +1,4 @@
-"""Verification of ten images a query: features stored against every image encoded, candidates kept against stored.
+"""Verification of ten images per query: stored features against encoding, cached candidates against stored features.
 
     python -m benchmarks.verification_speed --json benchmarks/results/verification-cpu.json
     python -m benchmarks.verification_speed --device cuda --shape 1b --json benchmarks/results/verification-cuda.json
@@ -40,7 +40,7 @@ SHAPES = {
     "1b": (random_models.ONE_B, random_models.VISION_300M),
 }
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
-"""How far apart two log-probabilities may be, for rounding."""
+"""Largest difference of two log-probabilities, for rounding."""
 
 
 @dataclass
@@ -120,7 +120,7 @@ def feature_store_row(checkpoint: Checkpoint, folder: Path, settings: Settings) 
 
 
 def blocks_row(checkpoint: Checkpoint, folder: Path, settings: Settings) -> Row:
-    """Time the listwise verifier with candidates read before, and with full attention on stored features."""
+    """Time the listwise verifier with cached candidates, and with full attention on stored features."""
     paths = draw_images(folder, settings.num_images)
     questions = draw_questions(list(paths), settings)
     prompts = load_prompts(special_tokens=checkpoint.special_tokens)
@@ -157,7 +157,14 @@ def blocks_row(checkpoint: Checkpoint, folder: Path, settings: Settings) -> Row:
 def whole_pass(
     checkpoint: Checkpoint, prompts: Prompts, question: Question, features: dict[str, torch.Tensor]
 ) -> list[float]:
-    """Return the letters' log-probabilities of a question in candidate blocks, as it is trained: in one pass."""
+    """Return the letters' log-probabilities of a question in candidate blocks, as in training: in one pass.
+
+    Args:
+        checkpoint: the verifier.
+        prompts: its prompts.
+        question: the question.
+        features: image id -> features (visual tokens, hidden).
+    """
     tokenizer, config = checkpoint.tokenizer, checkpoint.model.config
     letters = option_tokens(tokenizer)[: len(question.choices)]
     row = merge_blocks(

@@ -1,9 +1,9 @@
-"""Show the best items for a sentence or a picture, as a table or as JSON.
+"""Show the best items for a sentence or an image, as a table or as JSON.
 
     semcore search --run runs/quickstart "a small red circle above a blue star"
     semcore search --run runs/quickstart --image photo.jpg --top-k 5 --json
 
-A sentence searches pictures, a picture searches sentences. The confidence of a hit is the probability that it answers
+A sentence searches images, an image searches sentences. The confidence of a hit is the probability that it answers
 the query, calibrated on val.
 """
 
@@ -28,9 +28,9 @@ class SearchSettings(LineageSettings):
     run: Path
     """The run folder."""
     text: str | None = None
-    """A sentence; pictures are searched."""
+    """A sentence; images are searched."""
     image: Path | None = None
-    """A picture; sentences are searched."""
+    """An image; sentences are searched."""
     top_k: int = 10
     """How many hits to show."""
     split: Literal["all", "train", "val", "test"] = "all"
@@ -77,11 +77,11 @@ def _search(settings: SearchSettings) -> None:
 
 
 def _print_hits(hits: list[Any]) -> None:
-    """Print the hits as a table; what an item is depends on the direction.
+    """Print the hits as a table; the items are images or sentences.
 
     Args:
-        hits: `semcore.retrieval.retriever.Hit`. The annotation does not say so, since jsonargparse imports what
-            annotations of this module need, and that would be torch.
+        hits: `semcore.retrieval.retriever.Hit`. The annotation is `Any`, since jsonargparse imports the names in this
+            module's annotations, and that would import torch.
     """
     from rich.console import Console
     from rich.markup import escape

@@ -1,10 +1,10 @@
-"""Beam search over identifiers that reads each prompt once and looks at nothing but identifiers (performance.md, 1).
+"""Beam search over identifiers (paper, algorithm 1) that reads each prompt once and scores only identifiers' tokens.
 
 Every score is exact: the sum of the model's log-probabilities of the sequence's tokens given the prompt. The paths
-are those of a step-by-step beam search of the same width. Of equal scores the path whose tokens come first wins, on
+are those of a step-by-step beam search of the same width. Among equal scores the path with the smaller tokens wins, on
 every device.
 
-Shapes: Q queries, B beams, c continuations, n rows read in a pass.
+Shapes: Q queries, B beams, c continuations, n rows of a forward pass.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ def constrained_beam_search(
         inputs: the left-padded keyword arguments of `model(**inputs)` for Q queries, images included.
         index: the identifiers, on the model's device.
         num_beams: width of the beam (the paper's tables use 50).
-        normalization: what a token's probability is relative to: the whole `"vocabulary"` (the paper's score), or the
-            tokens that occur in `"identifiers"`.
-        top_k: how many sequences to return a query; all `num_beams` if None. Fewer need less work.
+        normalization: the tokens over which probabilities are normalised: the whole `"vocabulary"` (the paper's
+            score), or the tokens that occur in `"identifiers"`.
+        top_k: sequences to return per query; all `num_beams` if None. Fewer need less work.
 
     Raises:
-        UserError: the beam is narrower than one path, the normalisation unknown, the prompt longer than the model's
-            positions, or model and index do not fit each other.
+        UserError: `num_beams` is below 1, the normalisation unknown, the prompt longer than the model's positions, or
+            model and index do not fit each other.
     """
     check_at_least_one("num_beams", num_beams)
     wanted = num_beams if top_k is None else min(top_k, num_beams)

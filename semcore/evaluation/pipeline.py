@@ -1,4 +1,4 @@
-"""From the parts of an evaluation to its scores and files."""
+"""Run of an evaluation: generate, verify, fuse and score."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from semcore.verification import Fusion
 from semcore.verification.score_fusion import FusionSettings
 
 ORDERED: dict[str, str] = {"listwise": "trained", "blocks": "trained, blocks"}
-"""Verifiers that an order can sway -> what their models are called beside the untrained one."""
+"""Verifiers with order bias -> names of their models in the comparison with the untrained one."""
 
 
 def run_evaluation(
@@ -45,11 +45,11 @@ def run_evaluation(
     """Generate, verify and score; one model is in memory at a time.
 
     Args:
-        plan: what is measured, and how.
+        plan: settings of the evaluation.
         dataset: holds the images.
-        models: "generator", the verifiers asked for, and "untrained" to compare the listwise one with.
-        views: what is searched and asked.
-        work_dir: where results are kept from a kill.
+        models: "generator", the chosen verifiers, and "untrained" to compare the listwise one with.
+        views: items and queries.
+        work_dir: folder of the resumable work.
     """
     hits, ablations = _generate(plan, dataset, models["generator"], views, work_dir)
     shortlists = {key: make_shortlists(view, hits[key], plan.num_candidates) for key, view in views.items()}
@@ -95,7 +95,7 @@ def run_evaluation(
 def mean_over_folds(
     split: str, views: Mapping[SplitKey, SplitView], rankings: Mapping[SplitKey, Any]
 ) -> dict[str, Scores]:
-    """Return direction -> mean scores over the folds among the parts, as `fold_parts` names them."""
+    """Return direction -> mean scores over the folds among the split views."""
     scores: dict[str, list[Scores]] = {}
     for key, view in views.items():
         if key.split.startswith(f"{split} fold "):
@@ -104,7 +104,7 @@ def mean_over_folds(
 
 
 def better_on_val(verifiers: Sequence[VerifierName], on_val: Mapping[VerifierName, Mapping[str, Scores]]) -> str:
-    """Return the verifier with the greater sum of R@1 over the directions of val; the first of equals."""
+    """Return the verifier with the greatest sum of R@1 over the directions of val; the first of equals."""
     if not verifiers:
         return "none"
     return max(verifiers, key=lambda name: sum(scores["R@1"] for scores in on_val[name].values()))
@@ -113,7 +113,7 @@ def better_on_val(verifiers: Sequence[VerifierName], on_val: Mapping[VerifierNam
 def _generate(
     plan: EvaluationPlan, dataset: Dataset, model: str, views: Mapping[SplitKey, SplitView], work_dir: WorkDir
 ) -> tuple[dict[SplitKey, dict[str, list[GeneratedHit]]], dict[str, dict[str, Scores]]]:
-    """Return the generator's rankings of all parts, and the ablations of the measured ones."""
+    """Return the generator's rankings of all split views, and the ablations of the measured ones."""
     session = _ask(model, plan, dataset, work_dir)
     sizes = {"num_beams": plan.num_beams, "batch_size": plan.batch_size}
     if plan.constraint:
@@ -150,7 +150,7 @@ def _verify(
     result: EvaluationResult,
     work_dir: WorkDir,
 ) -> dict[SplitKey, list[list[float]]]:
-    """Return a verifier's scores; where an order can sway it, measure that too."""
+    """Return a verifier's scores; for a listwise verifier, measure its order bias too."""
     session = _ask(model, plan, dataset, work_dir)
     if name == "likelihood":
         return verify_by_likelihood(session, shortlists, work_dir)
@@ -171,7 +171,7 @@ def _measure_untrained(
 def _add_order_bias(
     name: str, plan: EvaluationPlan, session: ModelSession, result: EvaluationResult, work_dir: WorkDir
 ) -> None:
-    """Measure one question, the shifts that were asked for, and all of them, on a few queries a direction."""
+    """Measure order bias with one shift, the chosen number, and all shifts, on a few queries per direction."""
     for direction, view in result.views.items():
         count = plan.num_candidates
         probes = draw_order_probes(view, result.hits[direction], count, plan.num_order_queries)

@@ -23,24 +23,24 @@ Scores = dict[str, float]
 
 @dataclass
 class EvaluationResult:
-    """What was found, and how good it is.
+    """Rankings and scores of an evaluation.
 
     Attributes:
-        split: that is measured.
+        split: the evaluated split.
         num_beams: width of the beam.
-        constraint: whether only identifiers that exist could be written.
-        seconds: of each step.
-        hits: direction -> what was asked -> the generator's ranking.
-        rankings: verifier -> direction -> what was asked -> its ranking, fused with the generator's.
+        constraint: whether only existing identifiers could be generated.
+        seconds: step -> seconds.
+        hits: direction -> query -> the generator's ranking.
+        rankings: verifier -> direction -> query -> its ranking, fused with the generator's.
         alone: likewise, by the verifier's score alone.
-        fusion: "val" where the fused ranking counts, "none" where the verifier's own does.
+        fusion: "val" where the fused ranking is the final one, "none" where the verifier's own is.
         views: direction -> items and queries of the measured split.
-        on_val: verifier -> direction -> scores on val, of the ranking that counts; no query is ranked with weights
-            that were fitted on it.
+        on_val: verifier -> direction -> scores on val, of the final ranking; no query is ranked with weights that were
+            fitted on it.
         ablations: name -> direction -> scores.
-        order_bias: direction -> what the order of the candidates does to the listwise verifier, model by model.
-        fusion_settings: how the verifiers are weighed, for later searches.
-        mismatches: what differs from what the models were made with, and was allowed.
+        order_bias: direction -> order bias of the listwise verifier, model by model.
+        fusion_settings: the verifiers' fitted fusions, for later searches.
+        mismatches: lineage mismatches that were allowed.
         folds: "generated" or verifier -> direction -> mean scores over folds of the measured split.
         baselines: name -> direction -> scores of dense retrieval.
     """
@@ -64,17 +64,17 @@ class EvaluationResult:
 
     @property
     def verifier(self) -> str:
-        """Return the verifier that counts, "none" without any."""
+        """Return the verifier of the final ranking, "none" without any."""
         return self.fusion_settings.verifier
 
     @property
     def counting(self) -> dict[VerifierName, dict[str, dict[str, Ranking]]]:
-        """Return the rankings that count: fused, or the verifiers' own."""
+        """Return the final rankings: fused, or the verifiers' own."""
         return self.rankings if self.fusion == "val" else self.alone
 
 
 def score(view: SplitView, rankings: Mapping[str, Sequence[tuple[str, Any]] | Sequence[GeneratedHit]]) -> Scores:
-    """Score rankings of what was asked, query by query; the first entry of a hit is its item's id."""
+    """Score the queries' rankings; the first entry of a hit is its item's id."""
     run = {query: [hit[0] for hit in rankings[content]] for query, content in view.queries.contents.items()}
     return retrieval_metrics(run, view.queries.relevant, len(view.items))
 
@@ -89,7 +89,7 @@ def write_results(run: RunFolder, result: EvaluationResult, protocol: str, ceili
 
 
 def metrics_of(result: EvaluationResult, protocol: str, ceiling: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what metrics.json holds."""
+    """Return the content of metrics.json."""
     fused, alone = (_score_verifiers(result.views, rankings) for rankings in (result.rankings, result.alone))
     counting = fused if result.fusion == "val" else alone
     metrics: dict[str, Any] = {}

@@ -1,7 +1,7 @@
-"""The steps of an evaluation that ask a model: each in chunks that outlive a kill.
+"""Resumable batch inference: generation and verification over a split, in chunks that are written to disk.
 
-A part is one direction of one split. Equal sentences are asked once; queries of about equal length
-share a batch, so that little is padding.
+A split view is one direction of one split. Equal queries are searched once; queries of similar length
+share a batch, to reduce padding.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SENTENCES_PER_CHUNK = 2_048
 
 
 class SplitKey(NamedTuple):
-    """Names a part."""
+    """The key of a split view."""
 
     split: str
     direction: Direction
@@ -44,31 +44,31 @@ class SplitKey(NamedTuple):
 
 @dataclass(frozen=True)
 class SplitView:
-    """One direction of one split: what is searched and what is asked."""
+    """One direction of one split: items and queries."""
 
     items: dict[str, Item]
     queries: Queries
 
     @property
     def unique_queries(self) -> list[str]:
-        """Return what is asked, each once, the shortest first."""
+        """Return every distinct query once, the shortest first."""
         return sorted(set(self.queries.contents.values()), key=lambda content: (len(content), content))
 
 
 @dataclass
 class WorkDir:
-    """Where the chunks of an evaluation lie, and the seconds of each step."""
+    """The folder of an evaluation's chunks, with the seconds of each step."""
 
     folder: Path
     progress: bool
     features: Path | None = None
-    """RUN/features, where what images look like to a model is kept; None keeps nothing."""
+    """RUN/features, the feature store; None stores nothing."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(
         self, name: str, tasks: Sequence[T], size: int, work: Callable[[list[T]], list[Any]], unit: str
     ) -> list[Any]:
-        """Do a step's work in chunks and note its seconds."""
+        """Run a step's work in chunks and record its seconds."""
         result = in_chunks(self.folder, name, tasks, size, work, progress=self.progress, unit=unit)
         self.seconds[name] = round(result.seconds, 3)
         return result.rows
@@ -81,7 +81,7 @@ def read_split_views(
     most_queries: int | None = None,
     directions: Collection[Direction] = tuple(Direction),
 ) -> dict[SplitKey, SplitView]:
-    """Return the parts of a split that have items and queries.
+    """Return the views of a split that have items and queries.
 
     Args:
         run: holds the identifiers.
@@ -106,7 +106,7 @@ def read_split_views(
 
 
 def _wanted_images(run: RunFolder, dataset: Dataset) -> set[str]:
-    """Return the images that the run is about: all, or those that a `--limit` of captions or identifiers chose."""
+    """Return the run's images: all, or those that a `--limit` of captions or identifiers chose."""
     stages = run.manifest().get("stages", {})
     limits = [stages.get(stage, {}).get("settings", {}).get("limit") for stage in ("caption", "identifiers")]
     chosen = [{record.image_id for record in first_images(dataset, limit)} for limit in limits]
@@ -114,7 +114,7 @@ def _wanted_images(run: RunFolder, dataset: Dataset) -> set[str]:
 
 
 def _unreadable(dataset: Dataset, records: Sequence[ImageRecord], known: Collection[str]) -> set[str]:
-    """Return the images that cannot be read, among those without an identifier: most of them have none for it."""
+    """Return the images that cannot be read; only those without an identifier are checked."""
     unreadable = set()
     for record in records:
         if record.image_id not in known:
@@ -135,7 +135,7 @@ def generate_hits(
     batch_size: int,
     engine: Engine,
 ) -> dict[str, list[GeneratedHit]]:
-    """Return what is asked -> the items the generator finds, best first."""
+    """Return query -> the items the generator finds, best first."""
     corpus = build_corpus(session.checkpoint, session.prompts, key.direction, list(view.items.values()))
 
     def work(queries: list[str]) -> list[Any]:
@@ -175,7 +175,7 @@ def generate_chunk(
 def generate_unconstrained(
     session: ModelSession, key: SplitKey, view: SplitView, work_dir: WorkDir, *, num_beams: int, batch_size: int
 ) -> dict[str, list[GeneratedHit]]:
-    """Return what is asked -> the items whose identifiers a search of the whole vocabulary happens to write."""
+    """Return query -> the items whose identifiers an unconstrained search generates."""
     corpus = build_corpus(session.checkpoint, session.prompts, key.direction, list(view.items.values()))
 
     def work(queries: list[str]) -> list[Any]:
@@ -193,7 +193,7 @@ def generate_unconstrained(
 def make_shortlists(
     view: SplitView, hits: Mapping[str, Sequence[GeneratedHit]], num_candidates: int
 ) -> list[Shortlist]:
-    """Return the shortlist of everything that is asked, in the order of `view.unique_queries`."""
+    """Return the shortlist of every query, in the order of `view.unique_queries`."""
     return [make_shortlist(content, hits[content], view.items, num_candidates) for content in view.unique_queries]
 
 
@@ -227,7 +227,7 @@ def verify_by_options(
 def verify_by_likelihood(
     session: ModelSession, shortlists: Mapping[SplitKey, Sequence[Shortlist]], work_dir: WorkDir
 ) -> dict[SplitKey, list[list[float]]]:
-    """Return the likelihood verifier's score of every candidate of all parts; no pair is scored twice."""
+    """Return the likelihood verifier's score of every candidate of all views; no pair is scored twice."""
     pairs: dict[str, dict[str, None]] = {}
     for key, own in shortlists.items():
         for image_id, texts in pairs_to_score(key.direction, own).items():

@@ -1,4 +1,4 @@
-"""The corpus of a search: items by id, and the index of their identifiers."""
+"""Corpus of a search: items by id, and the index of their identifiers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def build_corpus(
     items: Sequence[Item],
     saved: SavedIndexes | None = None,
 ) -> Corpus:
-    """Index items by the tokens of their identifiers, as the model was trained to write them.
+    """Index items by the tokens of their identifiers, tokenized as in training.
 
     Items that share an identifier keep their order.
 
@@ -42,7 +42,7 @@ def build_corpus(
         saved: where the index is kept; by default it is built anew.
 
     Raises:
-        UserError: no item, or the model does not know the items' cluster tokens.
+        UserError: there is no item, or the model lacks the items' cluster tokens.
     """
     if not items:
         raise UserError("there is no item to search; choose another --split, or make identifiers for it")

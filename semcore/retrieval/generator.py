@@ -1,4 +1,4 @@
-"""Queries -> identifiers -> items: constrained beam search with a trained identifier model (paper, section 3.4)."""
+"""Generation of identifiers for queries by constrained beam search (paper, section 3.4), and the items they lead to."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def query_inputs(
     queries: Sequence[str],
     features: Mapping[str, torch.Tensor],
 ) -> dict[str, torch.Tensor]:
-    """Return what the model takes for a batch of queries.
+    """Return the model's arguments for a batch of queries, `attention_mask` (B, L) and token ids or embeddings.
 
     Args:
         checkpoint: the identifier model.
         prompts: hold "identify_t2i" and "identify_i2t".
-        direction: tells whether queries are sentences or image ids.
+        direction: "t2i" (queries are sentences) or "i2t" (queries are image ids).
         queries: one batch.
-        features: the visual features of the query images, by id; sentences need none.
+        features: id -> visual features (visual tokens, hidden) of query images; {} for sentences.
     """
     turns = [prompts.render(direction.identify_prompt, query=query, image=IMAGE) for query in queries]
     images = [[features[image_id] for image_id in direction.images_shown(query, ())] for query in queries]
@@ -52,15 +52,15 @@ def generate(
     batch_size: int = 32,
     engine: Engine = "semcore",
 ) -> list[list[GeneratedHit]]:
-    """Return each query's items, best first: at most as many as beams.
+    """Return each query's items, best first, at most as many as beams.
 
     Args:
         checkpoint: the identifier model.
         prompts: hold "identify_t2i" and "identify_i2t".
-        direction: tells whether queries are sentences or image ids.
-        queries: in any order; those of about equal length should stand together.
-        features: the visual features of the query images, by id; sentences need none.
-        corpus: what is searched.
+        direction: "t2i" (queries are sentences) or "i2t" (queries are image ids).
+        queries: in any order; those of similar length should be adjacent.
+        features: id -> visual features (visual tokens, hidden) of query images; {} for sentences.
+        corpus: the items to search.
         num_beams: width of the beam (the paper's tables use 50).
         batch_size: queries searched at once.
         engine: "semcore", or "transformers" for Hugging Face `generate`.
@@ -74,7 +74,7 @@ def generate(
 
 
 def _hits(result: SearchResult, corpus: Corpus, most: int) -> list[list[GeneratedHit]]:
-    """Put the items of each sequence in its place; items of one identifier stand in the index's order."""
+    """Replace each sequence by its items; items of one identifier are in the index's order."""
     queries = []
     for sequences, scores in zip(result.sequences, result.scores.tolist(), strict=True):
         hits = [
@@ -90,14 +90,14 @@ def _hits(result: SearchResult, corpus: Corpus, most: int) -> list[list[Generate
 def generate_without_trie(
     checkpoint: Checkpoint, inputs: Mapping[str, torch.Tensor], corpus: Corpus, *, num_beams: int
 ) -> list[list[GeneratedHit]]:
-    """Search over the whole vocabulary; what is written counts only where it is an identifier, token by token.
+    """Search over the whole vocabulary; an output counts only if its tokens are those of an identifier.
 
-    So the tree is all that differs: it leads to the same sequences of tokens, not to others that read alike.
+    So only the constraint differs from `generate`: other tokenizations of an identifier's text do not count.
 
     Args:
         checkpoint: the identifier model.
-        inputs: one batch of queries.
-        corpus: what can be found; no more tokens are written than its longest identifier has.
+        inputs: one batch of queries, from `query_inputs` (B, L).
+        corpus: the items; outputs are at most as long as the longest identifier.
         num_beams: width of the beam.
     """
     settings = GenerationConfig(

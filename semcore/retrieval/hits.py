@@ -1,4 +1,4 @@
-"""Hits: items as the generator ranks them. Imports no torch."""
+"""Hits of the generator. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class GeneratedHit(NamedTuple):
-    """An item as the generator ranked it: its id, the identifier that led to it and the path's log-probability."""
+    """A hit of the generator: the item's id, its identifier, and the identifier's log-probability."""
 
     item_id: str
     identifier: str

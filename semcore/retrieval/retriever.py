@@ -1,4 +1,4 @@
-"""Search a trained run from Python: a query -> beams -> candidates -> verification -> ranked hits.
+"""Retriever of a trained run: from a query to verified, ranked hits.
 
 from semcore import Retriever
 
@@ -45,7 +45,7 @@ from semcore.verification.score_fusion import FUSION_FILE, FusionSettings, read_
 
 logger = logging.getLogger(__name__)
 Picture = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
-"""What `semcore.data.images.open_image` takes: a file or what it holds, a picture in memory, or an array."""
+"""Sources that `semcore.data.images.open_image` accepts: a file, its bytes, an image in memory, or an array."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ class Hit:
     Attributes:
         item_id: an image's or a sentence's id.
         score: higher is better; comparable within one query only.
-        identifier: what the model generated to find it.
-        confidence: the probability, 0 to 1, that this item answers the query, as val's judgements say it: of hits
-            with 0.8, four in five are right there. Several hits may be right, and none: they need not sum to 1.
-            It never falls behind a lower hit's. Fitted on the corpus of val: where more items are searched it says
-            too much (`Retriever.confidence_note`). None where nothing was fitted, and behind the shortlist.
+        identifier: the identifier that the model generated.
+        confidence: the probability, 0 to 1, that this item is relevant, calibrated on val: of hits with 0.8, four in
+            five are relevant there. Several hits may be relevant, or none, so they need not sum to 1. It is never
+            below a lower hit's. It was fitted on the corpus of val and is too high where more items are searched
+            (`Retriever.confidence_note`). None where nothing was fitted, and after the shortlist.
         text: the sentence; None for an image.
         image_path: the image; None for a sentence.
     """
@@ -74,24 +74,25 @@ class Hit:
 
 @dataclass
 class Retriever:
-    """A run that can be searched; `Retriever.from_run` makes it.
+    """A searchable run, made by `Retriever.from_run`.
 
-    Models, the index of a direction and image features are loaded when they are first needed.
+    Models, the index of a direction and image features are loaded on first use.
 
     Attributes:
         run: the run folder.
-        dataset: what the run is about.
+        dataset: the run's dataset.
         generator: the identifier model.
-        verifier: who verifies, "none" for nobody.
-        fusion_settings: how the evaluation weighed verifiers, and how it asked them; empty where there was none.
-        split: whose items are searched, None for all.
+        verifier: name of the verifier, or "none".
+        fusion_settings: fitted fusions and the number of cyclic shifts from verification.json; empty without an
+            evaluation.
+        split: the split whose items are searched, None for all.
         num_beams: width of the beam.
-        num_candidates: how many of the best are verified.
+        num_candidates: how many of the best hits are verified.
         dtype: precision of the verifier's model.
-        device: where it runs.
-        engine: who searches.
-        base: where the checkpoint that the run was made with is now, None where it was.
-        mismatches: what differs from what the models were made with, and was allowed.
+        device: its device.
+        engine: beam-search backend.
+        base: present path of the checkpoint that the run was made with, None if it has not moved.
+        mismatches: lineage mismatches that were allowed.
     """
 
     run: RunFolder
@@ -130,22 +131,22 @@ class Retriever:
 
         Args:
             run: the run folder.
-            data: where the dataset is now; by default where the run's manifest says it was.
+            data: present path of the dataset; by default the one in the run's manifest.
             split: search the items of "train", "val" or "test", or of "all".
-            verifier: "auto" is the one the evaluation found better, else a trained listwise one (full
-                attention before "blocks"), else the captioner's likelihood; it is asked and weighed as it was there.
+            verifier: "auto" is the evaluation's best one, else a trained listwise one (full attention before
+                "blocks"), else the captioner's likelihood; its shifts and fusion are those of the evaluation.
             num_beams: width of the beam.
-            num_candidates: how many of the best are verified, two to ten.
+            num_candidates: how many of the best hits are verified, two to ten.
             dtype: "float32", "bfloat16", or "auto" for bfloat16 where the device multiplies it natively.
-            device: where the models run; the fastest there is by default.
+            device: the models' device; the fastest one by default.
             engine: "semcore", or "transformers" for Hugging Face `generate`.
-            base: where the checkpoint that the run was made with is now, should it have moved.
-            allow_mismatch: kinds of lineage (`semcore.models.lineage.KINDS`) to go on with although they differ from
-                what the models were made with; `mismatches` then holds what differs.
+            base: present path of the checkpoint that the run was made with, if it has moved.
+            allow_mismatch: kinds of lineage mismatch (`semcore.models.lineage.KINDS`) that are allowed; `mismatches`
+                then holds them.
 
         Raises:
-            UserError: the run is not trained, its dataset is gone, something differs from what its models were made
-                with, or a number is out of range.
+            UserError: the run is not trained, its dataset is missing, there is a lineage mismatch, or a number is out
+                of range.
         """
         if split not in (*SPLITS, "all"):
             raise UserError(f"there is no split {split!r}; choose one of {', '.join(SPLITS)} or all")
@@ -158,7 +159,7 @@ class Retriever:
         if chosen != "none":
             models[chosen] = _verifier_model(folder, chosen, fusion_settings, base)
         mismatches = check_search(
-            folder, dataset, models, fusion_settings.models, base, allow_mismatch, weighed=bool(fusion_settings.fusions)
+            folder, dataset, models, fusion_settings.models, base, allow_mismatch, fused=bool(fusion_settings.fusions)
         )
         for mismatch in mismatches:
             logger.warning("going on although %s", mismatch)
@@ -189,8 +190,9 @@ class Retriever:
 
         Args:
             text: a sentence, or a list of them.
-            image: a picture, its file, its bytes or an array, or a list of them; made RGB and upright as everywhere.
-            top_k: how many hits, at most.
+            image: an image, its file, its bytes or an array (height, width, 3), or a list of them; made RGB and upright
+                by `open_image`.
+            top_k: number of hits, at most.
 
         Returns:
             A list of hits; for a list of queries a list of lists.
@@ -213,10 +215,10 @@ class Retriever:
         return hits if isinstance(image, list) else hits[0]
 
     def confidence_note(self, direction: Direction) -> str:
-        """Say how far the confidence of a direction's hits can be trusted; empty where it was fitted on such a corpus.
+        """Return a note on the confidence of a direction's hits; empty where it was fitted on a corpus of this size.
 
-        Fusion and calibration are fitted on val's items. Among more items more look right, so that the same score
-        promises less.
+        Fusion and calibration are fitted on val's items. Among more items there are more hard negatives, so the same
+        score means a lower probability.
         """
         fusion = self.fusion_settings.fusions.get(self.verifier, {}).get(direction)
         searched = len(self._corpus(direction).items)
@@ -302,7 +304,7 @@ class Retriever:
         generated: Sequence[GeneratedHit],
         corpus: Corpus,
     ) -> list[Hit]:
-        """Return the verified items, and behind them the others as the generator ranked them."""
+        """Return the verified items, followed by the others in the generator's order."""
         fusion = self.fusion_settings.fusions.get(self.verifier, {}).get(direction, Fusion())
         hits = [_hit(*row) for row in rank(shortlist, scores, fusion)]
         step = hits[-1].score - shortlist.generator[-1]
@@ -313,7 +315,7 @@ class Retriever:
 def _choose_verifier(
     run: RunFolder, wish: VerifierName | Literal["auto", "none"]
 ) -> tuple[VerifierName | Literal["none"], FusionSettings]:
-    """Return who verifies, and what an evaluation has fitted."""
+    """Return the name of the verifier, and the fusions that an evaluation has fitted."""
     path = run / FUSION_FILE
     fusion_settings = read_fusion_settings(path) if path.exists() else FusionSettings("", {})
     if wish == "auto":
@@ -328,7 +330,7 @@ def _choose_verifier(
 def _verifier_model(
     run: RunFolder, verifier: VerifierName, fusion_settings: FusionSettings, base: str | Path | None
 ) -> str:
-    """Return where a verifier's checkpoint is now: the one that the evaluation was told to ask, or the run's own."""
+    """Return the present path of a verifier's checkpoint: the one that the evaluation used, or the run's own."""
     named = fusion_settings.models.get(verifier)
     if named is None:
         return model_of(run, verifier, base)

@@ -16,13 +16,13 @@ from semcore.verification import BlockReader, read_attention
 
 
 class ModelSession(NamedTuple):
-    """A model that is asked: with its prompts, and the images as it sees them."""
+    """A loaded checkpoint with its prompts and visual features."""
 
     checkpoint: Checkpoint
     prompts: Prompts
     features: FeatureStore
     blocks: BlockReader | None = None
-    """Reads questions in candidate blocks, where the model was trained to choose so."""
+    """Reader of questions in candidate blocks; None for full attention."""
 
 
 def load_session(checkpoint: Checkpoint, dataset: Dataset, features: Path | None) -> ModelSession:
@@ -33,5 +33,5 @@ def load_session(checkpoint: Checkpoint, dataset: Dataset, features: Path | None
 
 
 def images_shown(direction: Direction, shortlists: Iterable[Shortlist]) -> list[str]:
-    """Return the ids of the images that a verifier is shown."""
+    """Return the ids of the images in a verifier's prompts."""
     return [i for own in shortlists for i in direction.images_shown(own.query, (item.item_id for item in own.items))]

@@ -1,4 +1,4 @@
-"""The best candidates of each query, and how the verifiers are asked about them."""
+"""Shortlists: the best candidates of each query, the questions about them, and their fused ranking."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from semcore.verification import (
 
 
 class Shortlist(NamedTuple):
-    """A query (a sentence, or an image's id) and its candidates, as the generator ranked them."""
+    """A query (a sentence, or an image's id) and its candidates, in the generator's order."""
 
     query: str
     items: tuple[Item, ...]
@@ -26,14 +26,14 @@ class Shortlist(NamedTuple):
 def make_shortlist(
     query: str, hits: Sequence[GeneratedHit], items: Mapping[str, Item], num_candidates: int
 ) -> Shortlist:
-    """Take the generator's best hits."""
+    """Return the generator's best hits as a shortlist."""
     best = hits[:num_candidates]
     return Shortlist(query, tuple(items[hit.item_id] for hit in best), tuple(hit.score for hit in best))
 
 
 def rank(shortlist: Shortlist, verifier: Sequence[float], fusion: Fusion) -> list[tuple[Item, float, float | None]]:
-    """Return (item, fused score, confidence), best first; of equal ones the generator's order is kept."""
-    if not shortlist.items:  # a search without the prefix tree may find none
+    """Return (item, fused score, confidence), best first; equal scores keep the generator's order."""
+    if not shortlist.items:  # an unconstrained search may find none
         return []
     fused = fusion.fuse(shortlist.generator, verifier)
     confidences: Sequence[float | None] = fusion.confidence(fused) or [None] * len(fused)
@@ -41,6 +41,6 @@ def rank(shortlist: Shortlist, verifier: Sequence[float], fusion: Fusion) -> lis
 
 
 def question_of(shortlist: Shortlist) -> Question:
-    """Return the question that a shortlist asks a verifier."""
+    """Return a shortlist as a question to a verifier."""
     choices = tuple(Choice(item.item_id, item.keywords, item.text) for item in shortlist.items)
     return Question(shortlist.query, choices)

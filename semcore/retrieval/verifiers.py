@@ -1,4 +1,4 @@
-"""Verifiers by name: each gives every candidate of a shortlist a score."""
+"""Verifiers by name: each scores every candidate of a shortlist."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from semcore.verification import (
 )
 
 VerifierName = Literal["listwise", "blocks", "pointwise", "likelihood"]
-"""Who verifies; "blocks" is the listwise verifier that was trained in candidate blocks."""
+"""Names of the verifiers; "blocks" is the listwise verifier that was trained in candidate blocks."""
 
 
 def listwise_scores(
@@ -33,12 +33,13 @@ def listwise_scores(
     num_shifts: int = 1,
     blocks: BlockReader | None = None,
 ) -> list[list[float]]:
-    """Return the log-probability of each candidate as the verifier's choice, one forward pass a query and shift.
+    """Return the log-probability of each candidate as the verifier's choice, one forward pass per query and shift.
 
-    Where there are not two candidates there is no choice to make, and nothing is asked.
+    With fewer than two candidates there is no choice to make, and no forward pass. `features` are image id ->
+    (visual tokens, hidden).
     """
-    asked = [shortlist for shortlist in shortlists if len(shortlist.items) > 1]
-    questions = [question_of(shortlist) for shortlist in asked]
+    scored = [shortlist for shortlist in shortlists if len(shortlist.items) > 1]
+    questions = [question_of(shortlist) for shortlist in scored]
     scores = choose(checkpoint, prompts, direction, questions, features, num_shifts=num_shifts, blocks=blocks)
     chosen = iter(scores)
     return [next(chosen) if len(own.items) > 1 else [0.0] * len(own.items) for own in shortlists]
@@ -51,7 +52,10 @@ def pointwise_scores(
     shortlists: Sequence[Shortlist],
     features: Mapping[str, torch.Tensor],
 ) -> list[list[float]]:
-    """Return the log-odds that each candidate matches, one forward pass a candidate."""
+    """Return the log-odds that each candidate matches, one forward pass per candidate.
+
+    `features` are image id -> (visual tokens, hidden).
+    """
     return match_log_odds(checkpoint, prompts, direction, [question_of(own) for own in shortlists], features)
 
 
@@ -77,7 +81,10 @@ def likelihood_scores(
     shortlists: Sequence[Shortlist],
     features: Mapping[str, torch.Tensor],
 ) -> list[list[float]]:
-    """Return log p(sentence | image) - log p(sentence) of each query with each of its candidates."""
+    """Return log p(sentence | image) - log p(sentence) of each query with each of its candidates.
+
+    `features` are image id -> (visual tokens, hidden).
+    """
     pairs = [(image_id, list(texts)) for image_id, texts in pairs_to_score(direction, shortlists).items()]
     given = given_image_log_probabilities(checkpoint, prompts, pairs, features)
     conditional = {
@@ -104,14 +111,14 @@ def verifier_scores(
     """Return a verifier's score of each candidate of each shortlist.
 
     Args:
-        verifier: who is asked; the scores of different verifiers cannot be compared.
+        verifier: name of the verifier; the scores of different verifiers cannot be compared.
         checkpoint: the verifier's model.
-        prompts: hold what it is asked.
-        direction: of the shortlists.
+        prompts: its prompts.
+        direction: "t2i" or "i2t".
         shortlists: queries with their candidates.
-        features: the visual features of every image that is shown, by its id.
+        features: image id -> visual features (visual tokens, hidden) of all images in prompts.
         num_shifts: cyclic shifts of the candidates; only a listwise verifier has an order to shift.
-        blocks: reads a listwise verifier's questions, where it was trained in candidate blocks.
+        blocks: reader of a listwise verifier's questions, if it was trained in candidate blocks.
     """
     if verifier in ("listwise", "blocks"):
         return listwise_scores(checkpoint, prompts, direction, shortlists, features, num_shifts, blocks)

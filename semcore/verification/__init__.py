@@ -1,9 +1,9 @@
-"""Telling look-alike candidates apart (paper, section 3.3): three verifiers, and their fusion with the generator.
+"""Verification of hard negatives (paper, section 3.3): three verifiers, and their fusion with the generator.
 
-`listwise` shows the model all candidates and reads the options' letters at one position of one
-forward pass; in blocks (`block_inference`) it reads each candidate by itself, once for all queries; `pointwise` shows
-it one at a time and reads "match" or "mismatch"; `likelihood` asks the captioner how likely each
-sentence is given each image; `score_fusion` weighs a verifier's score against the generator's.
+`listwise` puts all candidates into one prompt and reads the logits of their letters at one position; with
+candidate blocks (`block_inference`) each candidate is read separately, once for all queries; `pointwise` puts
+one candidate into a prompt and reads "match" or "mismatch"; `likelihood` scores each sentence given each image
+with the captioner; `score_fusion` combines a verifier's score with the generator's.
 """
 
 from semcore.verification.block_inference import BlockReader

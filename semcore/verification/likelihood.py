@@ -1,7 +1,7 @@
-"""Verification by likelihood: log p(sentence | image) - log p(sentence), from a captioner without training.
+"""Verification by likelihood: log p(sentence | image) - log p(sentence), from the captioner, without training.
 
-A sentence that would be written of any image says little about this one; taking its own
-log-probability off leaves what the image adds.
+Subtracting the sentence's prior log-probability leaves the information from the image: a generic sentence
+is likely for any image.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def given_image_log_probabilities(
     """Return log p(sentence | image) for some sentences of each image; an image is read once for about a dozen.
 
     Args:
-        checkpoint: a model that knows the prompt "sentence_of_image".
-        prompts: hold it.
+        checkpoint: the captioner.
+        prompts: hold "sentence_of_image".
         sentences: (image id, sentences) of every image.
-        features: the visual features of every image, by its id.
+        features: image id -> visual features (visual tokens, hidden).
     """
     turn = prompts.render("sentence_of_image", image=IMAGE)
     images = [[features[image_id]] for image_id, _ in sentences]
@@ -42,7 +42,7 @@ def given_image_log_probabilities(
 
 
 def sentence_log_probabilities(checkpoint: Checkpoint, prompts: Prompts, sentences: Sequence[str]) -> list[float]:
-    """Return log p(sentence), without any image."""
+    """Return log p(sentence), without an image."""
     turn = prompts.render("sentence_alone")
     answers = _answers(checkpoint, turn, sentences)
     [row] = make_prompts(checkpoint, [turn])
@@ -50,7 +50,7 @@ def sentence_log_probabilities(checkpoint: Checkpoint, prompts: Prompts, sentenc
 
 
 def _answers(checkpoint: Checkpoint, turn: str, sentences: Sequence[str]) -> dict[str, list[int]]:
-    """Return the tokens of each sentence as an answer; special tokens in it are broken up."""
+    """Return the tokens of each sentence as an answer; special tokens in it are escaped."""
     harmless = escape_special_tokens(checkpoint.special_tokens)
     prompt = chat_prompt(checkpoint.tokenizer, turn)
     return {text: answer_tokens(checkpoint.tokenizer, prompt, harmless(text)) for text in dict.fromkeys(sentences)}

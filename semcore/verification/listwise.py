@@ -1,7 +1,7 @@
-"""Verification by choice: all candidates in one prompt (paper, section 3.3), the answer a letter (ours).
+"""Listwise verification: all candidates in one prompt (paper, section 3.3), the answer a letter (ours).
 
 The letters' log-probabilities are read at one position of one forward pass, so that every question
-gets exactly one full ranking with scores, and no text has to be parsed.
+gets a full ranking with scores, and no text has to be parsed.
 
 Shapes: K choices of a question.
 """
@@ -41,14 +41,14 @@ def choose(
     Args:
         checkpoint: the verifier.
         prompts: hold "verify_t2i" and "verify_i2t".
-        direction: tells whether the choices are images or sentences.
+        direction: "t2i" (choices are images) or "i2t" (choices are sentences).
         questions: two to ten choices each.
-        features: the visual features of every image that occurs, by its id.
-        num_shifts: how many cyclic shifts of the choices to average over, against a liking for early
-            or late letters; 1 asks once, in the given order. A question of K choices has K shifts at
-            most; with all of them the given order does not matter, as they turn a circle of its own.
+        features: image id -> visual features (visual tokens, hidden) of all images in the questions.
+        num_shifts: cyclic permutations of the choices averaged to reduce position bias; 1 scores the given order
+            only. With K shifts of K choices the result is order-invariant: the base order is then a hash of the
+            item ids.
         tokens_per_batch: bounds the memory of a forward pass.
-        blocks: reads the questions in candidate blocks, for a verifier that was trained so.
+        blocks: reader of candidate blocks, for a verifier that was trained in them.
     """
     base_orders = [base_order_of(question, num_shifts) for question in questions]
     shifted = [
@@ -76,7 +76,7 @@ def choose_in_given_order(
     tokens_per_batch: int = TOKENS_PER_BATCH,
     blocks: BlockReader | None = None,
 ) -> list[torch.Tensor]:
-    """Return the log-probabilities (K,) of the letters of each question, asked once in the given order."""
+    """Return the log-probabilities (K,) of the letters of each question, in the given order."""
     if not questions:
         return []
     turns = [question_turn(prompts, direction, question) for question in questions]

@@ -1,7 +1,7 @@
-"""Verification one candidate at a time: "A. match" or "B. mismatch", read as the odds of the two letters.
+"""Pointwise verification: one candidate per prompt, "A. match" or "B. mismatch", scored by the letters' log-odds.
 
-It needs no training, and no order of candidates can sway it. Asking for a letter avoids the liking
-for "yes" that models of this kind have (FreeRet).
+It needs no training and has no order bias. Answering by letter avoids the bias towards "yes" of models
+of this kind (FreeRet).
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ def match_log_odds(
 ) -> list[list[float]]:
     """Return log p(match) - log p(mismatch) of each choice of each question, in the order of its choices.
 
-    They rank as p(match) does; and where one choice is right and each was judged for itself, the
-    softmax of the log-odds, not of the log-probabilities, says which.
+    The order is that of p(match). If exactly one choice is relevant, its posterior is the softmax of the
+    log-odds, not of the log-probabilities.
 
     Args:
-        checkpoint: the model that judges.
+        checkpoint: the verifier.
         prompts: hold "verify_pointwise_t2i" and "verify_pointwise_i2t".
-        direction: tells whether the choices are images or sentences.
-        questions: any number of choices each, every one a prompt of its own.
-        features: the visual features of every image that occurs, by its id.
+        direction: "t2i" (choices are images) or "i2t" (choices are sentences).
+        questions: any number of choices each; every choice has a separate prompt.
+        features: image id -> visual features (visual tokens, hidden) of all images in the questions.
         tokens_per_batch: bounds the memory of a forward pass.
     """
     pairs = [(question.query, choice) for question in questions for choice in question.choices]
@@ -55,7 +55,7 @@ def match_log_odds(
 
 
 def pair_turn(prompts: Prompts, direction: Direction, query: str, choice: Choice) -> str:
-    """Return the user's turn that asks whether one candidate matches the query."""
+    """Return the user's turn of one candidate: whether it matches the query."""
     candidate: dict[str, Any] = {"keywords": choice.keywords, "image": IMAGE, "sentence": choice.sentence}
     return prompts.render(
         direction.pointwise_prompt, candidate=candidate, query=query, image=IMAGE, match=MATCH, mismatch=MISMATCH

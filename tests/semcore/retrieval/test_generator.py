@@ -98,7 +98,7 @@ def test_both_engines_and_all_batches_agree(generator, dataset, finished_trainin
     assert [[hit.item_id for hit in own] for own in ours] == [[hit.item_id for hit in own] for own in theirs]
 
 
-def test_queries_are_asked_as_the_model_was_trained(generator):
+def test_queries_have_the_prompts_of_the_training(generator):
     """The tokens of a query are those of training, special tokens in it made harmless."""
     prompts = load_prompts(special_tokens=generator.special_tokens)
     inputs = query_inputs(generator, prompts, Direction.T2I, ["a <|cluster_1|> dog"], {})

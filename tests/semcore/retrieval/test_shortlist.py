@@ -17,7 +17,7 @@ def test_a_shortlist_is_the_head_of_the_ranking():
     assert make_shortlist("q", hits, IMAGES, 2) == Shortlist("q", (IMAGES["c"], IMAGES["a"]), (-1.0, -2.0))
 
 
-def test_ranking_weighs_both_and_keeps_the_generators_order_of_equals():
+def test_ranking_fuses_both_and_keeps_the_generators_order_of_equals():
     shortlist = Shortlist("q", tuple(IMAGES.values()), (-1.0, -1.0, -3.0))
     ranked = rank(shortlist, [-2.0, -2.0, 0.0], Fusion(weight=0.25, temperature=0.5))
     assert [(item.item_id, score) for item, score, _ in ranked] == [("c", -1.5), ("a", -3.5), ("b", -3.5)]

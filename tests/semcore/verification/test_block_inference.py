@@ -1,4 +1,4 @@
-"""Kept and turned states against the slow and obvious way: one forward pass with every token and who sees whom."""
+"""Cached and shifted states against a slow reference: one forward pass with every token and an explicit mask."""
 
 from hashlib import sha256
 
@@ -145,7 +145,7 @@ def test_a_candidate_is_read_once_and_the_oldest_go_first(checkpoint):
     assert small.states.num_read <= one_less + 1
 
 
-def test_a_dynamic_embedding_is_turned_up_to_the_length_it_stays_the_same(pristine_checkpoint):
+def test_a_dynamic_embedding_is_shifted_up_to_the_length_of_its_frequencies(pristine_checkpoint):
     rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
     long, short = (
         checkpoint_with("llama", pristine_checkpoint, rope_parameters=rope, max_position_embeddings=most)

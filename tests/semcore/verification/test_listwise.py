@@ -53,7 +53,7 @@ def test_every_choice_gets_the_log_probability_of_its_letter(lively_checkpoint, 
 @torch.inference_mode()
 @pytest.mark.parametrize(("num_shifts", "irrelevant"), [(4, True), (10, True), (1, False), (2, False)])
 def test_all_shifts_make_the_given_order_irrelevant(lively_checkpoint, features, num_shifts, irrelevant):
-    """Reordering the choices, turned or shuffled, reorders the scores; with fewer shifts it does not."""
+    """Reordering the choices, shifted or shuffled, reorders the scores; with fewer shifts it does not."""
     orders = [(0, 1, 2, 3), (1, 2, 3, 0), (2, 0, 3, 1)]
     questions = [Question("a blue circle", tuple(IMAGES[place] for place in order)) for order in orders]
     given, *others = choose(
@@ -73,7 +73,7 @@ def test_a_letter_of_several_tokens_is_refused(lively_checkpoint):
         option_tokens(lively_checkpoint.tokenizer, letters=["A", "10"])
 
 
-def test_the_letters_are_resolved_behind_the_prompt_that_is_asked(lively_checkpoint, features):
+def test_the_letters_are_resolved_after_the_given_prompt(lively_checkpoint, features):
     """Where a chat template puts nothing between, a letter may melt into the last word of one prompt only."""
     tokenizer = copy.deepcopy(lively_checkpoint.tokenizer)
     tokenizer.chat_template = "{{ messages[0]['content'].rstrip('.') }}"

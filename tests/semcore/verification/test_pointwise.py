@@ -55,14 +55,14 @@ def test_every_candidate_scores_as_a_prompt_of_its_own(lively_checkpoint, featur
 
 def test_the_other_candidates_do_not_matter(lively_checkpoint, features):
     [question, _] = QUESTIONS["i2t"]
-    turned = Question(question.query, question.choices[::-1])
+    reversed_question = Question(question.query, question.choices[::-1])
     alone = [Question(question.query, (choice,)) for choice in question.choices]
     one, other, *rest = match_log_odds(
-        lively_checkpoint, load_prompts(), Direction.I2T, [question, turned, *alone], features
+        lively_checkpoint, load_prompts(), Direction.I2T, [question, reversed_question, *alone], features
     )
     assert one == pytest.approx(other[::-1], abs=1e-4)
     assert one == pytest.approx([score for [score] in rest], abs=1e-4)
 
 
-def test_nothing_asked_is_nothing_answered(lively_checkpoint):
+def test_no_question_has_no_answer(lively_checkpoint):
     assert match_log_odds(lively_checkpoint, load_prompts(), Direction.T2I, [Question("a", ())], {}) == [[]]
