@@ -9,7 +9,8 @@ from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item
 from semcore.decoding import IdentifierIndex
 from semcore.models.checkpoint import Checkpoint
-from semcore.models.prompts import IMAGE, Prompts
+from semcore.models.prompts import IMAGE
+from semcore.models.session import ModelSession
 from semcore.models.tokenization import answer_tokens, chat_prompt, expand_images
 from semcore.runtime.errors import UserError
 
@@ -22,7 +23,7 @@ class Corpus:
     index: IdentifierIndex
 
 
-def build_corpus(checkpoint: Checkpoint, prompts: Prompts, direction: Direction, items: Sequence[Item]) -> Corpus:
+def build_corpus(session: ModelSession, direction: Direction, items: Sequence[Item]) -> Corpus:
     """Index items by the tokens of their identifiers, as the model was trained to write them.
 
     Items that share an identifier keep their order.
@@ -32,7 +33,8 @@ def build_corpus(checkpoint: Checkpoint, prompts: Prompts, direction: Direction,
     """
     if not items:
         raise UserError("there is no item to search; choose another --split, or make identifiers for it")
-    turn = chat_prompt(checkpoint.tokenizer, prompts.render(direction.identify_prompt, query="", image=IMAGE))
+    checkpoint = session.checkpoint
+    turn = chat_prompt(checkpoint.tokenizer, session.prompts.render(direction.identify_prompt, query="", image=IMAGE))
     prompt = expand_images(turn, [1] * direction.queries_are_images)
     texts = dict.fromkeys(item.identifier for item in items)
     tokens = {text: answer_tokens(checkpoint.tokenizer, prompt, text) for text in texts}

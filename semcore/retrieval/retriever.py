@@ -10,13 +10,12 @@ hits[0].item_id, hits[0].score, hits[0].confidence, hits[0].image_path
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args, overload
 
 import numpy as np
-import torch
 from PIL import Image
 
 from semcore.data.dataset import SPLITS, Dataset, load_dataset
@@ -24,22 +23,20 @@ from semcore.data.directions import Direction
 from semcore.data.images import open_image
 from semcore.data.items_and_queries import Item, read_items
 from semcore.data.run_folder import RunFolder
-from semcore.models.checkpoint import Checkpoint
 from semcore.models.inference import Dtype, load_for_inference
 from semcore.models.lineage import Mismatch
 from semcore.models.run_checkpoints import generator_of, has_verifier, model_of
 from semcore.models.run_lineage import check_search
-from semcore.models.visual_features import encode_pictures
+from semcore.models.session import ModelSession, load_session
 from semcore.retrieval.corpus import Corpus, build_corpus
 from semcore.retrieval.generator import Engine, generate
 from semcore.retrieval.hits import GeneratedHit
-from semcore.retrieval.session import ModelSession, images_shown, load_session
 from semcore.retrieval.shortlist import Shortlist, make_shortlist, rank
 from semcore.retrieval.verifiers import VerifierName, verifier_scores
 from semcore.runtime.errors import UnreadableImage, UserError
 from semcore.runtime.moved_checkpoints import find_checkpoint
 from semcore.runtime.typed_commands import command
-from semcore.verification import LETTERS, Fusion
+from semcore.verification import LETTERS, Fusion, VerifierSession, load_verifier
 from semcore.verification.score_fusion import FUSION_FILE, FusionSettings, read_fusion_settings
 
 logger = logging.getLogger(__name__)
@@ -107,7 +104,7 @@ class Retriever:
     base: str | Path | None = None
     mismatches: list[Mismatch] = field(default_factory=list)
     _corpora: dict[Direction, Corpus] = field(default_factory=dict, repr=False)
-    _verifier_session: ModelSession | None = field(default=None, repr=False)
+    _verifier_session: VerifierSession | None = field(default=None, repr=False)
 
     @classmethod
     def from_run(
@@ -202,12 +199,11 @@ class Retriever:
         if top_k < 1:
             raise UserError(f"top_k must be at least 1, found {top_k}")
         if text is not None:
-            hits = self._search(Direction.T2I, text if isinstance(text, list) else [text], [], top_k)
+            hits = self._search(Direction.T2I, text if isinstance(text, list) else [text], {}, top_k)
             return hits if isinstance(text, list) else hits[0]
-        pictures = [
-            _open(picture) for picture in (image if isinstance(image, list) else [image]) if picture is not None
-        ]
-        hits = self._search(Direction.I2T, [f"query {number}" for number in range(len(pictures))], pictures, top_k)
+        given = [picture for picture in (image if isinstance(image, list) else [image]) if picture is not None]
+        pictures = {f"query {number}": _open(picture) for number, picture in enumerate(given)}
+        hits = self._search(Direction.I2T, list(pictures), pictures, top_k)
         return hits if isinstance(image, list) else hits[0]
 
     def confidence_note(self, direction: Direction) -> str:
@@ -230,19 +226,11 @@ class Retriever:
         )
 
     def _search(
-        self, direction: Direction, queries: list[str], pictures: list[Image.Image], top_k: int
+        self, direction: Direction, queries: list[str], pictures: Mapping[str, Image.Image], top_k: int
     ) -> list[list[Hit]]:
-        session, corpus = self.generator, self._corpus(direction)
-        generated = generate(
-            session.checkpoint,
-            session.prompts,
-            direction,
-            queries,
-            _features(session.checkpoint, queries, pictures),
-            corpus,
-            num_beams=max(self.num_beams, top_k),
-            engine=self.engine,
-        )
+        session, corpus = self.generator.with_pictures(pictures), self._corpus(direction)
+        num_beams = max(self.num_beams, top_k)
+        generated = generate(session, direction, queries, corpus, num_beams=num_beams, engine=self.engine)
         shortlists = [
             make_shortlist(query, own, corpus.items, self.num_candidates)
             for query, own in zip(queries, generated, strict=True)
@@ -253,12 +241,11 @@ class Retriever:
     def _corpus(self, direction: Direction) -> Corpus:
         if direction not in self._corpora:
             items = read_items(self.run, self.dataset, direction, self.split)
-            session = self.generator
-            self._corpora[direction] = build_corpus(session.checkpoint, session.prompts, direction, items)
+            self._corpora[direction] = build_corpus(self.generator, direction, items)
         return self._corpora[direction]
 
     def _verify(
-        self, direction: Direction, shortlists: list[Shortlist], pictures: list[Image.Image]
+        self, direction: Direction, shortlists: list[Shortlist], pictures: Mapping[str, Image.Image]
     ) -> list[list[float]]:
         """Return the verifier's score of each candidate; zeros without a verifier."""
         if self.verifier == "none":
@@ -266,21 +253,10 @@ class Retriever:
         if self._verifier_session is None:
             path = _verifier_model(self.run, self.verifier, self.fusion_settings, self.base)
             model = load_for_inference(path, dtype=self.dtype, device=self.device, base=self.base)
-            self._verifier_session = load_session(model, self.dataset, self.run / "features")
-        session = self._verifier_session
-        if direction.items_are_images:
-            features = session.features.of(images_shown(direction, shortlists))
-        else:
-            features = _features(session.checkpoint, [own.query for own in shortlists], pictures)
+            self._verifier_session = load_verifier(model, self.dataset, self.run / "features")
+        session = self._verifier_session.with_pictures(pictures)
         return verifier_scores(
-            self.verifier,
-            session.checkpoint,
-            session.prompts,
-            direction,
-            shortlists,
-            features,
-            num_shifts=self.fusion_settings.num_shifts,
-            blocks=session.blocks,
+            self.verifier, session, direction, shortlists, num_shifts=self.fusion_settings.num_shifts
         )
 
     def _hits(
@@ -324,12 +300,6 @@ def _verifier_model(
     known = run.manifest().get("stages", {}).get("evaluate", {}).get("inputs", {}).get(f"the {verifier} model")
     missing = f"the {verifier} verifier of {run.path}, {named}, is no longer there; say where it is with --base FOLDER"
     return find_checkpoint(named, known, given=base, missing=missing)
-
-
-def _features(
-    checkpoint: Checkpoint, queries: Sequence[str], pictures: Sequence[Image.Image]
-) -> dict[str, torch.Tensor]:
-    return dict(zip(queries, encode_pictures(checkpoint, pictures), strict=True)) if pictures else {}
 
 
 def _hit(item: Item, score: float, confidence: float | None) -> Hit:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item
 from semcore.retrieval.hits import GeneratedHit
 from semcore.verification import (
@@ -38,6 +39,11 @@ def rank(shortlist: Shortlist, verifier: Sequence[float], fusion: Fusion) -> lis
     fused = fusion.fuse(shortlist.generator, verifier)
     confidences: Sequence[float | None] = fusion.confidence(fused) or [None] * len(fused)
     return sorted(zip(shortlist.items, fused.tolist(), confidences, strict=True), key=lambda row: -row[1])
+
+
+def images_shown(direction: Direction, shortlists: Iterable[Shortlist]) -> list[str]:
+    """Return the ids of the images that a verifier is shown."""
+    return [i for own in shortlists for i in direction.images_shown(own.query, (item.item_id for item in own.items))]
 
 
 def question_of(shortlist: Shortlist) -> Question:
