@@ -17,7 +17,7 @@ tokens and the end token only. Needs RUN/identifiers, from `python -m data_prep.
     RUN/identifier_model            the checkpoint, or the adapter
     RUN/candidates/held_out.json    queries that were not trained on, to mine candidates with
 
-A killed training goes on from its last checkpoint. `--check` trains nothing, `--training.max_steps 5` stops early.
+A killed training goes on from its last checkpoint. `--check` trains nothing, `--training.max-steps 5` stops early.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ FILES = ("identifiers/t2i.jsonl", "identifiers/i2t.jsonl", "identifiers/cluster_
 
 @dataclass
 class ModelSettings:
+    """Where the model comes from, and which of its parts stay as they are."""
+
     base: str | None = None  # ours: one model begins both
     """The checkpoint to start from: a folder or a hub id of a native InternVL; by default the one that captioned."""
     freeze_vision: bool = True  # InternVL
@@ -86,7 +88,7 @@ class Settings(LineageSettings):
 
     def __post_init__(self) -> None:
         if self.row_tokens < 1:
-            raise UserError(f"--row_tokens must be 1 or more, found {self.row_tokens}")
+            raise UserError(f"--row-tokens must be 1 or more, found {self.row_tokens}")
 
 
 def main(settings: Settings) -> None:

@@ -31,6 +31,7 @@ from semcore.models.session import ModelSession, load_session
 from semcore.retrieval.corpus import Corpus, build_corpus
 from semcore.retrieval.generator import Engine, generate
 from semcore.retrieval.hits import GeneratedHit
+from semcore.retrieval.saved_index import SavedIndexes
 from semcore.retrieval.shortlist import Shortlist, make_shortlist, rank
 from semcore.retrieval.verifiers import VerifierName, verifier_scores
 from semcore.runtime.errors import UnreadableImage, UserError
@@ -241,7 +242,8 @@ class Retriever:
     def _corpus(self, direction: Direction) -> Corpus:
         if direction not in self._corpora:
             items = read_items(self.run, self.dataset, direction, self.split)
-            self._corpora[direction] = build_corpus(self.generator, direction, items)
+            saved = SavedIndexes(self.run, f"{direction}-{self.split or 'all'}")
+            self._corpora[direction] = build_corpus(self.generator, direction, items, saved)
         return self._corpora[direction]
 
     def _verify(
