@@ -85,6 +85,5 @@ def load_session(checkpoint: Checkpoint, dataset: Dataset, features: Path | None
         dataset: whose images the model may be shown.
         features: RUN/features, where visual features are kept; None keeps none.
     """
-    paths = {record.image_id: dataset.image_path(record) for record in dataset.images}
     prompts = load_prompts(special_tokens=checkpoint.special_tokens)
-    return ModelSession(checkpoint, prompts, FeatureStore(checkpoint, paths, features))
+    return ModelSession(checkpoint, prompts, FeatureStore(checkpoint, dataset.image_paths, features))
