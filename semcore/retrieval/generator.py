@@ -64,11 +64,11 @@ def generate(
 def _hits(result: SearchResult, corpus: Corpus, most: int) -> list[list[GeneratedHit]]:
     """Put the items of each sequence in its place; items of one identifier stand in the index's order."""
     queries = []
-    for sequences, scores in zip(result.sequences, result.scores.tolist(), strict=True):
+    for leaves, scores in zip(result.leaves, result.scores.tolist(), strict=True):
         hits = [
             GeneratedHit(item_id, corpus.items[item_id].identifier, score)
-            for sequence, score in zip(sequences, scores, strict=False)
-            for item_id in corpus.index.items(sequence)
+            for leaf, score in zip(leaves, scores, strict=False)
+            for item_id in corpus.index.items_of_leaf(leaf)
         ]
         queries.append(hits[:most])
     return queries

@@ -7,6 +7,7 @@ from semcore.data.dataset import load_dataset, open_image
 from semcore.data.directions import Direction
 from semcore.data.items_and_queries import read_items
 from semcore.data.run_folder import RunFolder
+from semcore.decoding import IdentifierIndex
 from semcore.models.checkpoint import load_checkpoint
 from semcore.models.prompts import IMAGE, load_prompts
 from semcore.models.session import load_session
@@ -125,3 +126,10 @@ def test_identifiers_without_global_ids_are_found_too(generator, session, datase
     [found] = generate(session, Direction.T2I, [query], corpus, num_beams=50)
     expected = slow_scores(generator, dataset, Direction.T2I, query, items)
     assert {hit.item_id: hit.score for hit in found} == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_leaf_that_the_search_holds_is_not_searched_again(session, dataset, finished_training, monkeypatch):
+    corpus = build_corpus(session, Direction.T2I, items_of(finished_training, dataset, Direction.T2I, "test"))
+    before = generate(session, Direction.T2I, ["a red circle"], corpus)
+    monkeypatch.setattr(IdentifierIndex, "find", None)
+    assert generate(session, Direction.T2I, ["a red circle"], corpus) == before
