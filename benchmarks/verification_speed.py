@@ -27,12 +27,12 @@ from semcore.data.dataset import open_image
 from semcore.data.directions import Direction
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import Prompts, load_prompts
-from semcore.models.visual_features import FeatureStore, encode_pictures
+from semcore.models.visual_features import FeatureStore
 from semcore.runtime.errors import UserError
 from semcore.training.block_packing import merge_blocks
 from semcore.training.collator import Collator
 from semcore.training.image_inputs import StoredFeatures
-from semcore.verification import BlockReader, Choice, Question, choose, option_tokens
+from semcore.verification import BlockReader, Choice, Question, VerifierSession, choose, option_tokens
 from semcore.verification.block_layout import cut_question
 
 SHAPES = {
@@ -94,17 +94,16 @@ def feature_store_row(checkpoint: Checkpoint, folder: Path, settings: Settings) 
     FeatureStore(checkpoint, paths, folder / "warm").add(list(paths)[:1])
     store = FeatureStore(checkpoint, paths, folder / "features")
     seconds_to_fill = timed(lambda: store.add(paths))
+    session = VerifierSession(checkpoint, prompts, store)
 
     def ours() -> list[list[float]]:
-        images = {choice.item_id for question in questions for choice in question.choices}
-        return choose(checkpoint, prompts, Direction.T2I, questions, store.of(images))
+        return choose(session, Direction.T2I, questions)
 
     def peer() -> list[list[float]]:
         scores = []
         for question in questions:
-            shown = [choice.item_id for choice in question.choices]
-            features = encode_pictures(checkpoint, [open_image(paths[image_id]) for image_id in shown])
-            scores += choose(checkpoint, prompts, Direction.T2I, [question], dict(zip(shown, features, strict=True)))
+            shown = {choice.item_id: open_image(paths[choice.item_id]) for choice in question.choices}
+            scores += choose(session.with_pictures(shown), Direction.T2I, [question])
         return scores
 
     apart = float((torch.tensor(ours()) - torch.tensor(peer())).abs().max())
@@ -128,12 +127,13 @@ def blocks_row(checkpoint: Checkpoint, folder: Path, settings: Settings) -> Row:
     store.add(paths)
     shown = {choice.item_id for question in questions for choice in question.choices}
     reader = BlockReader(checkpoint, prompts)
+    full, in_blocks = (VerifierSession(checkpoint, prompts, store, blocks) for blocks in (None, reader))
 
     def ours() -> list[list[float]]:
-        return choose(checkpoint, prompts, Direction.T2I, questions, store.of(shown), blocks=reader)
+        return choose(in_blocks, Direction.T2I, questions)
 
     def peer() -> list[list[float]]:
-        return choose(checkpoint, prompts, Direction.T2I, questions, store.of(shown))
+        return choose(full, Direction.T2I, questions)
 
     cold = timed(ours)
     features = store.of(shown)

@@ -35,9 +35,9 @@ from semcore.models.lineage import as_record, directions_in_use
 from semcore.models.next_steps import after_candidates
 from semcore.models.run_checkpoints import generator_of
 from semcore.models.run_lineage import check_run_models, prompts_of
+from semcore.models.session import load_session
 from semcore.retrieval.batch import SplitKey, SplitView, WorkDir, generate_hits
 from semcore.retrieval.generator import Engine
-from semcore.retrieval.session import ModelSession, load_session
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import hash_of, sha256_of, write_json, write_jsonl
 from semcore.runtime.fingerprints import fingerprint
@@ -230,7 +230,7 @@ def mine_views(
 ) -> dict[SplitKey, list[Mined]]:
     """Load the identifier model and search each block."""
     checkpoint = load_for_inference(generator_of(run), dtype=settings.dtype, device=settings.device, base=settings.base)
-    session: ModelSession = load_session(checkpoint, dataset, work_dir.features)
+    session = load_session(checkpoint, dataset, work_dir.features)
     mined = {}
     for key, view in views.items():
         hits = generate_hits(

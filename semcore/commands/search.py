@@ -13,9 +13,10 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from semcore.data.directions import Direction
+from semcore.retrieval.hits import Hit
 from semcore.runtime.errors import UserError
 from semcore.runtime.garbage import uncollected
 from semcore.runtime.settings import LineageSettings
@@ -76,13 +77,8 @@ def _search(settings: SearchSettings) -> None:
         sys.stderr.write(f"search: {note}\n")
 
 
-def _print_hits(hits: list[Any]) -> None:
-    """Print the hits as a table; the items are images or sentences.
-
-    Args:
-        hits: `semcore.retrieval.retriever.Hit`. The annotation is `Any`, since jsonargparse imports the names in this
-            module's annotations, and that would import torch.
-    """
+def _print_hits(hits: list[Hit]) -> None:
+    """Print the hits as a table; what an item is depends on the direction."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -97,5 +93,7 @@ def _print_hits(hits: list[Any]) -> None:
     Console(highlight=False).print(table)
 
 
-def _shortened(path: Path) -> str:
+def _shortened(path: Path | None) -> str:
+    if path is None:
+        return ""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -124,16 +124,17 @@ def _score(
 
 def _result(index: IdentifierIndex, finished: Finished, top_k: int) -> SearchResult:
     scores = finished.scores.cpu()
-    leaves, tokens = finished.nodes.tolist(), finished.paths.tolist()
-    sequences = []
-    for own, nodes, paths in zip(scores.tolist(), leaves, tokens, strict=True):
+    sequences, leaves = [], []
+    for own, nodes, paths in zip(scores.tolist(), finished.nodes.tolist(), finished.paths.tolist(), strict=True):
         found = [
-            (-score, index.sequence(leaf, path))
+            (-score, index.sequence(leaf, path), leaf)
             for score, leaf, path in zip(own, nodes, paths, strict=True)
             if score > -torch.inf
         ]
-        sequences.append([sequence for _, sequence in sorted(found)[:top_k]])
-    return SearchResult(sequences, scores[:, :top_k])
+        best = sorted(found)[:top_k]
+        sequences.append([sequence for _, sequence, _ in best])
+        leaves.append([leaf for _, _, leaf in best])
+    return SearchResult(sequences, leaves, scores[:, :top_k])
 
 
 @dataclass(frozen=True)
@@ -142,5 +143,7 @@ class SearchResult:
 
     sequences: list[list[tuple[int, ...]]]
     """For each query its token sequences, end token included; fewer than `num_beams` where the corpus has fewer."""
+    leaves: list[list[int]]
+    """The leaf of each sequence in the index, from which `IdentifierIndex.items_of_leaf` has its items."""
     scores: torch.Tensor
     """Sums of log-probabilities, float32 (queries, beams), on the CPU; -inf where a query has fewer sequences."""

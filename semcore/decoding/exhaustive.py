@@ -54,7 +54,13 @@ def exhaustive_search(
         [_score(prompts, scorer, tree) for tree in _trees(sequences, index, nodes_per_pass)], dim=1
     ).cpu()
     ordered, order = scores.sort(dim=1, descending=True, stable=True)
-    return SearchResult([[sequences[place] for place in row] for row in order.tolist()], ordered)
+    leaves = [index.leaf(sequence) for sequence in sequences]
+    places = order.tolist()
+    return SearchResult(
+        [[sequences[place] for place in row] for row in places],
+        [[leaves[place] for place in row] for row in places],
+        ordered,
+    )
 
 
 @dataclass(frozen=True)

@@ -147,16 +147,22 @@ class IdentifierIndex:
 
     def items(self, sequence: Sequence[int]) -> list[str]:
         """Return the ids of the items with this identifier, in the order given; none if it is not in the index."""
+        return [] if (leaf := self.leaf(sequence)) < 0 else self.items_of_leaf(leaf)
+
+    def items_of_leaf(self, leaf: int) -> list[str]:
+        """Return the ids of the items of a leaf, in the order they were given."""
+        return self._items.ids(int(self.trie.node_link[leaf]))
+
+    def leaf(self, sequence: Sequence[int]) -> int:
+        """Return the node that an identifier ends on; -1 if it is foreign."""
         node, consumed = self.find(sequence)
         if consumed < 0:
-            return []
+            return -1
         if self.trie.node_fanout[node]:
             node = int(self.trie.node_link[node])
             if self.trie.node_token[node] != STOP:
-                return []
-        if len(self._tail(node)) != consumed:
-            return []
-        return self._items.ids(int(self.trie.node_link[node]))
+                return -1
+        return node if len(self._tail(node)) == consumed else -1
 
     def find(self, prefix: Sequence[int]) -> tuple[int, int]:
         """Return the node a prefix leads to, and how many tokens of its tail; -1 tokens if it leads nowhere."""

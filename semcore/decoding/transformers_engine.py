@@ -53,7 +53,7 @@ def generate_with_transformers(
     scores = output.sequences_scores if num_beams > 1 else _greedy_scores(output, ends)
     scores = scores.view(-1, num_beams).float().cpu()
     answers = output.sequences[:, prompt_length:].view(*scores.shape, -1).tolist()
-    return _reachable(answers, scores, set(ends))
+    return _reachable(answers, scores, index, set(ends))
 
 
 def prefix_callback(
@@ -81,13 +81,16 @@ def _greedy_scores(output: Any, ends: list[int]) -> torch.Tensor:
     return log_probs.masked_fill(ended_before, 0.0).sum(dim=1)
 
 
-def _reachable(answers: list[list[list[int]]], scores: torch.Tensor, ends: set[int]) -> SearchResult:
+def _reachable(
+    answers: list[list[list[int]]], scores: torch.Tensor, index: IdentifierIndex, ends: set[int]
+) -> SearchResult:
     """Cut each answer after its end token and drop the beams without continuation, which `generate` ranks last."""
     counts = (scores > UNREACHABLE).sum(dim=1).tolist()
     sequences = [
         [_until_end(answer, ends) for answer in beams[:count]] for beams, count in zip(answers, counts, strict=True)
     ]
-    return SearchResult(sequences, scores.masked_fill(scores <= UNREACHABLE, -torch.inf))
+    leaves = [[index.leaf(sequence) for sequence in own] for own in sequences]
+    return SearchResult(sequences, leaves, scores.masked_fill(scores <= UNREACHABLE, -torch.inf))
 
 
 def _until_end(answer: list[int], ends: set[int]) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from semcore.data.dataset import Dataset, open_image
+from semcore.data.directions import Direction
 from semcore.evaluation.metrics import CUTOFFS, retrieval_metrics
 from semcore.identifiers.sentence_encoder import embed, load_encoder
 from semcore.models.checkpoint import load_image_processor, load_tokenizer
@@ -48,8 +49,8 @@ def measure_baselines(
     views: Mapping[SplitKey, SplitView],
     work_dir: WorkDir,
     device: str | None = None,
-) -> dict[str, dict[str, Scores]]:
-    """Score each baseline on each split view.
+) -> dict[str, dict[Direction, Scores]]:
+    """Score each baseline on each part.
 
     Args:
         names: `SENTENCE_ENCODER`, or checkpoints: folders or hub ids.
@@ -66,7 +67,7 @@ def measure_baselines(
     Raises:
         UserError: a checkpoint is no CLIP or SigLIP, or an image cannot be read.
     """
-    scores: dict[str, dict[str, Scores]] = {}
+    scores: dict[str, dict[Direction, Scores]] = {}
     for number, name in enumerate(names):
         by_caption = name == SENTENCE_ENCODER
         baseline = caption_baseline(captions, encoder, device) if by_caption else dual_encoder(name, dataset, device)

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from semcore.evaluation.order_bias import Reordered, draw_orders, order_bias, reorder
 from semcore.retrieval.batch import SplitKey, SplitView, WorkDir
 from semcore.retrieval.hits import GeneratedHit
-from semcore.retrieval.session import ModelSession, images_shown
-from semcore.retrieval.shortlist import Shortlist, question_of
-from semcore.verification import choose_in_given_order
+from semcore.retrieval.shortlist import Shortlist, images_shown, question_of
+from semcore.verification import VerifierSession, choose_in_given_order
 
 NUM_ORDERS = 2  # agreement needs two; every rotation of each is scored
 QUERIES_PER_CHUNK = 2  # few, so that several processes have about the same work
@@ -59,7 +58,7 @@ def draw_order_probes(
 
 def measure_order_bias(
     name: str,
-    session: ModelSession,
+    session: VerifierSession,
     key: SplitKey,
     probes: Sequence[OrderProbe],
     work_dir: WorkDir,
@@ -77,11 +76,8 @@ def measure_order_bias(
     """
 
     def work(chunk: list[OrderProbe]) -> list[Any]:
-        features = session.features.of(images_shown(key.direction, [probe.shortlist for probe in chunk]))
         questions = [own for probe in chunk for own in reorder(question_of(probe.shortlist), orders_of(probe))]
-        answers = choose_in_given_order(
-            session.checkpoint, session.prompts, key.direction, questions, features, blocks=session.blocks
-        )
+        answers = choose_in_given_order(session, key.direction, questions)
         return torch.stack(answers).view(len(chunk), NUM_ORDERS, num_candidates, num_candidates).tolist()
 
     num_candidates = len(probes[0].shortlist.items)

@@ -52,7 +52,7 @@ def _introduction(report: Mapping[str, Any]) -> str:
 
 
 def _selection(report: Mapping[str, Any]) -> str:
-    """Say how keywords were chosen, where that was not by their similarity alone."""
+    """Name the method of choosing keywords, where it is not similarity alone."""
     if report["keyword_choice"] == "mention_rate":
         return f", the most mentioned of the {CANDIDATES_PER_KEYWORD * report['num_keywords']} most similar"
     if report["diversity"] is not None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item
-from semcore.retrieval.hits import GeneratedHit
-from semcore.verification import (
-    Choice,
-    Fusion,
-    Question,
-)
+from semcore.retrieval.hits import GeneratedHit, Hit
+from semcore.verification import Choice, Fusion, Question
 
 
 class Shortlist(NamedTuple):
@@ -38,6 +35,25 @@ def rank(shortlist: Shortlist, verifier: Sequence[float], fusion: Fusion) -> lis
     fused = fusion.fuse(shortlist.generator, verifier)
     confidences: Sequence[float | None] = fusion.confidence(fused) or [None] * len(fused)
     return sorted(zip(shortlist.items, fused.tolist(), confidences, strict=True), key=lambda row: -row[1])
+
+
+def hits_of(
+    shortlist: Shortlist,
+    verifier: Sequence[float],
+    fusion: Fusion,
+    generated: Sequence[GeneratedHit],
+    items: Mapping[str, Item],
+) -> list[Hit]:
+    """Return the ranked candidates as hits, and behind them what the generator found beyond the shortlist."""
+    hits = [Hit.of(*row) for row in rank(shortlist, verifier, fusion)]
+    step = hits[-1].score - shortlist.generator[-1]
+    rest = generated[len(shortlist.items) :]
+    return hits + [Hit.of(items[hit.item_id], hit.score + step, None) for hit in rest]
+
+
+def images_shown(direction: Direction, shortlists: Iterable[Shortlist]) -> list[str]:
+    """Return the ids of the images in a verifier's prompts."""
+    return [i for own in shortlists for i in direction.images_shown(own.query, (item.item_id for item in own.items))]
 
 
 def question_of(shortlist: Shortlist) -> Question:

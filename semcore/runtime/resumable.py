@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from tqdm import tqdm
 
@@ -22,6 +22,20 @@ from semcore.runtime.ranks import num_processes, process_rank
 
 T = TypeVar("T")
 POLL_S = 0.1
+
+
+class RunStep(Protocol):
+    """Runs a step of a job: one task after another, or in chunks that outlive a kill."""
+
+    def __call__(
+        self, name: str, tasks: Sequence[T], size: int, work: Callable[[list[T]], list[Any]], unit: str
+    ) -> list[Any]:
+        """Return one result a task; the arguments are those of `in_chunks`."""
+
+
+def run_at_once(name: str, tasks: Sequence[T], size: int, work: Callable[[list[T]], list[Any]], unit: str) -> list[Any]:
+    """Do a step's work on all tasks together; nothing is kept."""
+    return work(list(tasks))
 
 
 class ChunkedResult(NamedTuple):

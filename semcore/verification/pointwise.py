@@ -6,15 +6,12 @@ of this kind (FreeRet).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from semcore.data.directions import Direction
-from semcore.models.batching import make_prompts
-from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import IMAGE, Prompts
+from semcore.models.session import ModelSession
 from semcore.verification.option_logits import LETTERS, TOKENS_PER_BATCH, option_tokens, read_options
 from semcore.verification.question import Choice, Question
 
@@ -22,11 +19,9 @@ MATCH, MISMATCH = LETTERS[0], LETTERS[1]
 
 
 def match_log_odds(
-    checkpoint: Checkpoint,
-    prompts: Prompts,
+    session: ModelSession,
     direction: Direction,
     questions: Sequence[Question],
-    features: Mapping[str, torch.Tensor],
     *,
     tokens_per_batch: int = TOKENS_PER_BATCH,
 ) -> list[list[float]]:
@@ -36,20 +31,18 @@ def match_log_odds(
     log-odds, not of the log-probabilities.
 
     Args:
-        checkpoint: the verifier.
-        prompts: hold "verify_pointwise_t2i" and "verify_pointwise_i2t".
+        session: the verifier; its prompts hold "verify_pointwise_t2i" and "verify_pointwise_i2t".
         direction: "t2i" (choices are images) or "i2t" (choices are sentences).
         questions: any number of choices each; every choice has a separate prompt.
-        features: image id -> visual features (visual tokens, hidden) of all images in the questions.
         tokens_per_batch: bounds the memory of a forward pass.
     """
     pairs = [(question.query, choice) for question in questions for choice in question.choices]
     if not pairs:
         return [[] for _ in questions]
-    turns = [pair_turn(prompts, direction, query, choice) for query, choice in pairs]
-    images = [[features[i] for i in direction.images_shown(query, [choice.item_id])] for query, choice in pairs]
-    options = option_tokens(checkpoint.tokenizer, turns[0], (MATCH, MISMATCH))
-    logits = read_options(checkpoint, make_prompts(checkpoint, turns, images), options, tokens_per_batch)
+    turns = [pair_turn(session.prompts, direction, query, choice) for query, choice in pairs]
+    images = [direction.images_shown(query, [choice.item_id]) for query, choice in pairs]
+    options = option_tokens(session.checkpoint.tokenizer, turns[0], (MATCH, MISMATCH))
+    logits = read_options(session.checkpoint, session.make_prompts(turns, images), options, tokens_per_batch)
     odds = (logits[:, 0] - logits[:, 1]).split([len(question.choices) for question in questions])
     return [own.tolist() for own in odds]
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import torch
 from PIL import Image
 
 from data_prep.captioning.local import write_captions
@@ -15,6 +14,7 @@ from data_prep.scenes.pretraining.letter_exam import draw_sets, pick_by_letter, 
 from data_prep.scenes.scene_graph import Scene, draw_scenes
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import Prompts
+from semcore.models.session import FeaturesInMemory, ModelSession
 from semcore.models.visual_features import encode_pictures
 from semcore.verification import given_image_log_probabilities, sentence_log_probabilities
 
@@ -38,11 +38,12 @@ def examine(
     """
     rng = random.Random(seed)
     scenes = draw_scenes(num_scenes, rng, hard_negative_fraction=0.0)
-    images = [draw(scene, rng) for scene in scenes]
-    captions = _caption(checkpoint, prompts, images)
-    features = {str(index): vectors for index, vectors in enumerate(encode_pictures(checkpoint, images))}
-    image_picks, sentence_picks = _pick_by_likelihood(checkpoint, prompts, scenes, features, rng)
-    sets = {kind: draw_sets(num_scenes, rng, hard_negatives=kind == "alike") for kind in ("random", "alike")}
+    pictures = [draw(scene, rng) for scene in scenes]
+    captions = _caption(checkpoint, prompts, pictures)
+    features = {str(index): vectors for index, vectors in enumerate(encode_pictures(checkpoint, pictures))}
+    session = ModelSession(checkpoint, prompts, FeaturesInMemory(features))
+    image_picks, sentence_picks = _pick_by_likelihood(session, scenes, rng)
+    sets = {kind: draw_sets(num_scenes, rng, look_alikes=kind == "alike") for kind in ("random", "alike")}
     by_letter = {
         f"{direction}_{kind}_{whose}": percent
         for kind, own in sets.items()
@@ -83,22 +84,16 @@ def _caption(checkpoint: Checkpoint, prompts: Prompts, images: Sequence[Image.Im
     return texts
 
 
-def _pick_by_likelihood(
-    checkpoint: Checkpoint,
-    prompts: Prompts,
-    scenes: Sequence[Scene],
-    features: Mapping[str, torch.Tensor],
-    rng: random.Random,
-) -> tuple[float, float]:
+def _pick_by_likelihood(session: ModelSession, scenes: Sequence[Scene], rng: random.Random) -> tuple[float, float]:
     """Return two accuracies: the image of ten for a sentence, the sentence of ten for an image."""
     everyone = range(len(scenes))
     sentences = [write_sentence(scene, rng)[0] for scene in scenes]
-    alone = sentence_log_probabilities(checkpoint, prompts, sentences)
+    alone = sentence_log_probabilities(session, sentences)
     chosen = [[one, *rng.sample([o for o in everyone if o != one], NUM_CANDIDATES - 1)] for one in everyone]
-    scored = [sorted({*chosen[image], *(one for one in everyone if image in chosen[one])}) for image in everyone]
-    texts = [(str(image), [sentences[one] for one in own]) for image, own in enumerate(scored)]
-    rows = given_image_log_probabilities(checkpoint, prompts, texts, features)
-    given = [dict(zip(own, row, strict=True)) for own, row in zip(scored, rows, strict=True)]
+    asked = [sorted({*chosen[image], *(one for one in everyone if image in chosen[one])}) for image in everyone]
+    texts = [(str(image), [sentences[one] for one in own]) for image, own in enumerate(asked)]
+    rows = given_image_log_probabilities(session, texts)
+    given = [dict(zip(own, row, strict=True)) for own, row in zip(asked, rows, strict=True)]
     right_images = right_sentences = 0
     for one, others in enumerate(chosen):
         by_image = [given[image][one] for image in others]

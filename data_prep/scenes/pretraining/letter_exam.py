@@ -19,10 +19,12 @@ from semcore.data.directions import Direction
 from semcore.models.batching import make_prompts
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import Prompts
+from semcore.models.session import FeaturesInMemory
 from semcore.models.visual_features import encode_pictures
 from semcore.verification.listwise import choose
 from semcore.verification.option_logits import LETTERS, option_tokens, read_options
 from semcore.verification.question import Choice, Question
+from semcore.verification.session import VerifierSession
 
 NUM_CANDIDATES = 10
 NUM_WORDS = 3
@@ -68,6 +70,7 @@ def pick_by_letter(checkpoint: Checkpoint, prompts: Prompts, sets: Sets, rng: ra
     """
     pictures = [draw(scene, rng) for scene in sets.scenes]
     features = {str(one): own for one, own in enumerate(encode_pictures(checkpoint, pictures))}
+    session = VerifierSession(checkpoint, prompts, FeaturesInMemory(features))
     percents: dict[Direction, float] = {}
     for direction in Direction:
         questions = [
@@ -77,7 +80,7 @@ def pick_by_letter(checkpoint: Checkpoint, prompts: Prompts, sets: Sets, rng: ra
             )
             for one, others in enumerate(sets.candidates)
         ]
-        answers = choose(checkpoint, prompts, direction, questions, features)
+        answers = choose(session, direction, questions)
         picks = [own[scores.index(max(scores))] for scores, own in zip(answers, sets.candidates, strict=True)]
         percents[direction] = 100 * sum(pick == one for one, pick in enumerate(picks)) / len(picks)
     return percents

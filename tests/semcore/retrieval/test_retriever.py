@@ -148,8 +148,7 @@ def test_one_item_needs_no_choice(finished_training):
     for verifier in ("listwise", "pointwise", "likelihood"):
         retriever = Retriever.from_run(finished_training.run, split="test", verifier=verifier, **CPU)
         retriever._corpora["t2i"] = build_corpus(
-            retriever.generator.checkpoint,
-            retriever.generator.prompts,
+            retriever.generator,
             Direction.T2I,
             read_items(retriever.run, retriever.dataset, Direction.T2I, "test")[:1],
         )

@@ -29,7 +29,7 @@ def test_the_best_letters_candidate_is_the_pick(monkeypatch, tiny_checkpoint):
     prompts = load_prompts(resource_folder("prompts"), tiny_checkpoint.tokenizer.get_added_vocab())
     sets = draw_sets(12, random.Random(0), hard_negatives=False)
 
-    def know(_, __, direction, questions, ___):
+    def know(_, direction, questions):
         right = dict(zip([text for text, _ in sets.sentences], range(12), strict=True))
         answers = [right[question.query] if direction == "t2i" else int(question.query) for question in questions]
         return [
