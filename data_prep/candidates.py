@@ -11,6 +11,7 @@ Asks with the sentences and images that the identifier model was not trained on,
 training images at once as the evaluation does. Needs RUN/identifier_model. Writes into RUN/candidates:
 
     t2i.jsonl  i2t.jsonl    {"direction", "query_id", "query", "candidates", "right"}, ids in the generator's order
+    val/                    the same of the val split, where there is one: what the verifier's training is stopped by
     held_out.json           the queries
     stats.json              how often the right item was first, among the candidates, or put in
 
@@ -44,7 +45,16 @@ from semcore.runtime.ranks import is_main_process
 from semcore.runtime.resumable import remove_work_folder, work_folder
 from semcore.runtime.settings import LineageSettings
 from semcore.training.held_out import held_out_of_run, write_held_out
-from semcore.training.mining import Mined, held_out_queries, items_of, mine, mining_stats, partition_images, queries_of
+from semcore.training.mining import (
+    VAL,
+    Mined,
+    held_out_queries,
+    items_of,
+    mine,
+    mining_stats,
+    partition_images,
+    queries_of,
+)
 from semcore.verification import LETTERS
 
 
@@ -72,6 +82,8 @@ class Settings(LineageSettings):
     """Of the dealing of images into blocks, and of the draw that --limit makes."""
     limit: int | None = None
     """Ask with so many queries a direction only, drawn at random, for a quick trial."""
+    val_limit: int = 100  # ours: enough to tell a better model from a worse one
+    """Queries of val a direction, drawn at random; 0 for none, and the training then goes to its last step."""
     engine: Engine = "semcore"
     """Who searches: "semcore", or "transformers" for Hugging Face `generate`."""
     keep_features: bool = True
@@ -85,7 +97,7 @@ class Settings(LineageSettings):
 
     def __post_init__(self) -> None:
         require_minimum(1, self, "num_beams", "num_images", "limit", "batch_size")
-        require_minimum(0, self, "seed")
+        require_minimum(0, self, "seed", "val_limit")
         if not 2 <= self.num_candidates <= len(LETTERS):
             raise UserError(f"--num-candidates must be from 2 to {len(LETTERS)}, found {self.num_candidates}")
 
@@ -114,6 +126,8 @@ def main(settings: Settings) -> None:
             seed=settings.seed,
             limit=settings.limit,
         )
+        if settings.val_limit:
+            views |= val_views(run, dataset, directions, settings.val_limit, settings.seed)
         run.set_config("candidates", resolved(settings))
         run.set_prompts(used)
         key = hash_of(resolved(settings), inputs)
@@ -186,6 +200,31 @@ def views_to_mine(
     return views
 
 
+def val_views(
+    run: RunFolder, dataset: Dataset, directions: Sequence[Direction], limit: int, seed: int
+) -> dict[SplitKey, SplitView]:
+    """Return what is searched in the val split and what is asked there; nothing where val has no item or no query.
+
+    Args:
+        run: holds the identifiers.
+        dataset: whose val split it is.
+        directions: to mine for.
+        limit: queries a direction, at most.
+        seed: of the draw of queries.
+    """
+    images, sentences = (read_items(run, dataset, direction, VAL) for direction in Direction)
+    known = {item.image_id for item in images}
+    records = [record for record in dataset.split(VAL) if record.image_id in known]
+    views = {}
+    for direction, items in zip(Direction, (images, sentences), strict=True):
+        queries = read_queries(records, direction, images, sentences)
+        answered = queries.only(query for query in queries.relevant if query not in queries.unanswerable)
+        if direction in directions and len(items) > 1 and answered.contents:
+            own = {item.item_id: item for item in items}
+            views[SplitKey(VAL, direction)] = SplitView(own, draw_queries(answered, limit, seed))
+    return views
+
+
 def mine_views(
     settings: Settings, dataset: Dataset, run: RunFolder, views: dict[SplitKey, SplitView], work_dir: WorkDir
 ) -> dict[SplitKey, list[Mined]]:
@@ -214,13 +253,17 @@ def write_candidates(
     views: dict[SplitKey, SplitView],
     mined: dict[SplitKey, list[Mined]],
 ) -> dict[str, Any]:
-    """Write the rows of each direction and stats.json, and return what that holds."""
-    stats: dict[str, Any] = {}
-    for direction in directions:
-        own = {key: rows for key, rows in mined.items() if key.direction == direction}
-        everything = [each for rows in own.values() for each in rows]
-        stats[direction] = mining_stats(everything, settings.num_candidates, [len(views[key].items) for key in own])
-        write_jsonl(folder / f"{direction}.jsonl", (each.row for each in everything))
+    """Write the rows of each direction, those of val apart, and stats.json; return what that holds."""
+    stats: dict[str, Any] = {VAL: {}}
+    for of_val in (False, True):
+        for direction in directions:
+            own = {k: rows for k, rows in mined.items() if k.direction == direction and (k.split == VAL) == of_val}
+            everything = [each for rows in own.values() for each in rows]
+            if of_val and not everything:
+                continue
+            counts = mining_stats(everything, settings.num_candidates, [len(views[key].items) for key in own])
+            (stats[VAL] if of_val else stats)[direction] = counts
+            write_jsonl((folder / VAL if of_val else folder) / f"{direction}.jsonl", (e.row for e in everything))
     write_json(folder / "stats.json", stats)
     return stats
 
@@ -231,7 +274,9 @@ def _images_searched(dataset: Dataset) -> int:
 
 
 def _print_summary(folder: Path, stats: dict[str, Any]) -> None:
-    for direction, own in stats.items():
+    for direction in Direction:
+        if (own := stats.get(direction)) is None:
+            continue
         _say(
             f"{own['num_queries']} queries {direction} in {folder / direction}.jsonl; the right item is first in "
             f"{own['percent_right_at_1']} %, among the candidates in {own['percent_right_among_candidates']} %, "

@@ -102,7 +102,7 @@ class Settings:
     segmenter: str | None = None
     """What finds the words of scripts without spaces, as MODULE:FUNCTION (jieba:lcut); pairs of letters by default."""
     min_with_keyword: float = 0.5  # ours: below it, the texts are not read as they are meant
-    """The share of images, and of sentences, whose words have to be found; half of it has to keep one; 0 takes any."""
+    """The fraction of images and of sentences whose words have to be found; half of it has to keep one; 0 takes any."""
     seed: int = 0  # ours
     """Of k-means."""
     num_inits: int = 1  # ours: scikit-learn's default for k-means++

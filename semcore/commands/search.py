@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from semcore.data.directions import Direction
 from semcore.runtime.errors import UserError
+from semcore.runtime.garbage import uncollected
 from semcore.runtime.settings import LineageSettings
 
 
@@ -48,6 +49,11 @@ class SearchSettings(LineageSettings):
 
 def main(settings: SearchSettings) -> None:
     """Print the ranked hits of one query."""
+    with uncollected():  # one query leaves little behind, and the process ends after it
+        _search(settings)
+
+
+def _search(settings: SearchSettings) -> None:
     from semcore.retrieval.retriever import Retriever
 
     retriever = Retriever.from_run(

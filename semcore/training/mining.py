@@ -18,6 +18,9 @@ from semcore.data.items_and_queries import Item, Queries, image_of
 from semcore.retrieval.batch import SplitView
 from semcore.retrieval.hits import GeneratedHit
 
+VAL = "val"
+"""The split, and the folder in RUN/candidates, that a verifier's training is stopped by."""
+
 
 class CandidateRow(TypedDict):
     """A line of RUN/candidates/t2i.jsonl or i2t.jsonl."""
