@@ -108,9 +108,10 @@ def main(settings: Settings) -> None:
     items = {d: {item.item_id: item for item in read_items(run, dataset, d)} for d in Direction}
     asked = named_directions(settings.directions) if settings.directions is not None else None
     candidates = read_candidates(run / "candidates", items, asked)
-    val_folder = run / "candidates" / VAL
-    of_val = read_candidates(val_folder, items, asked) if val_folder.is_dir() else []
     directions = named_directions({own.direction for own in candidates})
+    val_folder = run / "candidates" / VAL
+    of_val = read_candidates(val_folder, items) if val_folder.is_dir() else []
+    of_val = [own for own in of_val if own.direction in directions]
     base = model.base or verifier_start_of(run, model.start, settings.base)
     mismatches = check_verifier_start(run, dataset, base, bool(model.base), settings.base, settings.allowed)
     name, folder = STAGES[settings.attention], run / VERIFIER_FOLDERS[settings.attention]
