@@ -108,7 +108,8 @@ def main(settings: Settings) -> None:
     items = {d: {item.item_id: item for item in read_items(run, dataset, d)} for d in Direction}
     asked = named_directions(settings.directions) if settings.directions is not None else None
     candidates = read_candidates(run / "candidates", items, asked)
-    directions = named_directions({own.direction for own in candidates})
+    # A direction that was mined belongs to the model, even if a small dataset gave no set of it.
+    directions = asked or [d for d in Direction if (run / "candidates" / f"{d}.jsonl").exists()]
     val_folder = run / "candidates" / VAL
     of_val = read_candidates(val_folder, items) if val_folder.is_dir() else []
     of_val = [own for own in of_val if own.direction in directions]

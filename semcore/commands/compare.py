@@ -60,7 +60,7 @@ def compare_runs(first: Path, second: Path) -> list[dict[str, Any]]:
     if not directions:
         raise UserError(
             f"{first} is measured {of_first[0]} and {second} {of_second[0]}: measure both in one direction, with "
-            "`semcore evaluate --directions`"
+            "--directions of `semcore evaluate`"
         )
     both_verified = was_verified(first) and was_verified(second)
     rankings: tuple[Ranking, ...] = ("generated", "verified") if both_verified else ("generated",)
