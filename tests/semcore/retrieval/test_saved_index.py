@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from semcore.data.dataset import load_dataset
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import read_items
 from semcore.data.run_folder import RunFolder
 from semcore.decoding import IdentifierIndex
@@ -33,7 +34,7 @@ def generator(finished_training: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def items(finished_training: Any) -> list[Any]:
-    return read_items(RunFolder(finished_training.run), load_dataset(finished_training.data), "t2i")
+    return read_items(RunFolder(finished_training.run), load_dataset(finished_training.data), Direction.T2I)
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def open_index(generator: Any, items: list[Any], run: RunFolder) -> Open:
     def open_index(
         checkpoint: Any = generator,
         prompts: Any = None,
-        direction: str = "t2i",
+        direction: Direction = Direction.T2I,
         items: list[Any] = items,
         corpus: str = "t2i-all",
     ) -> IdentifierIndex:
@@ -107,7 +108,7 @@ def test_whatever_determines_the_tokens_is_in_the_key(
     others: dict[str, dict[str, Any]] = {
         "prompt": {"prompts": load_prompts(prompts_folder, special_tokens=generator.special_tokens)},
         "tokenizer": {"checkpoint": retokenized},
-        "direction": {"direction": "i2t"},
+        "direction": {"direction": Direction.I2T},
         "an item that came later": {"items": [*items, replace(items[0], item_id="later")]},
         "another identifier": {"items": renamed},
         "another order": {"items": items[::-1]},
@@ -210,7 +211,7 @@ def test_a_kept_index_goes_only_as_a_whole(
 
 def test_a_key_names_the_folder(open_index: Open, run: RunFolder, generator: Any, items: list[Any]) -> None:
     open_index()
-    key = corpus_key(generator, load_prompts(special_tokens=generator.special_tokens), "t2i", items)
+    key = corpus_key(generator, load_prompts(special_tokens=generator.special_tokens), Direction.T2I, items)
     assert folders(run) == [index_folder(run, key)]
 
 
