@@ -61,6 +61,7 @@ class VerifierTraining:
     directions: list[DirectionName] | None = None
     attention: Attention = "full"
     extra_questions: int = 4
+    patience: int = 3
     keep_features: bool = True
     model: VerifierModel = field(default_factory=VerifierModel)
     lora: LoraSettings = field(default_factory=LoraSettings)
