@@ -57,9 +57,7 @@ class Supervision:
     layers: range
     terms: list[torch.Tensor] | None = field(default_factory=list)
 
-    def record(
-        self, query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, scaling: float
-    ) -> None:
+    def record(self, query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, scaling: float) -> None:
         """Add a layer's loss; arguments as its attention function has them."""
         candidates, right = self.candidates.to(query.device), self.right.to(query.device)
         scores = attention_scores(query, key, mask, scaling, right.shape[1])

@@ -1,5 +1,7 @@
 """The loss on attention is what a slow reading of all attention gives, and nothing is left of it where it is off."""
 
+import shutil
+
 import pytest
 import torch
 from transformers import AttentionInterface
@@ -7,6 +9,7 @@ from transformers import AttentionInterface
 from semcore.models.prompts import load_prompts
 from semcore.models.tokenization import IMAGE_START
 from semcore.runtime.errors import UserError
+from semcore.runtime.packaged_files import resource_folder
 from semcore.training.attention_loss import CANDIDATES, RIGHT, supervised_attention, supervised_layers
 from semcore.training.block_packing import make_block_row
 from semcore.training.chunked_loss import chunked_loss
@@ -16,7 +19,7 @@ from semcore.training.image_inputs import StoredFeatures
 from semcore.training.launcher import recompute_activations
 from semcore.training.packing import merge
 from semcore.training.schedule import plan_question_rows
-from semcore.training.settings import VerifierTrainingSettings
+from semcore.training.settings import TrainingSettings, VerifierTrainingSettings
 from semcore.training.verifier_questions import QuestionMaker, QuestionSeed
 from semcore.verification.option_logits import LETTERS
 from tests.semcore.training.test_block_packing import RECORDS, SETS
@@ -132,10 +135,9 @@ def gradients(model, batch, weight):
 
 def test_gradients_are_those_of_the_slow_reading(checkpoint):
     model, batch = checkpoint.model.train(), batch_of(checkpoint)
-    found = gradients(model, batch, 2.0)
+    found, plain = gradients(model, batch, 2.0), gradients(model, without_marks(batch), 0.0)
     model.zero_grad()
     (model(**without_marks(batch)).loss - 2.0 * right_shares(model, batch).log().mean()).backward()
-    plain = gradients(model, without_marks(batch), 0.0)
     moved = 0
     for name, parameter in model.named_parameters():
         if name in found:
@@ -169,42 +171,62 @@ def test_without_a_weight_nothing_is_installed(checkpoint):
         assert not checkpoint.model._forward_pre_hooks
 
 
-def train(checkpoint, folder, *, rank=0, marked=True, **changes):
-    """Train on two sets of four candidates or so; return the manifest's entry."""
-    settings = VerifierTrainingSettings(
-        learning_rate=3e-3, num_epochs=60, max_steps=60, batch_size=2, micro_batch_size=1, bf16="no",
-        gradient_checkpointing=False, save_steps=60, **changes,
-    )  # fmt: skip
+@pytest.mark.parametrize("rank", [0, 4])
+def test_attention_moves_to_the_right_candidate(checkpoint, rank):
+    model = make_trainable(
+        checkpoint.model, True, True, rank=rank, alpha=None, dropout=0.0, target_modules=["q_proj", "k_proj"],
+        new_token_ids=[],
+    ).train()  # fmt: skip
+    batch = batch_of(checkpoint)
+    before = right_shares(checkpoint.model, batch).mean()
+    optimizer = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), 3e-3)
+    with chunked_loss(model), supervised_attention(model, 3.0):
+        for _ in range(40):
+            optimizer.zero_grad()
+            model(**batch).loss.backward()
+            optimizer.step()
+    assert right_shares(checkpoint.model, batch).mean() > before + 0.2
+
+
+def train(checkpoint, folder, settings, *, marked):
     maker = question_maker(checkpoint, marked=marked)
     sets = [seed.candidates for seed in SEEDS]
     rows = plan_question_rows(sets, maker, image_start_id=image_start_id(checkpoint), **settings.schedule())
     model = make_trainable(
-        checkpoint.model, True, True, rank=rank, alpha=None, dropout=0.0, target_modules=["q_proj", "k_proj"],
-        new_token_ids=[],
-    )  # fmt: skip
+        checkpoint.model, True, True, rank=0, alpha=None, dropout=0.0, target_modules=[], new_token_ids=[]
+    )
     how = settings.optimization()
-    return fine_tune(checkpoint, model, rows, VISUALS, folder, prompts={}, description="test", **how), model
+    fine_tune(checkpoint, model, rows, VISUALS, folder, prompts={}, description="test", **how)
+    return model.state_dict()
 
 
-@pytest.mark.parametrize("rank", [0, 4])
-def test_attention_moves_to_the_right_candidate(checkpoint, tmp_path, rank):
-    """More than a training on the letter alone moves it, in batches of a step that add up."""
-    batch = batch_of(checkpoint)
-    before = right_shares(checkpoint.model, batch).mean().item()
-    _, model = train(checkpoint, tmp_path / "model", rank=rank, attention_loss=1.0)
-    inner = model.get_base_model() if rank else model
-    assert right_shares(inner.eval(), batch).mean().item() > before + 0.2
+def test_weight_zero_trains_the_same_weights_to_the_bit(pristine_checkpoint, tmp_path):
+    usual = {
+        "num_epochs": 9, "max_steps": 2, "batch_size": 2, "micro_batch_size": 1, "bf16": "no", "save_steps": 9,
+    }  # fmt: skip
+    ways = {
+        "plain": (TrainingSettings(**usual), False),
+        "zero": (VerifierTrainingSettings(**usual), False),
+        "one": (VerifierTrainingSettings(**usual, attention_loss=1.0), True),
+    }
+    weights = {
+        name: train(checkpoint_with("qwen2", pristine_checkpoint), tmp_path / name, settings, marked=marked)
+        for name, (settings, marked) in ways.items()
+    }
+    assert all(torch.equal(weight, weights["zero"][name]) for name, weight in weights["plain"].items())
+    assert not all(torch.equal(weight, weights["one"][name]) for name, weight in weights["plain"].items())
 
 
-def test_marks_alone_change_no_weight(pristine_checkpoint, tmp_path):
-    """A training with weight 0 learns to the bit what one without the option learns."""
-    weights = []
-    for changes in ({}, {"attention_loss": 0.0}):
-        checkpoint = checkpoint_with("qwen2", pristine_checkpoint)
-        _, model = train(checkpoint, tmp_path / "model", marked=False, max_steps=3, **changes)
-        weights.append(model.state_dict())
-    for name, weight in weights[0].items():
-        assert torch.equal(weight, weights[1][name]), name
+def test_a_step_in_several_batches_is_a_step_in_one(checkpoint):
+    """`Trainer` divides by the labels of all batches of a step and adds the gradients up."""
+    maker, start = question_maker(checkpoint), image_start_id(checkpoint)
+    rows = [merge(maker(seed), start) for seed in SEEDS]
+    collator = Collator(VISUALS, checkpoint.tokenizer.pad_token_id, checkpoint.model.config.image_token_id)
+    count, model = sum(len(row.labels) for row in rows), checkpoint.model.train()
+    with chunked_loss(model), supervised_attention(model, 2.0):
+        whole = model(**collator(rows), num_items_in_batch=count).loss
+        parts = [model(**collator([row]), num_items_in_batch=count).loss for row in rows]
+    torch.testing.assert_close(sum(parts), whole, atol=1e-5, rtol=1e-5)
 
 
 def test_every_architectures_own_products_are_called(checkpoint):
@@ -218,6 +240,31 @@ def test_every_architectures_own_products_are_called(checkpoint):
     assert all(attention is not None for attention in attentions)
 
 
-def test_a_prompt_that_hides_its_candidates_is_refused(checkpoint, tmp_path):
-    for path in (load_prompts.__globals__["prompts_folder"]() if False else ()):
-        raise AssertionError(path)
+@pytest.mark.parametrize(
+    "line", ["Image: {{ candidate.image }} ({{ candidate.label }})", "{{ candidate.label }}{{ loop.index }}"]
+)
+def test_a_prompt_whose_candidates_cannot_be_told_apart_is_refused(checkpoint, tmp_path, line):
+    folder = shutil.copytree(resource_folder("prompts"), tmp_path / "prompts")
+    line += "" if "image" in line else " {{ candidate.image }}"
+    template = "{% for candidate in candidates %}" + line + "{{ candidate.keywords }}\n{% endfor %}{{ query }}"
+    (folder / "verify_t2i.jinja").write_text(template)
+    prompts = load_prompts(folder)
+    question_maker(checkpoint, marked=False, prompts=prompts)
+    with pytest.raises(UserError, match=r"--training.attention-loss .*verify_t2i.jinja"):
+        question_maker(checkpoint, prompts=prompts)
+
+
+def test_a_query_may_stand_before_its_candidates(checkpoint, tmp_path):
+    """Then every question of a row has candidates of its own, and sees no other's."""
+    folder = shutil.copytree(resource_folder("prompts"), tmp_path / "prompts")
+    template = folder / "verify_t2i.jinja"
+    template.write_text("Sentence: {{ query }}\n" + template.read_text().replace("Sentence: {{ query }}\n", ""))
+    maker = question_maker(checkpoint, prompts=load_prompts(folder))
+    row = merge(maker(SEEDS[0]), checkpoint.tokenizer.convert_tokens_to_ids(IMAGE_START))
+    assert row.candidates.count(1) > 2 * list(maker(SEEDS[0])[0].candidates).count(1)
+    model = checkpoint.model.train()
+    tokenizer = checkpoint.tokenizer
+    batch = Collator(VISUALS, tokenizer.pad_token_id, model.config.image_token_id)([row])
+    letters, expected = model(**without_marks(batch)).loss, -right_shares(model, batch).log().mean()
+    with supervised_attention(model, 1.0):
+        torch.testing.assert_close(model(**batch).loss, letters + expected, atol=1e-5, rtol=1e-5)
