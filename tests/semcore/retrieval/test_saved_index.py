@@ -213,12 +213,8 @@ def test_a_kept_index_goes_only_as_a_whole(
 
 def test_a_key_names_the_folder(open_index: Open, run: RunFolder, generator: Any, items: list[Any]) -> None:
     open_index()
-<<<<<<< HEAD
     prompts = load_prompts(special_tokens=generator.special_tokens)
     key = corpus_key(ModelSession(generator, prompts, FeaturesInMemory()), Direction.T2I, items)
-=======
-    key = corpus_key(generator, load_prompts(special_tokens=generator.special_tokens), Direction.T2I, items)
->>>>>>> startup
     assert folders(run) == [index_folder(run, key)]
 
 
