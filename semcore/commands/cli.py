@@ -1,4 +1,4 @@
-"""The command `semcore`: the table of its subcommands, each of which is imported when it is typed."""
+"""Table of `semcore`'s subcommands, each imported on use."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ COMMANDS = {
     "evaluate": Command(
         "evaluate",
         "EvaluateSettings",
-        "measure a run in both directions and write its report: --run RUN",
+        "measure a run in its directions and write its report: --run RUN",
         section="evaluate",
     ),
     "study": Command(
@@ -104,7 +104,7 @@ examples:
 
 @dataclass
 class _Choice:
-    """Which command to run."""
+    """The command to run."""
 
     command: str
     """Its name."""

@@ -19,6 +19,7 @@ from semcore.data.run_folder import RunFolder
 from semcore.decoding import IdentifierIndex
 from semcore.models.checkpoint import load_checkpoint
 from semcore.models.prompts import load_prompts
+from semcore.models.session import FeaturesInMemory, ModelSession
 from semcore.retrieval import corpus as corpus_module
 from semcore.retrieval.corpus import build_corpus, corpus_key
 from semcore.retrieval.saved_index import ABANDONED_S, SavedIndexes, index_folder, index_key
@@ -66,7 +67,8 @@ def open_index(generator: Any, items: list[Any], run: RunFolder) -> Open:
         corpus: str = "t2i-all",
     ) -> IdentifierIndex:
         prompts = prompts or load_prompts(special_tokens=checkpoint.special_tokens)
-        return build_corpus(checkpoint, prompts, direction, items, SavedIndexes(run, corpus)).index
+        session = ModelSession(checkpoint, prompts, FeaturesInMemory())
+        return build_corpus(session, direction, items, SavedIndexes(run, corpus)).index
 
     return open_index
 
@@ -211,7 +213,8 @@ def test_a_kept_index_goes_only_as_a_whole(
 
 def test_a_key_names_the_folder(open_index: Open, run: RunFolder, generator: Any, items: list[Any]) -> None:
     open_index()
-    key = corpus_key(generator, load_prompts(special_tokens=generator.special_tokens), Direction.T2I, items)
+    prompts = load_prompts(special_tokens=generator.special_tokens)
+    key = corpus_key(ModelSession(generator, prompts, FeaturesInMemory()), Direction.T2I, items)
     assert folders(run) == [index_folder(run, key)]
 
 

@@ -124,7 +124,7 @@ def test_candidate_files_are_read(tmp_path):
     )
     items = {"t2i": IMAGES, "i2t": SENTENCES}
     assert read_candidates(tmp_path, items) == [I2T, T2I]
-    assert I2T.right("i0") == [0, 1]
+    assert I2T.relevant("i0") == [0, 1]
 
 
 def test_bad_candidate_files_are_named(tmp_path):
