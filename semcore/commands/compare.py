@@ -59,8 +59,8 @@ def compare_runs(first: Path, second: Path) -> list[dict[str, Any]]:
     directions = [direction for direction in of_first if direction in of_second]
     if not directions:
         raise UserError(
-            f"{first} is measured {of_first[0]} and {second} {of_second[0]}: measure both in one direction, with "
-            "`semcore evaluate --directions`"
+            f"{first} is measured {of_first[0]} and {second} {of_second[0]}: measure both in the same "
+            "direction, by --directions of the evaluation"
         )
     both_verified = was_verified(first) and was_verified(second)
     rankings: tuple[Ranking, ...] = ("generated", "verified") if both_verified else ("generated",)

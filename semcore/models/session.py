@@ -27,7 +27,7 @@ class ImageFeatures(Protocol):
         """Store the features of these images, where there is a store."""
 
     def of(self, image_ids: Iterable[str]) -> Mapping[str, torch.Tensor]:
-        """Return image id -> features."""
+        """Return image id -> features (V, H)."""
 
 
 class FeaturesInMemory(dict[str, torch.Tensor]):
@@ -37,7 +37,7 @@ class FeaturesInMemory(dict[str, torch.Tensor]):
         """Do nothing: all images are encoded."""
 
     def of(self, image_ids: Iterable[str]) -> dict[str, torch.Tensor]:
-        """Return image id -> features."""
+        """Return image id -> features (V, H)."""
         return {image_id: self[image_id] for image_id in image_ids}
 
 

@@ -30,7 +30,7 @@ def make_block_row(make_questions: QuestionMaker, question_seed: QuestionSeed) -
         question_seed.candidates.direction,
         make_questions.draw(question_seed),
     )
-    return merge_blocks(
+    row = merge_blocks(
         tokenizer,
         direction,
         [cut_question(tokenizer, make_questions.prompts, direction, own.question) for own in drawn],
@@ -39,6 +39,16 @@ def make_block_row(make_questions: QuestionMaker, question_seed: QuestionSeed) -
         letters=make_questions.letters,
         answers=[own.answer for own in drawn],
     )
+    if make_questions.marked:
+        num_slots = len(drawn[0].question.choices)
+        row.candidates.extend(_slot_of(branch, num_slots) for branch in row.branches)
+        row.right.extend(1 + make_questions.letters.index(own.answer) for own in drawn)
+    return row
+
+
+def _slot_of(branch: int, num_slots: int) -> int:
+    """Return the number of the slot that a branch belongs to, from 1 on; 0 for heads, their copies and tails."""
+    return 1 + (branch - 1) // PARTS if 0 < branch <= PARTS * num_slots and branch % PARTS != 1 else 0
 
 
 def merge_blocks(

@@ -24,6 +24,7 @@ from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.peft_models import is_peft_model
 from semcore.runtime.ranks import is_main_process, num_processes
 from semcore.training.arguments import training_arguments
+from semcore.training.attention_loss import supervised_attention
 from semcore.training.chunked_loss import chunked_loss
 from semcore.training.collator import Collator
 from semcore.training.image_inputs import Visuals, use_precomputed_vision_states
@@ -165,6 +166,7 @@ def fine_tune(
     micro_batch_size: int,
     gradient_checkpointing: bool,
     attn_implementation: str = "auto",
+    attention_loss: float = 0.0,
     records: Mapping[str, Mapping[str, str]] | None = None,
     lineage: Mapping[str, Any] | None = None,
     validation: Validation | None = None,
@@ -184,6 +186,7 @@ def fine_tune(
         micro_batch_size: the most rows that go through a device at once.
         gradient_checkpointing: recompute activations to save memory.
         attn_implementation: as transformers names it, or "auto".
+        attention_loss: weight of the loss on attention, for rows that say which tokens show which candidate.
         records: other JSON files saved with the model, name -> content.
         lineage: inputs of the training, from `semcore.models.lineage.made_from`.
         validation: rows of val that the training is stopped by.
@@ -206,7 +209,11 @@ def fine_tune(
     if gradient_checkpointing:
         recompute_activations(model)
     collator = Collator(visuals, checkpoint.filler_token_id, checkpoint.model.config.image_token_id)
-    with use_precomputed_vision_states(model, visuals), chunked_loss(model):
+    with (
+        use_precomputed_vision_states(model, visuals),
+        chunked_loss(model),
+        supervised_attention(model, attention_loss),
+    ):
         done = run_training(
             model, arguments, rows, collator,
             description=description, progress=is_main_process(), validation=validation,

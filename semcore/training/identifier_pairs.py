@@ -21,11 +21,22 @@ from semcore.training.image_inputs import Visuals
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt and its target answer, as token ids; `images` are the ids of its images, in order."""
+    """A prompt and its target answer, as token ids.
+
+    Attributes:
+        prompt: token ids.
+        answer: token ids.
+        images: ids of the images of the prompt, in order.
+        candidates: the candidate that each token of the prompt shows, from 1 on, 0 for none; empty where attention
+            is not supervised.
+        right: the candidate that the answer's first token names.
+    """
 
     prompt: Sequence[int]
     answer: Sequence[int]
     images: tuple[str, ...] = ()
+    candidates: Sequence[int] = ()
+    right: int = 0
 
 
 def identifier_examples(

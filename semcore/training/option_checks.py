@@ -43,6 +43,8 @@ def check_mode(
     dtype: str,
     device_map: str | None,
     report_to: str,
+    attention_loss: float = 0.0,
+    gradient_checkpointing: bool = False,
     **_: Any,
 ) -> None:
     """Refuse options that the launcher's engine, the machine or the installed libraries do not support.
@@ -55,6 +57,8 @@ def check_mode(
         dtype: precision of the weights.
         device_map: distribution of the model over one process's devices.
         report_to: libraries that losses are reported to, separated by commas.
+        attention_loss: weight of the extra loss on attention.
+        gradient_checkpointing: recompute activations in the backward pass.
         _: settings without constraints.
 
     Raises:
@@ -84,6 +88,11 @@ def check_mode(
         raise UserError(
             "weights in bfloat16 lose small steps: train them with DeepSpeed, which keeps a copy in float32, "
             "give --lora.rank 16, or leave --training.dtype auto"
+        )
+    if attention_loss and gradient_checkpointing and stage == 3:
+        raise UserError(
+            f"--training.attention-loss {attention_loss} gets no gradients where ZeRO-3 recomputes activations: launch "
+            "with ds_configs/zero2.yaml, or give --training.gradient-checkpointing false"
         )
     if device_map is not None and (stage is not None or num_processes() > 1):
         raise UserError(

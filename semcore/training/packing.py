@@ -13,12 +13,13 @@ Shapes: B rows, L tokens of the longest, W tokens of the longest window.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from semcore.models.attention_masks import PADDING, additive, causal, pad, visible_branches
+from semcore.training.attention_loss import CANDIDATES, RIGHT
 from semcore.training.identifier_pairs import Example
 
 IGNORED = -100
@@ -37,6 +38,8 @@ class Row:
         labels: the targets of the last `len(labels)` tokens.
         images: ids of the images, in the order of their tokens.
         sees: the branches that each branch attends to; by default the prefix and itself.
+        candidates: the candidate that each token shows, from 1 on, 0 for none; empty where attention is not supervised.
+        right: the right candidate for each label, 0 for none; empty likewise.
     """
 
     input_ids: list[int]
@@ -45,6 +48,8 @@ class Row:
     labels: list[int]
     images: list[str]
     sees: list[set[int]] | None = None
+    candidates: list[int] = field(default_factory=list)
+    right: list[int] = field(default_factory=list)
 
 
 def shared_prefix(first: Example, second: Example, image_start_id: int) -> int:
@@ -79,7 +84,20 @@ def merge(examples: Sequence[Example], image_start_id: int) -> Row:
     for branch, example in enumerate(examples, start=1):
         append(row, [example.prompt[-1], *example.answer[:-1]], len(example.prompt) - 1, branch)
         row.labels.extend(example.answer)
+    if first.candidates:
+        _mark(row, examples, shared)
     return row
+
+
+def _mark(row: Row, examples: Sequence[Example], shared: int) -> None:
+    """Note which candidate each token of a merged row shows, and which is right."""
+    row.candidates.extend(examples[0].candidates[:shared])
+    for example in examples:
+        row.candidates.extend(example.candidates[shared:-1])
+    for example in examples:
+        following = [0] * (len(example.answer) - 1)
+        row.candidates.extend([example.candidates[-1], *following])
+        row.right.extend([example.right, *following])
 
 
 def common_prefix(examples: Sequence[Example], image_start_id: int) -> int:
@@ -146,6 +164,16 @@ def collate(rows: Sequence[Row], pad_token_id: int, multiple: int = 8) -> dict[s
         "shift_labels": labels,  # at the positions that predict them: no shift is needed
         "logits_to_keep": window,
         "use_cache": False,
+        **_marks(rows, length, window),
+    }
+
+
+def _marks(rows: Sequence[Row], length: int, window: int) -> dict[str, torch.Tensor]:
+    if not any(row.candidates for row in rows):
+        return {}
+    return {
+        CANDIDATES: pad([row.candidates for row in rows], 0, "left", length),
+        RIGHT: pad([row.right for row in rows], 0, "left", window),
     }
 
 

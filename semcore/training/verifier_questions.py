@@ -21,8 +21,10 @@ from semcore.models.tokenization import chat_prompt, expand_images, tokenize
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_numbered_jsonl
 from semcore.runtime.typed_commands import data_command
+from semcore.training.candidate_marks import check_marks, tokenize_marked
 from semcore.training.identifier_pairs import Example
 from semcore.training.image_inputs import Visuals
+from semcore.verification.block_layout import cut_question
 from semcore.verification.option_logits import LETTERS, option_tokens
 from semcore.verification.question import Choice, Question, images_of, question_turn
 
@@ -114,12 +116,26 @@ class QuestionMaker:
         images: the images that are further queries, or whose sentences are.
         visuals: the source of the images.
         num_extra: further questions per row, at most.
+        marked: tell which tokens show which candidate, for `semcore.training.attention_loss`.
+
+    Raises:
+        UserError: the prompts do not let candidates be told apart that are to be marked.
     """
 
     def __init__(
-        self, tokenizer: Any, prompts: Prompts, images: Sequence[ImageRecord], visuals: Visuals, num_extra: int
+        self,
+        tokenizer: Any,
+        prompts: Prompts,
+        images: Sequence[ImageRecord],
+        visuals: Visuals,
+        num_extra: int,
+        *,
+        marked: bool = False,
     ):
         self.tokenizer, self.prompts, self.visuals, self._num_extra = tokenizer, prompts, visuals, num_extra
+        self.marked = marked
+        if marked:
+            check_marks(tokenizer, prompts)
         self.letters = option_tokens(tokenizer)
         self._sentences = {record.image_id: [sentence.text for sentence in record.sentences] for record in images}
 
@@ -151,8 +167,13 @@ class QuestionMaker:
         return Drawn(question, self.letters[answer], tuple(images_of(candidates.direction, question)))
 
     def _example(self, direction: Direction, drawn: Drawn) -> Example:
+        visual_tokens = [self.visuals.num_tokens(image_id) for image_id in drawn.images]
+        if self.marked:
+            pieces = cut_question(self.tokenizer, self.prompts, direction, drawn.question)
+            tokens, candidates = tokenize_marked(self.tokenizer, pieces, visual_tokens)
+            return Example(tokens, [drawn.answer], drawn.images, candidates, 1 + self.letters.index(drawn.answer))
         turn = question_turn(self.prompts, direction, drawn.question)
-        text = expand_images(chat_prompt(self.tokenizer, turn), [self.visuals.num_tokens(i) for i in drawn.images])
+        text = expand_images(chat_prompt(self.tokenizer, turn), visual_tokens)
         return Example(tokenize(self.tokenizer, text), [drawn.answer], drawn.images)
 
     def length(self, question_seed: QuestionSeed) -> int:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from semcore.data.directions import DirectionName
 from semcore.runtime.config_file import read_yaml
 from semcore.runtime.errors import UserError
-from semcore.training.settings import HeldOutSettings, LoraSettings, TrainingSettings
+from semcore.training.settings import HeldOutSettings, LoraSettings, TrainingSettings, VerifierTrainingSettings
 from semcore.verification.block_layout import Attention
 
 ELSEWHERE = {"identifiers": {"num_clusters": 128, "num_keywords": 4}, "candidates": {"num_candidates": 10}}
@@ -61,10 +61,11 @@ class VerifierTraining:
     directions: list[DirectionName] | None = None
     attention: Attention = "full"
     extra_questions: int = 4
+    patience: int = 3
     keep_features: bool = True
     model: VerifierModel = field(default_factory=VerifierModel)
     lora: LoraSettings = field(default_factory=LoraSettings)
-    training: TrainingSettings = field(default_factory=TrainingSettings)
+    training: VerifierTrainingSettings = field(default_factory=VerifierTrainingSettings)
 
 
 def read_num_cluster_tokens(path: Path) -> int:

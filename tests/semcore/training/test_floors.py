@@ -34,7 +34,7 @@ from semcore.training.held_out import HeldOut
 from semcore.training.identifier_pairs import identifier_examples
 from semcore.training.image_inputs import StoredFeatures
 from semcore.training.schedule import PlannedRows, plan_identifier_rows, plan_question_rows
-from semcore.training.settings import TrainingSettings
+from semcore.training.settings import VerifierTrainingSettings
 from semcore.training.verifier_questions import CandidateSet, QuestionMaker
 from semcore.verification.block_inference import BlockReader
 from semcore.verification.listwise import choose
@@ -80,12 +80,12 @@ def features_of(checkpoint: Checkpoint, data: Path, records: list[ImageRecord]) 
 
 def trained(
     checkpoint: Checkpoint, plan: Callable[..., PlannedRows], features: dict[str, torch.Tensor], folder: Path,
-    *, learning_rate: float, max_steps: int, new_token_ids: list[int],
+    *, learning_rate: float, max_steps: int, new_token_ids: list[int], attention_loss: float = 0.0,
 ) -> Checkpoint:  # fmt: skip
     """Train as the recipes do, and load what was saved."""
-    settings = TrainingSettings(
+    settings = VerifierTrainingSettings(
         learning_rate=learning_rate, num_epochs=max_steps, max_steps=max_steps, batch_size=4, micro_batch_size=4,
-        bf16="no", gradient_checkpointing=False, save_steps=max_steps,
+        bf16="no", gradient_checkpointing=False, save_steps=max_steps, attention_loss=attention_loss,
     )  # fmt: skip
     rows = plan(image_start_id=image_start_id(checkpoint), **settings.schedule())
     model = make_trainable(
@@ -128,23 +128,29 @@ def _rows(item_ids: list[str], keywords: Sequence[str]) -> list[IdentifierRow]:
     return [make_row(i, "train", n % 2, keywords[n].split()) for n, i in enumerate(item_ids)]
 
 
-@pytest.mark.parametrize("attention", ["full", "blocks"])
+@pytest.mark.parametrize(("attention", "attention_loss"), [("full", 0.0), ("blocks", 0.0), ("full", 0.1)])
 @pytest.mark.parametrize("direction", list(Direction))
 def test_a_listwise_verifier_is_right_on_four_sets_of_two(
-    build: Build, data: Path, records: list[ImageRecord], tmp_path: Path, direction: Direction, attention: Any
-) -> None:
+    build: Build, data: Path, records: list[ImageRecord], tmp_path: Path, direction: Direction, attention: Any,
+    attention_loss: float,
+) -> None:  # fmt: skip
     """In both orders of the candidates: so it has read them, and no letter is the better guess."""
     checkpoint = build(2)
     features = features_of(checkpoint, data, records)
     prompts = load_prompts(special_tokens=checkpoint.special_tokens)
     sets = [_candidates(direction, *records[n : n + 2]) for n in range(0, 8, 2)]
-    maker = QuestionMaker(checkpoint.tokenizer, prompts, records, StoredFeatures(features), num_extra=0)
+    maker = QuestionMaker(
+        checkpoint.tokenizer, prompts, records, StoredFeatures(features), 0, marked=attention_loss > 0
+    )
 
     def plan(**schedule: Any) -> PlannedRows:
         return plan_question_rows(sets, maker, attention=attention, **schedule)
 
     folder = tmp_path / "model"
-    again = trained(checkpoint, plan, features, folder, learning_rate=3e-3, max_steps=250, new_token_ids=[])
+    again = trained(
+        checkpoint, plan, features, folder, learning_rate=3e-3, max_steps=250, new_token_ids=[],
+        attention_loss=attention_loss,
+    )  # fmt: skip
     blocks = BlockReader(again, prompts) if attention == "blocks" else None
     session = VerifierSession(again, prompts, FeaturesInMemory(features), blocks)
     for own in sets:
