@@ -205,7 +205,6 @@ class Retriever:
     def _search(
         self, direction: Direction, queries: list[str], pictures: Mapping[str, Image.Image], top_k: int
     ) -> list[list[Hit]]:
-        self._require(direction)
         session, corpus = self.generator.with_pictures(pictures), self._corpus(direction)
         num_beams = max(self.num_beams, top_k)
         generated = generate(session, direction, queries, corpus, num_beams=num_beams, engine=self.engine)
@@ -228,7 +227,9 @@ class Retriever:
         require_trained_directions(own, [direction])
 
     def _corpus(self, direction: Direction) -> Corpus:
+        """Return what is searched in a direction; at its first use the models have to be trained for it."""
         if direction not in self._corpora:
+            self._require(direction)
             items = read_items(self.run, self.dataset, direction, self.split)
             saved = SavedIndexes(self.run, f"{direction}-{self.split or 'all'}")
             self._corpora[direction] = build_corpus(self.generator, direction, items, saved)
