@@ -9,6 +9,7 @@ from typing import Literal
 
 from semcore.models.inference import Dtype
 from semcore.retrieval.generator import Engine
+from semcore.retrieval.prior_settings import PriorChoice
 from semcore.retrieval.verifiers import VerifierName
 
 
@@ -24,6 +25,10 @@ class EvaluationPlan:
         constraint: whether only identifiers that exist can be written.
         engine: who searches.
         batch_size: queries searched at once.
+        prior_weight: how much of log p(identifier) comes off the generator's score: "fit" on val, or a number.
+        num_prior_queries: training queries a direction that the prior is the mean over.
+        prior_seed: of their draw.
+        prior_in_search: whether the prior comes off in the beam search already.
         num_candidates: how many of the best are verified.
         verifiers: that are measured.
         other_models: verifier -> its model, where it is not the run's own.
@@ -47,6 +52,10 @@ class EvaluationPlan:
     constraint: bool
     engine: Engine
     batch_size: int
+    prior_weight: PriorChoice
+    num_prior_queries: int
+    prior_seed: int
+    prior_in_search: bool
     num_candidates: int
     verifiers: tuple[VerifierName, ...]
     other_models: Mapping[str, str]

@@ -16,6 +16,7 @@ from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item, Queries, draw_queries, read_items, read_queries
 from semcore.data.run_folder import RunFolder
 from semcore.data.subsets import first_images
+from semcore.decoding.prior_correction import Correction
 from semcore.retrieval.corpus import Corpus, build_corpus
 from semcore.retrieval.generator import Engine, generate, generate_without_trie, query_inputs
 from semcore.retrieval.hits import GeneratedHit
@@ -126,18 +127,38 @@ def generate_hits(
     num_beams: int,
     batch_size: int,
     engine: Engine,
+    whole_beam: bool = False,
+    queries: Sequence[str] | None = None,
+    correct: Callable[[Corpus], Correction] | None = None,
+    name: str = "",
 ) -> dict[str, list[GeneratedHit]]:
-    """Return what is asked -> the items the generator finds, best first."""
+    """Return what is asked -> the items the generator finds, best first.
+
+    Args:
+        session: the generator.
+        key: names the view.
+        view: what is searched and asked.
+        work_dir: where results are kept from a kill.
+        num_beams: width of the beam.
+        batch_size: queries searched at once.
+        engine: who searches.
+        whole_beam: as in `generate`.
+        queries: some of those of the view; all by default.
+        correct: returns what the search of the view's items takes off the scores; nothing by default.
+        name: of the step.
+    """
     corpus = build_corpus(session.checkpoint, session.prompts, key.direction, list(view.items.values()))
+    how = {"whole_beam": whole_beam, "correction": None if correct is None else correct(corpus)}
 
-    def work(queries: list[str]) -> list[Any]:
-        return generate_chunk(session, key.direction, queries, corpus, num_beams, batch_size, engine)
+    def work(chunk: list[str]) -> list[Any]:
+        return generate_chunk(session, key.direction, chunk, corpus, num_beams, batch_size, engine, **how)
 
-    unique_queries = view.unique_queries
+    asked = view.unique_queries if queries is None else list(queries)
     if key.direction.queries_are_images:
-        session.features.add(unique_queries, progress=work_dir.progress)
-    rows = work_dir.run(f"generate {key.direction} {key.split}", unique_queries, QUERIES_PER_CHUNK, work, "query")
-    return {content: [GeneratedHit(*hit) for hit in hits] for content, hits in zip(unique_queries, rows, strict=True)}
+        session.features.add(asked, progress=work_dir.progress)
+    name = name or f"generate {key.direction} {key.split}"
+    rows = work_dir.run(name, asked, QUERIES_PER_CHUNK, work, "query")
+    return {content: [GeneratedHit(*hit) for hit in hits] for content, hits in zip(asked, rows, strict=True)}
 
 
 def generate_chunk(
@@ -148,6 +169,8 @@ def generate_chunk(
     num_beams: int,
     batch_size: int,
     engine: Engine,
+    whole_beam: bool = False,
+    correction: Correction | None = None,
 ) -> list[list[GeneratedHit]]:
     """Search for one chunk of queries."""
     features = session.features.of(queries) if direction.queries_are_images else {}
@@ -161,6 +184,8 @@ def generate_chunk(
         num_beams=num_beams,
         batch_size=batch_size,
         engine=engine,
+        correction=correction,
+        whole_beam=whole_beam,
     )
 
 

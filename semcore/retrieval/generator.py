@@ -10,6 +10,7 @@ from transformers import GenerationConfig
 
 from semcore.data.directions import Direction
 from semcore.decoding import SearchResult, constrained_beam_search, generate_with_transformers
+from semcore.decoding.prior_correction import Correction
 from semcore.models.batching import make_prompts, model_inputs
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import IMAGE, Prompts
@@ -40,6 +41,12 @@ def query_inputs(
     return model_inputs(checkpoint, make_prompts(checkpoint, turns, images))
 
 
+def empty_query_inputs(checkpoint: Checkpoint, prompts: Prompts, direction: Direction) -> dict[str, torch.Tensor]:
+    """Return what the model takes for the empty query: the prompt without a sentence or an image."""
+    turn = prompts.render(direction.identify_prompt, query="", image="")
+    return model_inputs(checkpoint, make_prompts(checkpoint, [turn], [[]]))
+
+
 def generate(
     checkpoint: Checkpoint,
     prompts: Prompts,
@@ -51,6 +58,8 @@ def generate(
     num_beams: int = 20,
     batch_size: int = 32,
     engine: Engine = "semcore",
+    correction: Correction | None = None,
+    whole_beam: bool = False,
 ) -> list[list[GeneratedHit]]:
     """Return each query's items, best first: at most as many as beams.
 
@@ -64,25 +73,29 @@ def generate(
         num_beams: width of the beam (the paper's tables use 50).
         batch_size: queries searched at once.
         engine: "semcore", or "transformers" for Hugging Face `generate`.
+        correction: takes a share of the identifiers' prior off in the search; only "semcore" can.
+        whole_beam: return the items of all identifiers found, as many as beams of each, to be ordered anew and cut.
     """
     search = constrained_beam_search if engine == "semcore" else generate_with_transformers
+    further = {} if correction is None else {"correction": correction}
     hits: list[list[GeneratedHit]] = []
     for start in range(0, len(queries), batch_size):
         inputs = query_inputs(checkpoint, prompts, direction, queries[start : start + batch_size], features)
-        hits += _hits(search(checkpoint.model, inputs, corpus.index, num_beams=num_beams), corpus, num_beams)
+        result = search(checkpoint.model, inputs, corpus.index, num_beams=num_beams, **further)
+        hits += _hits(result, corpus, num_beams, whole_beam)
     return hits
 
 
-def _hits(result: SearchResult, corpus: Corpus, most: int) -> list[list[GeneratedHit]]:
+def _hits(result: SearchResult, corpus: Corpus, most: int, whole_beam: bool) -> list[list[GeneratedHit]]:
     """Put the items of each sequence in its place; items of one identifier stand in the index's order."""
     queries = []
     for sequences, scores in zip(result.sequences, result.scores.tolist(), strict=True):
         hits = [
             GeneratedHit(item_id, corpus.items[item_id].identifier, score)
             for sequence, score in zip(sequences, scores, strict=False)
-            for item_id in corpus.index.items(sequence)
+            for item_id in corpus.index.items(sequence)[:most]
         ]
-        queries.append(hits[:most])
+        queries.append(hits if whole_beam else hits[:most])
     return queries
 
 

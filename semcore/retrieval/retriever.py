@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args, overload
 
@@ -24,6 +24,7 @@ from semcore.data.directions import Direction
 from semcore.data.images import open_image
 from semcore.data.items_and_queries import Item, read_items
 from semcore.data.run_folder import RunFolder
+from semcore.decoding.prior_correction import Correction
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.inference import Dtype, load_for_inference
 from semcore.models.lineage import Mismatch
@@ -32,7 +33,15 @@ from semcore.models.run_lineage import check_search
 from semcore.models.visual_features import encode_pictures
 from semcore.retrieval.corpus import Corpus, build_corpus
 from semcore.retrieval.generator import Engine, generate
-from semcore.retrieval.hits import GeneratedHit
+from semcore.retrieval.hits import GeneratedHit, without_prior
+from semcore.retrieval.prior_settings import (
+    PRIOR_FILE,
+    PriorChoice,
+    PriorSettings,
+    check_prior_weight,
+    read_prior_settings,
+)
+from semcore.retrieval.priors import Priors
 from semcore.retrieval.session import ModelSession, images_shown, load_session
 from semcore.retrieval.shortlist import Shortlist, make_shortlist, rank
 from semcore.retrieval.verifiers import VerifierName, verifier_scores
@@ -91,6 +100,7 @@ class Retriever:
         engine: who searches.
         base: where the checkpoint that the run was made with is now, None where it was.
         mismatches: what differs from what the models were made with, and was allowed.
+        prior_settings: how much of the identifiers' prior comes off the generator's score, and what it is.
     """
 
     run: RunFolder
@@ -106,6 +116,10 @@ class Retriever:
     engine: Engine = "semcore"
     base: str | Path | None = None
     mismatches: list[Mismatch] = field(default_factory=list)
+    prior_settings: PriorSettings = field(default_factory=PriorSettings)
+    _priors: dict[Direction, Priors] = field(default_factory=dict, repr=False)
+    _totals: dict[Direction, dict[str, float]] = field(default_factory=dict, repr=False)
+    _corrections: dict[Direction, Correction] = field(default_factory=dict, repr=False)
     _corpora: dict[Direction, Corpus] = field(default_factory=dict, repr=False)
     _verifier_session: ModelSession | None = field(default=None, repr=False)
 
@@ -124,6 +138,7 @@ class Retriever:
         engine: Engine = "semcore",
         base: str | Path | None = None,
         allow_mismatch: Collection[str] = (),
+        prior_weight: PriorChoice = "fit",
     ) -> Retriever:
         """Open a trained run.
 
@@ -141,6 +156,8 @@ class Retriever:
             base: where the checkpoint that the run was made with is now, should it have moved.
             allow_mismatch: kinds of lineage (`semcore.models.lineage.KINDS`) to go on with although they differ from
                 what the models were made with; `mismatches` then holds what differs.
+            prior_weight: how much of log p(identifier) comes off the generator's score: "fit" as the evaluation says,
+                or a number from 0, the paper's score, to 1.
 
         Raises:
             UserError: the run is not trained, its dataset is gone, something differs from what its models were made
@@ -152,6 +169,7 @@ class Retriever:
         dataset = load_dataset(data or folder.data_folder())
         if not (1 if verifier == "none" else 2) <= num_candidates <= len(LETTERS):
             raise UserError(f"num_candidates must be from 2 to {len(LETTERS)}, found {num_candidates}")
+        check_prior_weight(prior_weight, "prior_weight")
         chosen, fusion_settings = _choose_verifier(folder, verifier)
         models = {"generator": generator_of(folder)}
         if chosen != "none":
@@ -166,7 +184,7 @@ class Retriever:
         only = None if split == "all" else split
         return cls(
             folder, dataset, generator, chosen, fusion_settings, only, num_beams, num_candidates, dtype, device, engine,
-            base, mismatches,
+            base, mismatches, _prior_settings(folder, prior_weight, engine),
         )  # fmt: skip
 
     @overload
@@ -221,6 +239,12 @@ class Retriever:
         if fusion is None or fusion.calibration is None:
             again = command("semcore", "evaluate", "--run", self.run.path)
             return f"no confidence: nothing was fitted on val for this order; `{again}` does"
+        weights = [own.get(direction, 0.0) for own in (self.fusion_settings.prior_weights, self.prior_settings.weights)]
+        if weights[0] != weights[1]:
+            return (
+                f"confidence and the weights behind the order were fitted with {weights[0]:.2f} of the identifiers' prior "
+                f"off; here {weights[1]:.2f} is, so that confidence is not to be trusted"
+            )
         if fusion.num_items == searched:
             return ""
         how = "too high" if searched > fusion.num_items else "too low"
@@ -233,6 +257,9 @@ class Retriever:
         self, direction: Direction, queries: list[str], pictures: list[Image.Image], top_k: int
     ) -> list[list[Hit]]:
         session, corpus = self.generator, self._corpus(direction)
+        weight, num_beams = self.prior_settings.weight(direction), max(self.num_beams, top_k)
+        log_priors = self._log_priors(direction) if weight else {}
+        inside = bool(weight) and self.prior_settings.in_search
         generated = generate(
             session.checkpoint,
             session.prompts,
@@ -240,9 +267,13 @@ class Retriever:
             queries,
             _features(session.checkpoint, queries, pictures),
             corpus,
-            num_beams=max(self.num_beams, top_k),
+            num_beams=num_beams,
             engine=self.engine,
+            correction=self._correction(direction) if inside else None,
+            whole_beam=bool(weight) and not inside,
         )
+        if weight and not inside:
+            generated = [without_prior(own, log_priors, weight, num_beams) for own in generated]
         shortlists = [
             make_shortlist(query, own, corpus.items, self.num_candidates)
             for query, own in zip(queries, generated, strict=True)
@@ -297,6 +328,17 @@ class Retriever:
         step = hits[-1].score - shortlist.generator[-1]
         rest = generated[len(shortlist.items) :]
         return hits + [_hit(corpus.items[hit.item_id], hit.score + step, None) for hit in rest]
+
+
+def _prior_settings(run: RunFolder, choice: PriorChoice, engine: Engine) -> PriorSettings:
+    """Return how much of the prior comes off: as the evaluation recorded it, or as asked for."""
+    path = run / PRIOR_FILE
+    known = read_prior_settings(path) if path.exists() else PriorSettings(choice="fit")
+    if known.in_search and engine != "semcore":
+        raise UserError(f"{path} takes the prior off in the beam search, which engine {engine} cannot: choose semcore")
+    if choice == "fit":
+        return known
+    return replace(known, weights=dict.fromkeys(map(str, Direction), float(choice)), choice=float(choice))
 
 
 def _choose_verifier(

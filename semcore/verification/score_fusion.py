@@ -65,12 +65,14 @@ class FusionSettings:
         fusions: verifier -> direction -> how it is weighed ("none": the generator alone).
         num_shifts: cyclic shifts that the listwise verifier was averaged over.
         models: verifier -> its checkpoint, where it was not the run's own.
+        prior_weights: direction -> how much of the identifiers' prior was off the generator's score; 0 by default.
     """
 
     verifier: str
     fusions: dict[str, dict[str, Fusion]]
     num_shifts: int = 1
     models: dict[str, str] = field(default_factory=dict)
+    prior_weights: dict[str, float] = field(default_factory=dict)
 
 
 def fit_fusion(
@@ -127,7 +129,11 @@ def read_fusion_settings(path: Path) -> FusionSettings:
             for name, own in content["fusion"].items()
         }
         return FusionSettings(
-            str(content["verifier"]), fusions, int(content.get("num_shifts", 1)), dict(content.get("models", {}))
+            str(content["verifier"]),
+            fusions,
+            int(content.get("num_shifts", 1)),
+            dict(content.get("models", {})),
+            {direction: float(weight) for direction, weight in content.get("prior_weights", {}).items()},
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         raise UserError(
