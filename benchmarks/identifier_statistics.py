@@ -1,4 +1,4 @@
-"""What identifiers of real captions look like as a prefix tree, beside the synthetic ones the benchmarks use.
+"""The shape of a prefix tree of real captions' identifiers, beside the synthetic ones the benchmarks use.
 
     python -m benchmarks.identifier_statistics --captions captions.json.gz --json benchmarks/results/identifiers.json
 

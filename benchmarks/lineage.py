@@ -1,4 +1,4 @@
-"""What the comparison of lineage costs when a command starts, against hashing everything at every start.
+"""The cost of comparing lineage when a command starts, against hashing everything at every start.
 
     python -m benchmarks.lineage --json benchmarks/results/lineage-cpu.json
     python -m benchmarks.lineage --run runs/quickstart --json benchmarks/results/lineage-cpu.json

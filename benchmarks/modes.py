@@ -40,7 +40,9 @@ from semcore.models.quantization import Quantization, unpacked
 from semcore.models.run_lineage import check_run_models
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import atomic_text, read_json, write_json, write_jsonl
+from semcore.runtime.markdown_tables import markdown_table
 from semcore.runtime.packaged_files import asset_folder, resource_folder
+from semcore.runtime.settings import option
 from semcore.training.collator import Collator
 from semcore.training.fine_tune import image_start_id
 from semcore.training.held_out import choose_held_out
@@ -51,8 +53,9 @@ from semcore.training.schedule import PlannedRows, plan_identifier_rows
 NUM_CLUSTERS, ROW_TOKENS, BATCH_SIZE = 4, 96, 16
 WORDS: list[list[str]] = [["circle"], ["square"], ["star"], ["triangle"]]
 COMMON = {
-    "row_tokens": ROW_TOKENS, "held_out.image_share": 0, "training.num_epochs": 100, "training.batch_size": BATCH_SIZE,
-    "training.rows_a_device": 8, "training.gradient_checkpointing": "false", "training.bf16": "no",
+    "row_tokens": ROW_TOKENS, "held_out.image_fraction": 0, "training.num_epochs": 100,
+    "training.batch_size": BATCH_SIZE, "training.micro_batch_size": 8,
+    "training.gradient_checkpointing": "false", "training.bf16": "no",
 }  # fmt: skip
 KINDS: dict[str, dict[str, str]] = {
     "full": {"training.learning_rate": "5e-4"},
@@ -155,7 +158,7 @@ def train(mode: Mode, dataset: Dataset, run: Path, max_steps: int) -> None:
     """Start the recipe as a user does."""
     places = {"model.base": asset_folder("scenes_base"), "data": dataset.folder, "run": run}
     options = {**COMMON, **KINDS[mode.kind], "training.max_steps": max_steps, **places}
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    words = [word for name, value in options.items() for word in (option(name), str(value))]
     recipe = str(resource_folder("recipes") / "train_identifier.py")
     launcher: list[str] = []
     if mode.engine is not None:
@@ -208,7 +211,7 @@ def rows_of(checkpoint: Checkpoint, dataset: Dataset, run: Path) -> tuple[Planne
     paths = {record.image_id: dataset.image_path(record) for record in images}
     visuals = load_visuals(checkpoint, paths, run / "features", freeze_vision=True, freeze_projector=True)
     identifiers = {direction: read_identifiers(run / "identifiers", direction, "train") for direction in Direction}
-    held_out = choose_held_out(images, sentences_per_image=1, image_share=0, seed=0)
+    held_out = choose_held_out(images, sentences_per_image=1, image_fraction=0, seed=0)
     t2i, i2t = identifier_examples(checkpoint.tokenizer, prompts, images, identifiers, held_out, visuals)
     rows = plan_identifier_rows(
         t2i, i2t, image_start_id=image_start_id(checkpoint), max_tokens=ROW_TOKENS, num_epochs=1,
@@ -234,12 +237,12 @@ def write_table(document: Path, results: Path, rows: Sequence[Row]) -> None:
 def table_of(rows: Sequence[Row]) -> str:
     """Return the rows as a table in markdown, a mode a line; – where there is nothing to measure."""
     found = {row.name: row.ours for row in rows}
-    lines = ["| mode | " + " | ".join(COLUMNS) + " |", "|---|" + "--:|" * len(COLUMNS)]
+    lines = []
     for mode in modes():
         if f"{mode.name}, seconds" in found:
             cells = [found.get(f"{mode.name}, {column}") for column in COLUMNS]
-            lines.append(f"| {mode.name} | " + " | ".join("–" if cell is None else str(cell) for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+            lines.append([mode.name, *("–" if cell is None else str(cell) for cell in cells)])
+    return markdown_table(["mode", *COLUMNS], lines, num_texts=1) + "\n"
 
 
 def shares_moved(start: Checkpoint, trained: Checkpoint) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What the quickstart reaches and costs: the means over seeds, and how far the seeds are apart.
+"""Scores and costs of the quickstart: means over seeds, and how far the seeds are apart.
 
     python -m benchmarks.quickstart --out runs --json benchmarks/results/quickstart.json --readme README.md
 

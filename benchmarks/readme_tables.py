@@ -13,6 +13,7 @@ from pathlib import Path
 from semcore.data.directions import Direction
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import atomic_text
+from semcore.runtime.markdown_tables import markdown_table
 
 LABELS = tuple(direction.label for direction in Direction)
 METRICS = ("R@1", "R@5", "R@10", "rSum")
@@ -50,18 +51,18 @@ def tables(held: Held) -> str:
     """Return the table of scores, what is to be said of verifiers that do not work, and the table of costs."""
     working = [verifier for verifier in VERIFIERS if works(held, verifier)]
     scores = [
-        _line(direction, ranking, *(_figure(held, f"{direction}, {ranking}, {metric}", 1) for metric in METRICS))
+        (direction, ranking, *(_figure(held, f"{direction}, {ranking}, {metric}", 1) for metric in METRICS))
         for direction in LABELS
         for ranking in _rankings(held, direction, working)
     ]
-    head = _line("direction", "ranking", *METRICS), "|---|---|" + "--:|" * len(METRICS)
+    score_table = markdown_table(("direction", "ranking", *METRICS), scores, num_texts=2)
     costs = [
-        _line(stage, _figure(held, f"{stage}, seconds", 0), _figure(held, f"{stage}, peak memory a process, GB", 1))
+        (stage, _figure(held, f"{stage}, seconds", 0), _figure(held, f"{stage}, peak memory a process, GB", 1))
         for stage in STAGES
     ]
-    cost_head = _line("stage", "seconds", "peak memory a process, GB"), "|---|--:|--:|"
+    cost_table = markdown_table(("stage", "seconds", "peak memory a process, GB"), costs, num_texts=1)
     failing = [textwrap.fill(_failure(held, verifier), WIDTH) for verifier in measured(held) if verifier not in working]
-    return "\n\n".join(["\n".join([*head, *scores]), *failing, "\n".join([*cost_head, *costs])])
+    return "\n\n".join([score_table, *failing, cost_table])
 
 
 def measured(held: Held) -> list[str]:
@@ -101,7 +102,3 @@ def _failure(held: Held, verifier: str) -> str:
 
 def _figure(held: Held, name: str, decimals: int) -> str:
     return f"{held[name]:.{decimals}f}" if name in held else "–"
-
-
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -68,7 +68,7 @@ class Settings:
     pairs_per_step: int = 128
     """Pairs of stage 1 a step."""
     pairs_per_batch: int = 16
-    """Padded rows at once; the batches of a step are added up."""
+    """Padded rows that go through the device at once; their gradients accumulate to a step."""
     row_tokens: int = 512
     """Tokens of a packed row, at most."""
     questions_per_step: int = 8
@@ -130,12 +130,12 @@ def stage1_row(checkpoint: Checkpoint, folder: Path, settings: Settings) -> Row:
     def theirs(batches: Sequence[Any]) -> Batch:
         return padded_batch(batches[0], pad)
 
-    batches_a_step = len(padded) // len(packed)
-    compare_losses(checkpoint, [ours([packed[0]])], [theirs([own]) for own in padded[:batches_a_step]])
+    accumulation_steps = len(padded) // len(packed)
+    compare_losses(checkpoint, [ours([packed[0]])], [theirs([own]) for own in padded[:accumulation_steps]])
     seconds = interleaved_medians(
         {
             "ours": lambda: train(checkpoint, packed, ours, 1, folder, settings),
-            "peer": lambda: train(checkpoint, padded, theirs, batches_a_step, folder, settings, plain=True),
+            "peer": lambda: train(checkpoint, padded, theirs, accumulation_steps, folder, settings, plain=True),
         },
         settings.repeats,
     )
@@ -249,7 +249,7 @@ def train(
     checkpoint: Checkpoint,
     batches: Sequence[Any],
     collate: Callable[[Sequence[Any]], Batch],
-    batches_a_step: int,
+    accumulation_steps: int,
     folder: Path,
     settings: Settings,
     plain: bool = False,
@@ -260,7 +260,7 @@ def train(
     """
     arguments = TrainingArguments(
         output_dir=str(folder / "trainer"), max_steps=settings.num_steps, per_device_train_batch_size=1,
-        gradient_accumulation_steps=batches_a_step, learning_rate=0.0, bf16=settings.device == "cuda",
+        gradient_accumulation_steps=accumulation_steps, learning_rate=0.0, bf16=settings.device == "cuda",
         use_cpu=settings.device == "cpu", train_sampling_strategy="sequential", save_strategy="no", report_to="none",
         logging_strategy="no", disable_tqdm=True, remove_unused_columns=False,
     )  # fmt: skip

@@ -85,7 +85,7 @@ def measure(run: Path) -> None:
         Step("train", [*launch, str(recipes / "train_verifier.py"), *where, *blocks]),
         Step(
             "measure",
-            [*launch, str(recipes / "evaluate.py"), *where, "--verifier", "all", "--order_bias_untrained", "true"],
+            [*launch, str(recipes / "evaluate.py"), *where, "--verifier", "all", "--order-bias-untrained", "true"],
         ),
     ):
         code = run_step(step, step_environment(num_threads=1))

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from semcore.commands.arguments import require_minimum, resolved, run_command
 from semcore.data.dataset import Dataset, load_dataset
@@ -50,6 +50,8 @@ from semcore.verification import LETTERS
 @dataclass
 class Settings(LineageSettings):
     """How candidates are mined."""
+
+    help_sections: ClassVar = {"num_candidates": "search", "engine": "run-time"}
 
     run: Path
     """The run folder; it holds the identifiers and the identifier model."""
@@ -170,7 +172,7 @@ def views_to_mine(
     if not views:
         raise UserError(
             f"nothing was held out from the training of {run / 'identifier_model'}, so there is nothing to mine with; "
-            "train it with --held_out.sentences_per_image 1"
+            "train it with --held-out.sentences-per-image 1"
         )
     return views
 

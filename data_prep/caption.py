@@ -4,7 +4,7 @@ Run as:
 
     python -m data_prep.caption --data DATA --run RUN --model CHECKPOINT
     python -m data_prep.caption --data DATA --run RUN --model OpenGVLab/InternVL3-1B-hf --batch-size 16
-    python -m data_prep.caption --data DATA --run RUN --config recipes/configs/scenes.yaml
+    python -m data_prep.caption --data DATA --run RUN --model CHECKPOINT --config recipes/configs/scenes.yaml
 
 or with the images shared between processes, on one machine or several:
 
@@ -33,7 +33,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from data_prep.captioning.local import WRITTEN, Caption, Outcome, caption_images, caption_stats
 from data_prep.captioning.openai_server import Server, check_server
@@ -60,6 +60,8 @@ from semcore.runtime.typed_commands import data_command
 class Settings(LineageSettings):
     """How captions are written."""
 
+    help_sections: ClassVar = {"batch_size": "generation", "server": "server"}
+
     data: Path
     """The dataset folder."""
     run: Path
@@ -68,6 +70,8 @@ class Settings(LineageSettings):
     """The model that writes: a checkpoint folder, an adapter's folder, or a hub id."""
     config: Path | None = None
     """A YAML file whose section `caption` is read before the flags."""
+    limit: int | None = None
+    """Caption so many images only, shared out over the splits, for a quick trial."""
     batch_size: int = 64  # ours: little is gained above it on two cores, and a GPU holds it at one tile an image
     """Images captioned at once."""
     max_new_tokens: int = 128  # ours: captions of a sentence or two
@@ -90,8 +94,6 @@ class Settings(LineageSettings):
     """How often the server is asked for one image."""
     api_key_variable: str | None = None
     """The environment variable that holds the key the server wants, if it wants one."""
-    limit: int | None = None
-    """Caption so many images only, shared out over the splits, for a quick trial."""
 
     def __post_init__(self) -> None:
         require_minimum(1, self, "batch_size", "max_new_tokens", "num_beams", "limit", "concurrency", "max_attempts")

@@ -6,7 +6,6 @@ import leaves no half dataset; the next one clears what it left.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections import Counter
@@ -33,11 +32,13 @@ from semcore.runtime.files import (
     write_jsonl,
     writing_to,
 )
+from semcore.runtime.locks import exclusive
 from semcore.runtime.typed_commands import data_command
 
 METADATA = "metadata.jsonl"
 ABOUT = "dataset.json"
 SKIPPED = "skipped.jsonl"
+LOCK = ".lock"
 NUM_SHOWN = 10
 
 
@@ -88,34 +89,22 @@ def building(out: Path) -> Iterator[Path]:
     """
     target = Path(os.path.abspath(out))  # "." has no name
     temporary = target.with_name(f".{target.name}.unfinished")
+    lock = temporary / LOCK
     with writing_to(out):
         temporary.mkdir(parents=True, exist_ok=True)
-        handle = os.open(temporary, os.O_RDONLY)
-    try:
-        _claim(handle, temporary, out)
-        for leftover in temporary.iterdir():
+    with exclusive(lock, lambda _: f"another process is making {out}; wait until it is done, or choose another --out"):
+        for leftover in set(temporary.iterdir()) - {lock}:
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         try:
+            if target.is_dir() and any(target.iterdir()):
+                raise UserError(f"another process has just made {out}; run the same command again to compare")
             yield temporary
             with writing_to(out):
+                lock.unlink()  # still held: whoever has opened it sees that it is gone
                 os.rename(temporary, target)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-    finally:
-        os.close(handle)
-
-
-def _claim(handle: int, temporary: Path, out: Path) -> None:
-    """Lock the folder; the lock dies with the process."""
-    busy = UserError(f"another process is making {out}; wait until it is done, or choose another --out")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise busy from None
-    # The other process may have finished, and renamed the folder, between our opening and locking it.
-    if not temporary.exists() or os.fstat(handle).st_ino != temporary.stat().st_ino:
-        raise busy
 
 
 def place_image(source: Path, target: Path, copy: bool, *, move: bool = False) -> None:

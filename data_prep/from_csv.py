@@ -9,7 +9,7 @@ comment, raw, ...), with whatever stands between them, or named with --image-col
 --separator. Flickr's .token files (`1.jpg#0<tab>sentence`) need no names. The image is a path relative to IMAGES.
 A cell of sentences may hold one, or several as a list (`["one", "two"]`). An image may have several rows. A column
 `split` (train, val, test; also restval, validation, dev) says where an image belongs; without it splits are drawn
-by lot, with --val-share and --test-share.
+by lot, with --val-fraction and --test-fraction.
 
 Rows that cannot be used (another number of cells, no image, an unknown split, an empty or missing sentence) are
 counted, listed and left out. A quote that is never closed is read as a letter, and said; --quote none reads all so.

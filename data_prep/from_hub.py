@@ -8,7 +8,7 @@ Rows are read one after another and never all held in memory or on disk twice. C
 usual names, or named with --image-column, --sentence-column, --id-column and --split-column; a sentence
 column may hold one text, a list of texts, or a list of objects with `raw` or `text`. Rows that follow each
 other with the same id are one image with several sentences. Splits: the split column, else the data set's
-own splits or the files' names (train-00000.parquet), else by lot with --val-share and --test-share.
+own splits or the files' names (train-00000.parquet), else by lot with --val-fraction and --test-fraction.
 Rows without an image or a sentence, or with an unknown split, are counted, listed and left out.
 
 Needs the extra `hub`: pip install 'semcore[hub]'.
@@ -239,9 +239,9 @@ def _split(given: str, of_stream: str, image_id: str, settings: Settings) -> str
     if name in SPLIT_NAMES:
         return SPLIT_NAMES[name]
     draw = int.from_bytes(hashlib.sha256(f"{settings.split_seed} {image_id!r}".encode()).digest()[:8]) / 2**64
-    if draw < settings.val_share:
+    if draw < settings.val_fraction:
         return "val"
-    return "test" if draw < settings.val_share + settings.test_share else "train"
+    return "test" if draw < settings.val_fraction + settings.test_fraction else "train"
 
 
 def _reading(stream: Stream, settings: Settings) -> Iterator[Mapping[str, Any]]:

@@ -5,7 +5,7 @@
 Every image below IMAGES is taken (.jpg, .jpeg, .jfif, .png, .webp, .avif, .bmp, .gif, .tif, .tiff and others that
 Pillow reads, in any letter case), in linked folders too, hidden files apart. All other files are counted and listed.
 Splits: the folders IMAGES/train, IMAGES/val (also valid, validation, dev) and IMAGES/test where they
-exist; else a drawing by lot with --val-share and --test-share.
+exist; else a drawing by lot with --val-fraction and --test-fraction.
 Sentences, where there are any:
   - metadata.jsonl in any folder of the tree, a line an image: {"file_name": "relative/to/it.jpg",
     "text": "one sentence"}, or "sentences": a list of texts or of {"sentence_id", "text"};

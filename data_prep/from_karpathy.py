@@ -10,7 +10,7 @@ cannot be used, images that cannot be read, images without sentences and empty s
 left out.
 
 COCO's own captions_train2017.json and the like are read too; they say no splits, which are then drawn by lot
-with --val-share and --test-share. Flickr's .token files are tables: python -m data_prep.from_csv reads them.
+with --val-fraction and --test-fraction. Flickr's .token files are tables: python -m data_prep.from_csv reads them.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from semcore.commands.arguments import require_minimum, resolved, run_command
 from semcore.data.caption_files import Captions, read_captions, sentence_items
@@ -52,6 +52,10 @@ from semcore.runtime.typed_commands import data_command
 @dataclass
 class Settings:
     """Which identifiers to make."""
+
+    help_sections: ClassVar = {
+        "scheme": "identifier", "encoder": "keyword", "seed": "cluster", "embeddings": "run-time",
+    }  # fmt: skip
 
     run: Path
     """The run folder; it holds captions.jsonl."""

@@ -1,4 +1,7 @@
-"""Keys that stand twice, found at eight bytes a key: their hashes are kept, and whose they are is read again."""
+"""Find duplicate keys in a stream by their 64-bit hashes.
+
+Eight bytes a key are kept; a set would take sixty, and the sentence ids of MSCOCO are 616,000.
+"""
 
 from __future__ import annotations
 

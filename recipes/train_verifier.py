@@ -15,7 +15,7 @@ model; the order of the candidates is drawn anew for every question. Needs RUN/c
 `python -m data_prep.candidates`. Writes RUN/verifier_model, the checkpoint or the adapter; with
 `--attention blocks`, where a candidate is read by itself for all queries, RUN/verifier_model_blocks.
 
-A killed training goes on from its last checkpoint. `--check` trains nothing, `--training.max_steps 5` stops early.
+A killed training goes on from its last checkpoint. `--check` trains nothing, `--training.max-steps 5` stops early.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ STAGES = {"full": "train_verifier", "blocks": "train_verifier_blocks"}
 
 @dataclass
 class ModelSettings:
+    """Where the model comes from, and which of its parts stay as they are."""
+
     start: Literal["base", "identifier"] = "base"
     """Start from the checkpoint that the identifier model started from, or from the identifier model."""
     base: str | None = None
@@ -86,7 +88,7 @@ class Settings(LineageSettings):
 
     def __post_init__(self) -> None:
         if self.extra_questions < 0:
-            raise UserError(f"--extra_questions must be 0 or more, found {self.extra_questions}")
+            raise UserError(f"--extra-questions must be 0 or more, found {self.extra_questions}")
 
 
 def main(settings: Settings) -> None:

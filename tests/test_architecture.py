@@ -134,9 +134,9 @@ def test_the_library_knows_no_command() -> None:
             assert not packages & others, name
 
 
-def test_only_the_parser_of_arguments_knows_jsonargparse() -> None:
+def test_only_the_parser_of_arguments_and_its_help_know_jsonargparse() -> None:
     users = {name for name, path in MODULES.items() if any("jsonargparse" in found for found in imported_names(path))}
-    assert users == {"semcore.commands.arguments"}
+    assert users == {"semcore.commands.arguments", "semcore.commands.help_text"}
 
 
 def test_what_needs_no_torch_imports_without_it() -> None:

@@ -2,6 +2,10 @@
 
 What may pass is tried again with growing pauses: no answer, a slow one, a cut connection, an answer that is no
 answer, status 408, 429 and 500 and above. Only a server that refuses the client ends the job.
+
+The clients of openai and huggingface_hub would spare some twenty of these lines only: the pauses have to end when the
+job does, the sentences name our options, and answers are read as they came (thoughts and refusals are told by fields
+that the clients' classes leave out).
 """
 
 from __future__ import annotations

@@ -1,17 +1,25 @@
-"""What is installed here, what it runs on, and what is missing with the command that gets it."""
+"""Say what is installed, what it runs on, and what is missing with the command that gets it.
+
+semcore env
+semcore env --json
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from packaging.requirements import Requirement
+from rich.console import Console
+from rich.table import Table
 
 from semcore import __version__
 from semcore.runtime.errors import UserError
@@ -32,12 +40,54 @@ EXTRAS = {
 }
 
 
+@dataclass
+class EnvironmentSettings:
+    """What `semcore env` takes."""
+
+    build: bool = False
+    """Compile what DeepSpeed otherwise compiles at its first start on a CPU."""
+    json: bool = False
+    """Print JSON, for machines."""
+
+
 class Missing(NamedTuple):
     """Something that is not there: what, what cannot be done without it, and what to type."""
 
     what: str
     needed_for: str
     get_it: str
+
+
+def main(settings: EnvironmentSettings) -> None:
+    """Print what is found here."""
+    if settings.build:
+        compile_operation()
+    facts = describe_environment()
+    if settings.json:
+        sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+    else:
+        _print_environment(facts, Console(highlight=False))
+
+
+def _print_environment(facts: dict[str, Any], console: Console) -> None:
+    hardware, table = facts["hardware"], Table(show_header=False, box=None)
+    for name, value in {
+        "semcore": f"{facts['semcore']} {facts['git'] or ''}",
+        "device": facts["device"] or "none: torch is missing",
+        "processes talk over": facts["distributed_backend"] or "",
+        "processor": f"{hardware['cpu']}, {hardware['num_cores']} cores, {hardware['memory_bytes'] / 1e9:.0f} GB",
+        "system": hardware["platform"],
+        "DeepSpeed on a CPU": "compiled" if facts["operation_compiled"] else "compiles at its first start (a minute)",
+        **facts["libraries"],
+    }.items():
+        table.add_row(name, value)
+    console.print(table)
+    for part in facts["missing"]:
+        console.out(f"missing: {part['what']} (for {part['needed_for']}); get it with: {part['get_it']}")
+    if not facts["missing"]:
+        console.out("nothing is missing")
+    for library in facts["untested"]:
+        console.out(f"not the tested version: {library['name']} {library['installed']} (tested: {library['tested']})")
 
 
 def describe_environment() -> dict[str, Any]:

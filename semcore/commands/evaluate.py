@@ -24,7 +24,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from semcore.commands.arguments import require_minimum, resolved
 from semcore.data.dataset import Dataset, load_dataset
@@ -63,6 +63,13 @@ from semcore.verification import LETTERS, read_attention
 @dataclass
 class EvaluateSettings(LineageSettings):
     """How a run is measured."""
+
+    help_sections: ClassVar = {
+        "num_beams": "search",
+        "num_candidates": "verification",
+        "num_order_queries": "analysis",
+        "limit": "run-time",
+    }
 
     run: Path
     """The run folder; it holds the identifiers and the trained models."""

@@ -1,16 +1,35 @@
-"""`semcore init`: the prompts, recipes and DeepSpeed configurations, copied out for editing."""
+"""Copy prompts, recipes and DeepSpeed configurations out for editing.
+
+    semcore init my-project
+
+Commands that are started in that folder use its copies.
+"""
 
 from __future__ import annotations
 
-import os
-import shutil
+import sys
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import writing_to
+from semcore.runtime.files import write_bytes
 
 FOLDERS = ("prompts", "recipes", "ds_configs")
+
+
+@dataclass
+class InitSettings:
+    """What `semcore init` takes."""
+
+    folder: Path
+    """Where prompts, recipes and ds_configs go."""
+
+
+def main(settings: InitSettings) -> None:
+    """Copy what a user edits, and say where it went."""
+    written = copy_out(settings.folder)
+    sys.stdout.write(f"{len(written)} files written to {settings.folder}; commands started there use them\n")
 
 
 def copy_out(folder: Path) -> list[Path]:
@@ -27,7 +46,7 @@ def copy_out(folder: Path) -> list[Path]:
     originals = {path: source for name in FOLDERS for path, source in _files_of(_packaged_folder(name), name).items()}
     missing = {path: source for path, source in originals.items() if not _is_there(folder / path, source)}
     for path, source in missing.items():
-        _copy(source, folder / path)
+        write_bytes(folder / path, source.read_bytes())
     return list(missing)
 
 
@@ -49,14 +68,3 @@ def _is_there(target: Path, source: Path) -> bool:
     if target.is_file() and target.read_bytes() == source.read_bytes():
         return True
     raise UserError(f"{target} is there and differs from the original; choose another folder, or move it away")
-
-
-def _copy(source: Path, target: Path) -> None:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with writing_to(target):
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, temporary)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)

@@ -1,4 +1,7 @@
-"""`semcore quickstart`: the whole pipeline on drawn scenes, on a CPU.
+"""Run the whole pipeline on drawn scenes, on a CPU.
+
+    semcore quickstart --out runs/quickstart
+    semcore quickstart --out runs/seed-1 --seed 1 --train 700 --test 250
 
 Every step is the command a user would type, started as a process of its own and shown before it
 starts. The steps themselves know what is done: a second run skips it, a killed run goes on.

@@ -33,8 +33,11 @@ def leaf_types(settings_type: type, prefix: str = "") -> dict[str, Any]:
     """Return the type of every setting by its dotted name; sections are walked into."""
     sections = sections_of(settings_type)
     leaves: dict[str, Any] = {}
-    for name, hint in get_type_hints(settings_type).items():
-        below = leaf_types(sections[name].type, f"{prefix}{name}.") if name in sections else {prefix + name: hint}
+    hints = get_type_hints(settings_type)
+    for name in (field.name for field in dataclasses.fields(settings_type)):
+        below = (
+            leaf_types(sections[name].type, f"{prefix}{name}.") if name in sections else {prefix + name: hints[name]}
+        )
         leaves.update(below)
     return leaves
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,29 +12,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import writing_to
+from semcore.runtime.files import atomic_path
 
 FORMAT = "semcore-identifier-index-1"
 
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
-    """Write named arrays under a temporary name in the same folder, then give the file its name.
+    """Write named arrays, atomically.
 
     Raises:
         UserError: no space left, or no permission to write there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing_to(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(
-                {name: np.ascontiguousarray(array) for name, array in arrays.items()},
-                temporary,
-                metadata={"format": FORMAT, **metadata},
-            )
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    with atomic_path(path) as temporary:
+        save_file(contiguous, temporary, metadata={"format": FORMAT, **metadata})
 
 
 def load_arrays(path: Path, names: tuple[str, ...]) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

@@ -16,12 +16,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from peft import PeftModel
 from torch import nn
 
 from semcore.decoding.cached_model import Prompts, read_prompts, read_tree
 from semcore.decoding.key_value_cache import cache_name
 from semcore.runtime.errors import UserError
+from semcore.runtime.peft_models import without_adapter
 
 WAY_OUT = "use a decoder-only attention model, or the transformers engine"
 NO_CACHE = f"keeps no key-value cache of the standard kind; {WAY_OUT}"
@@ -164,4 +164,4 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _name(model: Any) -> str:
-    return type(model.get_base_model() if isinstance(model, PeftModel) else model).__name__
+    return type(without_adapter(model)).__name__

@@ -27,17 +27,21 @@ class PriorCorrection:
 
     Attributes:
         priors: direction -> the priors; none where nothing comes off.
-        weights: direction -> the weight.
+        weights: direction -> the weight, where there is one.
     """
 
     priors: Mapping[Direction, Priors]
     weights: Mapping[Direction, PriorWeight]
 
+    def weight(self, direction: Direction) -> PriorWeight:
+        """Return a direction's weight; 0 where nothing was fitted."""
+        return self.weights.get(direction, PriorWeight(0.0))
+
     def rescored(self, key: SplitKey, hits: Mapping[str, Sequence[GeneratedHit]], num_beams: int) -> Hits:
         """Return rankings by the corrected score, as many hits as beams at most."""
         if key.direction not in self.priors:
             return {content: list(own[:num_beams]) for content, own in hits.items()}
-        totals, weight = self.priors[key.direction].totals(), self.weights[key.direction]
+        totals, weight = self.priors[key.direction].totals(), self.weight(key.direction)
         return {
             content: without_prior(own, totals, weight.of(key.split, content), num_beams)
             for content, own in hits.items()
@@ -72,17 +76,18 @@ def find_correction(
     }
     if plan.prior_weight != "fit":
         return PriorCorrection(priors, dict.fromkeys(priors, PriorWeight(float(plan.prior_weight))))
-    weights = dict.fromkeys(priors, PriorWeight(0.0))
-    for key, view in views.items():
-        if key.split == "val":
-            weights[key.direction] = fit_prior_weight(view, hits[key], priors[key.direction].totals())
+    weights = {
+        key.direction: fit_prior_weight(view, hits[key], priors[key.direction].totals())
+        for key, view in views.items()
+        if key.split == "val"
+    }
     return PriorCorrection(priors, weights)
 
 
 def prior_settings(plan: EvaluationPlan, correction: PriorCorrection) -> PriorSettings:
     """Return what later searches need to know of a correction."""
     return PriorSettings(
-        weights={direction: weight.overall for direction, weight in correction.weights.items()},
+        weights={str(direction): weight.overall for direction, weight in correction.weights.items()},
         choice=plan.prior_weight,
         num_queries=plan.num_prior_queries,
         seed=plan.prior_seed,
@@ -101,7 +106,7 @@ def search_again(
     """Search with the prior off in the beam search; queries with another weight are searched by themselves."""
     asked: dict[float, list[str]] = {}
     for content in view.unique_queries:
-        asked.setdefault(correction.weights[key.direction].of(key.split, content), []).append(content)
+        asked.setdefault(correction.weight(key.direction).of(key.split, content), []).append(content)
     found: Hits = {}
     for number, (weight, queries) in enumerate(asked.items()):
         corpus_correction = correction.priors[key.direction]

@@ -58,11 +58,6 @@ def first_relevant_rank(ranking: Sequence[str], right: Collection[str]) -> int |
     return next((rank for rank, item in enumerate(ranking, start=1) if item in right), None)
 
 
-def first_relevant_ranks(run: Rankings, qrels: Judgements) -> dict[str, int | None]:
-    """Return the rank of the first right item for every judged query, in the order of the judgements."""
-    return {query: first_relevant_rank(run.get(query, ()), right) for query, right in qrels.items()}
-
-
 def _descending_scores(run: Rankings) -> dict[str, dict[str, float]]:
     """Turn ranks into scores, so that no measure meets a tie; what stands below the last cutoff changes nothing."""
     depth = max(CUTOFFS)

@@ -4,9 +4,12 @@ trec_eval reads scores as 32-bit floats, ignores the rank column and breaks ties
 written so that they fall strictly even after that rounding: the file says the same order to everyone.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import io
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import ir_measures
 import numpy as np
 
 from semcore.runtime.errors import UserError
@@ -41,11 +44,8 @@ def read_run(path: Path) -> ScoredRun:
         UserError: The file is missing or a line is no line of a run.
     """
     run: ScoredRun = {}
-    for number, (query, _, item, _, score, _) in _columns(path, "query Q0 item rank score tag"):
-        try:
-            run.setdefault(query, []).append((item, float(score)))
-        except ValueError:
-            raise UserError(f"{path}, line {number}: the score {score!r} is no number; {_again(path)}") from None
+    for hit in _records(path, ir_measures.read_trec_run, "query Q0 item rank score tag"):
+        run.setdefault(hit.query_id, []).append((hit.doc_id, hit.score))
     return {query: sorted(hits, key=lambda hit: (hit[1], hit[0]), reverse=True) for query, hits in run.items()}
 
 
@@ -72,15 +72,9 @@ def read_qrels(path: Path) -> dict[str, set[str]]:
         UserError: The file is missing or a line is no line of a qrels file.
     """
     qrels: dict[str, set[str]] = {}
-    for number, (query, _, item, relevance) in _columns(path, "query 0 item relevance"):
-        try:
-            right = int(relevance) > 0
-        except ValueError:
-            raise UserError(
-                f"{path}, line {number}: the relevance {relevance!r} is no whole number; {_again(path)}"
-            ) from None
-        if right:
-            qrels.setdefault(query, set()).add(item)
+    for judged in _records(path, ir_measures.read_trec_qrels, "query 0 item relevance"):
+        if judged.relevance > 0:
+            qrels.setdefault(judged.query_id, set()).add(judged.doc_id)
     return qrels
 
 
@@ -113,10 +107,6 @@ def _run_lines(run: Mapping[str, Sequence[tuple[str, float]]], tag: str) -> Iter
             yield f"{_safe(query)} Q0 {_safe(item)} {rank} {score} {_safe(tag)}\n"
 
 
-def _again(path: Path) -> str:
-    return f"write it anew with `{evaluate_anew(path.parent.parent)}`"
-
-
 def _safe(identity: str) -> str:
     if not identity or any(character.isspace() for character in identity):
         raise UserError(
@@ -126,15 +116,15 @@ def _safe(identity: str) -> str:
     return identity
 
 
-def _columns(path: Path, header: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line number and the columns of every line that is not blank."""
+def _records(path: Path, read: Callable[[io.StringIO], Iterable[Any]], columns: str) -> Iterator[Any]:
+    """Yield what ir-measures reads, line by line, so that a broken line can be named."""
+    again = f"write it anew with `{evaluate_anew(path.parent.parent)}`"
     try:
         lines = read_text(path).split("\n")
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file; {_again(path)}") from None
+        raise UserError(f"{path}: there is no such file; {again}") from None
     for number, line in enumerate(lines, start=1):
-        columns = line.split()
-        if columns and len(columns) != len(header.split()):
-            raise UserError(f"{path}, line {number}: {len(columns)} columns instead of {header!r}; {_again(path)}")
-        if columns:
-            yield number, columns
+        try:
+            yield from read(io.StringIO(line))
+        except ValueError:
+            raise UserError(f"{path}, line {number}: {line[:80]!r} is not {columns!r}; {again}") from None

@@ -7,6 +7,7 @@ from typing import Any
 
 from semcore.data.directions import Direction
 from semcore.data.identifier_files import IdentifierRow, cluster_token
+from semcore.runtime.markdown_tables import markdown_table
 
 _COLUMNS = (
     "items", "identifiers", "share one", "largest group", "no keyword", "distinct keywords",
@@ -65,7 +66,7 @@ def _captions(captions: Mapping[str, Any]) -> str:
 
 
 def _figures(figures: Mapping[str, Mapping[str, Any]]) -> str:
-    return _table(("split", *_COLUMNS), [(split, *_cells(values)) for split, values in figures.items()])
+    return markdown_table(("split", *_COLUMNS), [(split, *_cells(values)) for split, values in figures.items()])
 
 
 def _cells(figures: Mapping[str, Any]) -> tuple[str, ...]:
@@ -85,7 +86,7 @@ def _cells(figures: Mapping[str, Any]) -> tuple[str, ...]:
 def _alone(figures: Mapping[str, Mapping[str, Any]]) -> str:
     depths = max((list(values["alone_percent"]) for values in figures.values()), key=len)
     header = ("alone under its cluster and ... (%)", *(f"{depth} keyword{'s' * (depth != '1')}" for depth in depths))
-    return _table(
+    return markdown_table(
         header,
         [
             (split, *(str(values["alone_percent"].get(depth, "")) for depth in depths))
@@ -100,26 +101,20 @@ def _without_keyword(item_ids: Sequence[str]) -> str:
 
 def _examples(rows: Sequence[IdentifierRow]) -> str:
     step = max(1, len(rows) // _NUM_EXAMPLES)
-    return _table(
+    return markdown_table(
         ("item", "split", "identifier"),
         [(f"`{row['item_id']}`", row["split"], f"`{row['identifier']}`") for row in rows[::step][:_NUM_EXAMPLES]],
     )
 
 
 def _clusters(clusters: Sequence[Mapping[str, Any]]) -> str:
-    return _table(
+    return markdown_table(
         ("cluster", "fitted captions", "words"),
         [
             (f"`{cluster_token(index)}`", str(cluster["num_fitted"]), ", ".join(cluster["words"]))
             for index, cluster in enumerate(clusters)
         ],
     )
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    # The bars inside a cluster token would end the cell.
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _listed(item_ids: Sequence[str]) -> str:

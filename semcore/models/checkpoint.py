@@ -126,11 +126,6 @@ def load_image_processor(name_or_path: str | Path, *, trust_remote_code: bool = 
         return AutoImageProcessor.from_pretrained(str(name_or_path), backend="pil", trust_remote_code=trust_remote_code)
 
 
-def cluster_token(cluster: int) -> str:
-    """Return the token that stands for a cluster in identifiers: the global id (paper, section 3.2.1)."""
-    return f"<|cluster_{cluster}|>"
-
-
 def _load_base(
     adapter: Path, base: str, dtype: str, quantization: Quantization, device_map: Any, trust_remote_code: bool
 ) -> Any:

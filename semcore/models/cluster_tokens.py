@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from semcore.models.checkpoint import Checkpoint, cluster_token
+from semcore.data.identifier_files import cluster_token
+from semcore.models.checkpoint import Checkpoint
 from semcore.models.embeddings import embedding_weights
 
 

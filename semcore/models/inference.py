@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from peft import PeftModel
 from transformers import GenerationConfig
 
 from semcore.models.checkpoint import Checkpoint, load_checkpoint
 from semcore.runtime.errors import UserError
+from semcore.runtime.peft_models import is_peft_model
 
 Dtype = Literal["auto", "bfloat16", "float32"]
 
@@ -36,7 +36,7 @@ def load_for_inference(
     _check_device(device)
     dtype = native_dtype(device) if dtype == "auto" else dtype
     checkpoint = load_checkpoint(name_or_path, dtype=dtype, device=device, base=base)
-    if isinstance(checkpoint.model, PeftModel):
+    if is_peft_model(checkpoint.model):
         checkpoint = replace(checkpoint, model=checkpoint.model.merge_and_unload().eval())
     if checkpoint.model.dtype == torch.bfloat16:
         keep_head_exact(checkpoint.model)

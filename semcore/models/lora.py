@@ -36,7 +36,7 @@ def apply_lora(
     layers = [name for name, _ in model.named_modules() if "language_model." in name]
     unknown = [target for target in target_modules if not any(name.endswith(f".{target}") for name in layers)]
     if unknown or not target_modules:
-        raise UserError(f"--lora.target_modules {unknown} names no layer of the text model; q_proj, say, is one")
+        raise UserError(f"--lora.target-modules {unknown} names no layer of the text model; q_proj, say, is one")
     rows = {"embed_tokens": list(new_token_ids)}
     if len(embedding_weights(model)) == 2:
         rows["lm_head"] = list(new_token_ids)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from semcore.models.attention_masks import pad
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.compatibility import IMAGE_CONTEXT, IMAGE_END, IMAGE_START
 from semcore.models.prompts import IMAGE
@@ -28,18 +29,6 @@ def prepare_images(checkpoint: Checkpoint, images: Sequence[Image.Image]) -> lis
     prepared = checkpoint.image_processor(images=list(images), return_tensors="pt")
     tiles = prepared["num_patches"].tolist() if "num_patches" in prepared else [1] * len(images)
     return list(torch.split(prepared["pixel_values"], tiles))
-
-
-def prompt_text(checkpoint: Checkpoint, user_turn: str, images: Sequence[torch.Tensor] = ()) -> str:
-    """Return the exact text that is tokenized: chat template around the turn, images expanded.
-
-    Args:
-        checkpoint: gives the chat template and the visual tokens of a tile.
-        user_turn: from `Prompts.render`.
-        images: one tensor (T, C, H, W) an image placeholder, in order.
-    """
-    per_tile = checkpoint.model.config.image_seq_length
-    return expand_images(chat_prompt(checkpoint.tokenizer, user_turn), [per_tile * len(image) for image in images])
 
 
 def chat_prompt(tokenizer: Any, user_turn: str) -> str:
@@ -85,28 +74,5 @@ def answer_tokens(tokenizer: Any, prompt: str, answer: str) -> list[int]:
 
 def left_padded(token_rows: Sequence[Sequence[int]], pad_token_id: int) -> dict[str, torch.Tensor]:
     """Return `input_ids` and `attention_mask`, both (B, L), padded on the left."""
-    length = max(len(row) for row in token_rows)
-    ids = torch.full((len(token_rows), length), pad_token_id)
-    mask = torch.zeros_like(ids)
-    for row, tokens in enumerate(token_rows):
-        ids[row, length - len(tokens) :] = torch.tensor(tokens)
-        mask[row, length - len(tokens) :] = 1
-    return {"input_ids": ids, "attention_mask": mask}
-
-
-def batch_inputs(
-    checkpoint: Checkpoint, prompts: Sequence[str], images: Sequence[Sequence[torch.Tensor]]
-) -> dict[str, torch.Tensor]:
-    """Return what `model(**inputs)` takes for a batch of prompts, on the model's device.
-
-    Args:
-        checkpoint: the model and its tokenizer.
-        prompts: from `prompt_text`.
-        images: the images of every prompt, each (T, C, H, W).
-    """
-    rows = [tokenize(checkpoint.tokenizer, prompt) for prompt in prompts]
-    inputs = left_padded(rows, checkpoint.filler_token_id)
-    tiles = [image for own in images for image in own]
-    if tiles:
-        inputs["pixel_values"] = torch.cat(tiles).to(checkpoint.model.dtype)
-    return {name: tensor.to(checkpoint.device) for name, tensor in inputs.items()}
+    seen = [[1] * len(row) for row in token_rows]
+    return {"input_ids": pad(token_rows, pad_token_id, "left"), "attention_mask": pad(seen, 0, "left")}

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from peft import PeftModel
 from transformers import InternVLModel
 
 from semcore.models.checkpoint import Checkpoint
+from semcore.runtime.peft_models import without_adapter
 
 Layer = Literal["projector", "vision tower"]
 FORMAT = "1"  # of the features; another number makes them anew
@@ -86,7 +86,7 @@ def _modules(checkpoint: Checkpoint, layer: Layer) -> dict[str, torch.nn.Module]
 
 def _base(checkpoint: Checkpoint) -> Any:
     model = checkpoint.model
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+    return without_adapter(model)
 
 
 def _at(module: torch.nn.Module, dtype: torch.dtype, device: torch.device | str) -> torch.nn.Module:

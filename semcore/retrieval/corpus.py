@@ -11,6 +11,7 @@ from semcore.decoding import IdentifierIndex
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import IMAGE, Prompts
 from semcore.models.tokenization import answer_tokens, chat_prompt, expand_images
+from semcore.retrieval.saved_index import SavedIndexes, index_key
 from semcore.runtime.errors import UserError
 
 
@@ -22,24 +23,57 @@ class Corpus:
     index: IdentifierIndex
 
 
-def build_corpus(checkpoint: Checkpoint, prompts: Prompts, direction: Direction, items: Sequence[Item]) -> Corpus:
+def build_corpus(
+    checkpoint: Checkpoint,
+    prompts: Prompts,
+    direction: Direction,
+    items: Sequence[Item],
+    saved: SavedIndexes | None = None,
+) -> Corpus:
     """Index items by the tokens of their identifiers, as the model was trained to write them.
 
     Items that share an identifier keep their order.
+
+    Args:
+        checkpoint: the generator.
+        prompts: what it is asked with.
+        direction: "t2i" or "i2t".
+        items: what can be found.
+        saved: where the index is kept; by default it is built anew.
 
     Raises:
         UserError: no item, or the model does not know the items' cluster tokens.
     """
     if not items:
         raise UserError("there is no item to search; choose another --split, or make identifiers for it")
+
+    def build() -> IdentifierIndex:
+        return _build_index(checkpoint, _prompt(checkpoint, prompts, direction), items)
+
+    if saved is None:
+        index = build()
+    else:
+        index = saved.load_or_build(corpus_key(checkpoint, prompts, direction, items), build)
+    return Corpus({item.item_id: item for item in items}, index.to(checkpoint.device))
+
+
+def corpus_key(checkpoint: Checkpoint, prompts: Prompts, direction: Direction, items: Sequence[Item]) -> str:
+    """Return the key of the items' index, as `semcore.retrieval.saved_index` keeps it."""
+    rows = [(item.item_id, item.identifier) for item in items]
+    return index_key(checkpoint.tokenizer, _prompt(checkpoint, prompts, direction), checkpoint.end_token_id, rows)
+
+
+def _prompt(checkpoint: Checkpoint, prompts: Prompts, direction: Direction) -> str:
+    """Return a prompt that identifiers follow; what it asks for makes no difference to their tokens."""
     turn = chat_prompt(checkpoint.tokenizer, prompts.render(direction.identify_prompt, query="", image=IMAGE))
-    prompt = expand_images(turn, [1] * direction.queries_are_images)
+    return expand_images(turn, [1] * direction.queries_are_images)
+
+
+def _build_index(checkpoint: Checkpoint, prompt: str, items: Sequence[Item]) -> IdentifierIndex:
     texts = dict.fromkeys(item.identifier for item in items)
     tokens = {text: answer_tokens(checkpoint.tokenizer, prompt, text) for text in texts}
     _check_cluster_tokens(checkpoint, items[0].identifier)
-    sequences = [tokens[item.identifier] for item in items]
-    index = IdentifierIndex.from_sequences(sequences, [item.item_id for item in items])
-    return Corpus({item.item_id: item for item in items}, index.to(checkpoint.device))
+    return IdentifierIndex.from_sequences([tokens[item.identifier] for item in items], [item.item_id for item in items])
 
 
 def _check_cluster_tokens(checkpoint: Checkpoint, identifier: str) -> None:

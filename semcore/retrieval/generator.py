@@ -41,8 +41,8 @@ def query_inputs(
     return model_inputs(checkpoint, make_prompts(checkpoint, turns, images))
 
 
-def empty_query_inputs(checkpoint: Checkpoint, prompts: Prompts, direction: Direction) -> dict[str, torch.Tensor]:
-    """Return what the model takes for the empty query: the prompt without a sentence or an image."""
+def null_query_inputs(checkpoint: Checkpoint, prompts: Prompts, direction: Direction) -> dict[str, torch.Tensor]:
+    """Return what the model takes for the null query: the prompt without a sentence or an image."""
     turn = prompts.render(direction.identify_prompt, query="", image="")
     return model_inputs(checkpoint, make_prompts(checkpoint, [turn], [[]]))
 

@@ -24,7 +24,7 @@ class PriorSettings:
     Attributes:
         weights: direction -> the weight; a direction that is left out has 0.
         choice: "fit", or the number that was given.
-        num_queries: training queries that the prior is the mean over, unless the model knows the empty query.
+        num_queries: training queries that the prior is the mean over, unless the model knows the null query.
         seed: of their draw.
         in_search: the prior comes off in the beam search already, not from what it has found.
     """

@@ -22,10 +22,10 @@ from semcore.data.items_and_queries import Item, draw_queries
 from semcore.data.run_folder import RunFolder
 from semcore.decoding import estimate_priors
 from semcore.decoding.prior_correction import Correction, correction_of
-from semcore.models.empty_queries import knows_empty_queries
+from semcore.models.null_queries import knows_null_queries
 from semcore.retrieval.batch import SplitKey, read_split_views
 from semcore.retrieval.corpus import Corpus, build_corpus
-from semcore.retrieval.generator import empty_query_inputs, query_inputs
+from semcore.retrieval.generator import null_query_inputs, query_inputs
 from semcore.retrieval.session import ModelSession
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import hash_of, read_json, write_json
@@ -40,7 +40,7 @@ DIGITS = 5  # as much as float32 is right to
 
 @dataclass(frozen=True)
 class PriorSample:
-    """Which training queries a prior is the mean over, unless the model was trained on empty ones.
+    """Which training queries a prior is the mean over, unless the model was trained on null queries.
 
     Attributes:
         num_queries: drawn at random, or all where there are fewer.
@@ -68,7 +68,7 @@ class Priors:
     Attributes:
         session: the generator.
         direction: what it is asked for.
-        queries: what the prior is the mean over; empty for the empty query.
+        queries: what the prior is the mean over; empty for the null query.
         path: the file they are kept in; None keeps nothing.
         values: identifier -> log p of each of its prefixes.
     """
@@ -95,9 +95,9 @@ class Priors:
         Raises:
             UserError: there is no training query, and the model does not know the empty one.
         """
-        empty = knows_empty_queries(session.checkpoint.path)
+        empty = knows_null_queries(session.checkpoint.path)
         turn = session.prompts.render(direction.identify_prompt, query="", image="")
-        drawn_as = "the empty query" if empty else f"{sample.num_queries} queries, seed {sample.seed}"
+        drawn_as = "the null query" if empty else f"{sample.num_queries} queries, seed {sample.seed}"
         key = hash_of(fingerprint(session.checkpoint.path), str(direction), turn, drawn_as)[:32]
         path = run / FOLDER / f"{key}.json"
         known = _read(path)
@@ -175,7 +175,7 @@ class Priors:
         """Yield the queries as the model takes them."""
         checkpoint, prompts, features = self.session.checkpoint, self.session.prompts, self.session.features
         if not self.queries:
-            yield empty_query_inputs(checkpoint, prompts, self.direction)
+            yield null_query_inputs(checkpoint, prompts, self.direction)
         if self.direction.queries_are_images:
             features.add(self.queries)
         for first in range(0, len(self.queries), QUERIES_PER_BATCH):

@@ -24,7 +24,6 @@ from semcore.data.directions import Direction
 from semcore.data.images import open_image
 from semcore.data.items_and_queries import Item, read_items
 from semcore.data.run_folder import RunFolder
-from semcore.decoding.prior_correction import Correction
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.inference import Dtype, load_for_inference
 from semcore.models.lineage import Mismatch
@@ -32,8 +31,9 @@ from semcore.models.run_checkpoints import generator_of, has_verifier, model_of
 from semcore.models.run_lineage import check_search
 from semcore.models.visual_features import encode_pictures
 from semcore.retrieval.corpus import Corpus, build_corpus
-from semcore.retrieval.generator import Engine, generate
-from semcore.retrieval.hits import GeneratedHit, without_prior
+from semcore.retrieval.corrected_generator import CorrectedGenerator
+from semcore.retrieval.generator import Engine
+from semcore.retrieval.hits import GeneratedHit
 from semcore.retrieval.prior_settings import (
     PRIOR_FILE,
     PriorChoice,
@@ -41,7 +41,7 @@ from semcore.retrieval.prior_settings import (
     check_prior_weight,
     read_prior_settings,
 )
-from semcore.retrieval.priors import Priors
+from semcore.retrieval.saved_index import SavedIndexes
 from semcore.retrieval.session import ModelSession, images_shown, load_session
 from semcore.retrieval.shortlist import Shortlist, make_shortlist, rank
 from semcore.retrieval.verifiers import VerifierName, verifier_scores
@@ -117,9 +117,7 @@ class Retriever:
     base: str | Path | None = None
     mismatches: list[Mismatch] = field(default_factory=list)
     prior_settings: PriorSettings = field(default_factory=PriorSettings)
-    _priors: dict[Direction, Priors] = field(default_factory=dict, repr=False)
-    _totals: dict[Direction, dict[str, float]] = field(default_factory=dict, repr=False)
-    _corrections: dict[Direction, Correction] = field(default_factory=dict, repr=False)
+    _corrected: CorrectedGenerator | None = field(default=None, repr=False)
     _corpora: dict[Direction, Corpus] = field(default_factory=dict, repr=False)
     _verifier_session: ModelSession | None = field(default=None, repr=False)
 
@@ -239,11 +237,11 @@ class Retriever:
         if fusion is None or fusion.calibration is None:
             again = command("semcore", "evaluate", "--run", self.run.path)
             return f"no confidence: nothing was fitted on val for this order; `{again}` does"
-        weights = [own.get(direction, 0.0) for own in (self.fusion_settings.prior_weights, self.prior_settings.weights)]
-        if weights[0] != weights[1]:
+        fitted, used = self.fusion_settings.prior_weights.get(direction, 0.0), self.prior_settings.weight(direction)
+        if fitted != used:
             return (
-                f"confidence and the weights behind the order were fitted with {weights[0]:.2f} of the identifiers' prior "
-                f"off; here {weights[1]:.2f} is, so that confidence is not to be trusted"
+                f"confidence and the weights behind the order were fitted with prior weight {fitted:.2f}, not with "
+                f"{used:.2f} as here: confidence is not to be trusted"
             )
         if fusion.num_items == searched:
             return ""
@@ -253,27 +251,21 @@ class Retriever:
             f"{searched:,} are searched, so that confidence is likely {how}"
         )
 
+    def prior_note(self, direction: Direction) -> str:
+        """Say why nothing of the identifiers' prior comes off, where that was not asked for; empty otherwise."""
+        if self.prior_settings.choice != "fit" or direction in self.prior_settings.weights:
+            return ""
+        again = command("semcore", "evaluate", "--run", self.run.path)
+        return f"the prior of identifiers is left in: nothing was fitted on val for {direction.words}; `{again}` does"
+
     def _search(
         self, direction: Direction, queries: list[str], pictures: list[Image.Image], top_k: int
     ) -> list[list[Hit]]:
         session, corpus = self.generator, self._corpus(direction)
-        weight, num_beams = self.prior_settings.weight(direction), max(self.num_beams, top_k)
-        log_priors = self._log_priors(direction) if weight else {}
-        inside = bool(weight) and self.prior_settings.in_search
-        generated = generate(
-            session.checkpoint,
-            session.prompts,
-            direction,
-            queries,
-            _features(session.checkpoint, queries, pictures),
-            corpus,
-            num_beams=num_beams,
-            engine=self.engine,
-            correction=self._correction(direction) if inside else None,
-            whole_beam=bool(weight) and not inside,
-        )
-        if weight and not inside:
-            generated = [without_prior(own, log_priors, weight, num_beams) for own in generated]
+        features = _features(session.checkpoint, queries, pictures)
+        if self._corrected is None:
+            self._corrected = CorrectedGenerator(session, self.prior_settings, self.run, self.dataset, self.engine)
+        generated = self._corrected.generate(direction, queries, features, corpus, max(self.num_beams, top_k))
         shortlists = [
             make_shortlist(query, own, corpus.items, self.num_candidates)
             for query, own in zip(queries, generated, strict=True)
@@ -285,7 +277,8 @@ class Retriever:
         if direction not in self._corpora:
             items = read_items(self.run, self.dataset, direction, self.split)
             session = self.generator
-            self._corpora[direction] = build_corpus(session.checkpoint, session.prompts, direction, items)
+            saved = SavedIndexes(self.run, f"{direction}-{self.split or 'all'}")
+            self._corpora[direction] = build_corpus(session.checkpoint, session.prompts, direction, items, saved)
         return self._corpora[direction]
 
     def _verify(

@@ -1,4 +1,4 @@
-"""A folder of weights that appears when everything is in it, or not at all."""
+"""Folders of weights that appear, or are replaced, when everything is in them, or not at all."""
 
 from __future__ import annotations
 
@@ -48,6 +48,37 @@ def new_folder(target: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """Give a temporary folder beside the target, which takes the target's place in the end.
+
+    A kill leaves the old folder or the new one; `restore_folder` has to be called before the old one is looked for.
+
+    Raises:
+        UserError: the disk is full, or the place cannot be written to.
+    """
+    new, old = target.with_name(f".{target.name}.new"), _set_aside(target)
+    with writing_to(target):
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        yield new
+        shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            os.replace(target, old)
+        os.replace(new, target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_folder(target: Path) -> None:
+    """Bring a folder back that a kill left aside while it was being replaced."""
+    if _set_aside(target).exists() and not target.exists():
+        os.replace(_set_aside(target), target)
+
+
+def _set_aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.old")
 
 
 def _flush(folder: Path) -> None:

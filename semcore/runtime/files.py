@@ -52,7 +52,7 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
         UserError: no space left, or no permission to write there.
     """
     # In JSON the escape reads back as what it was: half a surrogate pair, from a file name say, is never an error.
-    with _whole(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as handle:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as handle:
         yield handle
         _to_disk(handle)
 
@@ -63,14 +63,18 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         UserError: no space left, or no permission to write there.
     """
-    with _whole(path) as temporary, temporary.open("wb") as handle:
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
         handle.write(content)
         _to_disk(handle)
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Give a temporary file that takes its name at the end, if nothing goes wrong."""
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give the path of a temporary file that takes its name at the end, if nothing goes wrong.
+
+    Raises:
+        UserError: no space left, or no permission to write there.
+    """
     temporary = _temporary(path)
     with writing_to(path):
         try:

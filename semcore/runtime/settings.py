@@ -6,6 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+def option(name: str) -> str:
+    """Return the option of a setting as it is typed, from its dotted name.
+
+    >>> option("held_out.image_fraction")
+    '--held-out.image-fraction'
+    """
+    return "--" + name.replace("_", "-")
+
+
 @dataclass(kw_only=True)
 class LineageSettings:
     """What every command takes that loads a model."""

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from semcore.runtime.files import hash_of, read_json
 from semcore.runtime.packaged_files import asset_folder, resource_folder
+from semcore.runtime.settings import option
 from semcore.runtime.subprocesses import Step
 from semcore.runtime.typed_commands import launcher_options
 from semcore.study.definition import Study, Variant
@@ -123,18 +124,18 @@ def command_of(study: Study, work: WorkDir, here: Owner, stage: str) -> list[str
         settings.setdefault("model.base", study.model or str(asset_folder("scenes_base")))
     if stage == "train_verifier_blocks":
         settings["attention"] = "blocks"
-    return [*program(stage, work.launcher), *where, *options(settings)]
+    return [*program(stage, work.launcher), *where, *options_of(settings)]
 
 
 def drawing_command(study: Study, work: WorkDir, seed: int) -> list[str]:
     """Return the words that draw the scenes of a seed."""
     words = ["python", "-m", "data_prep.make_scenes", "--out", str(work.dataset(seed))]
-    return [*words, *options({**(study.scenes or {}), "seed": seed})]
+    return [*words, *options_of({**(study.scenes or {}), "seed": seed})]
 
 
-def options(values: Mapping[str, Any]) -> list[str]:
-    """Return {"a_b": True} as ["--a_b", "true"]."""
-    return [word for name, value in values.items() for word in (f"--{name}", _typed(value))]
+def options_of(values: Mapping[str, Any]) -> list[str]:
+    """Return {"a_b": True} as ["--a-b", "true"]."""
+    return [word for name, value in values.items() for word in (option(name), _typed(value))]
 
 
 def program(stage: str, launcher: Path | None) -> list[str]:

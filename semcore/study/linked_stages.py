@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from semcore.data.run_folder import STAGE_OUTPUTS, RunFolder
+from semcore.data.run_folder import RunFolder
+from semcore.data.stages import STAGE_OUTPUTS
 from semcore.runtime.files import write_json
 
 _BESIDE = ("captions.stats.json", "features")

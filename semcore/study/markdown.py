@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from semcore.data.directions import Direction
+from semcore.runtime.markdown_tables import markdown_table
 
 COLUMNS = [(direction, metric) for direction in Direction for metric in ("R@1", "R@5", "R@10")]
 SIGNIFICANT = 0.05
@@ -27,12 +28,12 @@ def table_of_variants(study: Mapping[str, Any], table: Mapping[str, Any]) -> str
     with_paper = any(row["paper"] for row in rows)
     header = ["", *(["paper"] if with_paper else [])]
     header += [f"{direction.label} {metric}" for direction, metric in COLUMNS]
-    lines = [header, ["---"] + ["--:"] * (len(header) - 1)]
+    lines = []
     for row in rows:
         paper = [" / ".join(f"{score:.1f}" for score in row["paper"].values()) or "–"] if with_paper else []
         cells = [_cell(row, study["reference"], *column) for column in COLUMNS]
         lines.append([_label(row, by_name[study["reference"]]), *paper, *cells])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(header, lines, num_texts=1)
 
 
 def state_order(order: Mapping[str, Any], labels: Mapping[str, str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -114,8 +114,3 @@ def best_of_grid(
         and is_sure(against, found[best], direction, metric),
         "spread": {str(y): round(float(np.ptp(row)), 2) for y, row in lines.items() if len(row) > 1},
     }
-
-
-def fewest_vary_most(spread: Sequence[float]) -> bool | None:
-    """Tell whether the first range is the largest, None where there is nothing to compare."""
-    return spread[0] > max(spread[1:]) if len(spread) > 1 else None

@@ -17,11 +17,11 @@ def training_arguments(
     folder: Path,
     *,
     num_steps: int,
-    rows_a_device: int,
-    batches_a_step: int,
+    micro_batch_size: int,
+    gradient_accumulation_steps: int,
     learning_rate: float,
     weight_decay: float,
-    warmup_share: float,
+    warmup_ratio: float,
     max_grad_norm: float,
     adam_beta2: float,
     optim: str,
@@ -35,11 +35,11 @@ def training_arguments(
     Args:
         folder: where the trainer keeps its checkpoints.
         num_steps: optimizer steps.
-        rows_a_device: rows one process takes at once.
-        batches_a_step: batches of one process whose gradients are added up.
+        micro_batch_size: rows that go through a device at once.
+        gradient_accumulation_steps: micro batches of a process whose gradients make one step.
         learning_rate: peak.
         weight_decay: of AdamW.
-        warmup_share: share of the steps in which the learning rate rises.
+        warmup_ratio: fraction of the steps in which the learning rate rises.
         max_grad_norm: gradients are clipped to it.
         adam_beta2: of AdamW.
         optim: the optimizer, as transformers names it.
@@ -56,12 +56,12 @@ def training_arguments(
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=num_steps,
-        per_device_train_batch_size=rows_a_device,
-        gradient_accumulation_steps=batches_a_step,
+        per_device_train_batch_size=micro_batch_size,
+        gradient_accumulation_steps=gradient_accumulation_steps,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(warmup_share * num_steps),
+        warmup_steps=math.ceil(warmup_ratio * num_steps),
         max_grad_norm=max_grad_norm,
         adam_beta2=adam_beta2,
         optim=optim,

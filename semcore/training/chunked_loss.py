@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from semcore.runtime.peft_models import without_adapter
 from semcore.training.packing import IGNORED
 
 ELEMENTS_PER_CHUNK = 2**25
@@ -35,7 +35,7 @@ def chunked_loss(model: Any, elements_per_chunk: int = ELEMENTS_PER_CHUNK) -> It
         model: a native InternVL model, or an adapter on one.
         elements_per_chunk: positions times vocabulary of a chunk.
     """
-    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    base: Any = without_adapter(model)
     head = base.get_output_embeddings()
     plain_forward, plain_loss = head.forward, base.loss_function
     chunk_size = max(1, elements_per_chunk // base.config.text_config.vocab_size)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 
 from semcore.data.dataset import Dataset
 from semcore.data.run_folder import RunFolder
@@ -18,9 +17,11 @@ from semcore.models.lineage import PROMPTS
 from semcore.models.lora import apply_lora
 from semcore.models.quantization import Quantization
 from semcore.models.tokenization import IMAGE_START
+from semcore.runtime.atomic import restore_folder
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import sha256_of
 from semcore.runtime.fingerprints import fingerprint
+from semcore.runtime.peft_models import is_peft_model
 from semcore.runtime.ranks import is_main_process, num_processes
 from semcore.training.arguments import training_arguments
 from semcore.training.chunked_loss import chunked_loss
@@ -33,9 +34,8 @@ from semcore.training.launcher import (
     quiet_libraries,
     recompute_activations,
 )
-from semcore.training.saving import restore_folder, save_model, whole_state
-from semcore.training.schedule import PlannedRows
-from semcore.training.schedule import rows_a_device as share_rows
+from semcore.training.saving import CHECKPOINTS, save_model, whole_state
+from semcore.training.schedule import PlannedRows, divide_batch
 from semcore.training.trainer import run_training
 from semcore.training.weight_movement import freeze, trainable_weights, unexpected_moves, weight_hashes
 
@@ -133,7 +133,7 @@ def make_trainable(
         new_token_ids: rows of the embeddings that train under LoRA.
         seed: of LoRA's first matrices.
     """
-    if isinstance(model, PeftModel):
+    if is_peft_model(model):
         model.set_requires_grad("default", requires_grad=True)
         model.enable_input_require_grads()
         return model
@@ -160,7 +160,7 @@ def fine_tune(
     prompts: dict[str, str],
     description: str,
     batch_size: int,
-    rows_a_device: int,
+    micro_batch_size: int,
     gradient_checkpointing: bool,
     attn_implementation: str = "auto",
     records: Mapping[str, Mapping[str, str]] | None = None,
@@ -178,19 +178,24 @@ def fine_tune(
         prompts: prompt file -> sha256, saved with the model.
         description: in front of the progress bar.
         batch_size: rows a step, over all processes.
-        rows_a_device: rows one process takes at once, at most.
+        micro_batch_size: the most rows that go through a device at once.
         gradient_checkpointing: recompute activations to save memory.
         attn_implementation: as transformers names it, or "auto".
         records: other JSON files saved with the model, name -> content.
         lineage: what the model is made from, as `semcore.models.lineage.made_from` gives it.
         training: the other arguments of `training_arguments`.
     """
-    own_rows, batches = share_rows(batch_size, num_processes(), rows_a_device)
+    micro_batch_size, accumulation_steps = divide_batch(batch_size, num_processes(), micro_batch_size)
     trainable = trainable_weights(model)
     before = weight_hashes(dict(model.named_parameters())) if is_main_process() else {}
     num_steps = len(rows) // batch_size
+    restore_folder(folder)
     arguments = training_arguments(
-        restore_folder(folder), num_steps=num_steps, rows_a_device=own_rows, batches_a_step=batches, **training
+        folder / CHECKPOINTS,
+        num_steps=num_steps,
+        micro_batch_size=micro_batch_size,
+        gradient_accumulation_steps=accumulation_steps,
+        **training,
     )
     choose_attention(checkpoint.model, attn_implementation)
     if gradient_checkpointing:

@@ -32,7 +32,7 @@ class HeldOut:
 
 
 def choose_held_out(
-    images: Sequence[ImageRecord], *, sentences_per_image: int, image_share: float, seed: int
+    images: Sequence[ImageRecord], *, sentences_per_image: int, image_fraction: float, seed: int
 ) -> HeldOut:
     """Choose the queries that the identifier model is not trained on; the same arguments give the same ones.
 
@@ -42,12 +42,12 @@ def choose_held_out(
     Args:
         images: the training split.
         sentences_per_image: how many sentences of each image are held out from t2i.
-        image_share: share of the images that are held out from i2t, 0 to 1.
+        image_fraction: fraction of the images that are held out from i2t, 0 to 1.
         seed: of the choice.
     """
     rng = random.Random(seed)
     described = [record for record in images if record.sentences]
-    image_ids = frozenset(record.image_id for record in rng.sample(described, round(image_share * len(described))))
+    image_ids = frozenset(record.image_id for record in rng.sample(described, round(image_fraction * len(described))))
     sentence_ids: list[str] = []
     for record in described:
         spare = len(record.sentences) - (0 if record.image_id in image_ids else 1)

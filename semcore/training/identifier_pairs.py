@@ -64,7 +64,7 @@ def identifier_examples(
     if not t2i and not i2t:
         raise UserError(
             f"there is nothing to train on: {len(images)} training images, {len(known)} of them with an identifier; "
-            "make the identifiers again, or hold fewer queries out with --held_out.image_share"
+            "make the identifiers again, or hold fewer queries out with --held-out.image-fraction"
         )
     return t2i, i2t
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from peft import PeftModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from semcore.data.images import image_size, open_image, verify_image
@@ -24,6 +23,7 @@ from semcore.models.tokenization import prepare_images
 from semcore.models.vision_tower import Layer
 from semcore.models.visual_features import THREADS, FeatureStore
 from semcore.runtime.errors import UnreadableImage, UserError
+from semcore.runtime.peft_models import without_adapter
 from semcore.runtime.typed_commands import data_command
 
 
@@ -197,7 +197,7 @@ def use_precomputed_vision_states(model: Any, visuals: Visuals) -> Iterator[None
     if not isinstance(visuals, TowerStates):
         yield
         return
-    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    base: Any = without_adapter(model)
     tower = base.model.vision_tower
     tower.forward = _as_seen
     try:

@@ -42,7 +42,9 @@ def check_mode(
         UserError: what does not go together, and what to take instead.
     """
     if lora_rank and not text_only:
-        raise UserError("--lora.rank trains the text model only: leave --model.freeze_vision and _projector true")
+        raise UserError(
+            "--lora.rank trains the text model only: leave --model.freeze-vision and --model.freeze-projector true"
+        )
     find_deepspeed_config()
     stage = zero_stage()
     if quantization != "none":
@@ -66,7 +68,7 @@ def check_mode(
         )
     if device_map is not None and (stage is not None or num_processes() > 1):
         raise UserError(
-            f"--training.device_map {device_map} spreads one process over several GPUs, and here are DeepSpeed or "
+            f"--training.device-map {device_map} spreads one process over several GPUs, and here are DeepSpeed or "
             "several processes: start the recipe with python instead of accelerate launch, or leave it out"
         )
     _check_reporting(report_to)
@@ -87,6 +89,6 @@ def _check_reporting(report_to: str) -> None:
         if name.strip() not in (*available, "all", "none"):
             there = ", ".join(sorted(available)) or "none of them"
             raise UserError(
-                f"--training.report_to {name.strip()} is not installed, or no library that transformers knows; "
+                f"--training.report-to {name.strip()} is not installed, or no library that transformers knows; "
                 f"installed: {there}"
             )

@@ -18,10 +18,11 @@ from typing import Any
 
 import torch
 
+from semcore.models.attention_masks import PADDING, additive, causal, pad, visible_branches
 from semcore.training.identifier_pairs import Example
 
 IGNORED = -100
-# The lowest number that bfloat16 holds too: a row of -inf would turn its softmax into NaN.
+# The lowest number that bfloat16 holds too: the trainer casts the mask to the model's dtype.
 HIDDEN = torch.finfo(torch.bfloat16).min
 
 
@@ -135,14 +136,11 @@ def collate(rows: Sequence[Row], pad_token_id: int, multiple: int = 8) -> dict[s
     length = -(-longest // multiple) * multiple
     window = max(len(row.labels) for row in rows) + 1  # the trainer does not count a first label
 
-    def pad(values: Iterable[list[int]], filler: int, width: int) -> torch.Tensor:
-        return torch.tensor([[filler] * (width - len(value)) + value for value in values])
-
-    branches = pad((row.branches for row in rows), -1, length)
-    labels = pad((row.labels for row in rows), IGNORED, window)
+    branches = pad([row.branches for row in rows], PADDING, "left", length)
+    labels = pad([row.labels for row in rows], IGNORED, "left", window)
     return {
-        "input_ids": pad((row.input_ids for row in rows), pad_token_id, length),
-        "position_ids": pad((row.position_ids for row in rows), 0, length),
+        "input_ids": pad([row.input_ids for row in rows], pad_token_id, "left", length),
+        "position_ids": pad([row.position_ids for row in rows], 0, "left", length),
         "attention_mask": attention_mask(branches, [row.sees for row in rows]),
         "labels": labels,
         "shift_labels": labels,  # they stand where they are predicted: nothing is to be shifted
@@ -155,17 +153,15 @@ def attention_mask(branches: torch.Tensor, sees: Sequence[Sequence[Collection[in
     """Return the additive mask (B, 1, L, L) under which a token sees its branch and what that sees, up to itself.
 
     Args:
-        branches: of the tokens, -1 for padding; (B, L).
+        branches: of the tokens, `PADDING` where there is none; (B, L).
         sees: the `Row.sees` of each row; none at all where all are the default.
     """
-    length = branches.shape[1]
-    same = branches[:, :, None] == branches[:, None, :]
-    visible = same | (branches[:, None, :] == 0)
+    visible = visible_branches(branches)
     for row, own in enumerate(sees):
         if own is not None:
-            visible[row] = same[row] | _table(own)[branches[row][:, None], branches[row]]
-    visible &= torch.ones(length, length, dtype=torch.bool).tril()
-    return torch.zeros(visible.shape).masked_fill_(~visible, HIDDEN)[:, None]
+            one, other = branches[row][:, None], branches[row]
+            visible[row] = (one == other) | _table(own)[one, other]
+    return additive(visible & causal(branches.shape[1]), torch.float32, HIDDEN)
 
 
 def _table(sees: Sequence[Collection[int]]) -> torch.Tensor:

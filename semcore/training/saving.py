@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,8 @@ from transformers import Trainer
 from semcore.models.adapters import BaseNote, base_of, is_adapter, write_note
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.lineage import write_lineage
-from semcore.runtime.files import write_json, writing_to
+from semcore.runtime.atomic import replaced_folder
+from semcore.runtime.files import write_json
 from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.moved_checkpoints import from_folder
 
@@ -51,9 +50,7 @@ def save_model(
         records: name of a JSON file -> what it is to hold.
         lineage: what the model is made from; what is saved beside it is added.
     """
-    new, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("new", "old"))
-    with writing_to(folder):
-        shutil.rmtree(new, ignore_errors=True)
+    with replaced_folder(folder) as new:
         model = trainer.accelerator.unwrap_model(trainer.model)
         model.save_pretrained(new, state_dict=state)
         checkpoint.tokenizer.save_pretrained(new)
@@ -65,16 +62,3 @@ def save_model(
             packing, dtype = checkpoint.quantization, str(checkpoint.model.config.dtype).removeprefix("torch.")
             base = base_of(new)
             write_note(new, BaseNote(fingerprint(base), packing, dtype, from_folder(base, folder)))
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(new, folder)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def restore_folder(folder: Path) -> Path:
-    """Bring a checkpoint folder back that a kill left aside while it was being replaced; return its checkpoints."""
-    old = folder.with_name(f".{folder.name}.old")
-    if old.exists() and not folder.exists():
-        os.replace(old, folder)
-    return folder / CHECKPOINTS

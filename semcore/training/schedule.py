@@ -151,22 +151,22 @@ class PlannedRows(Dataset[Row]):
         return self._make_row(self._planned[index])
 
 
-def rows_a_device(batch_size: int, num_processes: int, most: int) -> tuple[int, int]:
-    """Cut a step's rows into equal batches: rows a batch of one process, and batches a step.
+def divide_batch(batch_size: int, num_processes: int, largest: int) -> tuple[int, int]:
+    """Return the micro batch size and the gradient accumulation steps that make up a step of one process.
 
     Args:
         batch_size: rows a step, over all processes.
         num_processes: how many processes share them.
-        most: rows that one process takes at once.
+        largest: the largest micro batch wanted; what is returned divides the rows of a process.
 
     Raises:
         UserError: the processes cannot share the rows equally.
     """
     if batch_size % num_processes:
         raise UserError(
-            f"--training.batch_size {batch_size} cannot be shared by {num_processes} processes; "
+            f"--training.batch-size {batch_size} cannot be shared by {num_processes} processes; "
             f"give a multiple of {num_processes}"
         )
     own = batch_size // num_processes
-    rows = next(size for size in range(min(most, own), 0, -1) if own % size == 0)
-    return rows, own // rows
+    micro_batch_size = next(size for size in range(min(largest, own), 0, -1) if own % size == 0)
+    return micro_batch_size, own // micro_batch_size

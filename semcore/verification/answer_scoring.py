@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional
 
+from semcore.models.attention_masks import PADDING, additive, causal, pad, visible_branches
 from semcore.models.batching import Prompt, batches_by_length, embed_tokens
 from semcore.models.checkpoint import Checkpoint
 
@@ -116,29 +117,19 @@ def _score(checkpoint: Checkpoint, rows: Sequence[_Row]) -> torch.Tensor:
 def _forward(checkpoint: Checkpoint, rows: Sequence[_Row]) -> torch.Tensor:
     """Return the last layer's states (B, L, H)."""
     filler = checkpoint.filler_token_id
-    token_ids = _right_padded([[*row.prompt.tokens, *row.tokens] for row in rows], filler)
-    positions = _right_padded([[*range(len(row.prompt.tokens)), *row.positions] for row in rows], 0)
-    branches = _right_padded([[0] * len(row.prompt.tokens) + row.branches for row in rows], -1)
+    token_ids = pad([[*row.prompt.tokens, *row.tokens] for row in rows], filler, "right")
+    positions = pad([[*range(len(row.prompt.tokens)), *row.positions] for row in rows], 0, "right")
+    branches = pad([[0] * len(row.prompt.tokens) + row.branches for row in rows], PADDING, "right")
+    visible = visible_branches(branches) & causal(branches.shape[1])
     images = [image for row in rows for image in row.prompt.images]
     device = checkpoint.device
     embeds = embed_tokens(checkpoint, token_ids.to(device), images)
     return checkpoint.model.get_decoder()(
         inputs_embeds=embeds,
-        attention_mask=_mask(branches, embeds.dtype).to(device),
+        attention_mask=additive(visible, embeds.dtype).to(device),
         position_ids=positions.to(device),
         use_cache=False,
     ).last_hidden_state
-
-
-def _mask(branches: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return the additive mask (B, 1, L, L): a token sees, before it, its own branch and the prompt.
-
-    It is additive and not boolean: eager attention adds a boolean mask, silently.
-    """
-    length = branches.shape[1]
-    same = branches[:, :, None] == branches[:, None, :]
-    visible = (same | (branches[:, None, :] == 0)) & torch.ones(length, length, dtype=torch.bool).tril()
-    return torch.zeros(visible.shape, dtype=dtype).masked_fill_(~visible, torch.finfo(dtype).min)[:, None]
 
 
 def _token_log_probabilities(checkpoint: Checkpoint, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -156,8 +147,3 @@ def _token_log_probabilities(checkpoint: Checkpoint, states: torch.Tensor, targe
         logits = functional.linear(states[first : first + block].float(), weight, bias)
         gains.append(-functional.cross_entropy(logits, targets[first : first + block], reduction="none"))
     return torch.cat(gains)
-
-
-def _right_padded(rows: Sequence[list[int]], filler: int) -> torch.Tensor:
-    length = max(len(row) for row in rows)
-    return torch.tensor([[*row, *[filler] * (length - len(row))] for row in rows])

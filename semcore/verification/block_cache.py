@@ -19,6 +19,7 @@ import torch
 from transformers import DynamicCache
 
 from semcore.decoding.key_value_cache import cache_argument
+from semcore.models.attention_masks import pad
 from semcore.models.batching import batches_by_length, embed_tokens
 from semcore.models.checkpoint import Checkpoint
 
@@ -85,10 +86,9 @@ class BlockStates:
     def _read(self, head: Head, blocks: Sequence[Block]) -> list[torch.Tensor]:
         """Read each block behind the head, one position left free for the letter."""
         checkpoint, size = self._checkpoint, len(head)
-        rows = [torch.tensor([*head, *block.tokens]) for block in blocks]
-        filler = checkpoint.filler_token_id
-        token_ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=filler)
-        mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        rows = [[*head, *block.tokens] for block in blocks]
+        token_ids = pad(rows, checkpoint.filler_token_id, "right")
+        mask = pad([[1] * len(row) for row in rows], 0, "right")
         positions = torch.arange(token_ids.shape[1])
         positions[size:] += 1
         cache = DynamicCache()

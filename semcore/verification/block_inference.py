@@ -15,6 +15,7 @@ from transformers import DynamicCache
 
 from semcore.data.directions import Direction
 from semcore.decoding.key_value_cache import cache_argument
+from semcore.models.attention_masks import PADDING, additive, causal, pad
 from semcore.models.batching import Prompt, batches_by_length, embed_tokens
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import Prompts
@@ -26,7 +27,7 @@ from semcore.verification.option_logits import TOKENS_PER_BATCH, option_logits
 from semcore.verification.question import Question
 from semcore.verification.rope_shift import check_rope_shift, longest_question, rotary_frequencies, shift_keys
 
-PADDING, TAIL, NO_BLOCK = -1, 0, -2
+TAIL, NO_BLOCK = 0, -2
 TEXTS_KEPT = 2**16
 
 
@@ -160,18 +161,16 @@ class BlockReader:
     def _last_states(self, rows: Sequence[_Row]) -> torch.Tensor:
         """Return the last layer's state at the last position of each row, (B, H)."""
         checkpoint, device = self._checkpoint, self._checkpoint.device
-        own_slots = [row.cached_slots for row in rows]
-        cached = torch.nn.utils.rnn.pad_sequence(own_slots, batch_first=True, padding_value=PADDING)
-        slots, sees = (
-            _padded(values, PADDING) for values in ([row.slots for row in rows], [row.sees_block for row in rows])
-        )
-        token_ids = _padded([row.tokens for row in rows], checkpoint.filler_token_id).to(device)
+        cached = pad([row.cached_slots.tolist() for row in rows], PADDING, "right")
+        slots = pad([row.slots for row in rows], PADDING, "left")
+        sees = pad([row.sees_block for row in rows], PADDING, "left")
+        token_ids = pad([row.tokens for row in rows], checkpoint.filler_token_id, "left").to(device)
         embeds = embed_tokens(checkpoint, token_ids, [image for row in rows for image in row.tail.images])
         decoder = checkpoint.model.get_decoder()
         states = decoder(
             inputs_embeds=embeds,
             attention_mask=_mask(cached, slots, sees, embeds.dtype).to(device),
-            position_ids=_padded([row.positions for row in rows], 0).to(device),
+            position_ids=pad([row.positions for row in rows], 0, "left").to(device),
             **cache_argument(decoder, self._cache(rows, cached.shape[1])),
             use_cache=True,
         )
@@ -217,11 +216,5 @@ def _mask(cached: torch.Tensor, slots: torch.Tensor, sees: torch.Tensor, dtype: 
     among = (sees[:, :, None] == TAIL) | (sees[:, :, None] == cached[:, None, :])
     behind = (cached[:, None, :] == 0) | ((cached[:, None, :] > 0) & among)
     same = (slots[:, :, None] == TAIL) | (slots[:, :, None] == slots[:, None, :])
-    earlier = torch.ones(slots.shape[1], slots.shape[1], dtype=torch.bool).tril()
-    visible = torch.cat([behind, same & earlier & (slots[:, None, :] != PADDING)], dim=2)
-    return torch.zeros(visible.shape, dtype=dtype).masked_fill_(~visible, torch.finfo(dtype).min)[:, None]
-
-
-def _padded(rows: Sequence[Sequence[int]], filler: int) -> torch.Tensor:
-    width = max(map(len, rows))
-    return torch.tensor([[filler] * (width - len(row)) + [*row] for row in rows])
+    among_slots = same & causal(slots.shape[1]) & (slots[:, None, :] != PADDING)
+    return additive(torch.cat([behind, among_slots], dim=2), dtype)

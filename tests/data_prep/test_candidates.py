@@ -32,7 +32,7 @@ def test_candidates_are_mined_in_blocks_of_the_evaluations_size(searchable_run, 
     assert {row["query_id"] for row in t2i} == set(held_out["t2i"])
     assert len(t2i) == 12 * HELD_OUT["sentences_per_image"]
     assert {row["query_id"] for row in i2t} == set(held_out["i2t"])
-    assert len(i2t) == 12 * HELD_OUT["image_share"]
+    assert len(i2t) == 12 * HELD_OUT["image_fraction"]
     for row in t2i:
         assert row["right"] == owner[row["query_id"]]
         assert set(row["candidates"]) <= train.keys()
@@ -101,11 +101,11 @@ def test_a_limit_draws_at_random_by_the_seed(searchable_run, tmp_path):
 def test_nothing_was_held_out(searchable_run):
     manifest = json.loads((searchable_run.run / "manifest.json").read_text())
     manifest["stages"]["train_identifier"]["settings"]["held_out"] = {
-        "sentences_per_image": 0, "image_share": 0.0, "seed": 0,
+        "sentences_per_image": 0, "image_fraction": 0.0, "seed": 0,
     }  # fmt: skip
     (searchable_run.run / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(
-        UserError, match="nothing was held out from the training of .* --held_out.sentences_per_image 1"
+        UserError, match="nothing was held out from the training of .* --held-out.sentences-per-image 1"
     ):
         main(settings(searchable_run))
 

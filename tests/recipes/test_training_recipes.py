@@ -19,8 +19,8 @@ from tests.recipes.conftest import new_run
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 QUICK = (
-    "--training.max_steps", "3", "--training.num_epochs", "5", "--training.batch_size", "4",
-    "--training.gradient_checkpointing", "false",
+    "--training.max-steps", "3", "--training.num-epochs", "5", "--training.batch-size", "4",
+    "--training.gradient-checkpointing", "false",
 )  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def test_the_config_that_a_run_recorded_repeats_both_its_verifiers(train, run, t
     write_candidates(run)
     for attention, steps in (("full", 3), ("blocks", 2)):
         train("train_verifier", "--model.base", tiny_checkpoint_folder, "--attention", attention,
-              "--training.max_steps", steps)  # fmt: skip
+              "--training.max-steps", steps)  # fmt: skip
     again = ["--run", str(run), "--config", str(run / "config.yaml")]
     for more in ([], ["--attention", "full"], ["--attention=blocks"], ["--attention", "blocks"]):
         capsys.readouterr()
@@ -165,19 +165,19 @@ def test_check_reads_everything_and_writes_nothing(train, run, capsys):
 
 
 def test_a_projector_can_be_trained_on_pixels(train, run):
-    train("train_identifier", "--model.freeze_projector", "false")
+    train("train_identifier", "--model.freeze-projector", "false")
     assert stage(run, "train_identifier")["finished"]
 
 
 def test_settings_that_exclude_each_other(train):
-    with pytest.raises(UserError, match="--lora.rank .*--model.freeze_vision"):
-        train("train_identifier", "--lora.rank", 4, "--model.freeze_vision", "false")
+    with pytest.raises(UserError, match="--lora.rank .*--model.freeze-vision"):
+        train("train_identifier", "--lora.rank", 4, "--model.freeze-vision", "false")
 
 
 def test_other_settings_are_noticed(train, run):
     train("train_identifier")
     with pytest.raises(UserError, match="training.learning_rate 4e-05, not 0.001; .*--run"):
-        train("train_identifier", "--training.learning_rate", 1e-3)
+        train("train_identifier", "--training.learning-rate", 1e-3)
 
 
 def test_a_verifier_without_what_it_needs(train, run):
@@ -217,7 +217,7 @@ def test_a_picture_cut_short_after_captioning_is_counted_and_said(train, run, ti
     """It has an identifier, so it was readable; its pairs are lost, and the training goes on without them."""
     picture = tiny_dataset / "images" / "tiny-0.png"
     picture.write_bytes(picture.read_bytes()[:-40])
-    train("train_identifier", "--keep_features", keep)
+    train("train_identifier", "--keep-features", keep)
     output = capsys.readouterr().out
     assert "1 of 3 training images cannot be read now" in output
     assert "2 sentences" in output
@@ -225,5 +225,5 @@ def test_a_picture_cut_short_after_captioning_is_counted_and_said(train, run, ti
     assert "3 pairs t2i, 4 pairs i2t" in output
     assert stage(run, "train_identifier")["num_unreadable_images"] == 1
     write_candidates(run)
-    train("train_verifier", "--keep_features", keep, "--check")
+    train("train_verifier", "--keep-features", keep, "--check")
     assert "2 sets of candidates, 1 of them left out for want of a readable image" in capsys.readouterr().out

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data_prep.scenes.pretraining.courses import Course
 
@@ -25,6 +27,10 @@ It is there so that the whole of semcore can be run and tested in minutes on a C
 
 The courses of `recipes/pretrain_scenes.py`, from random weights, on drawn scenes of the pretraining pool. Which
 pool a scene belongs to follows from a hash of what it holds, so no dataset of any seed has a scene of it.
+
+    {command}
+
+made it in one go, in {seconds:.0f} seconds on {hardware} (torch {torch}, transformers {transformers}).
 
 {courses}
 
@@ -64,13 +70,34 @@ image_processor = AutoImageProcessor.from_pretrained(folder)
 """
 
 
-def write_card(folder: Path, courses: Sequence[Course], results: Mapping[str, float], num_scenes: int = 500) -> None:
+@dataclass(frozen=True)
+class Making:
+    """How a checkpoint came about: the command, the seconds of the training, `describe_measurement` of the machine."""
+
+    command: str
+    seconds: float
+    measurement: Mapping[str, Any]
+
+    def as_text(self) -> dict[str, Any]:
+        """Return what the card says of it."""
+        machine, versions = self.measurement["machine"], self.measurement["versions"]
+        cores = f"{machine['num_cores']} cores ({machine['cpu']})"
+        hardware = ", ".join([*machine["gpus"], cores])
+        return {"command": self.command, "seconds": self.seconds, "hardware": hardware} | {
+            name: versions[name] for name in ("torch", "transformers")
+        }
+
+
+def write_card(
+    folder: Path, courses: Sequence[Course], results: Mapping[str, float], making: Making, num_scenes: int = 500
+) -> None:
     """Write README.md into a checkpoint's folder.
 
     Args:
         folder: the checkpoint.
         courses: what it was taught, in order.
-        results: from `examination.examine`.
+        results: from `exam.examine`.
+        making: how it came about.
         num_scenes: how many scenes it was examined on.
     """
     lines = [
@@ -81,5 +108,5 @@ def write_card(folder: Path, courses: Sequence[Course], results: Mapping[str, fl
         for term in course.terms:
             lessons = ", ".join(f"{name} ({share:.0%}, {rows})" for name, (share, rows) in term.lessons.items())
             lines.append(f"| {number} | {course.learning_rate} | {term.num_steps} | {lessons} |")
-    text = CARD.format(courses="\n".join(lines), num_scenes=num_scenes, **results)
+    text = CARD.format(courses="\n".join(lines), num_scenes=num_scenes, **results, **making.as_text())
     (folder / "README.md").write_text(text, encoding="utf-8")

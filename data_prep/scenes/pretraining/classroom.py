@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from data_prep.scenes.drawing import draw
 from data_prep.scenes.pretraining.keywords import KeywordExample
@@ -16,11 +17,11 @@ from data_prep.scenes.scene_graph import Scene, draw_hard_negative, draw_scene
 from semcore.models.prompts import Prompts
 from semcore.models.tokenization import chat_prompt, expand_images, tokenize
 
-LOOK_ALIKES_PER_SCENE = 3
+HARD_NEGATIVES_PER_SCENE = 3
 
 
 class ScenePool:
-    """Scenes in families of look-alikes, drawn once: `pixels[i]` is the picture of `scenes[i]`."""
+    """Scenes in families of hard negatives, and which of them show a thing of the same colour and shape."""
 
     def __init__(self, num_families: int, seed: int):
         rng = random.Random(seed)
@@ -28,8 +29,38 @@ class ScenePool:
         for _ in range(num_families):
             scene = draw_scene(rng, "pretraining")
             self.scenes.append(scene)
-            self.scenes.extend(draw_hard_negative(scene, rng, "pretraining") for _ in range(LOOK_ALIKES_PER_SCENE))
-        self.pixels = np.stack([np.asarray(draw(scene, rng)) for scene in self.scenes])
+            self.scenes.extend(draw_hard_negative(scene, rng, "pretraining") for _ in range(HARD_NEGATIVES_PER_SCENE))
+        self._showing: dict[tuple[str, str], list[int]] = {}
+        for index, scene in enumerate(self.scenes):
+            for look in {(thing.colour, thing.shape) for thing in scene.objects}:
+                self._showing.setdefault(look, []).append(index)
+
+    def draw_any(self, num_scenes: int, rng: random.Random) -> list[int]:
+        """Return random scenes, no two of them the same."""
+        return rng.sample(range(len(self.scenes)), num_scenes)
+
+    def draw_similar(self, num_scenes: int, rng: random.Random) -> list[int]:
+        """Return a scene, one of its family, and others that show one of its things: what a generator confuses."""
+        first = rng.randrange(len(self.scenes))
+        family = first - first % (1 + HARD_NEGATIVES_PER_SCENE)
+        chosen = {
+            first,
+            rng.choice([one for one in range(family, family + 1 + HARD_NEGATIVES_PER_SCENE) if one != first]),
+        }
+        looks = [(thing.colour, thing.shape) for thing in self.scenes[first].objects]
+        for _ in range(4 * num_scenes):
+            if len(chosen) < num_scenes:
+                chosen.add(rng.choice(self._showing[rng.choice(looks)]))
+        while len(chosen) < num_scenes:
+            chosen.add(rng.randrange(len(self.scenes)))
+        found = sorted(chosen)
+        rng.shuffle(found)
+        return found[:num_scenes]
+
+    def pixels(self, scenes: Sequence[int], rng: random.Random) -> torch.Tensor:
+        """Draw scenes, each time a little differently, as the image processor would scale them: (N, 3, H, W)."""
+        drawn = np.stack([np.asarray(draw(self.scenes[index], rng)) for index in scenes])
+        return torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
 @dataclass(frozen=True)

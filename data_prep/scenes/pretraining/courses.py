@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
 from data_prep.scenes.pretraining import lessons, letter_lessons
 from data_prep.scenes.pretraining.classroom import Classroom
@@ -55,7 +55,7 @@ LESSONS: dict[str, Callable[[Classroom, random.Random, int], list[Exchange]]] = 
         lessons.find_sentence_keywords, lessons.locate,
         letter_lessons.sort_words, letter_lessons.choose_words, letter_lessons.sort_mentions,
         letter_lessons.choose_description, letter_lessons.choose_either, letter_lessons.choose_image,
-        letter_lessons.choose_sentence,
+        letter_lessons.choose_sentence, letter_lessons.choose_similar_image, letter_lessons.choose_similar_sentence,
     )
 }  # fmt: skip
 
@@ -71,46 +71,46 @@ COURSES = (
     Course(1e-3, 70, 2, (Term(40, _WORDS, LOOKUPS_ALONE), Term(460, _WORDS))),
     # To see, in the words that the text model knows by now; it stays as it is.
     Course(2e-3, 250, 1, (Term(550, {NAME_THINGS: (1.0, 48)}),)),
-    # Pictures meet letters, attention first again.
-    Course(1e-3, 300, 6, (
-        Term(25, {"choose_image:4": (0.25, 3), "sort_mentions:4": (0.25, 4), "sort_mentions:10": (0.25, 3),
-                  "choose_sentence:4": (0.25, 3)}, LOOKUPS_ALONE),
-        Term(900, {
-            "describe_image:0": (0.3, 16), "choose_image:2": (0.03, 3), "choose_image:4": (0.09, 3),
-            "choose_image:10": (0.12, 3), "sort_mentions:4": (0.05, 4), "sort_mentions:10": (0.09, 3),
-            "choose_sentence:4": (0.06, 3), "choose_sentence:10": (0.12, 2), "choose_words:10": (0.04, 4),
-            "read_sentences:4": (0.05, 8), "find_keywords:4": (0.05, 8),
+    # Images meet letters, attention first again.
+    Course(1e-3, 300, 4, (
+        Term(25, {"choose_image:4": (0.25, 6), "sort_mentions:4": (0.25, 8), "sort_mentions:10": (0.25, 6),
+                  "choose_sentence:4": (0.25, 6)}, LOOKUPS_ALONE),
+        Term(850, {
+            "describe_image:0": (0.3, 32), "choose_image:2": (0.03, 6), "choose_image:4": (0.09, 6),
+            "choose_image:10": (0.12, 6), "sort_mentions:4": (0.05, 8), "sort_mentions:10": (0.09, 6),
+            "choose_sentence:4": (0.06, 6), "choose_sentence:10": (0.12, 4), "choose_words:10": (0.04, 8),
+            "read_sentences:4": (0.05, 16), "find_keywords:4": (0.05, 16),
         }),
     )),
     # What else the trainings on data sets build on.
-    Course(6e-4, 250, 6, (
-        Term(700, {
-            "describe_image:0": (0.12, 20), "describe_image:3": (0.18, 12), "write_alone:6": (0.03, 8),
-            "read_sentences:4": (0.06, 8), "imagine:4": (0.06, 8), "find_keywords:4": (0.12, 8),
-            "find_sentence_keywords:1": (0.08, 20), "locate:4": (0.03, 10), "choose_words:10": (0.04, 4),
-            "choose_either:10": (0.04, 2), "choose_image:10": (0.1, 3), "sort_mentions:10": (0.04, 3),
-            "choose_sentence:10": (0.1, 2),
+    Course(6e-4, 250, 4, (
+        Term(650, {
+            "describe_image:0": (0.12, 40), "describe_image:3": (0.18, 24), "write_alone:6": (0.03, 16),
+            "read_sentences:4": (0.06, 16), "imagine:4": (0.06, 16), "find_keywords:4": (0.12, 16),
+            "find_sentence_keywords:1": (0.08, 40), "locate:4": (0.03, 20), "choose_words:10": (0.03, 8),
+            "choose_either:10": (0.02, 4), "choose_image:10": (0.04, 6), "choose_similar_image:10": (0.09, 6),
+            "sort_mentions:10": (0.02, 6), "choose_sentence:10": (0.04, 4), "choose_similar_sentence:10": (0.09, 4),
         }),
     )),
 )  # fmt: skip
 
 
 class Lessons(IterableDataset):
-    """Batches, ready for the model, from `first_batch` on; a seed gives the same batches.
+    """Batches, ready for the model, from `first_batch` on; a seed gives the same batches in the same order.
 
-    A term has as many batches as it has steps.
+    A term has as many batches as it has steps. Worker processes of a loader share the batches out: each makes every
+    n-th, and the loader asks them in turn.
     """
 
     def __init__(self, room: Classroom, terms: Sequence[Term], seed: int, first_batch: int = 0):
         self.room, self.terms, self.seed, self.first_batch = room, terms, seed, first_batch
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        number = 0
-        for term in self.terms:
-            for _ in range(term.num_steps):
-                if number >= self.first_batch:
-                    yield self.batch(term, random.Random(f"{self.seed} {number}"))
-                number += 1
+        worker = get_worker_info()
+        mine, num_workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        terms = [term for term in self.terms for _ in range(term.num_steps)]
+        for number in range(self.first_batch + mine, len(terms), num_workers):
+            yield self.batch(terms[number], random.Random(f"{self.seed} {number}"))
 
     def batch(self, term: Term, rng: random.Random) -> dict[str, torch.Tensor]:
         """Draw one lesson of the term and fill a batch with it."""
@@ -119,23 +119,22 @@ class Lessons(IterableDataset):
         num_rows = term.lessons[name][1]
         kind, _, number = name.partition(":")
         if kind == NAME_THINGS:
-            batch = picture_tensors(self.room, rng.choices(range(len(self.room.pool.scenes)), k=num_rows))
+            batch = image_tensors(self.room, rng.choices(range(len(self.room.pool.scenes)), k=num_rows), rng)
         else:
             start = self.room.tokenizer.convert_tokens_to_ids(IMAGE_START)
             rows = [merge(LESSONS[kind](self.room, rng, int(number)), start) for _ in range(num_rows)]
-            batch = as_tensors(self.room, rows)
+            batch = as_tensors(self.room, rows, rng)
         return batch | {"loss_weights": term.loss_weights.as_tensor()}
 
 
-def as_tensors(room: Classroom, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-    """Collate rows and add their pictures."""
+def as_tensors(room: Classroom, rows: Sequence[Row], rng: random.Random) -> dict[str, torch.Tensor]:
+    """Collate rows and draw their images."""
     batch = collate(rows, room.tokenizer.pad_token_id)
     images = [index for row in rows for index in row.images]
-    return batch | picture_tensors(room, images) if images else batch
+    return batch | image_tensors(room, images, rng) if images else batch
 
 
-def picture_tensors(room: Classroom, images: Sequence[int]) -> dict[str, torch.Tensor]:
-    """Return pictures, scaled as the image processor scales them, and the words of their visual tokens."""
-    pixels = torch.from_numpy(room.pool.pixels[images]).permute(0, 3, 1, 2)
+def image_tensors(room: Classroom, images: Sequence[int], rng: random.Random) -> dict[str, torch.Tensor]:
+    """Draw images (I, 3, H, W), and return the words of their visual tokens (I, V, G) beside them."""
     words = [visual_words(room.pool.scenes[index], room.num_visual_tokens) for index in images]
-    return {"pixel_values": pixels.float() / 127.5 - 1.0, "visual_words": torch.tensor(words)}
+    return {"pixel_values": room.pool.pixels(images, rng), "visual_words": torch.tensor(words)}

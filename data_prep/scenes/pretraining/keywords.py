@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from data_prep.scenes.captions import describe, write_sentence
 from data_prep.scenes.scene_graph import Scene
 from semcore.identifiers.keywords import count_words, top_keywords
 from semcore.identifiers.sentence_encoder import embed, load_encoder
+from semcore.runtime.files import read_jsonl, write_jsonl
 
 NUM_KEYWORDS = 8  # more than an identifier has: a cluster's words will be left out
 
@@ -21,6 +23,13 @@ class KeywordExample(NamedTuple):
     sentence: str
     of_description: list[str]
     of_sentence: list[str]
+
+
+def keep_examples(path: Path, scenes: Sequence[Scene], num_examples: int, seed: int) -> list[KeywordExample]:
+    """Return `write_examples`, from a JSONL file if an earlier run has left one: they take minutes."""
+    if not path.exists():
+        write_jsonl(path, (example._asdict() for example in write_examples(scenes, num_examples, seed)))
+    return [KeywordExample(**row) for row in read_jsonl(path)]
 
 
 def write_examples(scenes: Sequence[Scene], num_examples: int, seed: int) -> list[KeywordExample]:

@@ -43,22 +43,27 @@ def choose_words(room: Classroom, rng: random.Random, num_candidates: int) -> li
 
 def choose_image(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
     """Several images and a sentence that fits one of them: which?"""
-    return _ask_for_scene(room, rng, num_candidates, describe_share=0.0)
+    return _ask_for_scene(room, rng, room.pool.draw_any(num_candidates, rng), describe_share=0.0)
+
+
+def choose_similar_image(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
+    """Several images that share things and a sentence that fits one of them: which?"""
+    return _ask_for_scene(room, rng, room.pool.draw_similar(num_candidates, rng), describe_share=0.0)
 
 
 def choose_description(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
     """Text alone: descriptions in the images' places and a sentence that fits one of them: which?"""
-    return _ask_for_scene(room, rng, num_candidates, describe_share=1.0)
+    return _ask_for_scene(room, rng, room.pool.draw_any(num_candidates, rng), describe_share=1.0)
 
 
 def choose_either(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
     """Images and descriptions side by side and a sentence that fits one of them: which?"""
-    return _ask_for_scene(room, rng, num_candidates, describe_share=0.5)
+    return _ask_for_scene(room, rng, room.pool.draw_any(num_candidates, rng), describe_share=0.5)
 
 
 def sort_mentions(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
     """Several images and things that one alone of them shows, in any order; each says its image's letter."""
-    scenes = _draw_scenes(room, rng, num_candidates)
+    scenes = _scenes(room, room.pool.draw_any(num_candidates, rng))
     looks = [(thing.colour, thing.shape) for _, scene in scenes for thing in scene.objects]
     things = [(thing, place) for place, (_, scene) in enumerate(scenes) for thing in scene.objects]
     things = [(thing, place) for thing, place in things if looks.count((thing.colour, thing.shape)) == 1]
@@ -77,7 +82,21 @@ def sort_mentions(room: Classroom, rng: random.Random, num_candidates: int) -> l
 
 def choose_sentence(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
     """Several sentences and an image that one of them alone fits: which?"""
-    scenes = _draw_scenes(room, rng, num_candidates)
+    return _ask_for_sentence(room, rng, room.pool.draw_any(num_candidates, rng)) or choose_sentence(
+        room, rng, num_candidates
+    )
+
+
+def choose_similar_sentence(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
+    """Several sentences of scenes that share things and an image that one of them alone fits: which?"""
+    return _ask_for_sentence(room, rng, room.pool.draw_similar(num_candidates, rng)) or choose_similar_sentence(
+        room, rng, num_candidates
+    )
+
+
+def _ask_for_sentence(room: Classroom, rng: random.Random, chosen: Sequence[int]) -> list[Exchange]:
+    """Ask for the sentences that alone fit their images; none may."""
+    scenes = _scenes(room, chosen)
     written = [write_sentence(scene, rng) for _, scene in scenes]
     shown = rng.random() < KEYWORDS_SHARE
     candidates = [
@@ -85,11 +104,11 @@ def choose_sentence(room: Classroom, rng: random.Random, num_candidates: int) ->
         for text, reading in written
     ]
     exchanges = []
-    for place in rng.sample(range(num_candidates), min(num_candidates, NUM_QUESTIONS)):
+    for place in rng.sample(range(len(scenes)), min(len(scenes), NUM_QUESTIONS)):
         index, scene = scenes[place]
         if not any(fits(reading, scene) for other, (_, reading) in enumerate(written) if other != place):
             exchanges.append(ask(room, Question("verify_i2t", candidates, Item(image=index), place)))
-    return exchanges or choose_sentence(room, rng, num_candidates)
+    return exchanges
 
 
 def fits(reading: Reading, scene: Scene) -> bool:
@@ -100,11 +119,11 @@ def fits(reading: Reading, scene: Scene) -> bool:
     )
 
 
-def _ask_for_scene(room: Classroom, rng: random.Random, num_candidates: int, describe_share: float) -> list[Exchange]:
-    scenes = _draw_scenes(room, rng, num_candidates)
+def _ask_for_scene(room: Classroom, rng: random.Random, chosen: Sequence[int], describe_share: float) -> list[Exchange]:
+    scenes = _scenes(room, chosen)
     candidates = _show(room, rng, scenes, describe_share)
     exchanges = []
-    for place in rng.choices(range(num_candidates), k=NUM_QUESTIONS):
+    for place in rng.choices(range(len(scenes)), k=NUM_QUESTIONS):
         others = [scene for other, (_, scene) in enumerate(scenes) if other != place]
         query = Item(text=_write_for_one(scenes[place][1], others, rng))
         exchanges.append(ask(room, Question("verify_t2i", candidates, query, place)))
@@ -120,8 +139,7 @@ def _write_for_one(scene: Scene, others: Sequence[Scene], rng: random.Random) ->
     return mark_sentence(text, reading)
 
 
-def _draw_scenes(room: Classroom, rng: random.Random, num_scenes: int) -> list[tuple[int, Scene]]:
-    chosen = rng.sample(range(len(room.pool.scenes)), num_scenes)
+def _scenes(room: Classroom, chosen: Sequence[int]) -> list[tuple[int, Scene]]:
     return [(index, room.pool.scenes[index]) for index in chosen]
 
 

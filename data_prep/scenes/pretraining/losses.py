@@ -181,14 +181,14 @@ def kept_word_loss(
     embeddings = model.get_input_embeddings().weight.detach()
     visual = batch["input_ids"] == model.config.image_token_id
     words = batch["visual_words"].flatten(0, 1)
+    entered = torch.stack([seen.entered[number][visual] for number in WORD_LAYERS])
+    states = model.model.language_model.norm(entered).float()
     losses = []
-    for number in WORD_LAYERS:
-        states = model.model.language_model.norm(seen.entered[number][visual]).float()
-        for place, group in enumerate(word_groups):
-            holds = words[:, place] < len(group)
-            logits = states[holds] @ embeddings[group].T
-            wrong = functional.cross_entropy(logits, words[holds, place], reduction="sum")
-            losses.append(wrong / holds.sum().clamp(min=1))
+    for place, group in enumerate(word_groups):
+        logits = (states @ embeddings[group].T).flatten(0, 1)
+        labels = words[:, place].where(words[:, place] < len(group), IGNORED).repeat(len(WORD_LAYERS))
+        wrong = functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+        losses.append(wrong / (labels != IGNORED).sum().clamp(min=1))
     return torch.stack(losses).mean()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,22 @@ class Schooling(Trainer):
     def __init__(self, room: Classroom, **settings: Any):
         super().__init__(**settings)
         self.model_accepts_loss_kwargs = False  # so that the loss is divided by the lessons of a step
-        self.word_groups = word_group_tokens(room.tokenizer)
+        self.word_groups = [group.to(self.args.device) for group in word_group_tokens(room.tokenizer)]
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *_: Any, **__: Any) -> torch.Tensor:
         with self.accelerator.autocast():
             return total_loss(model, inputs, self.word_groups)
 
 
-def take_course(model: Any, room: Classroom, course: Course, work: Path, seed: int) -> Any:
+@dataclass(frozen=True)
+class Machine:
+    """Where a course runs: on "cpu" or "cuda", and how many processes of their own make its batches."""
+
+    device: str = "cpu"
+    num_workers: int = 0
+
+
+def take_course(model: Any, room: Classroom, course: Course, work: Path, seed: int, machine: Machine) -> Any:
     """Train the model on a course, from the last checkpoint in `work` if there is one.
 
     Args:
@@ -38,6 +46,7 @@ def take_course(model: Any, room: Classroom, course: Course, work: Path, seed: i
         course: the lessons and the peak learning rate.
         work: where the trainer keeps its checkpoints.
         seed: of the order of the lessons.
+        machine: where to train.
     """
     model.model.language_model.set_attn_implementation("eager")  # the backward pass of the others is slower here
     num_steps = sum(term.num_steps for term in course.terms)
@@ -50,7 +59,7 @@ def take_course(model: Any, room: Classroom, course: Course, work: Path, seed: i
     trainer = Schooling(
         room,
         model=model,
-        args=_arguments(work, num_steps, course, seed),
+        args=_arguments(work, num_steps, course, seed, machine),
         train_dataset=Lessons(room, terms, seed, first_batch=steps_done * course.lessons_per_step),
         data_collator=lambda batches: batches[0],
     )
@@ -59,7 +68,7 @@ def take_course(model: Any, room: Classroom, course: Course, work: Path, seed: i
     return model
 
 
-def _arguments(work: Path, num_steps: int, course: Course, seed: int) -> TrainingArguments:
+def _arguments(work: Path, num_steps: int, course: Course, seed: int, machine: Machine) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(work),
         max_steps=num_steps,
@@ -73,8 +82,9 @@ def _arguments(work: Path, num_steps: int, course: Course, seed: int) -> Trainin
         adam_beta2=0.98,
         max_grad_norm=1.0,
         optim="adamw_torch_fused",
-        bf16=native_dtype("cpu") == "bfloat16",
-        use_cpu=True,
+        bf16=native_dtype(machine.device) == "bfloat16",
+        use_cpu=machine.device == "cpu",
+        dataloader_num_workers=machine.num_workers,
         logging_steps=50,
         save_steps=250,
         save_total_limit=2,

@@ -21,7 +21,7 @@ from semcore.training.memory_plan.sections import (
 )
 from semcore.training.memory_plan.workload import Workload, identifier_workload, num_steps, verifier_workload
 from semcore.training.memory_plan.zero_options import Option, choose, options
-from semcore.training.schedule import rows_a_device
+from semcore.training.schedule import divide_batch
 from semcore.training.settings import LoraSettings, Optim, TrainingSettings
 
 
@@ -82,7 +82,7 @@ def plan_identifier(
         num_keywords=read_elsewhere(path, "identifiers", "num_keywords"),
         row_tokens=section.row_tokens,
         held_out_sentences=section.held_out.sentences_per_image,
-        held_out_share=section.held_out.image_share,
+        held_out_fraction=section.held_out.image_fraction,
     )
     new_tokens = read_num_cluster_tokens(path)
     return _plan("train_identifier", name, config, section, work, new_tokens, machine, known=images is not None)
@@ -106,7 +106,7 @@ def plan_verifier(
         num_candidates=read_elsewhere(path, "candidates", "num_candidates"),
         extra_questions=section.extra_questions,
         held_out_sentences=generator.held_out.sentences_per_image,
-        held_out_share=generator.held_out.image_share,
+        held_out_fraction=generator.held_out.image_fraction,
         limit=read_elsewhere(path, "candidates", "limit"),
         attention=section.attention,
     )
@@ -132,7 +132,7 @@ def _plan(
     known: bool,
 ) -> TrainingPlan:
     training, lora = section.training, section.lora
-    wished, batches = rows_a_device(training.batch_size, machine.num_gpus, training.rows_a_device)
+    micro_batch, accumulation_steps = divide_batch(training.batch_size, machine.num_gpus, training.micro_batch_size)
     parameters = count_parameters(
         config, num_new_tokens=num_new_tokens, freeze_vision=section.model.freeze_vision,
         freeze_projector=section.model.freeze_projector, lora_rank=lora.rank, target_modules=lora.target_modules,
@@ -141,7 +141,7 @@ def _plan(
     found = options(
         parameters,
         lambda rows: _activations(config, section.model, lora, training, work.largest, rows),
-        wished * batches,
+        micro_batch * accumulation_steps,
         num_gpus=machine.num_gpus,
         gpu_memory=machine.gpu_memory,
         element_bytes=_element_bytes(training),
@@ -153,7 +153,7 @@ def _plan(
     return TrainingPlan(
         stage=stage, model=name, lora_rank=lora.rank, quantization=lora.quantization, optim=training.optim,
         batch_size=training.batch_size, machine=machine,
-        parameters=parameters, row=work.largest, options=found, chosen=choose(found, wished),
+        parameters=parameters, row=work.largest, options=found, chosen=choose(found, micro_batch),
         num_rows=work.num_rows if known else None,
         num_steps=steps if known else None,
         num_tokens=tokens if known else None,

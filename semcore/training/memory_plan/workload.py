@@ -43,7 +43,7 @@ def identifier_workload(
     num_keywords: int,
     row_tokens: int,
     held_out_sentences: int,
-    held_out_share: float,
+    held_out_fraction: float,
 ) -> Workload:
     """Estimate the rows of an identifier training: sentences together, and an image's identifiers together.
 
@@ -54,7 +54,7 @@ def identifier_workload(
         num_keywords: of an identifier.
         row_tokens: of a row, at most.
         held_out_sentences: of each image, not trained on.
-        held_out_share: of the images, not trained on as queries.
+        held_out_fraction: of the images, not trained on as queries.
     """
     answer = MORE_THAN_AN_IDENTIFIER + WORD_TOKENS * num_keywords
     pair = SENTENCE_TOKENS + INSTRUCTION_TOKENS + answer
@@ -62,7 +62,7 @@ def identifier_workload(
     t2i_rows = -(-pairs // max(1, (row_tokens - CHAT_TOKENS) // pair))
     image_part = CHAT_TOKENS + INSTRUCTION_TOKENS + image_tokens
     answers_per_row = max(1, (row_tokens - image_part) // answer)
-    images = round(num_images * (1 - held_out_share))
+    images = round(num_images * (1 - held_out_fraction))
     i2t_rows = images * -(-sentences_an_image // answers_per_row)
     tokens = t2i_rows * CHAT_TOKENS + pairs * pair + i2t_rows * image_part + images * sentences_an_image * answer
     return Workload(t2i_rows + i2t_rows, tokens, RowSize(max(row_tokens, image_part + answer), 1))
@@ -76,7 +76,7 @@ def verifier_workload(
     num_candidates: int,
     extra_questions: int,
     held_out_sentences: int,
-    held_out_share: float,
+    held_out_fraction: float,
     limit: int | None,
     attention: Attention = "full",
 ) -> Workload:
@@ -89,11 +89,11 @@ def verifier_workload(
         num_candidates: of a set.
         extra_questions: in a row, besides the first.
         held_out_sentences: of each image; each is asked with once.
-        held_out_share: of the images; each is asked with once.
+        held_out_fraction: of the images; each is asked with once.
         limit: queries a direction, at most.
         attention: of the candidates; in "blocks" the head of the prompt stands before each of them.
     """
-    sets = [num_images * held_out_sentences, round(num_images * held_out_share)]
+    sets = [num_images * held_out_sentences, round(num_images * held_out_fraction)]
     t2i_sets, i2t_sets = (min(number, limit) if limit else number for number in sets)
     questions, words = 1 + extra_questions, FRAME_TOKENS + WORD_TOKENS * num_keywords
     heads = CHAT_TOKENS * (num_candidates if attention == "blocks" else 1)

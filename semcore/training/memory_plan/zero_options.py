@@ -13,10 +13,10 @@ from semcore.training.settings import Optim
 
 @dataclass(frozen=True)
 class Option:
-    """A ZeRO stage: the rows a GPU can take at once (0: not even one fits), and the memory of so many, or of one."""
+    """A ZeRO stage: the largest micro batch that fits (0: not even one row), and the memory it takes (or one row's)."""
 
     zero: Zero
-    rows_a_device: int
+    micro_batch_size: int
     memory: Memory
 
 
@@ -56,7 +56,7 @@ def options(
 
 
 def choose(found: list[Option], wished: int) -> Option | None:
-    """Return the lowest stage that takes the wished rows at once, else the one that takes most; None if none fits."""
-    enough = [option for option in found if option.rows_a_device >= wished]
-    best = enough[0] if enough else max(found, key=lambda option: option.rows_a_device)
-    return best if best.rows_a_device else None
+    """Return the lowest stage whose micro batch reaches `wished`, else the one with the largest; None if none fits."""
+    enough = [option for option in found if option.micro_batch_size >= wished]
+    best = enough[0] if enough else max(found, key=lambda option: option.micro_batch_size)
+    return best if best.micro_batch_size else None

@@ -5,7 +5,7 @@ import random
 import ir_measures
 import pytest
 
-from semcore.evaluation.metrics import first_relevant_ranks, retrieval_metrics
+from semcore.evaluation.metrics import first_relevant_rank, retrieval_metrics
 
 
 def reference(run: dict[str, list[str]], qrels: dict[str, set[str]]) -> dict[str, float]:
@@ -67,8 +67,8 @@ def test_a_query_without_an_answer_counts_as_a_miss() -> None:
 
 
 def test_the_first_of_several_right_items_counts() -> None:
-    ranks = first_relevant_ranks({"q1": ["x", "b", "a"], "q2": ["x"]}, {"q1": {"a", "b"}, "q2": {"a"}, "q3": {"a"}})
-    assert ranks == {"q1": 2, "q2": None, "q3": None}
+    assert first_relevant_rank(["x", "b", "a"], {"a", "b"}) == 2
+    assert first_relevant_rank(["x"], {"a"}) is None
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ import torch
 
 from semcore.models.batching import make_prompts, model_inputs
 from semcore.models.prompts import IMAGE, load_prompts
-from semcore.models.tokenization import batch_inputs, prepare_images, prompt_text
+from semcore.models.tokenization import prepare_images
 from semcore.models.visual_features import FeatureStore, encode_pictures
 from semcore.runtime import files as semcore_files
 from semcore.runtime.errors import UserError
 from tests.conftest import COLOURS, draw_picture
+from tests.pixel_inputs import batch_inputs, prompt_text
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ from semcore.data.items_and_queries import read_items
 from semcore.data.run_folder import RunFolder
 from semcore.models.checkpoint import load_checkpoint
 from semcore.models.prompts import IMAGE, load_prompts
-from semcore.models.tokenization import answer_tokens, batch_inputs, prepare_images, prompt_text, tokenize
+from semcore.models.tokenization import answer_tokens, prepare_images, tokenize
 from semcore.models.visual_features import FeatureStore
 from semcore.retrieval.corpus import build_corpus
 from semcore.retrieval.generator import generate, query_inputs
 from semcore.runtime.errors import UserError
+from tests.pixel_inputs import batch_inputs, prompt_text
 
 
 @pytest.fixture(scope="module")

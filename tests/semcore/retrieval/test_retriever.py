@@ -243,3 +243,10 @@ def test_a_run_without_a_model(searchable_run):
     (searchable_run.run / "identifier_model" / "config.json").unlink()
     with pytest.raises(UserError, match="no model in .*`accelerate launch .*train_identifier.py --run "):
         Retriever.from_run(searchable_run.run, **CPU)
+
+
+def test_the_second_start_reads_the_index_of_the_first(searchable_run, monkeypatch):
+    options = {"split": "test", "verifier": "none", **CPU}
+    found = ids(Retriever.from_run(searchable_run.run, **options).search(text="a red circle"))
+    monkeypatch.setattr("semcore.retrieval.corpus._build_index", None)
+    assert ids(Retriever.from_run(searchable_run.run, **options).search(text="a red circle")) == found

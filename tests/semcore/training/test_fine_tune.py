@@ -58,7 +58,7 @@ def lesson(checkpoint: Checkpoint):
 
 def train(checkpoint: Checkpoint, folder: Path, lora=NO_LORA, **changes) -> dict[str, Any]:
     settings = TrainingSettings(
-        learning_rate=3e-3, num_epochs=30, max_steps=20, batch_size=4, rows_a_device=2, bf16="no",
+        learning_rate=3e-3, num_epochs=30, max_steps=20, batch_size=4, micro_batch_size=2, bf16="no",
         gradient_checkpointing=False, save_steps=6,
     )  # fmt: skip
     ids = add_cluster_tokens(checkpoint, 2, [["red"], ["star"]])
@@ -202,7 +202,7 @@ def interrupt(patch: pytest.MonkeyPatch, step: int) -> None:
 def test_batches_of_another_size_learn_the_same(base, tmp_path):
     torch.manual_seed(0)
     first, second = (
-        train(start_of(base), tmp_path / str(size), rows_a_device=size, gradient_checkpointing=size == 1)
+        train(start_of(base), tmp_path / str(size), micro_batch_size=size, gradient_checkpointing=size == 1)
         for size in (4, 1)
     )
     assert second["loss_last"] == pytest.approx(first["loss_last"], abs=1e-3)

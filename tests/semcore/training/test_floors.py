@@ -82,7 +82,7 @@ def trained(
 ) -> Checkpoint:  # fmt: skip
     """Train as the recipes do, and load what was saved."""
     settings = TrainingSettings(
-        learning_rate=learning_rate, num_epochs=max_steps, max_steps=max_steps, batch_size=4, rows_a_device=4,
+        learning_rate=learning_rate, num_epochs=max_steps, max_steps=max_steps, batch_size=4, micro_batch_size=4,
         bf16="no", gradient_checkpointing=False, save_steps=max_steps,
     )  # fmt: skip
     rows = plan(image_start_id=image_start_id(checkpoint), **settings.schedule())

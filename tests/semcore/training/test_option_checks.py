@@ -51,9 +51,9 @@ def test_what_goes_together_under_zero3(launch):
         ("zero3", 16, "nf4", {}, "weights in four bits cannot be shared out by ZeRO-3: launch with ds_configs/zero2"),
         ("zero3_offload", 0, "none", {"optim": "adamw_8bit"}, "and would leave adamw_8bit out: launch with ds_con"),
         (None, 0, "none", {"dtype": "bfloat16"}, "weights in bfloat16 lose small steps: train them with DeepSpeed"),
-        ("zero1", 0, "none", {"device_map": "auto"}, "--training.device_map auto spreads one process over several"),
+        ("zero1", 0, "none", {"device_map": "auto"}, "--training.device-map auto spreads one process over several"),
         (None, 0, "none", {"device_map": "auto"}, "several processes: start the recipe with python instead of"),
-        (None, 0, "none", {"report_to": "nowhere"}, "--training.report_to nowhere is not installed, or no library"),
+        (None, 0, "none", {"report_to": "nowhere"}, "--training.report-to nowhere is not installed, or no library"),
     ],
 )
 def test_what_does_not(launch, config, lora_rank, quantization, changed, sentence):
@@ -80,7 +80,7 @@ def test_several_reports(launch, monkeypatch):
     launch(None)
     monkeypatch.setattr(option_checks, "get_available_reporting_integrations", lambda: ["wandb"])
     check_mode(0, "none", True, **{**USUAL, "report_to": "wandb, none"})
-    with pytest.raises(UserError, match=r"--training.report_to mlflow is not installed.*; installed: wandb"):
+    with pytest.raises(UserError, match=r"--training.report-to mlflow is not installed.*; installed: wandb"):
         check_mode(0, "none", True, **{**USUAL, "report_to": "wandb, mlflow"})
 
 

@@ -3,11 +3,12 @@ import torch
 
 from semcore.models.batching import make_prompts
 from semcore.models.prompts import IMAGE, load_prompts
-from semcore.models.tokenization import answer_tokens, batch_inputs, prepare_images, prompt_text, tokenize
+from semcore.models.tokenization import answer_tokens, prepare_images, tokenize
 from semcore.models.visual_features import encode_pictures
 from semcore.verification import given_image_log_probabilities, sentence_log_probabilities
 from semcore.verification.answer_scoring import ScoringRequest, answer_log_probabilities
 from tests.conftest import draw_picture
+from tests.pixel_inputs import batch_inputs, prompt_text
 
 PICTURES = {"red": draw_picture("red", 0), "blue": draw_picture("blue", 7)}
 SENTENCES = ["a red circle.", "there is a small blue circle in the upper left.", "a.", "a red circle."]

@@ -7,11 +7,12 @@ import torch
 
 from semcore.data.directions import Direction
 from semcore.models.prompts import load_prompts
-from semcore.models.tokenization import batch_inputs, prepare_images, prompt_text
+from semcore.models.tokenization import prepare_images
 from semcore.models.visual_features import encode_pictures
 from semcore.runtime.errors import UserError
 from semcore.verification import LETTERS, Choice, Question, choose, option_tokens, question_turn
 from tests.conftest import draw_picture
+from tests.pixel_inputs import batch_inputs, prompt_text
 
 PICTURES = {name: draw_picture(name, place) for place, name in enumerate(("red", "blue", "green", "purple"))}
 IMAGES = tuple(Choice(name, f"{name} circle") for name in PICTURES)

@@ -3,10 +3,11 @@ import torch
 
 from semcore.data.directions import Direction
 from semcore.models.prompts import IMAGE, load_prompts
-from semcore.models.tokenization import batch_inputs, prepare_images, prompt_text, tokenize
+from semcore.models.tokenization import prepare_images, tokenize
 from semcore.models.visual_features import encode_pictures
 from semcore.verification import Choice, Question, match_log_odds
 from tests.conftest import draw_picture
+from tests.pixel_inputs import batch_inputs, prompt_text
 
 PICTURES = {name: draw_picture(name, place) for place, name in enumerate(("red", "blue", "green"))}
 QUESTIONS = {

@@ -32,9 +32,9 @@ def test_an_interrupted_course_ends_like_a_whole_one(tmp_path, monkeypatch):
     course = Course(1e-2, 1, 2, terms)
     torch.manual_seed(0)
     start = build_model(tokenizer, text_layers=4, hidden_size=32)
-    whole = train.take_course(copy.deepcopy(start), room, course, tmp_path / "whole", seed=5)
+    whole = train.take_course(copy.deepcopy(start), room, course, tmp_path / "whole", seed=5, machine=train.Machine())
     shutil.copytree(tmp_path / "whole" / "checkpoint-3", tmp_path / "cut" / "checkpoint-3")
-    resumed = train.take_course(copy.deepcopy(start), room, course, tmp_path / "cut", seed=5)
+    resumed = train.take_course(copy.deepcopy(start), room, course, tmp_path / "cut", seed=5, machine=train.Machine())
     for name, weight in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], weight)
     assert not torch.equal(whole.get_input_embeddings().weight, start.get_input_embeddings().weight)

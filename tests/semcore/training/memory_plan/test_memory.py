@@ -101,8 +101,8 @@ def test_the_most_rows_that_fit_divide_a_step() -> None:
     small = Parameters(1000, 1000, 100)
     room = CONTEXT_BYTES + 4_000_100_000
     found = options(small, lambda rows: rows * 20_000, 12, num_gpus=1, gpu_memory=room, element_bytes=2)
-    assert found[0].rows_a_device == 4  # five would fit, and do not divide twelve
-    assert found[1].rows_a_device == 12
+    assert found[0].micro_batch_size == 4  # five would fit, and do not divide twelve
+    assert found[1].micro_batch_size == 12
 
 
 def test_the_lowest_stage_with_enough_rows_is_chosen() -> None:
