@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.fitted_fusions import Ranking
-from semcore.evaluation.metrics import CUTOFFS, first_relevant_ranks, retrieval_metrics
+from semcore.evaluation.metrics import CUTOFFS, first_relevant_rank, retrieval_metrics
 from semcore.evaluation.per_query import write_per_query
 from semcore.evaluation.statistics import hits as found
 from semcore.evaluation.statistics import paired_difference
@@ -147,10 +147,8 @@ def _beside_the_paper(
     """Return the scores of the paper's ranking, and the paired differences of ours from it with their intervals."""
     contents, relevant = view.queries.contents, view.queries.relevant
     ours, paper = (
-        first_relevant_ranks(
-            {query: [hit.item_id for hit in found[content]] for query, content in contents.items()}, relevant
-        ).values()
-        for found in (hits, paper_hits)
+        [_rank(rankings, contents.get(query), right) for query, right in relevant.items()]
+        for rankings in (hits, paper_hits)
     )
     groups = [tuple(sorted(right)) for right in relevant.values()]
     differences = {
@@ -158,6 +156,11 @@ def _beside_the_paper(
         for cutoff in CUTOFFS
     }
     return {"generated_paper": score(view, paper_hits), "generated_less_paper": differences}
+
+
+def _rank(rankings: Mapping[str, Sequence[GeneratedHit]], content: str | None, right: Collection[str]) -> int | None:
+    """Return where the first right item stands; None where there is none, or nothing was asked."""
+    return None if content is None else first_relevant_rank([hit.item_id for hit in rankings[content]], right)
 
 
 def _score_verifiers(
