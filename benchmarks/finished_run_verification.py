@@ -76,7 +76,7 @@ def main(settings: Settings) -> None:
     mismatches = check_run_models(run, dataset, models, base=settings.base, allow=settings.allowed)
     for name in verifiers:
         session = load_session(load_for_inference(models[name], base=settings.base), dataset, run / "features")
-        paths = {record.image_id: dataset.image_path(record) for record in dataset.images}
+        paths = dataset.image_paths
         for direction in Direction:
             items = {item.item_id: item for item in read_items(run, dataset, direction, "test")}
             shortlists = draw_shortlists(run / direction / "per_query.jsonl", direction, items, settings.num_queries)

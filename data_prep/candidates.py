@@ -5,6 +5,7 @@ Run as:
     python -m data_prep.candidates --data DATA --run RUN
     python -m data_prep.candidates --data DATA --run RUN --num-candidates 5 --num-beams 50
     python -m data_prep.candidates --data DATA --run RUN --config recipes/configs/scenes.yaml
+    python -m data_prep.candidates --data DATA --run RUN --directions [t2i]
 
 Asks with the sentences and images that the identifier model was not trained on, and searches as many
 training images at once as the evaluation does. Needs RUN/identifier_model. Writes into RUN/candidates:
@@ -18,18 +19,18 @@ A killed job goes on where it stopped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from semcore.commands.arguments import require_minimum, resolved, run_command
 from semcore.data.dataset import Dataset, load_dataset
-from semcore.data.directions import Direction
+from semcore.data.directions import Direction, DirectionName
 from semcore.data.items_and_queries import draw_queries, read_items, read_queries
 from semcore.data.run_folder import RunFolder
 from semcore.models.inference import Dtype, load_for_inference
-from semcore.models.lineage import as_record
+from semcore.models.lineage import as_record, directions_in_use
 from semcore.models.next_steps import after_candidates
 from semcore.models.run_checkpoints import generator_of
 from semcore.models.run_lineage import check_run_models, prompts_of
@@ -59,6 +60,8 @@ class Settings(LineageSettings):
     """The dataset folder; by default the one earlier stages of the run worked on."""
     config: Path | None = None
     """A YAML file whose section `candidates` is read before the flags."""
+    directions: list[DirectionName] | None = None
+    """What candidates are mined for, [t2i] say; by default all that the identifier model was trained for."""
     num_candidates: int = 10  # paper, A.1
     """Candidates a query."""
     num_beams: int = 20  # ours: as in evaluation
@@ -93,8 +96,12 @@ def main(settings: Settings) -> None:
     dataset = load_dataset(settings.data or run.data_folder())
     held_out = held_out_of_run(run, dataset)
     model = generator_of(run)
-    mismatches = check_run_models(run, dataset, {"generator": model}, base=settings.base, allow=settings.allowed)
-    folder, inputs = run / "candidates", stage_inputs(run, dataset, model)
+    directions = directions_in_use(settings.directions, model)
+    mismatches = check_run_models(
+        run, dataset, {"generator": model}, directions=directions, base=settings.base, allow=settings.allowed
+    )
+    used = prompts_of(["generator"], directions)
+    folder, inputs = run / "candidates", stage_inputs(run, dataset, model, used)
     with run.lock():
         stage = run.open_stage("candidates", resolved(settings), inputs, dataset.folder)
         if stage.finished:
@@ -102,13 +109,13 @@ def main(settings: Settings) -> None:
         views = views_to_mine(
             run,
             dataset,
-            held_out.query_ids,
+            {direction: held_out.query_ids[direction] for direction in directions},
             num_images=settings.num_images or _images_searched(dataset),
             seed=settings.seed,
             limit=settings.limit,
         )
         run.set_config("candidates", resolved(settings))
-        run.set_prompts(prompts_of(["generator"]))
+        run.set_prompts(used)
         key = hash_of(resolved(settings), inputs)
         work_dir = WorkDir(
             work_folder(run.path, "candidates", key),
@@ -117,21 +124,21 @@ def main(settings: Settings) -> None:
         )
         mined = mine_views(settings, dataset, run, views, work_dir)
         if is_main_process():
-            stats = write_candidates(folder, settings, views, mined)
-            write_held_out(run, held_out)
+            stats = write_candidates(folder, settings, directions, views, mined)
+            write_held_out(run, held_out, directions)
             stage.finish(num_queries=sum(map(len, mined.values())), **as_record(mismatches))
             remove_work_folder(run.path, "candidates")
             _print_summary(folder, stats)
     return _say(f"next: {after_candidates(run, dataset.folder, settings.config)}")
 
 
-def stage_inputs(run: RunFolder, dataset: Dataset, model: str) -> dict[str, str]:
+def stage_inputs(run: RunFolder, dataset: Dataset, model: str, prompts: Mapping[str, str]) -> dict[str, str]:
     """Return the hash of everything the candidates depend on."""
     return {
         "metadata.jsonl": dataset.fingerprint,
         **{f"identifiers/{d}.jsonl": sha256_of(run / "identifiers" / f"{d}.jsonl") for d in Direction},
         "the identifier model": fingerprint(model),
-        **prompts_of(["generator"]),
+        **prompts,
     }
 
 
@@ -149,7 +156,7 @@ def views_to_mine(
     Args:
         run: holds the identifiers.
         dataset: whose training split is dealt out.
-        held_out: direction -> ids of the queries that the generator has not trained on.
+        held_out: direction to mine for -> ids of the queries that the generator has not trained on.
         num_images: of a block, about.
         seed: of the dealing, and of the draw of queries.
         limit: queries a direction, at most.
@@ -163,6 +170,8 @@ def views_to_mine(
     blocks = partition_images(records, num_images, seed)
     views = {}
     for direction, items in zip(Direction, (images, sentences), strict=True):
+        if direction not in held_out:
+            continue
         everything = read_queries(records, direction, images, sentences)
         chosen = draw_queries(held_out_queries(everything, held_out[direction]), limit, seed)
         for number, block in enumerate(blocks):
@@ -199,11 +208,15 @@ def mine_views(
 
 
 def write_candidates(
-    folder: Path, settings: Settings, views: dict[SplitKey, SplitView], mined: dict[SplitKey, list[Mined]]
+    folder: Path,
+    settings: Settings,
+    directions: Sequence[Direction],
+    views: dict[SplitKey, SplitView],
+    mined: dict[SplitKey, list[Mined]],
 ) -> dict[str, Any]:
-    """Write the rows of both directions and stats.json, and return what that holds."""
+    """Write the rows of each direction and stats.json, and return what that holds."""
     stats: dict[str, Any] = {}
-    for direction in Direction:
+    for direction in directions:
         own = {key: rows for key, rows in mined.items() if key.direction == direction}
         everything = [each for rows in own.values() for each in rows]
         stats[direction] = mining_stats(everything, settings.num_candidates, [len(views[key].items) for key in own])

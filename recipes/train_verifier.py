@@ -10,8 +10,8 @@ or on GPUs, with LoRA:
     accelerate launch --config_file ds_configs/zero1.yaml recipes/train_verifier.py \
         --lora.rank 16 --data DATA --run RUN
 
-The candidates have letters, the answer is the right one's letter. Both directions are mixed in one
-model; the order of the candidates is drawn anew for every question. Needs RUN/candidates, from
+The candidates have letters, the answer is the right one's letter. The directions that there are candidates
+for are mixed in one model; the order of the candidates is drawn anew for every question. Needs RUN/candidates, from
 `python -m data_prep.candidates`. Writes RUN/verifier_model, the checkpoint or the adapter; with
 `--attention blocks`, where a candidate is read by itself for all queries, RUN/verifier_model_blocks.
 
@@ -26,7 +26,7 @@ from typing import Literal
 
 from semcore.commands.arguments import announcer, resolved, run_command
 from semcore.data.dataset import load_dataset
-from semcore.data.directions import Direction
+from semcore.data.directions import Direction, DirectionName, named_directions
 from semcore.data.items_and_queries import read_items
 from semcore.data.run_folder import RunFolder
 from semcore.models.lineage import as_record, made_from
@@ -76,6 +76,8 @@ class Settings(LineageSettings):
     """A YAML file whose section `train_verifier` is read before the flags."""
     check: bool = False
     """Read and check everything, train nothing."""
+    directions: list[DirectionName] | None = None
+    """What is verified later, [t2i] say; by default all that there are candidates for."""
     attention: Attention = "full"  # paper, section 3.3; "blocks" is ours: a candidate is read once for all queries
     """What a candidate sees: all that stands before it ("full"), or itself only ("blocks")."""
     extra_questions: int = 4  # ours: reading the candidates is what costs
@@ -98,13 +100,15 @@ def main(settings: Settings) -> None:
     dataset = load_dataset(settings.data or run.data_folder())
     images = dataset.split("train")
     items = {d: {item.item_id: item for item in read_items(run, dataset, d)} for d in Direction}
-    candidates = read_candidates(run / "candidates", items)
+    asked = named_directions(settings.directions) if settings.directions is not None else None
+    candidates = read_candidates(run / "candidates", items, asked)
+    directions = named_directions({own.direction for own in candidates})
     base = model.base or verifier_start_of(run, model.start, settings.base)
     mismatches = check_verifier_start(run, dataset, base, bool(model.base), settings.base, settings.allowed)
     name, folder = STAGES[settings.attention], run / VERIFIER_FOLDERS[settings.attention]
     with run.lock():
         files = [f"candidates/{path.name}" for path in sorted((run / "candidates").glob("*.jsonl"))]
-        used = prompts_of(["listwise"])
+        used = prompts_of(["listwise"], directions)
         inputs = stage_inputs(run, dataset, base, files, used)
         places = {"model.base": inputs["the checkpoint"]} if model.base else {}
         stage = None if settings.check else run.open_stage(name, resolved(settings), inputs, dataset.folder, places)
@@ -116,7 +120,6 @@ def main(settings: Settings) -> None:
         checkpoint = load_start(base, lora.rank, lora.quantization, model.trust_remote_code, **loading)
         prompts = load_prompts(special_tokens=checkpoint.special_tokens)
 
-        say("the training images")
         visuals = load_training_images(
             checkpoint, dataset, run / "features" if settings.keep_features and not settings.check else None, say,
             freeze_vision=model.freeze_vision, freeze_projector=model.freeze_projector, bf16=training.bf16,
@@ -141,8 +144,8 @@ def main(settings: Settings) -> None:
         )  # fmt: skip
         measured = fine_tune(
             checkpoint, trained, rows, visuals, folder, prompts=used, description=name,
-            records={ATTENTION: attention_record(settings.attention)}, lineage=made_from(run, dataset, mismatches),
-            **training.optimization(),
+            records={ATTENTION: attention_record(settings.attention)},
+            lineage=made_from(run, dataset, mismatches, directions), **training.optimization(),
         )  # fmt: skip
         stage.finish(**measured, num_unreadable_images=len(visuals.unreadable), **as_record(mismatches))
         write_model_cards(run, dataset.name)

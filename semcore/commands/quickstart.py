@@ -24,7 +24,7 @@ from rich.table import Table
 
 from semcore.commands.env import extensions_folder, missing_for_quickstart
 from semcore.data.dataset import load_dataset
-from semcore.data.directions import Direction
+from semcore.data.directions import Direction, DirectionName, named_directions
 from semcore.data.run_folder import RunFolder
 from semcore.report.tables import stage_rows
 from semcore.runtime.errors import UserError
@@ -51,6 +51,8 @@ class QuickstartSettings:
     """Number of scenes to choose settings on."""
     test: int = 500
     """Number of scenes to measure on."""
+    directions: list[DirectionName] | None = None
+    """What is searched, [t2i] say; by default what the settings say, or both."""
     config: Path | None = None
     """The settings of every stage; by default recipes/configs/scenes.yaml."""
     launcher: Path | None = None
@@ -60,6 +62,8 @@ class QuickstartSettings:
         for name, least in (("train", 1), ("val", 1), ("test", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name} takes a whole number from {least} on, found {getattr(self, name)}")
+        if self.directions is not None:
+            self.directions = [direction.value for direction in named_directions(self.directions)]
 
 
 def main(settings: QuickstartSettings) -> None:
@@ -86,13 +90,15 @@ def plan(settings: QuickstartSettings) -> list[Step]:
     model = str(asset_folder("scenes_base"))
     launch = ["accelerate", "launch", *launcher_options(launcher_file(settings))]
     recipes = resource_folder("recipes")
+    seeded = ["--model.base", model, "--training.seed", seed]
+    only = ["--directions", f"[{','.join(settings.directions)}]"] if settings.directions is not None else []
     return [
         Step("Draw scenes", [*_module("make_scenes"), "--out", data, *counts, "--seed", seed]),
         Step("Let the model describe every picture", [*_module("caption"), *where, "--model", model]),
         Step("Make identifiers of the descriptions", [*_module("identifiers"), *where, "--seed", seed]),
         Step(
             "Teach the model to generate identifiers",
-            [*launch, typed(recipes / "train_identifier.py"), *where, "--model.base", model, "--training.seed", seed],
+            [*launch, typed(recipes / "train_identifier.py"), *where, *seeded, *only],
         ),
         Step("Mine candidates for the verifier", [*_module("candidates"), *where, "--seed", seed]),
         Step(
@@ -144,7 +150,7 @@ def _score_table(metrics: dict[str, Any]) -> Table:
         "generator's score by weights from val; * the verifier that was better on val"
     )
     table = Table("", *METRICS, title=title, title_justify="left")
-    for direction in Direction:
+    for direction in (own for own in Direction if own in metrics):
         name = direction.label
         rows = {f"{name}, generated": metrics[direction]["generated"]}
         for verifier, scores in metrics["verifiers"].items():

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from semcore.data.directions import Direction
 from semcore.retrieval.prior_settings import PriorChoice, check_prior_weight
 from semcore.runtime.errors import UserError
+from semcore.runtime.garbage import uncollected
 from semcore.runtime.settings import LineageSettings
 
 
@@ -53,6 +54,11 @@ class SearchSettings(LineageSettings):
 
 def main(settings: SearchSettings) -> None:
     """Print the ranked hits of one query."""
+    with uncollected():  # one query leaves little behind, and the process ends after it
+        _search(settings)
+
+
+def _search(settings: SearchSettings) -> None:
     from semcore.retrieval.retriever import Retriever
 
     retriever = Retriever.from_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,9 @@ from semcore.data.subsets import first_images
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_numbered_jsonl
 from semcore.runtime.text import clean_text
+
+NO_IMAGE = -1
+"""The place of an image that has no caption."""
 
 
 class TextItem(NamedTuple):
@@ -71,6 +75,12 @@ def sentence_items(dataset: Dataset, limit: int | None = None) -> list[TextItem]
         for record in first_images(dataset, limit)
         for sentence in record.sentences
     ]
+
+
+def image_of_sentences(dataset: Dataset, captions: Sequence[TextItem], limit: int | None = None) -> list[int]:
+    """Return the place of each sentence's image among `captions`, or `NO_IMAGE`; in the order of `sentence_items`."""
+    places = {item.item_id: place for place, item in enumerate(captions)}
+    return [places.get(record.image_id, NO_IMAGE) for record in first_images(dataset, limit) for _ in record.sentences]
 
 
 def _read_texts(path: Path) -> dict[str, str]:

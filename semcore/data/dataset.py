@@ -13,7 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from semcore.data.images import open_image, verify_image
@@ -107,6 +108,11 @@ class Dataset:
         """Return where the picture lies."""
         return self.folder / record.file_name
 
+    @cached_property
+    def image_paths(self) -> dict[str, Path]:
+        """Return image id -> where the picture lies, of all pictures."""
+        return {record.image_id: self.image_path(record) for record in self.images}
+
 
 def shared_sentences(images: Iterable[ImageRecord]) -> dict[str, list[str]]:
     """Return the texts that stand word for word under more than one picture -> the ids of their sentences, in order.
@@ -172,8 +178,7 @@ def _to_record(row: dict[str, Any]) -> ImageRecord:
     image_id, file_name, split = (_text(row, key) for key in ("image_id", "file_name", "split"))
     if not is_safe_id(image_id):
         raise ValueError(f"image_id {image_id!r} is not safe; use letters, digits, - and _, and no split's name")
-    parts = PurePosixPath(file_name)
-    if parts.is_absolute() or ".." in parts.parts:
+    if file_name.startswith("/") or ".." in file_name.split("/"):
         raise ValueError(f"file_name {file_name!r} leads out of the dataset folder")
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
@@ -186,7 +191,7 @@ def _to_sentence(entry: Any) -> Sentence:
     if not isinstance(entry, dict):
         raise ValueError(f"a sentence needs sentence_id and text, found {entry!r}")
     sentence_id = _text(entry, "sentence_id")
-    if any(letter.isspace() for letter in sentence_id):
+    if sentence_id.split() != [sentence_id]:
         raise ValueError(f"sentence_id {sentence_id!r} holds white space")
     if UNSEEN.search(sentence_id):
         raise ValueError(f"sentence_id {sentence_id!r} holds a character that is not seen")

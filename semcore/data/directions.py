@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import StrEnum
+from typing import Literal
+
+from semcore.runtime.errors import UserError
+
+DirectionName = Literal["t2i", "i2t"]
+"""What a setting `directions` is a list of."""
 
 
 class Direction(StrEnum):
@@ -65,3 +71,15 @@ class Direction(StrEnum):
         ['dog.jpg']
         """
         return [query] if self.queries_are_images else list(item_ids)
+
+
+def named_directions(names: Collection[str]) -> tuple[Direction, ...]:
+    """Return the directions of these names, each once and in the usual order.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = tuple(direction for direction in Direction if direction in names)
+    if not found:
+        raise UserError(f"--directions takes one or both of {', '.join(Direction)}, [t2i] say, found none")
+    return found

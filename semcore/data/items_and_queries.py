@@ -82,18 +82,19 @@ def read_items(run: RunFolder, dataset: Dataset, direction: Direction, split: st
     Raises:
         UserError: there are no identifiers, or they are of another dataset.
     """
-    records = {record.image_id: record for record in dataset.images}
-    sentences = {s.sentence_id: (record, s.text) for record in dataset.images for s in record.sentences}
+    sentences: dict[str, tuple[ImageRecord, str]] = {}
+    if not direction.items_are_images:
+        sentences = {s.sentence_id: (record, s.text) for record in dataset.images for s in record.sentences}
     items = []
     for row in read_identifiers(run / "identifiers", direction, split):
         item_id, keywords = row["item_id"], " ".join(row["lexical_id"])
-        if item_id not in (records if direction.items_are_images else sentences):
+        if item_id not in (dataset.image_paths if direction.items_are_images else sentences):
             raise UserError(
                 f"{run / 'identifiers' / direction}.jsonl has {item_id!r}, which is not in {dataset.folder}; "
                 "choose the --data or --run that belong together"
             )
         if direction.items_are_images:
-            path = dataset.image_path(records[item_id])
+            path = dataset.image_paths[item_id]
             items.append(Item(item_id, item_id, row["identifier"], keywords, image_path=path))
         else:
             record, text = sentences[item_id]

@@ -99,7 +99,7 @@ def dual_encoder(name: str, dataset: Dataset, device: str | None = None) -> Base
     tokenizer.padding_side = "right"  # these text towers read a prompt from its first position
     model = _load_dual_encoder(name).to(device)
     processor = load_image_processor(name)
-    paths = {record.image_id: dataset.image_path(record) for record in dataset.images}
+    paths = dataset.image_paths
     longest = model.config.text_config.max_position_embeddings
     padding = True if model.config.model_type == "clip" else "max_length"  # SigLIP has only seen full lengths
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from semcore.data.dataset import Dataset
-from semcore.data.directions import Direction
 from semcore.data.items_and_queries import image_of
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.dense_baselines import SENTENCE_ENCODER
@@ -48,7 +47,7 @@ def views_to_measure(plan: EvaluationPlan, run: RunFolder, dataset: Dataset) -> 
     Raises:
         UserError: the split has no item or no query.
     """
-    measured = read_split_views(run, dataset, plan.split, plan.limit)
+    measured = read_split_views(run, dataset, plan.split, plan.limit, plan.directions)
     if not measured:
         raise UserError(
             f"split {plan.split} of {dataset.folder} has no image with an identifier and a sentence; "
@@ -58,7 +57,7 @@ def views_to_measure(plan: EvaluationPlan, run: RunFolder, dataset: Dataset) -> 
         measured |= fold_split_views(measured, plan.folds)
     if plan.split == "val" or not (plan.verifiers or plan.prior_weight == "fit"):
         return measured
-    return {**measured, **read_split_views(run, dataset, "val", plan.num_val_queries)}
+    return {**measured, **read_split_views(run, dataset, "val", plan.num_val_queries, plan.directions)}
 
 
 def fold_split_views(views: Mapping[SplitKey, SplitView], num_folds: int) -> dict[SplitKey, SplitView]:
@@ -85,14 +84,14 @@ def fold_split_views(views: Mapping[SplitKey, SplitView], num_folds: int) -> dic
 
 def score_inputs(plan: EvaluationPlan, run: RunFolder, dataset: Dataset, models: Mapping[str, str]) -> dict[str, str]:
     """Return the hash of everything the scores depend on."""
-    files = [f"identifiers/{direction}.jsonl" for direction in Direction]
+    files = [f"identifiers/{direction}.jsonl" for direction in plan.directions]
     if SENTENCE_ENCODER in plan.baselines:
         files.append("captions.jsonl")
     return {
         "metadata.jsonl": dataset.fingerprint,
         **{name: sha256_of(run / name) for name in files},
         **{f"the {name} model": fingerprint(path) for name, path in models.items()},
-        **prompts_of(["generator", *plan.verifiers]),
+        **prompts_of(["generator", *plan.verifiers], plan.directions),
     }
 
 
@@ -111,8 +110,9 @@ def protocol_of(run: RunFolder) -> str:
 
 
 def ceiling_of(plan: EvaluationPlan, dataset: Dataset) -> dict[str, Any]:
-    """Return the best possible scores of the split, where the dataset knows them and all of it is asked."""
+    """Return direction -> best possible scores of the split, where the dataset knows them and all of it is asked."""
     path = dataset.folder / "ceiling.json"
     if plan.limit is not None or not path.exists():
         return {}
-    return read_json(path).get(plan.split, {})
+    known = read_json(path).get(plan.split, {})
+    return {direction: known[direction] for direction in plan.directions if direction in known}

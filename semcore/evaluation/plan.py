@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from semcore.data.directions import Direction
 from semcore.models.inference import Dtype
 from semcore.retrieval.generator import Engine
 from semcore.retrieval.prior_settings import PriorChoice
@@ -19,6 +20,7 @@ class EvaluationPlan:
 
     Attributes:
         split: whose items are searched with its queries.
+        directions: that are measured.
         limit: queries a direction, drawn at random; None for all.
         folds: also search so many folds of the split, each by itself; None for no folds.
         num_beams: width of the beam.
@@ -46,6 +48,7 @@ class EvaluationPlan:
     """
 
     split: str
+    directions: tuple[Direction, ...]
     limit: int | None
     folds: int | None
     num_beams: int

@@ -19,14 +19,16 @@ def with_numbers(identifiers: StructuredIdentifiers, seed: int) -> StructuredIde
     """Replace every item's keywords by a number that no other item of its direction has.
 
     The numbers are drawn at random, so that they tell nothing of an item, not even its place in the
-    dataset; all have as many digits, so that none is more probable for being shorter.
+    dataset; all have as many digits, so that none is more probable for being shorter. Nobody mentions
+    a number: no mention rates are left.
 
     Args:
         identifiers: whose clusters stay.
         seed: of the draw.
     """
     rng = np.random.default_rng(seed)
-    return replace(identifiers, t2i=_numbered(identifiers.t2i, rng), i2t=_numbered(identifiers.i2t, rng))
+    t2i, i2t = (_numbered(rows, rng) for rows in (identifiers.t2i, identifiers.i2t))
+    return replace(identifiers, t2i=t2i, i2t=i2t, mention_counts=[], mentions={})
 
 
 def _numbered(rows: Sequence[IdentifierRow], rng: np.random.Generator) -> list[IdentifierRow]:

@@ -4,7 +4,8 @@ A training leaves beside its model
 
     prompts.json    sha256 of the prompts that it was trained with
     base.json       under an adapter: fingerprint of the base (`semcore.models.adapters`)
-    lineage.json    digests of the identifiers and of the dataset; sha256 of tokenizer and image processor files
+    lineage.json    directions that it was trained for; digests of their identifiers and of the dataset; sha256 of
+                    tokenizer and image processor files
 
 and every command that loads a model calls `check_lineage`. What is compared is content, never a path.
 
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from semcore.data.dataset import Dataset
-from semcore.data.directions import Direction
+from semcore.data.directions import Direction, named_directions
 from semcore.data.row_digests import dataset_rows, digests, identifier_rows, total
 from semcore.data.run_folder import RunFolder
 from semcore.models.adapters import find_base, is_adapter, read_note
@@ -85,17 +86,47 @@ class Surroundings:
     base: str | Path | None = None
 
 
-def made_from(run: RunFolder, dataset: Dataset, allowed: Iterable[Mismatch] = ()) -> dict[str, Any]:
-    """Return what a training notes of the run's identifiers, of its dataset, and of what was allowed to differ."""
+def made_from(
+    run: RunFolder,
+    dataset: Dataset,
+    allowed: Iterable[Mismatch] = (),
+    directions: Collection[Direction] = tuple(Direction),
+) -> dict[str, Any]:
+    """Return what a training notes of its directions, of the run's identifiers and dataset, and of what may differ."""
     identifiers = {
         f"{direction}.jsonl": {
             "sha256": file_fingerprint(run / "identifiers" / f"{direction}.jsonl"),
             "splits": digests(identifier_rows(run, direction)),
         }
-        for direction in Direction
+        for direction in directions
     }
     data = {"sha256": dataset.fingerprint, "splits": digests(dataset_rows(dataset))}
-    return {"identifiers": identifiers, "data": data, **as_record(allowed)}
+    return {"directions": list(directions), "identifiers": identifiers, "data": data, **as_record(allowed)}
+
+
+def trained_directions(model: str | Path) -> tuple[Direction, ...]:
+    """Return the directions that a model was trained for; both where nothing is recorded, of a hub id say."""
+    path = Path(model) / LINEAGE
+    return named_directions((read_json(path) if path.exists() else {}).get("directions", tuple(Direction)))
+
+
+def directions_in_use(asked: Collection[str] | None, model: str | Path) -> tuple[Direction, ...]:
+    """Return the directions that are asked for, those that a model was trained for by default."""
+    return trained_directions(model) if asked is None else named_directions(asked)
+
+
+def require_directions(model: str | Path, directions: Collection[Direction]) -> None:
+    """Check that a model was trained for some directions.
+
+    Raises:
+        UserError: it was trained for another one only.
+    """
+    trained = trained_directions(model)
+    if missing := [direction for direction in directions if direction not in trained]:
+        raise UserError(
+            f"{model} was trained for {trained[0].words} ({trained[0]}) only, not for {missing[0].words} "
+            f"({missing[0]}): ask for {trained[0]} alone, or train it with --directions [{','.join(Direction)}]"
+        )
 
 
 def write_lineage(folder: Path, record: Mapping[str, Any]) -> None:
@@ -214,7 +245,7 @@ def _prompts(model: Path, here: Surroundings, must_say: bool) -> Iterable[_Pair]
 
 def _rows(record: Mapping[str, Any], here: Surroundings, must_say: bool) -> Iterable[_Pair]:
     if here.run is not None and (must_say or "identifiers" in record):
-        for direction in Direction:
+        for direction in named_directions(record.get("directions", tuple(Direction))):
             name = f"{direction}.jsonl"
             path = here.run / "identifiers" / name
             known = record.get("identifiers", {}).get(name, {})

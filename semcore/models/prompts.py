@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +88,12 @@ def load_prompts(folder: Path | None = None, special_tokens: Collection[str] = (
         UserError: if a file is missing, is not a template, misses a variable or has an unknown one.
     """
     folder = Path(folder) if folder else resource_folder("prompts")
-    environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
     templates, sha256 = {}, {}
     for name in VARIABLES:
         path = folder / f"{name}.jinja"
         try:
             source = read_text(path)
-            templates[name] = environment.from_string(source)
+            templates[name] = _template(source)
         except FileNotFoundError:
             raise UserError(f"{path}: there is no such prompt file; `semcore init DIR` writes a fresh set") from None
         except jinja2.TemplateSyntaxError as error:
@@ -101,6 +101,11 @@ def load_prompts(folder: Path | None = None, special_tokens: Collection[str] = (
         _check_variables(path, name, templates[name])
         sha256[path.name] = hashlib.sha256(source.encode()).hexdigest()
     return Prompts(templates, sha256, special_tokens)
+
+
+@lru_cache(maxsize=128)  # every model has its own prompts, of the same files
+def _template(source: str) -> jinja2.Template:
+    return ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False).from_string(source)
 
 
 def escape_special_tokens(special_tokens: Collection[str]) -> Callable[[str], str]:

@@ -16,6 +16,8 @@ from semcore.models.lineage import (
     find_changes_since_weighing,
     find_mismatches,
     refuse_others,
+    require_directions,
+    trained_directions,
 )
 from semcore.models.prompts import load_prompts
 from semcore.models.run_checkpoints import source_fingerprint
@@ -33,10 +35,27 @@ TRAINED = ("generator", "listwise", "blocks")
 """Uses that a model of the run was trained for; the others ask the model that wrote the captions."""
 
 
-def prompts_of(names: Iterable[str]) -> dict[str, str]:
-    """Return file name -> sha256 of the prompts in use for these models."""
+def prompts_of(names: Iterable[str], directions: Collection[Direction] = tuple(Direction)) -> dict[str, str]:
+    """Return file name -> sha256 of the prompts in use for these models, without those of other directions."""
     sha256 = load_prompts().sha256
-    return {file: sha256[file] for name in names for file in PROMPTS.get(name, ())}
+    others = tuple(f"_{direction}.jinja" for direction in Direction if direction not in directions)
+    files = [file for name in names for file in PROMPTS.get(name, ()) if not file.endswith(others)]
+    return {file: sha256[file] for file in files}
+
+
+def require_trained_directions(models: Mapping[str, str], directions: Collection[Direction]) -> None:
+    """Check that those models that a run has trained were trained for some directions.
+
+    Args:
+        models: "generator" and verifiers -> where they are.
+        directions: that they are to be used in.
+
+    Raises:
+        UserError: one was trained for another direction only.
+    """
+    for name in TRAINED:
+        if name in models:
+            require_directions(models[name], directions)
 
 
 def check_run_models(
@@ -44,6 +63,7 @@ def check_run_models(
     dataset: Dataset,
     models: Mapping[str, str],
     *,
+    directions: Collection[Direction] = tuple(Direction),
     named: Collection[str] = (),
     base: str | Path | None = None,
     allow: Collection[str] = (),
@@ -54,6 +74,7 @@ def check_run_models(
         run: the run folder.
         dataset: what is searched.
         models: "generator", verifiers and "untrained" (what the listwise verifier began as) -> where they are.
+        directions: that they are to be used in.
         named: those of them that a user has named, and which are not the run's own.
         base: where the run's base is now, should it have moved.
         allow: kinds to go on with although they differ.
@@ -62,8 +83,9 @@ def check_run_models(
         What differs and is allowed.
 
     Raises:
-        UserError: something differs that is not allowed.
+        UserError: something differs that is not allowed, or a model was trained for another direction only.
     """
+    require_trained_directions(models, directions)
     return refuse_others(_find(run, dataset, models, named, base), allow)
 
 
@@ -74,7 +96,7 @@ def _find(
     found = []
     for name, place in models.items():
         if name in TRAINED:
-            here = Surroundings(prompts_of([name]), run, dataset, base)
+            here = Surroundings(prompts_of([name], trained_directions(place)), run, dataset, base)
             found += find_mismatches(Path(place), here, must_say=True)
             continue
         found += find_mismatches(Path(place), Surroundings(base=base), must_say=False)

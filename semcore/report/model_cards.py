@@ -10,6 +10,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from semcore import __version__
 from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
+from semcore.models.lineage import trained_directions
 from semcore.report.rendering import Markdown, markdown_template
 from semcore.report.tables import flat
 from semcore.runtime.files import atomic_text, read_json
@@ -66,13 +67,15 @@ def write_model_cards(run: RunFolder, dataset: str) -> list[Path]:
     metrics = read_json(run / "metrics.json") if (run / "metrics.json").exists() else {}
     trained = {name: kind for name, kind in KINDS.items() if stages.get(name, {}).get("finished")}
     return [
-        write_model_card(run / kind.folder, _card(kind, stages, name, dataset, metrics))
+        write_model_card(run / kind.folder, _card(kind, run / kind.folder, stages, name, dataset, metrics))
         for name, kind in trained.items()
         if (run / kind.folder).is_dir()
     ]
 
 
-def _card(kind: _Kind, stages: Mapping[str, Any], name: str, dataset: str, metrics: Mapping[str, Any]) -> str:
+def _card(
+    kind: _Kind, folder: Path, stages: Mapping[str, Any], name: str, dataset: str, metrics: Mapping[str, Any]
+) -> str:
     stage = stages[name]
     settings = stage["settings"]
     base = settings["model"].get("base") or stages["train_identifier"]["settings"]["model"]["base"]
@@ -84,7 +87,12 @@ def _card(kind: _Kind, stages: Mapping[str, Any], name: str, dataset: str, metri
         base_model=Path(base).name if Path(base).is_absolute() or Path(base).is_dir() else base,
         dataset=dataset,
         usage=kind.usage,
-        training={**settings["training"], "lora": settings["lora"], **{key: stage.get(key) for key in MEASURES}},
+        training={
+            "directions": ", ".join(trained_directions(folder)),
+            **settings["training"],
+            "lora": settings["lora"],
+            **{key: stage.get(key) for key in MEASURES},
+        },
         results=retrieval_results(_scores(kind, metrics), dataset, metrics.get("split")),
         limits=[kind.limit],
     )

@@ -76,7 +76,11 @@ class WorkDir:
 
 
 def read_split_views(
-    run: RunFolder, dataset: Dataset, split: str, most_queries: int | None = None
+    run: RunFolder,
+    dataset: Dataset,
+    split: str,
+    most_queries: int | None = None,
+    directions: Collection[Direction] = tuple(Direction),
 ) -> dict[SplitKey, SplitView]:
     """Return the parts of a split that have items and queries.
 
@@ -85,13 +89,17 @@ def read_split_views(
         dataset: holds the queries.
         split: "train", "val" or "test".
         most_queries: draw so many queries at random where a direction has more; all by default.
+        directions: that are wanted.
     """
     images, sentences = (read_items(run, dataset, direction, split) for direction in Direction)
     wanted = _wanted_images(run, dataset)
     records = [record for record in dataset.split(split) if record.image_id in wanted]
-    unreadable = _unreadable(dataset, records, {item.item_id for item in images})
+    asks_with_images = any(direction.queries_are_images for direction in directions)
+    unreadable = _unreadable(dataset, records, {item.item_id for item in images}) if asks_with_images else set()
     views = {}
     for direction, items in zip(Direction, (images, sentences), strict=True):
+        if direction not in directions:
+            continue
         queries = draw_queries(read_queries(records, direction, images, sentences, unreadable), most_queries)
         if items and queries.contents:
             views[SplitKey(split, direction)] = SplitView({item.item_id: item for item in items}, queries)

@@ -52,7 +52,7 @@ class PriorSample:
 
     def draw(self, run: RunFolder, dataset: Dataset, direction: Direction) -> tuple[list[str], set[str]]:
         """Return what is asked, in sentences or image ids, and all that could have been drawn."""
-        view = read_split_views(run, dataset, "train").get(SplitKey("train", direction))
+        view = read_split_views(run, dataset, "train", directions=[direction]).get(SplitKey("train", direction))
         if view is None:
             return [], set()
         drawn = draw_queries(view.queries, self.num_queries, self.seed)

@@ -28,7 +28,7 @@ from semcore.models.checkpoint import Checkpoint
 from semcore.models.inference import Dtype, load_for_inference
 from semcore.models.lineage import Mismatch
 from semcore.models.run_checkpoints import generator_of, has_verifier, model_of
-from semcore.models.run_lineage import check_search
+from semcore.models.run_lineage import TRAINED, check_search, require_trained_directions
 from semcore.models.visual_features import encode_pictures
 from semcore.retrieval.corpus import Corpus, build_corpus
 from semcore.retrieval.corrected_generator import CorrectedGenerator
@@ -211,7 +211,8 @@ class Retriever:
             A list of hits; for a list of queries a list of lists.
 
         Raises:
-            UserError: not exactly one of `text` and `image` is given, or an image cannot be read.
+            UserError: not exactly one of `text` and `image` is given, an image cannot be read, or a model was trained
+                for the other direction only.
         """
         if (text is None) == (image is None):
             raise UserError("search needs either a text or an image")
@@ -261,6 +262,7 @@ class Retriever:
     def _search(
         self, direction: Direction, queries: list[str], pictures: list[Image.Image], top_k: int
     ) -> list[list[Hit]]:
+        self._require(direction)
         session, corpus = self.generator, self._corpus(direction)
         features = _features(session.checkpoint, queries, pictures)
         if self._corrected is None:
@@ -272,6 +274,13 @@ class Retriever:
         ]
         scores = self._verify(direction, shortlists, pictures)
         return [self._hits(direction, *row, corpus)[:top_k] for row in zip(shortlists, scores, generated, strict=True)]
+
+    def _require(self, direction: Direction) -> None:
+        """Check that the models were trained for a direction."""
+        own = {"generator": generator_of(self.run)}
+        if self.verifier in TRAINED:
+            own[self.verifier] = model_of(self.run, self.verifier)
+        require_trained_directions(own, [direction])
 
     def _corpus(self, direction: Direction) -> Corpus:
         if direction not in self._corpora:

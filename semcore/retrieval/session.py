@@ -27,10 +27,9 @@ class ModelSession(NamedTuple):
 
 def load_session(checkpoint: Checkpoint, dataset: Dataset, features: Path | None) -> ModelSession:
     """Put a checkpoint together with the prompts, and with the images of a dataset as RUN/features keeps them."""
-    paths = {record.image_id: dataset.image_path(record) for record in dataset.images}
     prompts = load_prompts(special_tokens=checkpoint.special_tokens)
     blocks = BlockReader(checkpoint, prompts) if read_attention(checkpoint.path) == "blocks" else None
-    return ModelSession(checkpoint, prompts, FeatureStore(checkpoint, paths, features), blocks)
+    return ModelSession(checkpoint, prompts, FeatureStore(checkpoint, dataset.image_paths, features), blocks)
 
 
 def images_shown(direction: Direction, shortlists: Iterable[Shortlist]) -> list[str]:

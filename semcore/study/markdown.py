@@ -8,7 +8,7 @@ from typing import Any
 from semcore.data.directions import Direction
 from semcore.runtime.markdown_tables import markdown_table
 
-COLUMNS = [(direction, metric) for direction in Direction for metric in ("R@1", "R@5", "R@10")]
+SHOWN = ("R@1", "R@5", "R@10")
 SIGNIFICANT = 0.05
 
 
@@ -27,11 +27,12 @@ def table_of_variants(study: Mapping[str, Any], table: Mapping[str, Any]) -> str
     rows = [by_name[name] for name in table["variants"]]
     with_paper = any(row["paper"] for row in rows)
     header = ["", *(["paper"] if with_paper else [])]
-    header += [f"{direction.label} {metric}" for direction, metric in COLUMNS]
+    columns = [(direction, metric) for direction in _directions(study) for metric in SHOWN]
+    header += [f"{direction.label} {metric}" for direction, metric in columns]
     lines = []
     for row in rows:
         paper = [" / ".join(f"{score:.1f}" for score in row["paper"].values()) or "–"] if with_paper else []
-        cells = [_cell(row, study["reference"], *column) for column in COLUMNS]
+        cells = [_cell(row, study["reference"], *column) for column in columns]
         lines.append([_label(row, by_name[study["reference"]]), *paper, *cells])
     return markdown_table(header, lines, num_texts=1)
 
@@ -77,6 +78,10 @@ def state_grid(order: Mapping[str, Any]) -> str:
     return f"{text}. Range over {order['axis']} by {order['lines']}: {spread}." if spread else f"{text}."
 
 
+def _directions(study: Mapping[str, Any]) -> list[Direction]:
+    return [direction for direction in Direction if direction in study["num_queries"]]
+
+
 def _where(order: Mapping[str, Any]) -> str:
     return f"{Direction(order['direction']).label}, {order['metric']}"
 
@@ -98,7 +103,7 @@ def _cell(row: Mapping[str, Any], reference: str, direction: str, metric: str) -
 
 def _introduction(study: Mapping[str, Any]) -> str:
     counts = study["num_queries"]
-    queries = ", ".join(f"{counts[direction]} {direction.label}" for direction in Direction)
+    queries = ", ".join(f"{counts[direction]} {direction.label}" for direction in _directions(study))
     reference = next(row["label"] for row in study["variants"] if row["name"] == study["reference"])
     return (
         f"Seeds {', '.join(map(str, study['seeds']))}; queries of all seeds pooled: {queries}; "

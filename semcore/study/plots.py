@@ -37,9 +37,10 @@ def lines_of(
     """Return direction -> line -> number on the axis -> score with its interval."""
     x = table["numbers"][table["axis"]]
     y = table["numbers"].get(table["lines"], {})
-    lines: dict[Direction, dict[str, dict[float, Any]]] = {direction: {} for direction in Direction}
+    measured = [direction for direction in Direction if all(direction in row for row in rows)]
+    lines: dict[Direction, dict[str, dict[float, Any]]] = {direction: {} for direction in measured}
     for row in sorted((row for row in rows if row["name"] in x), key=lambda row: x[row["name"]]):
-        for direction in Direction:
+        for direction in measured:
             for metric in METRICS[:1] if y else METRICS:
                 label = f"{metric}, {table['lines']} {y[row['name']]}" if y else metric
                 lines[direction].setdefault(label, {})[x[row["name"]]] = row[direction][metric]
@@ -52,7 +53,7 @@ def draw(path: Path, lines: Mapping[Direction, Mapping[str, Scores]], axis: str)
 
     ticks = sorted({tick for own in lines.values() for scores in own.values() for tick in scores})
     figure = Figure(figsize=(8, 3.2), layout="constrained")
-    for axes, (direction, own) in zip(figure.subplots(1, len(lines)), lines.items(), strict=True):
+    for axes, (direction, own) in zip(figure.subplots(1, len(lines), squeeze=False)[0], lines.items(), strict=True):
         for number, (label, scores) in enumerate(own.items()):
             means = [score["mean"] for score in scores.values()]
             ends = [[m - s["low"] for m, s in zip(means, scores.values(), strict=True)]]

@@ -39,6 +39,11 @@ class Found:
     ranks: Mapping[str, Mapping[tuple[int, str], int | None]]
     images: Mapping[str, Mapping[tuple[int, str], Hashable]]
 
+    @property
+    def directions(self) -> list[Direction]:
+        """Return the directions that were measured."""
+        return [direction for direction in Direction if self.ranks.get(direction)]
+
     def values(self, direction: str, metric: str) -> Values:
         """Return (queries,) what each query adds to a metric, in percent."""
         ranks = list(self.ranks[direction].values())
@@ -69,7 +74,7 @@ def read_found(runs: Sequence[Path], ranking: Ranking | None = None, *, one_data
         own = ranking or default_ranking(run)
         if own == "verified" and not was_verified(run):
             raise UserError(f"nothing of {run} was verified: give its variant `ranking: generated`, or a verifier")
-        for direction in Direction:
+        for direction in measured_directions(run):
             suffixed = _unverified_ranks(run, direction) if own == "unverified" else {}
             for row in read_per_query(run / direction / "per_query.jsonl"):
                 query = row["query_id"]
@@ -90,11 +95,21 @@ def was_verified(run: Path) -> bool:
     Raises:
         UserError: the run is not measured.
     """
+    metrics = _read_metrics(run)
+    return any("verified" in metrics.get(direction, {}) for direction in Direction)
+
+
+def measured_directions(run: Path) -> list[Direction]:
+    """Return the directions that a run was measured in; errors as `was_verified`."""
+    metrics = _read_metrics(run)
+    return [direction for direction in Direction if direction in metrics]
+
+
+def _read_metrics(run: Path) -> dict[str, Any]:
     path = run / "metrics.json"
     if not path.is_file():
         raise UserError(f"{run} is not measured; type `{command('semcore', 'evaluate', '--run', run)}`")
-    metrics = read_json(path)
-    return any("verified" in metrics.get(direction, {}) for direction in Direction)
+    return read_json(path)
 
 
 def _unverified_ranks(run: Path, direction: str) -> dict[str, int | None]:

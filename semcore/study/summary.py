@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from semcore.data.directions import Direction
 from semcore.study.commands import Owner, WorkDir, measured_run, own_stages, owners_of, seconds_of
 from semcore.study.definition import METRICS, Study, Table, Variant
 from semcore.study.markdown import state_axis, state_grid, state_order
@@ -23,12 +22,13 @@ def summarise(study: Study, work: WorkDir) -> dict[str, Any]:
     """
     found = {variant.name: read_variant(study, work, variant) for variant in study.variants}
     rows = [row_of(study, work, variant, found) for variant in study.variants]
+    reference = found[study.reference]
     return {
         "title": study.title,
         "note": study.note,
         "reference": study.reference,
         "seeds": list(study.seeds),
-        "num_queries": {direction: len(found[study.reference].ranks[direction]) for direction in Direction},
+        "num_queries": {own: len(reference.ranks[own]) for own in reference.directions},
         "seconds": round(sum(row["seconds"] for row in rows), 1),
         "variants": rows,
         "tables": [table_of(study, table, found) for table in study.tables],
@@ -53,7 +53,7 @@ def row_of(study: Study, work: WorkDir, variant: Variant, found: Mapping[str, Fo
             direction: {
                 metric: compare(found[variant.name], found[study.reference], direction, metric) for metric in METRICS
             }
-            for direction in Direction
+            for direction in found[study.reference].directions
         },
         "seconds": round(sum(_own_seconds(study, work, seed, variant) for seed in study.seeds), 1),
     }
@@ -68,7 +68,7 @@ def table_of(study: Study, table: Table, found: Mapping[str, Found]) -> dict[str
     }
     orders = [
         order
-        for direction in Direction
+        for direction in found[study.reference].directions
         for metric in STATED
         for order in _orders(study, table, found, numbers, direction, metric)
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
@@ -29,6 +30,7 @@ def training_arguments(
     report_to: str,
     save_steps: int,
     seed: int,
+    evaluates: bool = False,
 ) -> TrainingArguments:
     """Return the arguments of a training with a cosine schedule.
 
@@ -47,6 +49,7 @@ def training_arguments(
         report_to: libraries that are told losses, with commas between, or "none".
         save_steps: steps between two checkpoints.
         seed: of dropout.
+        evaluates: measure the loss of rows of val before each checkpoint, and end with the best one's weights.
 
     Raises:
         UserError: the DeepSpeed configuration that the launcher named is not there.
@@ -80,7 +83,20 @@ def training_arguments(
         dataloader_pin_memory=torch.cuda.is_available(),
         report_to=[name.strip() for name in report_to.split(",")],
         seed=seed,
+        **(_evaluation(save_steps, micro_batch_size) if evaluates else {}),
     )
     if arguments.world_size != num_processes():
         raise RuntimeError(f"{num_processes()} processes were launched, but each sees {arguments.world_size}")
     return arguments
+
+
+def _evaluation(every: int, micro_batch_size: int) -> dict[str, Any]:
+    return {
+        "eval_strategy": "steps",
+        "eval_steps": every,
+        "per_device_eval_batch_size": micro_batch_size,
+        "prediction_loss_only": True,
+        "metric_for_best_model": "loss",
+        "greater_is_better": False,
+        "load_best_model_at_end": True,
+    }

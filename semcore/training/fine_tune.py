@@ -36,7 +36,7 @@ from semcore.training.launcher import (
 )
 from semcore.training.saving import CHECKPOINTS, save_model, whole_state
 from semcore.training.schedule import PlannedRows, divide_batch
-from semcore.training.trainer import run_training
+from semcore.training.trainer import Validation, run_training
 from semcore.training.weight_movement import freeze, trainable_weights, unexpected_moves, weight_hashes
 
 logger = logging.getLogger(__name__)
@@ -165,6 +165,7 @@ def fine_tune(
     attn_implementation: str = "auto",
     records: Mapping[str, Mapping[str, str]] | None = None,
     lineage: Mapping[str, Any] | None = None,
+    validation: Validation | None = None,
     **training: Any,
 ) -> dict[str, Any]:
     """Train and save; return what the manifest says of it, with a "warnings" entry where weights moved unexpectedly.
@@ -183,6 +184,7 @@ def fine_tune(
         attn_implementation: as transformers names it, or "auto".
         records: other JSON files saved with the model, name -> content.
         lineage: what the model is made from, as `semcore.models.lineage.made_from` gives it.
+        validation: rows of val that the training is stopped by.
         training: the other arguments of `training_arguments`.
     """
     micro_batch_size, accumulation_steps = divide_batch(batch_size, num_processes(), micro_batch_size)
@@ -195,6 +197,7 @@ def fine_tune(
         num_steps=num_steps,
         micro_batch_size=micro_batch_size,
         gradient_accumulation_steps=accumulation_steps,
+        evaluates=validation is not None,
         **training,
     )
     choose_attention(checkpoint.model, attn_implementation)
@@ -202,7 +205,10 @@ def fine_tune(
         recompute_activations(model)
     collator = Collator(visuals, checkpoint.filler_token_id, checkpoint.model.config.image_token_id)
     with use_precomputed_vision_states(model, visuals), chunked_loss(model):
-        done = run_training(model, arguments, rows, collator, description=description, progress=is_main_process())
+        done = run_training(
+            model, arguments, rows, collator,
+            description=description, progress=is_main_process(), validation=validation,
+        )  # fmt: skip
     state = whole_state(done.trainer)
     warnings: list[str] = []
     if is_main_process():

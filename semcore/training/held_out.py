@@ -7,7 +7,7 @@ trained on such candidates would learn that the first is the right one.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from semcore.data.dataset import Dataset, ImageRecord
@@ -71,6 +71,6 @@ def held_out_of_run(run: RunFolder, dataset: Dataset) -> HeldOut:
     return choose_held_out(dataset.split("train"), **stage["settings"]["held_out"])
 
 
-def write_held_out(run: RunFolder, held_out: HeldOut) -> None:
-    """Write RUN/candidates/held_out.json: the query ids of each direction, for people to look at."""
-    write_json(run / "candidates" / "held_out.json", held_out.query_ids)
+def write_held_out(run: RunFolder, held_out: HeldOut, directions: Iterable[Direction] = tuple(Direction)) -> None:
+    """Write RUN/candidates/held_out.json: the query ids of each direction that is trained, for people to look at."""
+    write_json(run / "candidates" / "held_out.json", {own: held_out.query_ids[own] for own in directions})

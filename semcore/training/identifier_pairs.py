@@ -39,13 +39,14 @@ def identifier_examples(
     """Return the pairs of both directions.
 
     t2i: every sentence of an image asks for the image's identifier. i2t: every image asks for the
-    identifier of each of its sentences. An image without an identifier is left out of both.
+    identifier of each of its sentences. An image without an identifier is left out of both. A direction
+    without identifiers has no pairs.
 
     Args:
         tokenizer: with the cluster tokens.
         prompts: `identify_t2i` and `identify_i2t` are used.
         images: the training split.
-        identifiers: direction -> its rows, as `read_identifiers` gives them.
+        identifiers: direction that is trained -> its rows, as `read_identifiers` gives them.
         held_out: queries that are left out.
         visuals: where the images come from; one that it lacks is left out as a query.
 
@@ -55,12 +56,11 @@ def identifier_examples(
     Raises:
         UserError: nothing is left to train on in either direction.
     """
-    of_image, of_sentence = (
-        {row["item_id"]: row["identifier"] for row in identifiers[direction]} for direction in Direction
-    )
-    known = [record for record in images if record.image_id in of_image]
-    t2i = _t2i_examples(tokenizer, prompts, known, of_image, held_out)
-    i2t = _i2t_examples(tokenizer, prompts, known, of_sentence, held_out, visuals)
+    texts = {direction: {row["item_id"]: row["identifier"] for row in rows} for direction, rows in identifiers.items()}
+    of_image = texts.get(Direction.T2I)
+    known = [record for record in images if of_image is None or record.image_id in of_image]
+    t2i = _t2i_examples(tokenizer, prompts, known, of_image, held_out) if of_image is not None else []
+    i2t = _i2t_examples(tokenizer, prompts, known, texts.get(Direction.I2T, {}), held_out, visuals)
     if not t2i and not i2t:
         raise UserError(
             f"there is nothing to train on: {len(images)} training images, {len(known)} of them with an identifier; "

@@ -9,7 +9,7 @@ from semcore.data.dataset import Dataset
 from semcore.models.checkpoint import Checkpoint
 from semcore.runtime.ranks import is_main_process
 from semcore.runtime.typed_commands import data_command
-from semcore.training.image_inputs import Visuals, load_visuals
+from semcore.training.image_inputs import StoredFeatures, Visuals, load_visuals
 from semcore.training.launcher import computing_dtype, own_device
 
 
@@ -22,6 +22,7 @@ def load_training_images(
     freeze_vision: bool,
     freeze_projector: bool,
     bf16: str,
+    needed: bool = True,
 ) -> Visuals:
     """Return the images of the training split, and say how many cannot be read; other arguments as `load_visuals`.
 
@@ -35,10 +36,14 @@ def load_training_images(
         freeze_vision: the vision tower is not trained.
         freeze_projector: nor is the projector.
         bf16: "yes", "no" or "auto".
+        needed: whether any image is shown; if not, none is read.
 
     Raises:
         UserError: an image has gone, or none can be read.
     """
+    if not needed:
+        return StoredFeatures({})
+    say("the training images")
     records = {record.image_id: record for record in dataset.split("train")}
     paths = {image_id: dataset.image_path(record) for image_id, record in records.items()}
     visuals = load_visuals(

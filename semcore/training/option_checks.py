@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from transformers.integrations import get_available_reporting_integrations
 
+from semcore.data.directions import Direction
 from semcore.models.quantization import check_bitsandbytes
 from semcore.runtime.errors import UserError
 from semcore.runtime.ranks import num_processes
 from semcore.training.launcher import CONFIG_VARIABLE, find_deepspeed_config, zero_stage
+
+
+def check_directions(directions: Collection[Direction], text_only: bool) -> None:
+    """Refuse to train on images where an identifier model's directions show none.
+
+    Args:
+        directions: that are trained; sentences alone ask in t2i.
+        text_only: vision tower and projector are frozen.
+
+    Raises:
+        UserError: nothing would reach what is to be trained.
+    """
+    if Direction.I2T not in directions and not text_only:
+        raise UserError(
+            "--directions [t2i] trains on sentences alone, which reach neither vision tower nor projector: leave "
+            "--model.freeze-vision and --model.freeze-projector true"
+        )
 
 
 def check_mode(

@@ -63,9 +63,7 @@ def plan_question_rows(
     Raises:
         UserError: no set's images can be read.
     """
-    usable = [number for number, own in enumerate(candidates) if make_questions.can_ask(own)]
-    if not usable:
-        raise UserError("no image among the candidates can be read; see `python -m data_prep.check DATA`")
+    usable = _usable(candidates, make_questions)
 
     def one_epoch(rng: random.Random) -> list[QuestionSeed]:
         return [QuestionSeed(candidates[number], f"{rng.random()}") for number in rng.sample(usable, len(usable))]
@@ -74,6 +72,37 @@ def plan_question_rows(
         one_epoch, num_epochs=num_epochs, batch_size=batch_size, max_steps=max_steps, seed=seed,
         length=make_questions.length,
     )  # fmt: skip
+    return _question_rows(planned, make_questions, image_start_id, attention)
+
+
+def plan_val_rows(
+    candidates: Sequence[CandidateSet],
+    make_questions: QuestionMaker,
+    *,
+    image_start_id: int,
+    seed: int,
+    attention: Attention = "full",
+) -> PlannedRows:
+    """Return a verifier's rows of val: each set once, in one order for the whole training, the longest first.
+
+    Raises:
+        UserError: no set's images can be read.
+    """
+    chosen = [QuestionSeed(candidates[number], f"{seed} {number}") for number in _usable(candidates, make_questions)]
+    planned = sorted(chosen, key=make_questions.length, reverse=True)
+    return _question_rows(planned, make_questions, image_start_id, attention)
+
+
+def _usable(candidates: Sequence[CandidateSet], make_questions: QuestionMaker) -> list[int]:
+    usable = [number for number, own in enumerate(candidates) if make_questions.can_ask(own)]
+    if not usable:
+        raise UserError("no image among the candidates can be read; see `python -m data_prep.check DATA`")
+    return usable
+
+
+def _question_rows(
+    planned: Sequence[QuestionSeed], make_questions: QuestionMaker, image_start_id: int, attention: Attention
+) -> PlannedRows:
     if attention == "blocks":
         return PlannedRows(planned, lambda question_seed: make_block_row(make_questions, question_seed))
     return PlannedRows(planned, lambda question_seed: merge(make_questions(question_seed), image_start_id))

@@ -8,7 +8,7 @@ the query they were mined with, queries whose right answer is another of them.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,15 +50,21 @@ class CandidateSet:
         return [place for place, item in enumerate(self.items) if item.image_id == image_id]
 
 
-def read_candidates(folder: Path, items: Mapping[Direction, Mapping[str, Item]]) -> list[CandidateSet]:
+def read_candidates(
+    folder: Path,
+    items: Mapping[Direction, Mapping[str, Item]],
+    directions: Collection[Direction] | None = None,
+) -> list[CandidateSet]:
     """Read RUN/candidates/*.jsonl.
 
     Args:
         folder: RUN/candidates.
         items: direction -> item id -> item, as `read_items` gives them.
+        directions: whose candidates are wanted; those that there are by default.
 
     Raises:
-        UserError: there are none, or a line lacks something or names an unknown item.
+        UserError: there are none, of a direction that is asked for too, or a line lacks something or names an unknown
+            item.
     """
     sets = []
     for path in sorted(folder.glob("*.jsonl")):
@@ -73,12 +79,14 @@ def read_candidates(folder: Path, items: Mapping[Direction, Mapping[str, Item]])
                     f"found {len(candidates.items)}; mine them anew with another --num-candidates"
                 )
             sets.append(candidates)
-    if not sets:
+    there = {own.direction for own in sets}
+    missing = [direction for direction in directions or () if direction not in there]
+    if missing or not sets:
         raise UserError(
-            f"there are no candidates in {folder}; "
+            f"there are no candidates {' and '.join(missing)}{' ' * bool(missing)}in {folder}; "
             f"mine them with `{data_command('candidates', '--run', folder.parent)}`"
         )
-    return sets
+    return [own for own in sets if directions is None or own.direction in directions]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transformers import InternVLConfig
 
+from semcore.data.directions import named_directions
 from semcore.models.quantization import Quantization
 from semcore.runtime.errors import UserError
 from semcore.training.memory_plan.activations import RowSize, activation_bytes
@@ -83,6 +84,7 @@ def plan_identifier(
         row_tokens=section.row_tokens,
         held_out_sentences=section.held_out.sentences_per_image,
         held_out_fraction=section.held_out.image_fraction,
+        directions=named_directions(section.directions),
     )
     new_tokens = read_num_cluster_tokens(path)
     return _plan("train_identifier", name, config, section, work, new_tokens, machine, known=images is not None)
@@ -109,6 +111,7 @@ def plan_verifier(
         held_out_fraction=generator.held_out.image_fraction,
         limit=read_elsewhere(path, "candidates", "limit"),
         attention=section.attention,
+        directions=named_directions(section.directions or generator.directions),
     )
     new_tokens = read_num_cluster_tokens(path) if section.model.start == "identifier" else 0
     return _plan("train_verifier", name, config, section, work, new_tokens, machine, known=images is not None)

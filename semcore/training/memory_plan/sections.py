@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from semcore.data.directions import DirectionName
 from semcore.runtime.config_file import read_yaml
 from semcore.runtime.errors import UserError
 from semcore.training.settings import HeldOutSettings, LoraSettings, TrainingSettings
@@ -33,6 +34,7 @@ class IdentifierTraining:
 
     config: Path | None = None
     model: IdentifierModel = field(default_factory=IdentifierModel)
+    directions: list[DirectionName] = field(default_factory=lambda: ["t2i", "i2t"])
     row_tokens: int = 512
     keep_features: bool = True
     held_out: HeldOutSettings = field(default_factory=HeldOutSettings)
@@ -56,6 +58,7 @@ class VerifierTraining:
     """Section `train_verifier`."""
 
     config: Path | None = None
+    directions: list[DirectionName] | None = None
     attention: Attention = "full"
     extra_questions: int = 4
     keep_features: bool = True

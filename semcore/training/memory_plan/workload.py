@@ -6,8 +6,10 @@ Estimates: sentences of a photograph have some fourteen tokens, and the prompts 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from semcore.data.directions import Direction
 from semcore.training.memory_plan.activations import RowSize
 from semcore.verification.block_layout import Attention
 
@@ -44,6 +46,7 @@ def identifier_workload(
     row_tokens: int,
     held_out_sentences: int,
     held_out_fraction: float,
+    directions: Collection[Direction] = tuple(Direction),
 ) -> Workload:
     """Estimate the rows of an identifier training: sentences together, and an image's identifiers together.
 
@@ -55,17 +58,21 @@ def identifier_workload(
         row_tokens: of a row, at most.
         held_out_sentences: of each image, not trained on.
         held_out_fraction: of the images, not trained on as queries.
+        directions: that are trained.
     """
     answer = MORE_THAN_AN_IDENTIFIER + WORD_TOKENS * num_keywords
     pair = SENTENCE_TOKENS + INSTRUCTION_TOKENS + answer
     pairs = num_images * (sentences_an_image - min(held_out_sentences, max(sentences_an_image - 1, 0)))
+    pairs *= Direction.T2I in directions
     t2i_rows = -(-pairs // max(1, (row_tokens - CHAT_TOKENS) // pair))
     image_part = CHAT_TOKENS + INSTRUCTION_TOKENS + image_tokens
     answers_per_row = max(1, (row_tokens - image_part) // answer)
-    images = round(num_images * (1 - held_out_fraction))
+    images = round(num_images * (1 - held_out_fraction)) * (Direction.I2T in directions)
     i2t_rows = images * -(-sentences_an_image // answers_per_row)
     tokens = t2i_rows * CHAT_TOKENS + pairs * pair + i2t_rows * image_part + images * sentences_an_image * answer
-    return Workload(t2i_rows + i2t_rows, tokens, RowSize(max(row_tokens, image_part + answer), 1))
+    sizes = {Direction.T2I: RowSize(row_tokens, 0), Direction.I2T: RowSize(max(row_tokens, image_part + answer), 1)}
+    largest = sizes[Direction.I2T if Direction.I2T in directions else Direction.T2I]
+    return Workload(t2i_rows + i2t_rows, tokens, largest)
 
 
 def verifier_workload(
@@ -79,6 +86,7 @@ def verifier_workload(
     held_out_fraction: float,
     limit: int | None,
     attention: Attention = "full",
+    directions: Collection[Direction] = tuple(Direction),
 ) -> Workload:
     """Estimate the rows of a verifier training: a set of candidates each, and the questions about them.
 
@@ -92,14 +100,18 @@ def verifier_workload(
         held_out_fraction: of the images; each is asked with once.
         limit: queries a direction, at most.
         attention: of the candidates; in "blocks" the head of the prompt stands before each of them.
+        directions: that are trained.
     """
-    sets = [num_images * held_out_sentences, round(num_images * held_out_fraction)]
-    t2i_sets, i2t_sets = (min(number, limit) if limit else number for number in sets)
+    sets = {Direction.T2I: num_images * held_out_sentences, Direction.I2T: round(num_images * held_out_fraction)}
+    t2i_sets, i2t_sets = (
+        (min(number, limit) if limit else number) * (direction in directions) for direction, number in sets.items()
+    )
     questions, words = 1 + extra_questions, FRAME_TOKENS + WORD_TOKENS * num_keywords
     heads = CHAT_TOKENS * (num_candidates if attention == "blocks" else 1)
     t2i = heads + num_candidates * (words + image_tokens) + questions * (SENTENCE_TOKENS + INSTRUCTION_TOKENS)
     i2t = heads + num_candidates * (words + SENTENCE_TOKENS) + questions * (image_tokens + INSTRUCTION_TOKENS)
-    largest = RowSize(max(t2i, i2t), num_candidates if t2i >= i2t else questions)
+    sizes = {Direction.T2I: RowSize(t2i, num_candidates), Direction.I2T: RowSize(i2t, questions)}
+    largest = max((sizes[direction] for direction in directions), key=lambda size: size.num_tokens)
     return Workload(t2i_sets + i2t_sets, t2i_sets * t2i + i2t_sets * i2t, largest)
 
 

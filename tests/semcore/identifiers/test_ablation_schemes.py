@@ -6,16 +6,21 @@ import numpy as np
 
 from semcore.data.identifier_files import make_row
 from semcore.identifiers.ablation_schemes import with_numbers
+from semcore.identifiers.mention_rates import MentionCount
 from semcore.identifiers.structured import StructuredIdentifiers
 
 IMAGES = [make_row(f"i{n}", "train" if n < 9 else "test", n % 3, ["dog", f"word{n}"]) for n in range(12)]
 SENTENCES = [make_row(f"s{n}", "train", 2, []) for n in range(101)]
 
 
+COUNTS = [MentionCount("dog", 9, 4, 9)]
+
+
 def numbered(seed: int = 0) -> StructuredIdentifiers:
-    return with_numbers(
-        StructuredIdentifiers(IMAGES, SENTENCES, np.zeros((3, 2)), [[], [], []], [3, 3, 3], (9, 9)), seed
+    made = StructuredIdentifiers(
+        IMAGES, SENTENCES, np.zeros((3, 2)), [[], [], []], [3, 3, 3], (9, 9), COUNTS, {"val": {}}
     )
+    return with_numbers(made, seed)
 
 
 def test_a_number_stands_behind_the_cluster() -> None:
@@ -26,6 +31,7 @@ def test_a_number_stands_behind_the_cluster() -> None:
         ]
         [number] = after["lexical_id"]
         assert after["identifier"] == f"<|cluster_{after['global_id']}|>{number}"
+    assert not built.mention_counts and not built.mentions
 
 
 def test_numbers_are_unique_and_equally_long() -> None:

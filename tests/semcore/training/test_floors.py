@@ -114,7 +114,7 @@ def test_a_generator_finds_all_of_eight_pairs(
 
     folder = tmp_path / "model"
     again = trained(checkpoint, plan, features, folder, learning_rate=5e-3, max_steps=300, new_token_ids=new_tokens)
-    queries = {"t2i": [r.sentences[0].text for r in records], "i2t": [r.image_id for r in records]}
+    queries = {Direction.T2I: [r.sentences[0].text for r in records], Direction.I2T: [r.image_id for r in records]}
     for direction, asked in queries.items():
         items = [Item(row["item_id"], row["item_id"], row["identifier"], "") for row in rows[direction]]
         corpus = build_corpus(again, prompts, direction, items)

@@ -113,3 +113,10 @@ def test_nothing_to_train_on_is_said(lesson):
         UserError, match="there is nothing to train on: 0 training images, 0 of them with an identifier"
     ):
         examples(images=[])
+
+
+def test_one_direction_alone_has_the_pairs_that_it_has_beside_the_other(lesson):
+    _, dataset, _, examples = lesson
+    both, rows = examples(), rows_of(dataset)
+    assert examples(identifiers={"t2i": rows["t2i"]}, visuals=StoredFeatures({})) == (both[0], [])
+    assert examples(identifiers={"i2t": rows["i2t"]}) == ([], both[1])
