@@ -1,6 +1,6 @@
 """Priors of a run's identifiers: log p(identifier) over all queries, estimated once and kept.
 
-RUN/priors/KEY.json    the queries, and identifier -> log p of each of its prefixes, the whole identifier last
+RUN/priors/KEY.json    direction, queries, and identifier -> log p of each of its prefixes, the whole identifier last
 
 The key is a hash of all that determines an identifier's prior: the model, the direction, the prompt, and how the
 queries were drawn. The other items of a corpus do not matter, so that those added later are all that is estimated then.
@@ -141,7 +141,9 @@ class Priors:
         if self.path is None:
             return
         try:
-            write_json(self.path, {"queries": self.queries, "log_priors": self.values})
+            write_json(
+                self.path, {"direction": str(self.direction), "queries": self.queries, "log_priors": self.values}
+            )
         except (UserError, OSError) as error:  # a run on a read-only disk is searched all the same
             logger.info("the priors are not kept: %s", error)
 

@@ -32,10 +32,11 @@ def settings(run: SearchableRun, **others: Any) -> EvaluateSettings:
     return EvaluateSettings(run.run, dtype="float32", device="cpu", **own)
 
 
-def priors_of(run: Path, identifier: str) -> list[float]:
-    """Return what the run's files say of an identifier; the direction that has it is the one."""
-    files = [read_json(path)["log_priors"] for path in (run / "priors").glob("*.json")]
-    return next(priors[identifier] for priors in files if identifier in priors)
+def priors_of(run: Path, direction: Direction) -> dict[str, float]:
+    """Return identifier -> log p(identifier), as the run's only file of the direction says."""
+    files = [read_json(path) for path in (run / "priors").glob("*.json")]
+    (own,) = (content["log_priors"] for content in files if content["direction"] == direction)
+    return {identifier: values[-1] for identifier, values in own.items()}
 
 
 def identifiers_of(run: Path, direction: Direction, split: str | None = None) -> dict[str, str]:
@@ -82,15 +83,14 @@ def test_both_figures_and_their_difference_are_in_metrics_and_report(evaluated: 
 @pytest.mark.parametrize("direction", Direction)
 def test_the_score_is_the_papers_less_the_weighted_prior(evaluated: SearchableRun, direction: Direction) -> None:
     weight = read_json(evaluated.run / "prior.json")["weights"][direction]
-    identifiers = identifiers_of(evaluated.run, direction)
+    identifiers, priors = identifiers_of(evaluated.run, direction), priors_of(evaluated.run, direction)
     ours, paper = (read_run(evaluated.run / direction / f"run.{n}.trec") for n in ("generated", "generated_paper"))
     assert ours.keys() == paper.keys()
     for query, found in ours.items():
         before = dict(paper[query])
         assert before.keys() == dict(found).keys()
         for item, score in found:
-            prior = priors_of(evaluated.run, identifiers[item])[-1]
-            assert score == pytest.approx(before[item] - weight * prior, abs=1e-3)
+            assert score == pytest.approx(before[item] - weight * priors[identifiers[item]], abs=1e-3)
 
 
 def test_a_weight_of_zero_is_the_papers_search_and_estimates_nothing(
@@ -107,16 +107,20 @@ def test_a_weight_of_zero_is_the_papers_search_and_estimates_nothing(
         assert read_run(searchable_run.run / direction / "run.generated.trec") == before
 
 
-def test_in_a_beam_that_holds_everything_the_search_with_the_prior_off_finds_the_same(copy_of: SearchableRun) -> None:
-    before = {d: read_run(copy_of.run / d / "run.generated.trec") for d in Direction}
-    main(settings(copy_of, prior_in_search=True))
+def test_in_a_beam_that_holds_everything_the_search_with_the_prior_off_finds_the_same(
+    evaluated: SearchableRun, searchable_run: SearchableRun
+) -> None:
+    main(settings(searchable_run, prior_in_search=True))
     for direction in Direction:
-        after = read_run(copy_of.run / direction / "run.generated.trec")
-        for query, found in before[direction].items():
+        name = f"{direction}/run.generated.trec"
+        before, after = (read_run(run.run / name) for run in (evaluated, searchable_run))
+        for query, found in before.items():
             assert [item for item, _ in after[query]] == [item for item, _ in found]
             assert [s for _, s in after[query]] == pytest.approx([s for _, s in found], abs=1e-3)
-    retriever = Retriever.from_run(copy_of.run, split="test", verifier="none", num_beams=NUM_BEAMS, dtype="float32")
-    asked = read_per_query(copy_of.run / "t2i" / "per_query.jsonl")[0]
+    retriever = Retriever.from_run(
+        searchable_run.run, split="test", verifier="none", num_beams=NUM_BEAMS, dtype="float32"
+    )
+    asked = read_per_query(searchable_run.run / "t2i" / "per_query.jsonl")[0]
     hits = retriever.search(text=asked["query"], top_k=6)
     assert [hit.item_id for hit in hits] == [hit["item_id"] for hit in asked["generated"]]
 
@@ -197,27 +201,24 @@ def test_a_model_that_knows_null_queries_tells_the_prior_in_one_pass(searchable_
     retriever = Retriever.from_run(searchable_run.run, split="test", verifier="none", dtype="float32", device="cpu")
     session = retriever.generator
     for direction in Direction:
-        corpus = retriever._corpus(direction)
+        corpus, priors = retriever._corpus(direction), priors_of(searchable_run.run, direction)
         inputs = null_query_inputs(session.checkpoint, session.prompts, direction)
         result = exhaustive_search(session.checkpoint.model, inputs, corpus.index)
         for sequence, score in zip(result.sequences[0], result.scores[0].tolist(), strict=True):
             identifier = corpus.items[corpus.index.items(sequence)[0]].identifier
-            files = [read_json(path) for path in (searchable_run.run / "priors").glob("*.json")]
-            priors = [own["log_priors"][identifier] for own in files if identifier in own["log_priors"]]
-            assert any(np.isclose(own[-1], score, atol=1e-3) for own in priors)
-            assert all(own["queries"] == [] for own in files)
+            assert priors[identifier] == pytest.approx(score, abs=1e-3)
 
 
 def test_where_val_is_measured_its_queries_meet_weights_fitted_without_them(searchable_run: SearchableRun) -> None:
     main(settings(searchable_run, split="val"))
     weights = read_json(searchable_run.run / "prior.json")["weights"]
-    identifiers = identifiers_of(searchable_run.run, Direction.T2I)
+    identifiers, of_identifier = (read(searchable_run.run, Direction.T2I) for read in (identifiers_of, priors_of))
     ours, paper = (read_run(searchable_run.run / "t2i" / f"run.{n}.trec") for n in ("generated", "generated_paper"))
     used = set()
     for query, found in ours.items():
         before = dict(paper[query])
         gains = np.array([before[item] - score for item, score in found])
-        priors = np.array([priors_of(searchable_run.run, identifiers[item])[-1] for item, _ in found])
+        priors = np.array([of_identifier[identifiers[item]] for item, _ in found])
         used.add(round(float(gains @ priors / (priors @ priors)), 3))
     assert 1 < len(used) <= 5
     assert set(weights) == set(Direction)
