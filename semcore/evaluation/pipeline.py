@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from semcore.data.dataset import Dataset
 from semcore.data.directions import Direction
 from semcore.data.items_and_queries import draw_queries
+from semcore.data.run_folder import RunFolder
 from semcore.evaluation.ablations import without_verification
+from semcore.evaluation.corrected_hits import PriorCorrection, find_correction, prior_settings, search_again
 from semcore.evaluation.fitted_fusions import Fitted, fit, rank_all
 from semcore.evaluation.folds import mean_metrics
 from semcore.evaluation.order_probes import draw_order_probes, measure_order_bias
@@ -16,7 +19,7 @@ from semcore.evaluation.plan import EvaluationPlan
 from semcore.evaluation.results import EvaluationResult, Scores, score
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.inference import load_for_inference
-from semcore.models.session import load_session
+from semcore.models.session import ModelSession, load_session
 from semcore.retrieval.batch import (
     SplitKey,
     SplitView,
@@ -28,6 +31,7 @@ from semcore.retrieval.batch import (
     verify_by_options,
 )
 from semcore.retrieval.hits import GeneratedHit
+from semcore.retrieval.prior_settings import PriorSettings
 from semcore.retrieval.shortlist import Shortlist
 from semcore.retrieval.verifiers import VerifierName
 from semcore.verification import Fusion, VerifierSession, load_verifier
@@ -42,6 +46,7 @@ ORDERED: dict[str, str] = {"listwise": "trained", "blocks": "trained, blocks"}
 
 def run_evaluation(
     plan: EvaluationPlan,
+    run: RunFolder,
     dataset: Dataset,
     models: Mapping[str, str],
     views: Mapping[SplitKey, SplitView],
@@ -51,12 +56,14 @@ def run_evaluation(
 
     Args:
         plan: settings of the evaluation.
+        run: keeps the priors of identifiers.
         dataset: holds the images.
         models: "generator", the verifiers asked for, and "untrained" to compare the listwise one with.
         views: items and queries, of val too where fusions are fitted.
         work_dir: where results are kept from a kill.
     """
-    hits, ablations = _generate(plan, dataset, models["generator"], views, work_dir)
+    generated = _generate(plan, run, dataset, models["generator"], views, work_dir)
+    hits = generated.hits
     shortlists = {key: make_shortlists(view, hits[key], plan.num_candidates) for key, view in views.items()}
     measured = [key for key in views if key.split == plan.split]
     result = EvaluationResult(
@@ -67,7 +74,9 @@ def run_evaluation(
         seconds=work_dir.seconds,
         views={key.direction: views[key] for key in measured},
         hits={key.direction: hits[key] for key in measured},
-        ablations=ablations,
+        paper_hits={key.direction: generated.paper_hits[key] for key in measured} if plan.prior_weight != 0 else {},
+        prior_settings=generated.prior_settings,
+        ablations=generated.ablations,
     )
     result.folds["generated"] = mean_over_folds(plan.split, views, hits)
     fitted: dict[str, Fits] = {}
@@ -78,7 +87,8 @@ def run_evaluation(
     fitted["none"] = _fit(views, shortlists, without)
     fusions = {name: {str(direction): fit.overall for direction, fit in own.items()} for name, own in fitted.items()}
     better = better_on_val(plan.verifiers, result.on_val)
-    result.fusion_settings = FusionSettings(better, fusions, plan.shifts, dict(plan.other_models))
+    weights = dict(generated.prior_settings.weights)
+    result.fusion_settings = FusionSettings(better, fusions, plan.shifts, dict(plan.other_models), weights)
     if "untrained" in models:
         session = load_verifier(_load(models["untrained"], plan), dataset, work_dir.features)
         _add_order_bias("untrained", plan, session, result, work_dir)
@@ -138,30 +148,82 @@ def better_on_val(verifiers: Sequence[VerifierName], on_val: Mapping[VerifierNam
     return max(verifiers, key=lambda name: sum(scores["R@1"] for scores in on_val[name].values()))
 
 
+@dataclass(frozen=True)
+class _Generated:
+    """What the generator finds, view by view.
+
+    Attributes:
+        hits: the rankings that later stages use.
+        paper_hits: those by the paper's score.
+        prior_settings: what comes off the paper's score.
+        ablations: name -> direction -> scores.
+    """
+
+    hits: dict[SplitKey, dict[str, list[GeneratedHit]]]
+    paper_hits: dict[SplitKey, dict[str, list[GeneratedHit]]]
+    prior_settings: PriorSettings
+    ablations: dict[str, dict[Direction, Scores]]
+
+
 def _generate(
-    plan: EvaluationPlan, dataset: Dataset, model: str, views: Mapping[SplitKey, SplitView], work_dir: WorkDir
-) -> tuple[dict[SplitKey, dict[str, list[GeneratedHit]]], dict[str, dict[Direction, Scores]]]:
-    """Return the generator's rankings of all views, and the ablations of the measured ones."""
+    plan: EvaluationPlan,
+    run: RunFolder,
+    dataset: Dataset,
+    model: str,
+    views: Mapping[SplitKey, SplitView],
+    work_dir: WorkDir,
+) -> _Generated:
+    """Search every view, take the prior off, and measure the ablations of the measured views."""
     session = load_session(_load(model, plan), dataset, work_dir.features)
-    sizes = {"num_beams": plan.num_beams, "batch_size": plan.batch_size}
-    if plan.constraint:
-        engine = plan.engine
-        hits = {key: generate_hits(session, key, view, work_dir, engine=engine, **sizes) for key, view in views.items()}
-    else:
-        hits = {key: generate_unconstrained(session, key, view, work_dir, **sizes) for key, view in views.items()}
+    found = {key: _search(plan, session, key, view, work_dir) for key, view in views.items()}
+    correction = find_correction(plan, run, dataset, session, views, found, work_dir)
+    hits = {key: correction.rescored(key, found[key], plan.num_beams) for key in views}
+    if plan.prior_in_search and correction.priors:
+        hits = {key: search_again(plan, session, key, view, correction, work_dir) for key, view in views.items()}
+    paper_hits = {
+        key: {content: own[: plan.num_beams] for content, own in rankings.items()} for key, rankings in found.items()
+    }
     ablations: dict[str, dict[Direction, Scores]] = {}
-    if plan.ablations:
-        for key, view in views.items():
-            if key.split == plan.split:
-                suffixed = {content: without_verification(own) for content, own in hits[key].items()}
-                ablations.setdefault("without_verification", {})[key.direction] = score(view, suffixed)
-                if plan.constraint:
-                    drawn = SplitView(view.items, draw_queries(view.queries, plan.num_ablation_queries))
-                    if drawn.unique_queries:
-                        freely = score(drawn, generate_unconstrained(session, key, drawn, work_dir, **sizes))
-                        ablations.setdefault("with_trie", {})[key.direction] = score(drawn, hits[key])
-                        ablations.setdefault("without_trie", {})[key.direction] = freely
-    return hits, ablations
+    for key, view in views.items():
+        if plan.ablations and key.split == plan.split:
+            for name, scores in _ablate(plan, session, key, view, hits[key], correction, work_dir).items():
+                ablations.setdefault(name, {})[key.direction] = scores
+    return _Generated(hits, paper_hits, prior_settings(plan, correction), ablations)
+
+
+def _search(
+    plan: EvaluationPlan, session: ModelSession, key: SplitKey, view: SplitView, work_dir: WorkDir
+) -> dict[str, list[GeneratedHit]]:
+    """Return what the beams hold, by the paper's score."""
+    if not plan.constraint:
+        return generate_unconstrained(
+            session, key, view, work_dir, num_beams=plan.num_beams, batch_size=plan.batch_size
+        )
+    return generate_hits(
+        session, key, view, work_dir, num_beams=plan.num_beams, batch_size=plan.batch_size, engine=plan.engine,
+        whole_beam=plan.prior_weight != 0,
+    )  # fmt: skip
+
+
+def _ablate(
+    plan: EvaluationPlan,
+    session: ModelSession,
+    key: SplitKey,
+    view: SplitView,
+    hits: Mapping[str, list[GeneratedHit]],
+    correction: PriorCorrection,
+    work_dir: WorkDir,
+) -> dict[str, Scores]:
+    """Return name -> scores of what remains without verification, and without the prefix tree."""
+    suffixed = {content: without_verification(own) for content, own in hits.items()}
+    ablations = {"without_verification": score(view, suffixed)}
+    drawn = SplitView(view.items, draw_queries(view.queries, plan.num_ablation_queries))
+    if plan.constraint and drawn.unique_queries:
+        sizes = {"num_beams": plan.num_beams, "batch_size": plan.batch_size}
+        freely = generate_unconstrained(session, key, drawn, work_dir, **sizes)
+        ablations["with_trie"] = score(drawn, hits)
+        ablations["without_trie"] = score(drawn, correction.rescored(key, freely, plan.num_beams))
+    return ablations
 
 
 def _load(model: str, plan: EvaluationPlan) -> Checkpoint:
