@@ -1,15 +1,15 @@
-"""Every way to fine-tune, on drawn scenes: the loss before and after, which weights moved, seconds and memory.
+"""Fine-tuning modes on drawn scenes: the loss before and after, moved weights, seconds and memory.
 
     python -m benchmarks.modes --out runs/modes --json benchmarks/results/modes-cpu.json --table recipes/README.md
     python -m benchmarks.modes --out runs/quick --only QLoRA --max-steps 5
 
 What is in OUT already is not trained again. `--table` writes the results between the marks of a document.
 Each mode is `recipes/train_identifier.py` as a user starts it, from the base checkpoint of the scenes: in one process,
-or under DeepSpeed in two. The loss is that of the training rows, without dropout, of the model it began with and of
-what was saved, loaded again: the peer of a loss after is the loss before. "Moved" is the share of a part's numbers that
-are others afterwards; of adapters those of LoRA's second matrices, which begin at 0. Everything is in float32, so that
-a rounded number is not taken for one that moved. Seconds are the stage's, without the start of the processes; memory is
-the larger process's, and most of it the libraries': `semcore plan` computes what large models need.
+or with DeepSpeed in two. The loss is that of the training rows, without dropout, of the initial model and of the saved
+one, loaded again: the peer of a loss after is the loss before. "Moved" is the fraction of a part's parameters that
+changed; of adapters, LoRA's B matrices, which start at 0. Everything is in float32, so that rounding is not taken for a
+change. Seconds are the stage's, without the start of the processes; memory is the larger process's, and most of it the
+libraries': `semcore plan` computes the needs of large models.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ from semcore.models.quantization import Quantization, unpacked
 from semcore.models.run_lineage import check_run_models
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import atomic_text, read_json, write_json, write_jsonl
+from semcore.runtime.markdown_tables import markdown_table
 from semcore.runtime.packaged_files import asset_folder, resource_folder
+from semcore.runtime.settings import option
 from semcore.training.collator import Collator
 from semcore.training.fine_tune import image_start_id
 from semcore.training.held_out import choose_held_out
@@ -51,8 +53,9 @@ from semcore.training.schedule import PlannedRows, plan_identifier_rows
 NUM_CLUSTERS, ROW_TOKENS, BATCH_SIZE = 4, 96, 16
 WORDS: list[list[str]] = [["circle"], ["square"], ["star"], ["triangle"]]
 COMMON = {
-    "row_tokens": ROW_TOKENS, "held_out.image_share": 0, "training.num_epochs": 100, "training.batch_size": BATCH_SIZE,
-    "training.rows_a_device": 8, "training.gradient_checkpointing": "false", "training.bf16": "no",
+    "row_tokens": ROW_TOKENS, "held_out.image_fraction": 0, "training.num_epochs": 100,
+    "training.batch_size": BATCH_SIZE, "training.micro_batch_size": 8,
+    "training.gradient_checkpointing": "false", "training.bf16": "no",
 }  # fmt: skip
 KINDS: dict[str, dict[str, str]] = {
     "full": {"training.learning_rate": "5e-4"},
@@ -93,7 +96,7 @@ class Settings:
 
 
 class Mode(NamedTuple):
-    """A way to train: its name, what trains, and the DeepSpeed configuration of two processes, or none of one."""
+    """A mode: its name, the trained part, and the DeepSpeed configuration of two processes, or none for one."""
 
     name: str
     kind: str
@@ -155,7 +158,7 @@ def train(mode: Mode, dataset: Dataset, run: Path, max_steps: int) -> None:
     """Start the recipe as a user does."""
     places = {"model.base": asset_folder("scenes_base"), "data": dataset.folder, "run": run}
     options = {**COMMON, **KINDS[mode.kind], "training.max_steps": max_steps, **places}
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    words = [word for name, value in options.items() for word in (option(name), str(value))]
     recipe = str(resource_folder("recipes") / "train_identifier.py")
     launcher: list[str] = []
     if mode.engine is not None:
@@ -182,7 +185,7 @@ def write_identifiers(run: Path, dataset: Dataset) -> None:
 
 
 def start_of(mode: Mode) -> Checkpoint:
-    """Return the model that a training begins with; a packed base has the values it is rounded to."""
+    """Return the model that a training starts from; a quantised base has its dequantised values."""
     packing: Quantization = "nf4" if mode.kind == "QLoRA" else "none"
     checkpoint = load_checkpoint(asset_folder("scenes_base"), quantization=packing)
     if packing != "none":
@@ -202,13 +205,13 @@ def loss_of(checkpoint: Checkpoint, dataset: Dataset, run: Path) -> float:
 
 
 def rows_of(checkpoint: Checkpoint, dataset: Dataset, run: Path) -> tuple[PlannedRows, Visuals]:
-    """Return the rows of one epoch, and the images of the training split as the run keeps them."""
+    """Return the rows of one epoch, and the run's images of the training split."""
     images = dataset.split("train")
     prompts = load_prompts(special_tokens=checkpoint.special_tokens)
     paths = {record.image_id: dataset.image_path(record) for record in images}
     visuals = load_visuals(checkpoint, paths, run / "features", freeze_vision=True, freeze_projector=True)
     identifiers = {direction: read_identifiers(run / "identifiers", direction, "train") for direction in Direction}
-    held_out = choose_held_out(images, sentences_per_image=1, image_share=0, seed=0)
+    held_out = choose_held_out(images, sentences_per_image=1, image_fraction=0, seed=0)
     t2i, i2t = identifier_examples(checkpoint.tokenizer, prompts, images, identifiers, held_out, visuals)
     rows = plan_identifier_rows(
         t2i, i2t, image_start_id=image_start_id(checkpoint), max_tokens=ROW_TOKENS, num_epochs=1,
@@ -218,10 +221,10 @@ def rows_of(checkpoint: Checkpoint, dataset: Dataset, run: Path) -> tuple[Planne
 
 
 def write_table(document: Path, results: Path, rows: Sequence[Row]) -> None:
-    """Write the rows as a table between a document's marks, a mode a line.
+    """Write the rows as a table between a document's markers, one mode per line.
 
     Raises:
-        UserError: the document has no marks for these results.
+        UserError: the document has no markers for these results.
     """
     begin, end = f"<!-- results: {results} -->\n", "<!-- /results -->"
     before, mark, rest = document.read_text(encoding="utf-8").partition(begin)
@@ -232,18 +235,18 @@ def write_table(document: Path, results: Path, rows: Sequence[Row]) -> None:
 
 
 def table_of(rows: Sequence[Row]) -> str:
-    """Return the rows as a table in markdown, a mode a line; – where there is nothing to measure."""
+    """Return the rows as a table in markdown, one mode per line; – where there is nothing to measure."""
     found = {row.name: row.ours for row in rows}
-    lines = ["| mode | " + " | ".join(COLUMNS) + " |", "|---|" + "--:|" * len(COLUMNS)]
+    lines = []
     for mode in modes():
         if f"{mode.name}, seconds" in found:
             cells = [found.get(f"{mode.name}, {column}") for column in COLUMNS]
-            lines.append(f"| {mode.name} | " + " | ".join("–" if cell is None else str(cell) for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+            lines.append([mode.name, *("–" if cell is None else str(cell) for cell in cells)])
+    return markdown_table(["mode", *COLUMNS], lines, num_texts=1) + "\n"
 
 
 def shares_moved(start: Checkpoint, trained: Checkpoint) -> dict[str, float]:
-    """Return part -> share of its numbers that are others after the training."""
+    """Return part -> fraction of its parameters that the training changed."""
     model: Any = trained.model
     adapted = isinstance(model, PeftModel)
     before = start.model.state_dict()

@@ -5,7 +5,7 @@
     python -m benchmarks.training --quick
 
 stage1_packed: pairs of a sentence and an identifier. Ours are packed rows, the output head on label positions only;
-the peer has one pair a row, padded to the longest of its batch. A token counts if it is a prompt's or an answer's.
+the peer has one pair per row, padded to the longest of its batch. A token counts if it is a prompt's or an answer's.
 stage2_feature_store: questions about ten images. Ours read stored features; the peer's images go through the frozen
 vision tower in every step. Both sides of a row see the same examples in every step and start from the same weights;
 before anything is timed their losses are compared.
@@ -50,7 +50,7 @@ from semcore.verification import Choice, Question, option_tokens, question_turn
 
 Batch = dict[str, Any]
 TOLERANCE = 2e-3
-"""How far apart the losses of both sides may be, for rounding."""
+"""Largest difference of the losses of both sides, for rounding."""
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Settings:
     pairs_per_step: int = 128
     """Pairs of stage 1 a step."""
     pairs_per_batch: int = 16
-    """Padded rows at once; the batches of a step are added up."""
+    """Padded rows that go through the device at once; their gradients accumulate to a step."""
     row_tokens: int = 512
     """Tokens of a packed row, at most."""
     questions_per_step: int = 8
@@ -119,7 +119,7 @@ def main(settings: Settings) -> None:
 
 
 def stage1_row(checkpoint: Checkpoint, folder: Path, settings: Settings) -> Row:
-    """Time packed rows against one pair a row."""
+    """Time packed rows against one pair per row."""
     pairs = draw_pairs(checkpoint, settings.num_steps * settings.pairs_per_step)
     steps = list(cut(pairs, settings.pairs_per_step))
     start, pad = image_start_id(checkpoint), checkpoint.tokenizer.pad_token_id
@@ -130,12 +130,12 @@ def stage1_row(checkpoint: Checkpoint, folder: Path, settings: Settings) -> Row:
     def theirs(batches: Sequence[Any]) -> Batch:
         return padded_batch(batches[0], pad)
 
-    batches_a_step = len(padded) // len(packed)
-    compare_losses(checkpoint, [ours([packed[0]])], [theirs([own]) for own in padded[:batches_a_step]])
+    accumulation_steps = len(padded) // len(packed)
+    compare_losses(checkpoint, [ours([packed[0]])], [theirs([own]) for own in padded[:accumulation_steps]])
     seconds = interleaved_medians(
         {
             "ours": lambda: train(checkpoint, packed, ours, 1, folder, settings),
-            "peer": lambda: train(checkpoint, padded, theirs, batches_a_step, folder, settings, plain=True),
+            "peer": lambda: train(checkpoint, padded, theirs, accumulation_steps, folder, settings, plain=True),
         },
         settings.repeats,
     )
@@ -211,7 +211,7 @@ def collated(visuals: Visuals, checkpoint: Checkpoint) -> Callable[[Sequence[Any
 
 
 def padded_batch(pairs: Sequence[Example], pad_token_id: int) -> Batch:
-    """Return what a `Trainer` is usually given: a pair a row, padded on the right, prompts without labels."""
+    """Return the usual batch of a `Trainer`: one pair per row, padded on the right, prompts without labels."""
     length = max(len(pair.prompt) + len(pair.answer) for pair in pairs)
 
     def pad(rows: Iterable[Sequence[int]], filler: int) -> torch.Tensor:
@@ -225,7 +225,7 @@ def padded_batch(pairs: Sequence[Example], pad_token_id: int) -> Batch:
 
 
 def compare_losses(checkpoint: Checkpoint, ours: Iterable[Batch], theirs: Iterable[Batch]) -> None:
-    """Refuse to time sides that do not learn the same."""
+    """Refuse to time sides with different losses."""
     sums = [mean_loss(checkpoint, batches) for batches in (ours, theirs)]
     if abs(sums[0] - sums[1]) > TOLERANCE:
         raise RuntimeError(f"the same examples have the loss {sums[0]:.5f} our way and {sums[1]:.5f} the plain way")
@@ -249,18 +249,18 @@ def train(
     checkpoint: Checkpoint,
     batches: Sequence[Any],
     collate: Callable[[Sequence[Any]], Batch],
-    batches_a_step: int,
+    accumulation_steps: int,
     folder: Path,
     settings: Settings,
     plain: bool = False,
 ) -> None:
-    """Train through all batches once; a learning rate of 0 leaves the weights as they are.
+    """Train on all batches once; a learning rate of 0 leaves the weights unchanged.
 
     `plain` is the libraries' own attention and loss, else they are those of our recipes.
     """
     arguments = TrainingArguments(
         output_dir=str(folder / "trainer"), max_steps=settings.num_steps, per_device_train_batch_size=1,
-        gradient_accumulation_steps=batches_a_step, learning_rate=0.0, bf16=settings.device == "cuda",
+        gradient_accumulation_steps=accumulation_steps, learning_rate=0.0, bf16=settings.device == "cuda",
         use_cpu=settings.device == "cpu", train_sampling_strategy="sequential", save_strategy="no", report_to="none",
         logging_strategy="no", disable_tqdm=True, remove_unused_columns=False,
     )  # fmt: skip

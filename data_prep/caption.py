@@ -4,7 +4,7 @@ Run as:
 
     python -m data_prep.caption --data DATA --run RUN --model CHECKPOINT
     python -m data_prep.caption --data DATA --run RUN --model OpenGVLab/InternVL3-1B-hf --batch-size 16
-    python -m data_prep.caption --data DATA --run RUN --config recipes/configs/scenes.yaml
+    python -m data_prep.caption --data DATA --run RUN --model CHECKPOINT --config recipes/configs/scenes.yaml
 
 or with the images shared between processes, on one machine or several:
 
@@ -17,7 +17,7 @@ or by a server:
 CHECKPOINT is a folder, an adapter's folder, or a hub id. With --server the model runs elsewhere: any server
 of OpenAI's protocol (vLLM, lmdeploy, `transformers serve`) that serves it under NAME. Writes
 
-    RUN/captions.jsonl        {"image_id", "caption"}, one line an image that has one
+    RUN/captions.jsonl        {"image_id", "caption"}, one line per image that has one
     RUN/captions.stats.json   how many are ok, truncated, unreadable, empty, only thoughts, refused, filtered and
                               failed, and which
     RUN/features              every image as the model sees it, so that later stages need not look again
@@ -33,7 +33,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from data_prep.captioning.local import WRITTEN, Caption, Outcome, caption_images, caption_stats
 from data_prep.captioning.openai_server import Server, check_server
@@ -60,6 +60,8 @@ from semcore.runtime.typed_commands import data_command
 class Settings(LineageSettings):
     """How captions are written."""
 
+    help_sections: ClassVar = {"batch_size": "generation", "server": "server"}
+
     data: Path
     """The dataset folder."""
     run: Path
@@ -68,6 +70,8 @@ class Settings(LineageSettings):
     """The model that writes: a checkpoint folder, an adapter's folder, or a hub id."""
     config: Path | None = None
     """A YAML file whose section `caption` is read before the flags."""
+    limit: int | None = None
+    """Caption so many images only, shared out over the splits, for a quick trial."""
     batch_size: int = 64  # ours: little is gained above it on two cores, and a GPU holds it at one tile an image
     """Images captioned at once."""
     max_new_tokens: int = 128  # ours: captions of a sentence or two
@@ -79,7 +83,7 @@ class Settings(LineageSettings):
     device: str | None = None
     """Where the model runs ("cpu", "cuda"); by default the fastest device there is."""
     keep_features: bool = True
-    """Keep what the vision tower makes of every image in RUN/features; false spares the disk and costs time."""
+    """Store every image's visual features in RUN/features; false saves disk space and costs time."""
     server: str | None = None
     """The address of a server that writes the captions, such as http://localhost:8000."""
     concurrency: int = 16  # ours: enough to keep a GPU's batches full
@@ -90,8 +94,6 @@ class Settings(LineageSettings):
     """How often the server is asked for one image."""
     api_key_variable: str | None = None
     """The environment variable that holds the key the server wants, if it wants one."""
-    limit: int | None = None
-    """Caption so many images only, shared out over the splits, for a quick trial."""
 
     def __post_init__(self) -> None:
         require_minimum(1, self, "batch_size", "max_new_tokens", "num_beams", "limit", "concurrency", "max_attempts")
@@ -143,37 +145,37 @@ def main(settings: Settings) -> None:
 
 
 def check_model(settings: Settings) -> list[Mismatch]:
-    """Hold the model against what is recorded beside it, its base above all where it is an adapter."""
+    """Compare the model, and an adapter's base, with the fingerprints recorded beside it."""
     here = Surroundings(base=settings.base)
     return check_lineage(settings.model, here, settings.allowed, must_say=False)
 
 
 def lasting(settings: Settings) -> dict[str, Any]:
-    """Return the settings that captions depend on: the same server may answer at another address, or faster."""
+    """Return the settings that captions depend on; the server's address and its speed are not among them."""
     passing = ("server", "concurrency", "timeout_s", "max_attempts", "api_key_variable")
     kept = {key: value for key, value in resolved(settings).items() if key not in passing}
     return {**kept, "served": True} if settings.server else kept
 
 
 def caption_dataset(settings: Settings, run: RunFolder, dataset: Dataset, key: str) -> list[Caption]:
-    """Caption the images, batch by batch, each batch once whatever is killed between."""
+    """Caption the images batch by batch; finished batches are reloaded after an interruption."""
     records = first_images(dataset, settings.limit)
     result = in_chunks(
         work_folder(run.path, "caption", key),
         "captions",
         records,
         settings.batch_size,
-        ask_server(settings, dataset) if settings.server else ask_model(settings, run, dataset, records),
+        server_captioner(settings, dataset) if settings.server else model_captioner(settings, run, dataset, records),
         progress=is_main_process(),
         unit="image",
     )
     return [Caption(*row) for row in result.rows]
 
 
-def ask_model(
+def model_captioner(
     settings: Settings, run: RunFolder, dataset: Dataset, records: list[ImageRecord]
 ) -> Callable[[list[ImageRecord]], list[Caption]]:
-    """Load the model, show it the images, and return what captions one batch with it."""
+    """Load the model, encode the images, and return a function that captions one batch."""
     checkpoint = load_for_inference(settings.model, dtype=settings.dtype, device=settings.device, base=settings.base)
     prompts: Prompts = load_prompts(special_tokens=checkpoint.special_tokens)
     folder = run / "features" if settings.keep_features else None
@@ -193,8 +195,8 @@ def ask_model(
     return caption_batch
 
 
-def ask_server(settings: Settings, dataset: Dataset) -> Callable[[list[ImageRecord]], list[Caption]]:
-    """Look whether the server is there, and return what lets it caption one batch."""
+def server_captioner(settings: Settings, dataset: Dataset) -> Callable[[list[ImageRecord]], list[Caption]]:
+    """Check the server, and return a function that captions one batch with it."""
     server = Server(
         str(settings.server),
         settings.model,

@@ -1,12 +1,11 @@
-"""Write a dataset folder: all of it or nothing, and a second time only what was not done.
+"""Atomic writing of a dataset folder: whole or not at all, and not twice for one request.
 
-The folder is built as a hidden sibling and takes its name when everything is in it, so a killed
-import leaves no half dataset; the next one clears what it left.
+The folder is built as a hidden sibling and renamed when it is complete, so a killed import leaves
+no half dataset; the next import removes the remains.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections import Counter
@@ -33,23 +32,25 @@ from semcore.runtime.files import (
     write_jsonl,
     writing_to,
 )
+from semcore.runtime.locks import exclusive
 from semcore.runtime.typed_commands import data_command
 
 METADATA = "metadata.jsonl"
 ABOUT = "dataset.json"
 SKIPPED = "skipped.jsonl"
+LOCK = ".lock"
 NUM_SHOWN = 10
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a dataset comes from.
+    """The origin of a dataset.
 
     Attributes:
         name: the dataset's name.
-        place: what it was made of, in words.
-        licence: a note on what may be done with it.
-        request: what makes the content: the command, its settings, fingerprints of the files.
+        place: the file, folder or hub name it was made from.
+        licence: a note on permitted use.
+        request: the command, its settings and fingerprints of the files, which determine the content.
     """
 
     name: str
@@ -59,7 +60,7 @@ class Source:
 
 
 def already_made(out: Path, request: Mapping[str, Any]) -> bool:
-    """Tell, and print, whether exactly this request is already done.
+    """Return, and print, whether exactly this request is already done.
 
     Args:
         out: the dataset folder to make.
@@ -88,44 +89,32 @@ def building(out: Path) -> Iterator[Path]:
     """
     target = Path(os.path.abspath(out))  # "." has no name
     temporary = target.with_name(f".{target.name}.unfinished")
+    lock = temporary / LOCK
     with writing_to(out):
         temporary.mkdir(parents=True, exist_ok=True)
-        handle = os.open(temporary, os.O_RDONLY)
-    try:
-        _claim(handle, temporary, out)
-        for leftover in temporary.iterdir():
+    with exclusive(lock, lambda _: f"another process is making {out}; wait until it is done, or choose another --out"):
+        for leftover in set(temporary.iterdir()) - {lock}:
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         try:
+            if target.is_dir() and any(target.iterdir()):
+                raise UserError(f"another process has just made {out}; run the same command again to compare")
             yield temporary
             with writing_to(out):
+                lock.unlink()  # still held: whoever has opened it sees that it is gone
                 os.rename(temporary, target)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-    finally:
-        os.close(handle)
-
-
-def _claim(handle: int, temporary: Path, out: Path) -> None:
-    """Lock the folder; the lock dies with the process."""
-    busy = UserError(f"another process is making {out}; wait until it is done, or choose another --out")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise busy from None
-    # The other process may have finished, and renamed the folder, between our opening and locking it.
-    if not temporary.exists() or os.fstat(handle).st_ino != temporary.stat().st_ino:
-        raise busy
 
 
 def place_image(source: Path, target: Path, copy: bool, *, move: bool = False) -> None:
-    """Put a picture in its place: a hard link, else a symbolic link, else (or with `copy`) a copy.
+    """Place an image at `target`: a hard link, else a symbolic link, else (or with `copy`) a copy.
 
     Args:
-        source: the picture.
-        target: its place.
+        source: the image file.
+        target: its path in the dataset folder.
         copy: copy it.
-        move: the picture was written for this and is moved.
+        move: the image was written for this import and is moved.
 
     Raises:
         UserError: no space left on the disk.
@@ -153,13 +142,13 @@ def write_folder(
     findings: Findings,
     sentence_ids: Keys | None = None,
 ) -> dict[str, Any]:
-    """Write metadata.jsonl, skipped.jsonl and dataset.json, and return what the last says.
+    """Write metadata.jsonl, skipped.jsonl and dataset.json, and return the content of the last.
 
     Args:
-        folder: the folder from `building`; the pictures are there, or `rows` puts them there.
+        folder: the folder from `building`; the images are there, or `rows` puts them there.
         rows: the lines of metadata.jsonl, in their order.
-        source: where all of it came from.
-        findings: what was found so far; `rows` may add to it.
+        source: the origin of the dataset.
+        findings: the findings so far; `rows` may add to them.
         sentence_ids: filled by `rows`, where ids come from a source that may use one twice.
     """
     num_images: Counter[str] = Counter()
@@ -195,7 +184,7 @@ def write_folder(
 
 
 def _number_repeated_ids(metadata: Path, sentence_ids: Keys, findings: Findings) -> None:
-    """Give the second and later sentences of one id a number, where there are any."""
+    """Append a number to the ids of the second and later sentences with one id."""
     hashes = sentence_ids.repeated()
     if not hashes:
         return
@@ -220,7 +209,7 @@ def _number_repeated_ids(metadata: Path, sentence_ids: Keys, findings: Findings)
 
 
 def print_made(out: Path, about: dict[str, Any], *, already: bool = False) -> None:
-    """Print what a command made, what it left out of what it met, and the next command."""
+    """Print what a command made and left out, and the next command."""
     counts, sentences = about["counts"], about["sentence_counts"]
     size = f"{sum(counts.values())} images, {sum(sentences.values())} sentences"
     print(f"{out}{' is already made' if already else ''}: {size}")

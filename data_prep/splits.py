@@ -1,4 +1,4 @@
-"""Which split a picture belongs to: by the name a source uses, or by lot."""
+"""Splits of images: named by the source, or drawn at random."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ SPLIT_NAMES = {
 class SplitSettings:
     """How splits are drawn where the source does not say them."""
 
-    val_share: float = 0.1
-    """Share of the images that becomes the val split, where nothing says so."""
-    test_share: float = 0.1
-    """Share of the images that becomes the test split, where nothing says so."""
+    val_fraction: float = 0.1
+    """Fraction of the images that becomes the val split, where nothing says so."""
+    test_fraction: float = 0.1
+    """Fraction of the images that becomes the test split, where nothing says so."""
     split_seed: int = 0
     """Seed of the drawing of splits."""
 
     def __post_init__(self) -> None:
-        shares = (self.val_share, self.test_share)
-        if not all(0 <= share < 1 for share in shares) or sum(shares) >= 1:
+        fractions = (self.val_fraction, self.test_fraction)
+        if not all(0 <= fraction < 1 for fraction in fractions) or sum(fractions) >= 1:
             raise UserError(
-                "--val-share and --test-share are shares of at least 0 that leave something to train on, "
-                f"found {self.val_share} and {self.test_share}"
+                "--val-fraction and --test-fraction are fractions of at least 0 that leave something to train on, "
+                f"found {self.val_fraction} and {self.test_fraction}"
             )
 
 
 def draw_splits(names: Sequence[str], settings: SplitSettings) -> dict[str, str]:
-    """Return name -> split, drawn by lot in exactly the shares of the settings."""
+    """Return name -> split, drawn by lot in exactly the fractions of the settings."""
     shuffled = list(names)
     random.Random(settings.split_seed).shuffle(shuffled)
-    num_val, num_test = round(settings.val_share * len(names)), round(settings.test_share * len(names))
+    num_val, num_test = round(settings.val_fraction * len(names)), round(settings.test_fraction * len(names))
     splits = dict.fromkeys(names, "train")
     splits.update(dict.fromkeys(shuffled[:num_val], "val"))
     splits.update(dict.fromkeys(shuffled[num_val : num_val + num_test], "test"))

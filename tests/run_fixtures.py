@@ -24,7 +24,7 @@ from semcore.runtime.files import write_json, write_jsonl
 from semcore.runtime.fingerprints import fingerprint
 
 NUM_CLUSTERS = 3
-HELD_OUT = {"sentences_per_image": 1, "image_share": 0.5, "seed": 0}
+HELD_OUT = {"sentences_per_image": 1, "image_fraction": 0.5, "seed": 0}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from semcore.data.run_folder import STAGE_OUTPUTS
+from semcore.data.stages import STAGE_OUTPUTS
 from semcore.runtime.config_file import SECTIONS
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -168,7 +168,7 @@ def test_captions_from_elsewhere_ask_for_the_model_to_start_from(type_in: Type, 
     code, printed = type_in(line.replace("--model.base CHECKPOINT", ""), "--check")
     assert (code, printed.count("\n")) == (2, 1)
     assert "--model.base" in printed and "captions.jsonl" in printed
-    code, printed = type_in(line, "--check", "--row_tokens", "96", CHECKPOINT=BASE)
+    code, printed = type_in(line, "--check", "--row-tokens", "96", CHECKPOINT=BASE)
     assert code == 0, printed
     RunFolder(run).open_stage("caption", {"model": "a-name", "served": True}, {}, folder / "data set").finish()
     code, printed = type_in(line.replace("--model.base CHECKPOINT", ""), "--check")
@@ -185,7 +185,7 @@ def test_a_configuration_that_names_the_base_needs_no_other(type_in: Type, folde
     assert code == 0, printed
     (line,) = lines_in(printed)
     assert "CHECKPOINT" not in line
-    code, printed = type_in(line, "--check", "--row_tokens", "96")
+    code, printed = type_in(line, "--check", "--row-tokens", "96")
     assert code == 0, printed
 
 

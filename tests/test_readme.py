@@ -64,23 +64,8 @@ def test_a_command_and_its_options_exist(command: str) -> None:
 def settings_of(words: list[str]) -> tuple[Any, list[str]]:
     """Return the dataclass that a command fills, and the command's own arguments."""
     if words[0] == "semcore":
-        kinds = {
-            "search": cli.SearchSettings,
-            "convert-checkpoint": cli.ConvertSettings,
-            "merge-adapter": cli.MergeSettings,
-            "init": cli.InitSettings,
-            "env": cli.EnvironmentSettings,
-        }
-        elsewhere = {
-            "plan": ("semcore.commands.plan", "PlanSettings"),
-            "evaluate": ("semcore.commands.evaluate", "EvaluateSettings"),
-            "study": ("semcore.commands.study", "StudySettings"),
-            "compare": ("semcore.commands.compare", "CompareSettings"),
-        }
-        if words[1] in elsewhere:
-            where, name = elsewhere[words[1]]
-            return getattr(importlib.import_module(where), name), words[2:]
-        return kinds.get(words[1]) or {"quickstart": QuickstartSettings}[words[1]], words[2:]
+        command = cli.COMMANDS[words[1]]
+        return getattr(importlib.import_module(f"semcore.commands.{command.module}"), command.settings), words[2:]
     if words[:2] == ["python", "-m"]:
         return importlib.import_module(words[2]).Settings, words[3:]
     place = next(number for number, word in enumerate(words) if word.endswith(".py"))

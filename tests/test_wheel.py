@@ -89,7 +89,7 @@ def test_data_prep_runs(installed: Path, tmp_path: Path) -> None:
 def test_a_recipe_runs_from_the_package(installed: Path, tmp_path: Path) -> None:
     package = run(installed / "python", "-c", "import semcore; print(semcore.__path__[0])", cwd=tmp_path).strip()
     recipe = Path(package) / "recipes" / "train_identifier.py"
-    assert "--training.max_steps" in run(installed / "python", recipe, "--help", cwd=tmp_path)
+    assert "--training.max-steps" in run(installed / "python", recipe, "--help", cwd=tmp_path)
 
 
 def test_every_import_runs(installed: Path, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_checkpoints_are_converted_planned_trained_and_merged(installed: Path, t
     run(python, "-m", "data_prep.make_scenes", "--out", "data", *sizes, cwd=tmp_path)
     run(python, "-m", "data_prep.caption", *where, "--model", base, "--max-new-tokens", 8, cwd=tmp_path)
     run(python, "-m", "data_prep.identifiers", *where, "--num-clusters", 2, cwd=tmp_path)
-    steps = ("--model.base", base, "--training.max_steps", 1, "--training.batch_size", 2, "--lora.rank", 2)
+    steps = ("--model.base", base, "--training.max-steps", 1, "--training.batch-size", 2, "--lora.rank", 2)
     run(python, recipes / "train_identifier.py", *where, *steps, cwd=tmp_path)
     hits = run(semcore, "search", "--run", "run", "a red circle", "--json", cwd=tmp_path).splitlines()
     assert len(hits) == 10 and "identifier" in json.loads(hits[0])

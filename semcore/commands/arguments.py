@@ -1,37 +1,34 @@
-"""From `sys.argv` and a YAML section to a dataclass, and from a user's mistake to one sentence.
+"""Parsing of `sys.argv` and a YAML section into a dataclass, with one sentence for a user's mistake.
 
-The only module that knows jsonargparse. Its types, conversions and help text are used; where it refuses, what is
-wrong is found by parsing each setting on its own, and said in a sentence of ours.
+With `help_text`, the only module that knows jsonargparse. Its types and conversions are used; where it refuses, what
+is wrong is found by parsing each setting on its own, and said in a sentence of ours.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import io
 import sys
-from argparse import ArgumentError, RawDescriptionHelpFormatter
+from argparse import ArgumentError
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
-from semcore.commands.settings_schema import build, leaf_types, required_settings, sections_of
+from semcore.commands.help_text import make_formatter, manual_of, option_groups, usage_of
+from semcore.commands.settings_schema import build, leaf_types, required_settings
 from semcore.runtime.config_file import FLAGS_ONLY, read_section, suggestion
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import DISK_FULL_SENTENCE, is_disk_full, plain_data
 from semcore.runtime.ranks import is_main_process
+from semcore.runtime.settings import option
 from semcore.runtime.shared_folder import confirm_one_folder
 
 S = TypeVar("S")
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
-
-
-class _HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Keep the line breaks of a command's manual."""
 
 
 def run_command(
@@ -46,7 +43,7 @@ def run_command(
     """Parse the command line, run `main`, and turn a `UserError` into one sentence and exit code 2.
 
     Args:
-        main: what the command does.
+        main: the command's function.
         settings_type: a dataclass with attribute docstrings; a field that is a dataclass is a
             section, its fields are given as `--section.key value`. Help opens with the docstring
             of the module it stands in.
@@ -54,7 +51,7 @@ def run_command(
             flags do; `settings_type` then has a field `config: Path | None`.
         positional: fields that may be given without their name, in this order.
         arguments: instead of `sys.argv[1:]`, for commands with subcommands.
-        program: what the help text calls the command.
+        program: the command's name in the help text.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name or a text that the terminal cannot show ends no command
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -82,7 +79,7 @@ def parse(
     positional: Sequence[str] = (),
     program: str | None = None,
 ) -> S:
-    """Return the settings that the arguments and the config file's section ask for.
+    """Return the settings from the arguments and the config file's section.
 
     Raises:
         UserError: an unknown option or key, a wrong type or range, a config file that is missing
@@ -96,7 +93,7 @@ def parse(
     from_file = read_section(Path(flags["config"]), section, hints) if section and "config" in flags else {}
     base = Namespace()
     for key, value in from_file.items():
-        if value is None and not _takes_null(hints[key]):  # jsonargparse takes it for "not given"
+        if value is None and not _takes_null(hints[key]):  # jsonargparse treats it as "not given"
             where = f"{section}.{key} in {flags['config']}"
             raise UserError(f"{where} takes {_expected(hints[key])}, found null; leave the line out for the default")
         base[key] = value
@@ -104,7 +101,7 @@ def parse(
         parsed = parser.parse_args([f"--{key}={value}" for key, value in flags.items()], namespace=base)
     except ArgumentError as error:
         places = {key: f"{section}.{key} in {flags.get('config')}" for key in from_file}
-        places |= {key: f"--{key}" for key in flags}
+        places |= {key: option(key) for key in flags}
         sentence = _wrong_value(hints, {**from_file, **flags}, places) or _missing(settings_type, places, positional)
         raise UserError(sentence or " ".join(str(error).split())) from None
     return build(settings_type, vars(parser.instantiate(parsed)))
@@ -113,14 +110,14 @@ def parse(
 def resolved(settings: Any) -> dict[str, Any]:
     """Return the settings as plain data for config.yaml and the manifest.
 
-    What says where things lie (`data`, `run`, `config`, `embeddings`, `base`), whether to run (`check`) and what to
-    go on in spite of (`allow_mismatch`) is left out.
+    Paths (`data`, `run`, `config`, `embeddings`, `base`), whether to run (`check`) and allowed mismatches
+    (`allow_mismatch`) are left out.
     """
     return {key: plain_data(value) for key, value in dataclasses.asdict(settings).items() if key not in FLAGS_ONLY}
 
 
 def announcer(name: str) -> Callable[[str], None]:
-    """Return what prints a command's sentences, its name before each; of a launcher's processes the main one prints."""
+    """Return a function that prints a command's sentences, prefixed with its name, in the main process only."""
 
     def say(sentence: str) -> None:
         if is_main_process():
@@ -137,33 +134,31 @@ def _exit_with(sentence: str, status: int) -> None:
 
 
 def _make_parser(settings_type: type, positional: Sequence[str], program: str | None) -> ArgumentParser:
+    """Return a parser of all settings; a section's settings are options, the section itself is not."""
     name = program or _program_name()
+    description, examples = manual_of(settings_type)
     parser = ArgumentParser(
         exit_on_error=False,
+        add_help=False,
         prog=name,
-        usage=" ".join([name, *(f"[{key.upper()}]" for key in positional), "[--option value ...]"]),
-        description=getattr(inspect.getmodule(settings_type), "__doc__", None),
-        formatter_class=_HelpFormatter,
+        usage=usage_of(settings_type, positional, name),
+        description=description,
+        epilog=examples,
+        formatter_class=make_formatter(settings_type, positional),
     )
-    _add_options(parser, settings_type)
+    for group in option_groups(settings_type, positional):
+        others = {field.name for field in dataclasses.fields(group.settings_type)} - set(group.names)
+        section = parser.add_argument_group(group.title, group.description or None)
+        section.add_class_arguments(
+            group.settings_type,
+            group.prefix.rstrip(".") or None,
+            as_group=False,
+            instantiate=False,
+            skip=others,
+            default=None if group.default is None else {name: getattr(group.default, name) for name in group.names},
+        )
+    parser.add_argument_group("help").add_argument("-h", "--help", action="help", help="Show this message and exit.")
     return parser
-
-
-def _add_options(parser: ArgumentParser, settings_type: type, prefix: str = "", default: Any = None) -> None:
-    """Add an option a setting: a section's one by one, since jsonargparse would also take the section as a whole."""
-    sections = sections_of(settings_type)
-    own = [field.name for field in dataclasses.fields(settings_type) if field.name not in sections]
-    defaults = {name: getattr(default, name) for name in own} if default is not None else None
-    parser.add_class_arguments(
-        settings_type,
-        prefix.rstrip(".") or None,
-        as_group=False,
-        instantiate=False,
-        skip=set(sections),
-        default=defaults,
-    )
-    for name, section in sections.items():
-        _add_options(parser, section.type, f"{prefix}{name}.", section.make_default())
 
 
 def _program_name() -> str:
@@ -190,7 +185,7 @@ def _split_arguments(
         name, equals, value = token[2:].partition("=")
         key = name.replace("-", "_")
         if key not in hints:
-            raise UserError(f"unknown option --{name}{suggestion(key, hints, '--')}")
+            raise UserError(f"unknown option --{name}{suggestion(key, hints, option)}")
         flags[key] = value if equals else _take_value(name, hints[key], rest, may_be_another=bool(unnamed))
     return flags, False
 
@@ -214,7 +209,7 @@ def _wrong_value(hints: dict[str, Any], given: dict[str, Any], places: dict[str,
         alone.add_argument("--value", type=hints[key])
         try:
             # What a command line says is text, what a file says has been read as YAML.
-            alone.parse_args([f"--value={value}"]) if places[key] == f"--{key}" else alone.parse_object(
+            alone.parse_args([f"--value={value}"]) if places[key] == option(key) else alone.parse_object(
                 {"value": value}
             )
         except ArgumentError:
@@ -225,7 +220,7 @@ def _wrong_value(hints: dict[str, Any], given: dict[str, Any], places: dict[str,
 def _missing(settings_type: type, given: Collection[str], positional: Sequence[str]) -> str | None:
     """Return a sentence about the settings that have no default and were not given."""
     missing = [key for key in required_settings(settings_type) if key not in given]
-    names = [key.upper() if key in positional else f"--{key}" for key in missing]
+    names = [key.upper() if key in positional else option(key) for key in missing]
     return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} missing; see --help" if names else None
 
 
@@ -234,7 +229,7 @@ def _takes_null(hint: Any) -> bool:
 
 
 def _expected(hint: Any) -> str:
-    """Put a type into words."""
+    """Describe a type in words."""
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
     if hint in words:
         return words[hint]
@@ -261,4 +256,4 @@ def require_minimum(least: float, settings: Any, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
         if value is not None and value < least:
-            raise UserError(f"--{name.replace('_', '-')} must be {least} or more, found {value}")
+            raise UserError(f"{option(name)} must be {least} or more, found {value}")

@@ -1,44 +1,63 @@
-"""`semcore init`: the prompts, recipes and DeepSpeed configurations, copied out for editing."""
+"""Copy prompts, recipes and DeepSpeed configurations out for editing.
+
+    semcore init my-project
+
+Commands that are started in that folder use its copies.
+"""
 
 from __future__ import annotations
 
-import os
-import shutil
+import sys
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import writing_to
+from semcore.runtime.files import write_bytes
 
 FOLDERS = ("prompts", "recipes", "ds_configs")
+
+
+@dataclass
+class InitSettings:
+    """What `semcore init` takes."""
+
+    folder: Path
+    """Where prompts, recipes and ds_configs go."""
+
+
+def main(settings: InitSettings) -> None:
+    """Copy the files that a user edits, and print where they are."""
+    written = copy_out(settings.folder)
+    sys.stdout.write(f"{len(written)} files written to {settings.folder}; commands started there use them\n")
 
 
 def copy_out(folder: Path) -> list[Path]:
     """Copy the files that users edit into a folder, where every command then finds them first.
 
-    A file that is there with the same content is left alone; nothing is copied where one differs.
+    Existing files with the same content are kept; nothing is copied if one differs.
 
     Returns:
         The files written, relative to `folder`.
 
     Raises:
-        UserError: a file of that name with other content is there, or the folder cannot be written.
+        UserError: a file of that name with other content exists, or the folder cannot be written.
     """
     originals = {path: source for name in FOLDERS for path, source in _files_of(_packaged_folder(name), name).items()}
     missing = {path: source for path, source in originals.items() if not _is_there(folder / path, source)}
     for path, source in missing.items():
-        _copy(source, folder / path)
+        write_bytes(folder / path, source.read_bytes())
     return list(missing)
 
 
 def _packaged_folder(name: str) -> Path:
-    """Return a folder as the package brings it: inside the wheel, or beside it in the source tree."""
+    """Return a folder of the package: inside the wheel, or beside it in the source tree."""
     package = Path(str(files("semcore")))
     return package / name if (package / name).is_dir() else package.parent / name
 
 
 def _files_of(folder: Path, name: str) -> dict[Path, Path]:
-    """Return every file below a folder: its path as it will be -> where it is."""
+    """Return target path -> source path of every file below a folder."""
     found = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return {Path(name) / path.relative_to(folder): path for path in found}
 
@@ -49,14 +68,3 @@ def _is_there(target: Path, source: Path) -> bool:
     if target.is_file() and target.read_bytes() == source.read_bytes():
         return True
     raise UserError(f"{target} is there and differs from the original; choose another folder, or move it away")
-
-
-def _copy(source: Path, target: Path) -> None:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with writing_to(target):
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, temporary)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)

@@ -48,7 +48,7 @@ class PlanSettings:
     sentences_per_image: int = 5  # Flickr30K and MSCOCO
     """How many sentences each has, without --data."""
     tokens_per_second: float | None = None
-    """Tokens a GPU trains on in a second, to say how long it takes."""
+    """Throughput of a GPU in tokens per second, to compute the duration."""
     json: bool = False
     """Print JSON, for machines."""
 
@@ -90,7 +90,7 @@ def read_training(kind: type[S], section: str, path: Path) -> S:
 
 
 def count_images(settings: PlanSettings) -> tuple[int, int] | None:
-    """Return how many training images there are and how many sentences each has, None where nothing says so."""
+    """Return the numbers of training images and of sentences per image, None where they are unknown."""
     if settings.data is None:
         return None if settings.num_images is None else (settings.num_images, settings.sentences_per_image)
     images = load_dataset(settings.data).split("train")
@@ -99,7 +99,7 @@ def count_images(settings: PlanSettings) -> tuple[int, int] | None:
 
 
 def facts_of(plan: TrainingPlan, tokens_per_second: float | None) -> dict[str, Any]:
-    """Return a plan as plain data; bytes are a GPU's, "host" is the machine's own memory."""
+    """Return a plan as plain data; bytes are per GPU, "host" is the host memory."""
     chosen = plan.chosen
     return {
         "stage": plan.stage,
@@ -111,13 +111,13 @@ def facts_of(plan: TrainingPlan, tokens_per_second: float | None) -> dict[str, A
         "row_tokens": plan.row.num_tokens,
         "zero": {
             option.zero: {
-                "fits": option.rows_a_device > 0,
-                "rows_a_device": option.rows_a_device or None,
+                "fits": option.micro_batch_size > 0,
+                "micro_batch_size": option.micro_batch_size or None,
                 "bytes": {**asdict(option.memory), "total": option.memory.total},
             }
             for option in plan.options
         },
-        "suggested": None if chosen is None else {"zero": chosen.zero, "rows_a_device": chosen.rows_a_device},
+        "suggested": None if chosen is None else {"zero": chosen.zero, "micro_batch_size": chosen.micro_batch_size},
         "num_rows": plan.num_rows,
         "num_steps": plan.num_steps,
         "seconds": plan.seconds(tokens_per_second),
@@ -128,7 +128,7 @@ COLUMNS = ("weights", "gradients", "optimizer", "activations", "other", "total")
 
 
 def text_of(plan: TrainingPlan, tokens_per_second: float | None) -> str:
-    """Return in words and a table what a training needs, which stage to take, and how long it lasts."""
+    """Return a training's needs as text and a table, with the recommended stage and the duration."""
     parameters = plan.parameters
     lines = [
         f"{plan.stage}: {plan.model}, {parameters.total:,} parameters, {parameters.trained:,} trained ({_how(plan)})",
@@ -147,11 +147,11 @@ def _how(plan: TrainingPlan) -> str:
 
 
 def _table(options: list[Option]) -> list[str]:
-    rows = [["", *COLUMNS, "host", "rows at once"]]
+    rows = [["", *COLUMNS, "host", "micro batch"]]
     for option in options:
         memory = option.memory
         sizes = [f"{getattr(memory, name) / 1e9:.1f}" for name in (*COLUMNS, "host")]
-        rows.append([option.zero, *sizes, str(option.rows_a_device) if option.rows_a_device else "does not fit"])
+        rows.append([option.zero, *sizes, str(option.micro_batch_size) if option.micro_batch_size else "does not fit"])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
@@ -165,7 +165,8 @@ def _suggestion(plan: TrainingPlan) -> str:
         if plan.lora_rank:
             lora = ", or pack the base into four bits (lora.quantization: nf4)" if plan.quantization == "none" else ""
         return f"does not fit: take more GPUs, or larger ones{lora}"
-    return f"suggested: ds_configs/{plan.chosen.zero}.yaml with --training.rows_a_device {plan.chosen.rows_a_device}"
+    chosen = plan.chosen
+    return f"suggested: ds_configs/{chosen.zero}.yaml with --training.micro-batch-size {chosen.micro_batch_size}"
 
 
 def _gpus(plan: TrainingPlan) -> str:

@@ -1,4 +1,7 @@
-"""`semcore quickstart`: the whole pipeline on drawn scenes, on a CPU.
+"""Run the whole pipeline on drawn scenes, on a CPU.
+
+    semcore quickstart --out runs/quickstart
+    semcore quickstart --out runs/seed-1 --seed 1 --train 700 --test 250
 
 Every step is the command a user would type, started as a process of its own and shown before it
 starts. The steps themselves know what is done: a second run skips it, a killed run goes on.
@@ -30,7 +33,7 @@ from semcore.runtime.packaged_files import asset_folder, resource_folder
 from semcore.runtime.subprocesses import Step, run_step, step_environment
 from semcore.runtime.typed_commands import command, data_command, launcher_options, read_launcher, typed
 
-MIN_FREE_BYTES = 2 * 1024**3  # the dataset, two models and the trainings' last checkpoints, with room to spare
+MIN_FREE_BYTES = 2 * 1024**3  # the dataset, two models and the trainings' last checkpoints, with a margin
 METRICS = ("R@1", "R@5", "R@10", "rSum")
 
 
@@ -49,7 +52,7 @@ class QuickstartSettings:
     test: int = 500
     """Number of scenes to measure on."""
     directions: list[DirectionName] | None = None
-    """What is searched, [t2i] say, which costs half; by default what the settings say, or both."""
+    """What is searched, [t2i] say; by default what the settings say, or both."""
     config: Path | None = None
     """The settings of every stage; by default recipes/configs/scenes.yaml."""
     launcher: Path | None = None
@@ -64,7 +67,7 @@ class QuickstartSettings:
 
 
 def main(settings: QuickstartSettings) -> None:
-    """Run the pipeline, then show its scores, what each stage cost, and what to try next."""
+    """Run the pipeline, then show its scores, the cost of each stage, and next commands."""
     console = Console(highlight=False)
     _check_parts(settings)
     started = time.monotonic()
@@ -117,7 +120,7 @@ def launcher_file(settings: QuickstartSettings) -> Path:
 
 
 def environment_of(step: Step, settings: QuickstartSettings) -> dict[str, str]:
-    """Return what a step runs with: no network, and no more threads than there are cores."""
+    """Return the environment of a step: no network, and no more threads than cores."""
     environment = step_environment(_threads_per_process(settings) if step.command[0] == "accelerate" else None)
     environment.setdefault("HF_HUB_OFFLINE", "1")  # everything that the scenes need is installed
     if extensions_folder().is_relative_to(sys.prefix):
@@ -141,7 +144,7 @@ def show_summary(settings: QuickstartSettings, console: Console) -> None:
 
 
 def _score_table(metrics: dict[str, Any]) -> Table:
-    """Return what metrics.json holds, each verifier alone and fused, and the best score possible."""
+    """Return the scores of metrics.json, each verifier alone and fused, and the ceiling."""
     title = (
         f"{metrics.get('split', 'test')} scenes, percent; {metrics['num_beams']} beams; verified: fused with the "
         "generator's score by weights from val; * the verifier that was better on val"
@@ -164,7 +167,7 @@ def _score_table(metrics: dict[str, Any]) -> Table:
 
 
 def _cost_table(manifest: dict[str, Any]) -> Table:
-    """Return what every stage cost, from manifest.json."""
+    """Return the cost of every stage, from manifest.json."""
     table = Table("stage", "seconds", "peak memory a process", "processes", "engine", "loss", title_justify="left")
     for row in stage_rows(manifest):
         seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
@@ -200,7 +203,7 @@ def _run(step: Step, settings: QuickstartSettings) -> int:
 
 
 def _leave_unless_done(code: int, step: Step, console: Console) -> None:
-    """Leave with the step's own exit code, or as a shell counts a signal; what was wrong the step has said."""
+    """Exit with the step's own code, or a shell's code for a signal; the step has printed its error."""
     if code == 0:
         return
     if code != 2:

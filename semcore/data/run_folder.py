@@ -1,13 +1,12 @@
-"""The run folder: where the stages of one run meet, and what is known of each of them.
+"""Run folder: the stages of one run and the record of each.
 
 RUN/config.yaml     the settings of every stage, by section
-RUN/manifest.json   versions, hardware, prompts, and what each stage took
+RUN/manifest.json   versions, hardware, prompts, and each stage's time and memory
 RUN/.lock           held while a command works on the run
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,27 +16,16 @@ from typing import Any
 import yaml
 
 from semcore import __version__
-from semcore.data.stage_changes import changes, from_the_root, setting_changes, shown
+from semcore.data.stage_changes import from_the_root, setting_changes
+from semcore.data.stages import Stage, entry_of
 from semcore.runtime.config_file import read_yaml
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import atomic_text, plain_data, read_json, sha256_of, write_json, writing_to
-from semcore.runtime.hardware import describe_hardware, git_sha, library_versions, peak_memory_bytes
-from semcore.runtime.ranks import is_main_process, num_processes
-from semcore.runtime.stopwatch import Stopwatch
+from semcore.runtime.hardware import describe_hardware, git_sha, library_versions
+from semcore.runtime.locks import exclusive
+from semcore.runtime.ranks import is_main_process
 from semcore.runtime.typed_commands import data_command
 from semcore.runtime.yaml_values import Dumper
-
-# What each stage leaves: a stage whose outputs were deleted may begin anew with other settings.
-STAGE_OUTPUTS = {
-    "caption": ("captions.jsonl",),
-    "identifiers": ("identifiers",),
-    "train_identifier": ("identifier_model",),
-    "candidates": ("candidates",),
-    "train_verifier": ("verifier_model",),
-    "train_verifier_blocks": ("verifier_model_blocks",),
-    "evaluate": ("t2i", "i2t", "metrics.json"),
-}
-
 
 METADATA = "metadata.jsonl"  # of a dataset folder
 
@@ -53,7 +41,7 @@ class RunFolder:
 
     @contextmanager
     def lock(self, name: str = "") -> Iterator[None]:
-        """Hold the run against a second process; the lock dies with the process that holds it.
+        """Lock the run against a second process; the lock ends with the process that holds it.
 
         Only the main process of a launcher locks. A command that starts the stages as processes
         takes a lock of another `name`, since the stages take theirs.
@@ -66,12 +54,11 @@ class RunFolder:
             return
         with writing_to(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self / f".{name}.lock" if name else self / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            _take_lock(handle, self.path)
+        with exclusive(self / f".{name}.lock" if name else self / ".lock", self._is_busy):
             yield
-        finally:
-            os.close(handle)
+
+    def _is_busy(self, holder: str) -> str:
+        return f"process {holder} is working on {self.path}; wait until it is done, or choose another --run"
 
     def open_stage(
         self,
@@ -81,18 +68,18 @@ class RunFolder:
         data: Path | None = None,
         by_content: dict[str, str] | None = None,
     ) -> Stage:
-        """Begin a stage, go on with it, or find it finished.
+        """Start a stage, resume it, or find it finished.
 
         Args:
             name: "caption", "identifiers", ...
             settings: the stage's own settings, plain data.
-            inputs: what it reads, name -> sha256 (or another fingerprint).
+            inputs: its inputs, name -> sha256 (or another fingerprint).
             data: the dataset folder, recorded for later stages.
-            by_content: dotted name of a setting that says where something lies -> fingerprint of what lies there.
-                Only that is compared: it may have moved. The place is recorded from the root on.
+            by_content: dotted name of a setting that is a path -> fingerprint of the content there. Only the content
+                is compared, since it may have moved. The path is recorded as an absolute one.
 
         Raises:
-            UserError: the stage was begun with other settings or inputs, and its outputs are there.
+            UserError: the stage was started with other settings or inputs, and its outputs exist.
         """
         manifest = {"prompts": {}, "stages": {}, **self.manifest()}
         before = manifest["stages"].get(name)
@@ -103,37 +90,17 @@ class RunFolder:
             "run": str(self.path.absolute()),
             "finished": False,
         }
-        entry = self._entry(name, before, new)
+        entry = entry_of(self.path, name, before, new)
         manifest["stages"][name] = entry
         if data is not None:
             manifest |= self._data_places(Path(data))
-        stage = Stage(self, name, entry["finished"])
+        stage = Stage(self.path, name, entry["finished"], self._record)
         if is_main_process():
             self._write_manifest(manifest if stage.finished else {**manifest, **_surroundings()})
         if is_main_process() and not stage.finished:
             go_on = before is not None and not before["finished"] and not setting_changes(before, entry)
             stage.start(go_on)
         return stage
-
-    def _entry(self, name: str, before: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
-        """Return what the manifest is to say of a stage that is opened."""
-        outputs = STAGE_OUTPUTS.get(name, ())
-        there = [output for output in outputs if (self / output).exists()]
-        if before is None or (outputs and not there):
-            return new  # it never came to write anything, or what it wrote was deleted to do it again
-        way_out = "choose another --run"
-        if there:
-            way_out += f", or delete {' and '.join(str(self / output) for output in there)} to do it again"
-        where = f"stage {name} of {self.path}"
-        for key, old, now in setting_changes(before, new):
-            if old == now:
-                raise UserError(f"what lies at {key} {shown(now)} has changed since {where} was begun; {way_out}")
-            raise UserError(f"{where} was begun with {key} {shown(old)}, not {shown(now)}; {way_out}")
-        for key, _, _ in changes(before["inputs"], new["inputs"]):
-            if "by_content" not in before:
-                raise UserError(f"{where} is of an earlier version, which recorded less than is compared; {way_out}")
-            raise UserError(f"{key} has changed since {where} was begun; {way_out}")
-        return {**before, **new, "finished": before["finished"] and set(before["outputs"]) <= set(there)}
 
     def manifest(self) -> dict[str, Any]:
         """Return the content of manifest.json; {} before the first stage."""
@@ -142,6 +109,11 @@ class RunFolder:
 
     def _write_manifest(self, manifest: dict[str, Any]) -> None:
         write_json(self / "manifest.json", manifest)
+
+    def _record(self, stage: str, values: dict[str, Any]) -> None:
+        manifest = self.manifest()
+        manifest["stages"][stage].update(values)
+        self._write_manifest(manifest)
 
     def set_prompts(self, prompts: dict[str, str]) -> None:
         """Record the prompt files a stage has read, file -> sha256."""
@@ -179,63 +151,13 @@ class RunFolder:
         return Path(recorded)
 
     def _data_places(self, data: Path) -> dict[str, str]:
-        """Return what the manifest says of a dataset folder: where it is, from the run too, and what its content is."""
+        """Return the manifest's entry for a dataset folder: absolute path, path from the run, and fingerprint."""
         metadata = data / METADATA
         return {
             "data": str(data.absolute()),
             "data_from_run": os.path.relpath(data, self.path),
             "data_sha256": sha256_of(metadata) if metadata.is_file() else "",
         }
-
-
-class Stage:
-    """One stage of a run, from `RunFolder.open_stage`."""
-
-    def __init__(self, run: RunFolder, name: str, finished: bool):
-        self.run = run
-        self.name = name
-        self.finished = finished
-        self._stopwatch = Stopwatch(run / f".{name}.seconds")
-
-    def start(self, go_on: bool) -> None:
-        """Start to count seconds, from where an interrupted attempt stopped or from 0."""
-        self._stopwatch.start(go_on)
-
-    def finish(self, **measured: Any) -> None:
-        """Record the stage as finished, with what was measured.
-
-        Args:
-            measured: entries of the manifest such as "steps", "loss_first", "loss_last", "engine",
-                "zero_stage"; a given "peak_memory_bytes" or "num_processes" wins over our own.
-        """
-        self.finished = True
-        if not is_main_process():
-            return
-        manifest = self.run.manifest()
-        manifest["stages"][self.name].update(
-            {
-                "seconds": round(self._stopwatch.stop(), 3),
-                "peak_memory_bytes": peak_memory_bytes(),
-                "num_processes": num_processes(),
-                "engine": "none",
-                **plain_data(measured),
-                "outputs": [output for output in STAGE_OUTPUTS.get(self.name, ()) if (self.run / output).exists()],
-                "finished": True,
-            }
-        )
-        self.run._write_manifest(manifest)
-
-
-def _take_lock(handle: int, run: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(handle, 20).decode(errors="replace").strip() or "unknown"
-        raise UserError(
-            f"process {holder} is working on {run}; wait until it is done, or choose another --run"
-        ) from None
-    os.truncate(handle, 0)
-    os.write(handle, str(os.getpid()).encode())
 
 
 def _surroundings() -> dict[str, Any]:

@@ -1,8 +1,7 @@
-"""An index on disk: one safetensors file, written atomically and memory-mapped when read."""
+"""Index file: one safetensors file, written atomically and memory-mapped when read."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,36 +12,27 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import writing_to
+from semcore.runtime.files import atomic_path
 
 FORMAT = "semcore-identifier-index-1"
 
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
-    """Write named arrays under a temporary name in the same folder, then give the file its name.
+    """Write named arrays (of any shape), atomically.
 
     Raises:
         UserError: no space left, or no permission to write there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing_to(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(
-                {name: np.ascontiguousarray(array) for name, array in arrays.items()},
-                temporary,
-                metadata={"format": FORMAT, **metadata},
-            )
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    with atomic_path(path) as temporary:
+        save_file(contiguous, temporary, metadata={"format": FORMAT, **metadata})
 
 
 def load_arrays(path: Path, names: tuple[str, ...]) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Map the named arrays of a file into memory; pages are read when touched, and changes stay private.
+    """Map the named arrays (of any shape) of a file into memory; pages are read on access, and changes stay private.
 
     Raises:
-        UserError: the file is missing, cut short, or no index of ours.
+        UserError: the file is missing, truncated, or not an index.
     """
     if not path.is_file():
         raise UserError(f"there is no index file {path}: build the index again and save it there")

@@ -34,7 +34,7 @@ def estimate_priors(
     Args:
         model: a decoder-only Hugging Face model, in evaluation mode.
         batches: the queries, in batches of left-padded keyword arguments of `model(**inputs)`: a sample of those that
-            the model was trained on, or the empty query alone, where it was trained on that too.
+            the model was trained on, or the null query alone, where it was trained on that too.
         index: the identifiers, on the model's device.
         normalization: as in `constrained_beam_search`.
         nodes_per_pass: most tree nodes to read at once a query; it bounds the memory.

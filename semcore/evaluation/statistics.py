@@ -1,23 +1,32 @@
-"""How sure a recall is: a bootstrap interval, and a paired randomisation test between two runs.
+"""Bootstrap intervals of a mean, and paired randomisation tests between two runs; both are SciPy's.
 
-The sentences of one image are no independent draws: an odd image makes all five of its queries hard. Both functions
+The sentences of one image are not independent: an unusual image makes all five of its queries hard. Both functions
 therefore take `groups`; queries of one group are drawn, or swapped between the runs, together.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import bootstrap, permutation_test
 
 Values = NDArray[np.float64]
 
-_MOST_NUMBERS = 2**19
+_MOST_NUMBERS = 2**19  # of a matrix (draws, groups): a few megabytes
 
 
 class Interval(NamedTuple):
     """The lower and upper end of a confidence interval, in the unit of the values."""
 
+    low: float
+    high: float
+
+
+class Difference(NamedTuple):
+    """A mean difference and the ends of its confidence interval, in the unit of the values."""
+
+    mean: float
     low: float
     high: float
 
@@ -30,7 +39,7 @@ class PairedTest(NamedTuple):
 
 
 def hits(ranks: Iterable[int | None], cutoff: int) -> Values:
-    """Turn ranks of first right items into 100 (found among the first `cutoff`) or 0; their mean is R@cutoff.
+    """Convert ranks of first relevant items to 100 (among the first `cutoff`) or 0, (queries,); the mean is R@cutoff.
 
     >>> hits([1, 7, None], cutoff=5).tolist()
     [100.0, 0.0, 0.0]
@@ -48,26 +57,53 @@ def bootstrap_interval(
 ) -> Interval:
     """Return the percentile bootstrap interval of a mean.
 
-    Values that are all equal give an interval of no width: resampling cannot show what was never seen.
+    Values that are all equal give an interval of zero width: resampling cannot show unobserved values.
 
     Args:
-        values: (queries,) one value a query.
-        groups: (queries,) equal keys are resampled together; None takes every query for itself.
-        confidence: The share of resampled means inside the interval, between 0 and 1.
-        num_resamples: How often the groups are drawn anew.
-        seed: Seeds the draws; equal seeds give equal intervals.
+        values: (queries,) one value per query.
+        groups: (queries,) equal keys are resampled together; None takes every query separately.
+        confidence: The fraction of resampled means inside the interval, between 0 and 1.
+        num_resamples: Number of resamples.
+        seed: Seed of the draws; equal seeds give equal intervals.
 
     Raises:
         ValueError: There is no value, or `groups` has another length.
     """
     sums, sizes = _grouped(values, groups)
-    rng = np.random.default_rng(seed)
-    means = []
-    for num_draws in _batches(num_resamples, len(sums)):
-        drawn = rng.integers(len(sums), size=(num_draws, len(sums)))
-        means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
-    low, high = np.quantile(np.concatenate(means), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(low), float(high))
+    if len(sums) == 1:  # SciPy refuses to resample one group
+        mean = float(np.mean(values))
+        return Interval(mean, mean)
+    found = bootstrap(
+        (sums, sizes),
+        lambda sums, sizes, axis: sums.sum(axis=axis) / sizes.sum(axis=axis),
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        confidence_level=confidence,
+        n_resamples=num_resamples,
+        batch=_draws_per_batch(len(sums)),
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(float(found.low), float(found.high))
+
+
+def paired_difference(
+    first: Values, second: Values, *, groups: Sequence[Hashable] | None = None, seed: int = 0
+) -> Difference:
+    """Return by how much the second run is above the first on the same queries, with its 95 % bootstrap interval.
+
+    Args:
+        first: (queries,) the values of one run.
+        second: (queries,) the values of the other, in the same order.
+        groups: (queries,) equal keys are resampled together; None takes every query for itself.
+        seed: Seeds the draws.
+
+    Raises:
+        ValueError: The runs have different lengths, there is no value, or `groups` has another length.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"the runs have {len(first)} and {len(second)} queries")
+    return Difference(float(np.mean(second - first)), *bootstrap_interval(second - first, groups=groups, seed=seed))
 
 
 def paired_randomisation_test(
@@ -80,14 +116,15 @@ def paired_randomisation_test(
 ) -> PairedTest:
     """Test whether two runs differ on the same queries, by swapping their values at random.
 
-    The p-value counts the observed assignment as one of the draws, so it is never zero.
+    The p-value counts the observed assignment as one of the draws, so it is never zero. Where there are no more
+    assignments than draws, all of them are enumerated and it is exact.
 
     Args:
         first: (queries,) the values of one run.
         second: (queries,) the values of the other, in the same order.
-        groups: (queries,) equal keys are swapped together; None takes every query for itself.
-        num_resamples: How many random assignments are compared with the observed one.
-        seed: Seeds the assignments.
+        groups: (queries,) equal keys are swapped together; None takes every query separately.
+        num_resamples: Number of assignments that are compared with the observed one.
+        seed: Seed of the assignments.
 
     Raises:
         ValueError: The runs have different lengths, there is no value, or `groups` has another length.
@@ -95,22 +132,25 @@ def paired_randomisation_test(
     if len(first) != len(second):
         raise ValueError(f"the runs have {len(first)} and {len(second)} queries")
     sums, _ = _grouped(second - first, groups)
-    rng = np.random.default_rng(seed)
     moved = sums[sums != 0]
-    observed = abs(moved.sum())
-    as_large = 0
-    for num_draws in _batches(num_resamples, len(moved)):
-        signs = 2.0 * rng.integers(2, size=(num_draws, len(moved))) - 1.0
-        # Sums of the same numbers in another order may differ in the last bits: that is still "as large".
-        as_large += int((abs(signs @ moved) >= observed * (1 - 1e-9)).sum())
-    return PairedTest(float(np.mean(second - first)), (1 + as_large) / (1 + num_resamples))
+    difference = float(np.mean(second - first))
+    if len(moved) < 2:  # either sign of one is as large; SciPy takes two or more
+        return PairedTest(difference, 1.0)
+    found = permutation_test(
+        (moved,),
+        lambda sums, axis: abs(sums.sum(axis=axis)),
+        permutation_type="samples",  # of one sample: random signs
+        alternative="greater",
+        vectorized=True,
+        n_resamples=num_resamples,
+        batch=_draws_per_batch(len(moved)),
+        rng=np.random.default_rng(seed),
+    )
+    return PairedTest(difference, float(found.pvalue))
 
 
-def _batches(num_resamples: int, num_groups: int) -> Iterator[int]:
-    """Split the draws so that a matrix of (draws, groups) stays within a few megabytes."""
-    most = max(1, _MOST_NUMBERS // max(num_groups, 1))
-    for start in range(0, num_resamples, most):
-        yield min(most, num_resamples - start)
+def _draws_per_batch(num_groups: int) -> int:
+    return max(1, _MOST_NUMBERS // num_groups)
 
 
 def _grouped(values: Values, groups: Sequence[Hashable] | None) -> tuple[Values, Values]:

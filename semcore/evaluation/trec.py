@@ -1,12 +1,15 @@
 """TREC run and qrels files, which trec_eval, ir-measures and ranx read.
 
 trec_eval reads scores as 32-bit floats, ignores the rank column and breaks ties by item id. Scores are therefore
-written so that they fall strictly even after that rounding: the file says the same order to everyone.
+written so that they fall strictly even after that rounding: every tool reads the same order.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import io
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import ir_measures
 import numpy as np
 
 from semcore.runtime.errors import UserError
@@ -19,10 +22,10 @@ ScoredRun = dict[str, list[tuple[str, float]]]
 
 
 def write_run(path: Path, run: Mapping[str, Sequence[tuple[str, float]]], tag: str = "semcore") -> None:
-    """Write a run file; a score is lowered by as little as keeps the given order.
+    """Write a run file; scores are lowered just enough to keep the given order.
 
     Args:
-        path: Replaced whole, or left as it was.
+        path: The file, replaced atomically.
         run: (item id, score) of every query, best first.
         tag: The name of the run, its last column.
 
@@ -41,21 +44,18 @@ def read_run(path: Path) -> ScoredRun:
         UserError: The file is missing or a line is no line of a run.
     """
     run: ScoredRun = {}
-    for number, (query, _, item, _, score, _) in _columns(path, "query Q0 item rank score tag"):
-        try:
-            run.setdefault(query, []).append((item, float(score)))
-        except ValueError:
-            raise UserError(f"{path}, line {number}: the score {score!r} is no number; {_again(path)}") from None
+    for hit in _records(path, ir_measures.read_trec_run, "query Q0 item rank score tag"):
+        run.setdefault(hit.query_id, []).append((hit.doc_id, hit.score))
     return {query: sorted(hits, key=lambda hit: (hit[1], hit[0]), reverse=True) for query, hits in run.items()}
 
 
 def rankings(run: Mapping[str, Sequence[tuple[str, float]]]) -> dict[str, list[str]]:
-    """Leave out the scores: query_id -> item ids, best first."""
+    """Return query_id -> item ids, best first, without scores."""
     return {query: [item for item, _ in hits] for query, hits in run.items()}
 
 
 def write_qrels(path: Path, qrels: Mapping[str, Collection[str]]) -> None:
-    """Write the right items of every query, sorted within a query.
+    """Write the relevant items of every query, sorted within a query.
 
     Raises:
         UserError: An id is empty or has white space in it.
@@ -66,26 +66,20 @@ def write_qrels(path: Path, qrels: Mapping[str, Collection[str]]) -> None:
 
 
 def read_qrels(path: Path) -> dict[str, set[str]]:
-    """Read the right items of every query; items judged 0 or less are left out.
+    """Read the relevant items of every query; items judged 0 or less are left out.
 
     Raises:
         UserError: The file is missing or a line is no line of a qrels file.
     """
     qrels: dict[str, set[str]] = {}
-    for number, (query, _, item, relevance) in _columns(path, "query 0 item relevance"):
-        try:
-            right = int(relevance) > 0
-        except ValueError:
-            raise UserError(
-                f"{path}, line {number}: the relevance {relevance!r} is no whole number; {_again(path)}"
-            ) from None
-        if right:
-            qrels.setdefault(query, set()).add(item)
+    for judged in _records(path, ir_measures.read_trec_qrels, "query 0 item relevance"):
+        if judged.relevance > 0:
+            qrels.setdefault(judged.query_id, set()).add(judged.doc_id)
     return qrels
 
 
 def strictly_decreasing(scores: Iterable[float]) -> list[np.float32]:
-    """Lower scores as little as makes them fall strictly in 32 bits; scores that already do are kept.
+    """Lower scores just enough that they fall strictly in 32 bits, (scores,); scores that already do are kept.
 
     >>> [str(score) for score in strictly_decreasing([-0.5, -0.5, -0.25, -2.0])]
     ['-0.5', '-0.50000006', '-0.5000001', '-2.0']
@@ -96,7 +90,7 @@ def strictly_decreasing(scores: Iterable[float]) -> list[np.float32]:
     result = []
     bound = np.float32(np.inf)
     for score in scores:
-        if not abs(score) <= _LARGEST:  # not a number compares as false
+        if not abs(score) <= _LARGEST:  # NaN compares as false
             raise ValueError(f"the score {score} cannot be written to a run file")
         bound = min(np.float32(score), np.nextafter(bound, np.float32(-np.inf)))
         result.append(bound)
@@ -113,10 +107,6 @@ def _run_lines(run: Mapping[str, Sequence[tuple[str, float]]], tag: str) -> Iter
             yield f"{_safe(query)} Q0 {_safe(item)} {rank} {score} {_safe(tag)}\n"
 
 
-def _again(path: Path) -> str:
-    return f"write it anew with `{evaluate_anew(path.parent.parent)}`"
-
-
 def _safe(identity: str) -> str:
     if not identity or any(character.isspace() for character in identity):
         raise UserError(
@@ -126,15 +116,15 @@ def _safe(identity: str) -> str:
     return identity
 
 
-def _columns(path: Path, header: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line number and the columns of every line that is not blank."""
+def _records(path: Path, read: Callable[[io.StringIO], Iterable[Any]], columns: str) -> Iterator[Any]:
+    """Yield what ir-measures reads, line by line, so that a broken line can be named."""
+    again = f"write it anew with `{evaluate_anew(path.parent.parent)}`"
     try:
         lines = read_text(path).split("\n")
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file; {_again(path)}") from None
+        raise UserError(f"{path}: there is no such file; {again}") from None
     for number, line in enumerate(lines, start=1):
-        columns = line.split()
-        if columns and len(columns) != len(header.split()):
-            raise UserError(f"{path}, line {number}: {len(columns)} columns instead of {header!r}; {_again(path)}")
-        if columns:
-            yield number, columns
+        try:
+            yield from read(io.StringIO(line))
+        except ValueError:
+            raise UserError(f"{path}, line {number}: {line[:80]!r} is not {columns!r}; {again}") from None

@@ -1,4 +1,4 @@
-"""report.md: the figures of report.json for a reader."""
+"""Markdown report of identifiers: the figures of report.json as report.md."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from semcore.data.directions import Direction
 from semcore.data.identifier_files import IdentifierRow, cluster_token
 from semcore.identifiers.mention_rates import CANDIDATES_PER_KEYWORD
+from semcore.runtime.markdown_tables import markdown_table
 
 _COLUMNS = (
     "items", "identifiers", "share one", "largest group", "no keyword", "distinct keywords",
@@ -22,8 +23,8 @@ def render_report(report: Mapping[str, Any], rows: Mapping[Direction, Sequence[I
     """Return the report as markdown.
 
     Args:
-        report: what report.json holds.
-        rows: direction -> its identifiers, from which a few examples are shown.
+        report: the content of report.json.
+        rows: direction -> its identifiers, of which a few are shown as examples.
     """
     blocks = ["# Identifiers", _introduction(report), _captions(report["captions"])]
     for direction in Direction:
@@ -51,7 +52,7 @@ def _introduction(report: Mapping[str, Any]) -> str:
 
 
 def _selection(report: Mapping[str, Any]) -> str:
-    """Say how keywords were chosen, where that was not by their similarity alone."""
+    """Name the method of choosing keywords, where it is not similarity alone."""
     if report["keyword_choice"] == "mention_rate":
         return f", the most mentioned of the {CANDIDATES_PER_KEYWORD * report['num_keywords']} most similar"
     if report["diversity"] is not None:
@@ -71,7 +72,7 @@ def _captions(captions: Mapping[str, Any]) -> str:
 
 
 def _figures(figures: Mapping[str, Mapping[str, Any]]) -> str:
-    return _table(("split", *_COLUMNS), [(split, *_cells(values)) for split, values in figures.items()])
+    return markdown_table(("split", *_COLUMNS), [(split, *_cells(values)) for split, values in figures.items()])
 
 
 def _cells(figures: Mapping[str, Any]) -> tuple[str, ...]:
@@ -92,7 +93,7 @@ def _cells(figures: Mapping[str, Any]) -> tuple[str, ...]:
 def _alone(figures: Mapping[str, Mapping[str, Any]]) -> str:
     depths = max((list(values["alone_percent"]) for values in figures.values()), key=len)
     header = ("alone under its cluster and ... (%)", *(f"{depth} keyword{'s' * (depth != '1')}" for depth in depths))
-    return _table(
+    return markdown_table(
         header,
         [
             (split, *(str(values["alone_percent"].get(depth, "")) for depth in depths))
@@ -107,7 +108,7 @@ def _mentions(mentions: Mapping[str, Mapping[str, Any]]) -> str:
         return ""
     depths = max((list(figures["percent_by_depth"]) for figures in mentions.values()), key=len)
     header = ("sentences that say keyword ... (%)", *depths, "keywords a sentence says", "sentences")
-    return _table(
+    return markdown_table(
         header,
         [
             (
@@ -127,26 +128,20 @@ def _without_keyword(item_ids: Sequence[str]) -> str:
 
 def _examples(rows: Sequence[IdentifierRow]) -> str:
     step = max(1, len(rows) // _NUM_EXAMPLES)
-    return _table(
+    return markdown_table(
         ("item", "split", "identifier"),
         [(f"`{row['item_id']}`", row["split"], f"`{row['identifier']}`") for row in rows[::step][:_NUM_EXAMPLES]],
     )
 
 
 def _clusters(clusters: Sequence[Mapping[str, Any]]) -> str:
-    return _table(
+    return markdown_table(
         ("cluster", "fitted captions", "words"),
         [
             (f"`{cluster_token(index)}`", str(cluster["num_fitted"]), ", ".join(cluster["words"]))
             for index, cluster in enumerate(clusters)
         ],
     )
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    # The bars inside a cluster token would end the cell.
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _listed(item_ids: Sequence[str]) -> str:

@@ -1,10 +1,10 @@
-"""Prompt text and images -> the tensors a model reads.
+"""Tokenization of prompts and answers, and preparation of images for the vision tower.
 
-The text is tokenized here and nowhere else, so that training labels, index sequences and prompts
-agree to the token. An image becomes `<img>`, one `<IMG_CONTEXT>` a visual token, `</img>`, as
-InternVL writes it; tiling is left to the checkpoint's own image processor.
+All text is tokenized here, so that training labels, index sequences and prompts agree to the token.
+An image becomes `<img>`, one `<IMG_CONTEXT>` per visual token, `</img>`, as in InternVL; tiling is left
+to the checkpoint's own image processor.
 
-Shapes: B prompts, L tokens of the longest, T tiles, C x H x W values a tile.
+Shapes: B prompts, L tokens of the longest, T tiles, C x H x W values per tile.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from semcore.models.attention_masks import pad
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.compatibility import IMAGE_CONTEXT, IMAGE_END, IMAGE_START
 from semcore.models.prompts import IMAGE
@@ -22,24 +23,12 @@ from semcore.models.special_tokens import closing_token_id
 
 
 def prepare_images(checkpoint: Checkpoint, images: Sequence[Image.Image]) -> list[torch.Tensor]:
-    """Resize, tile and scale images as the checkpoint's image processor does; each is (T, C, H, W)."""
+    """Resize, tile and scale images with the checkpoint's image processor; return one tensor (T, C, H, W) per image."""
     if not images:
         return []
     prepared = checkpoint.image_processor(images=list(images), return_tensors="pt")
     tiles = prepared["num_patches"].tolist() if "num_patches" in prepared else [1] * len(images)
     return list(torch.split(prepared["pixel_values"], tiles))
-
-
-def prompt_text(checkpoint: Checkpoint, user_turn: str, images: Sequence[torch.Tensor] = ()) -> str:
-    """Return the exact text that is tokenized: chat template around the turn, images expanded.
-
-    Args:
-        checkpoint: gives the chat template and the visual tokens of a tile.
-        user_turn: from `Prompts.render`.
-        images: one tensor (T, C, H, W) an image placeholder, in order.
-    """
-    per_tile = checkpoint.model.config.image_seq_length
-    return expand_images(chat_prompt(checkpoint.tokenizer, user_turn), [per_tile * len(image) for image in images])
 
 
 def chat_prompt(tokenizer: Any, user_turn: str) -> str:
@@ -53,7 +42,7 @@ def expand_images(text: str, visual_tokens: Sequence[int]) -> str:
     """Replace the k-th image placeholder by the tokens of an image with `visual_tokens[k]` of them.
 
     Raises:
-        ValueError: if the text does not have one placeholder an image.
+        ValueError: the text does not have one placeholder per image.
     """
     parts = text.split(str(IMAGE))
     if len(parts) != len(visual_tokens) + 1:
@@ -63,18 +52,18 @@ def expand_images(text: str, visual_tokens: Sequence[int]) -> str:
 
 
 def tokenize(tokenizer: Any, text: str) -> list[int]:
-    """Return the token ids of a whole prompt, as it stands: nothing is added."""
+    """Return the token ids of a whole prompt, without added special tokens."""
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def answer_tokens(tokenizer: Any, prompt: str, answer: str) -> list[int]:
-    """Return the tokens of `answer` where it stands, right after `prompt`, and the token that closes a turn.
+    """Return the tokens of `answer` in context, right after `prompt`, and the token that closes a turn.
 
     Training labels and index sequences both come from here: " dog" and "dog" are different tokens,
-    and which one it is depends on what stands before.
+    and the preceding text decides which of them is used.
 
     Raises:
-        ValueError: if the prompt's own tokens change when the answer follows it.
+        ValueError: the answer changes the prompt's tokenization.
     """
     before = tokenize(tokenizer, prompt)
     whole = tokenize(tokenizer, prompt + answer)
@@ -85,28 +74,5 @@ def answer_tokens(tokenizer: Any, prompt: str, answer: str) -> list[int]:
 
 def left_padded(token_rows: Sequence[Sequence[int]], pad_token_id: int) -> dict[str, torch.Tensor]:
     """Return `input_ids` and `attention_mask`, both (B, L), padded on the left."""
-    length = max(len(row) for row in token_rows)
-    ids = torch.full((len(token_rows), length), pad_token_id)
-    mask = torch.zeros_like(ids)
-    for row, tokens in enumerate(token_rows):
-        ids[row, length - len(tokens) :] = torch.tensor(tokens)
-        mask[row, length - len(tokens) :] = 1
-    return {"input_ids": ids, "attention_mask": mask}
-
-
-def batch_inputs(
-    checkpoint: Checkpoint, prompts: Sequence[str], images: Sequence[Sequence[torch.Tensor]]
-) -> dict[str, torch.Tensor]:
-    """Return what `model(**inputs)` takes for a batch of prompts, on the model's device.
-
-    Args:
-        checkpoint: the model and its tokenizer.
-        prompts: from `prompt_text`.
-        images: the images of every prompt, each (T, C, H, W).
-    """
-    rows = [tokenize(checkpoint.tokenizer, prompt) for prompt in prompts]
-    inputs = left_padded(rows, checkpoint.filler_token_id)
-    tiles = [image for own in images for image in own]
-    if tiles:
-        inputs["pixel_values"] = torch.cat(tiles).to(checkpoint.model.dtype)
-    return {name: tensor.to(checkpoint.device) for name, tensor in inputs.items()}
+    seen = [[1] * len(row) for row in token_rows]
+    return {"input_ids": pad(token_rows, pad_token_id, "left"), "attention_mask": pad(seen, 0, "left")}

@@ -1,19 +1,17 @@
-"""report.md: what GitHub and editors show, with small pictures in a folder beside it."""
+"""Markdown report: report.md, with small images in a folder beside it."""
 
-import os
 from pathlib import Path
 
 from semcore.report.page import ReportView, shown_items
 from semcore.report.rendering import markdown_template
 from semcore.report.tables import COLUMNS
-from semcore.report.thumbnails import Picture
-from semcore.runtime.files import atomic_text, writing_to
+from semcore.runtime.files import atomic_text, write_bytes
 
 IMAGE_FOLDER = "report_images"
 
 
 def write_markdown(view: ReportView, folder: Path) -> Path:
-    """Write report.md and the pictures it links to; pictures of an earlier report are removed.
+    """Write report.md and the images it links to; images of an earlier report are removed.
 
     Returns:
         The path of report.md.
@@ -30,18 +28,10 @@ def write_markdown(view: ReportView, folder: Path) -> Path:
 
 
 def _write_pictures(view: ReportView, folder: Path) -> dict[str, str]:
-    """Write every picture once and return image_id -> file name."""
+    """Write every image once and return image_id -> file name."""
     names = {}
     for item in shown_items(view):
         if item.picture and item.item_id not in names:
             names[item.item_id] = f"{item.item_id}.{item.picture.kind}"
-            _write_picture(item.picture, folder / names[item.item_id])
+            write_bytes(folder / names[item.item_id], item.picture.data)
     return names
-
-
-def _write_picture(picture: Picture, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with writing_to(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(picture.data)
-        os.replace(temporary, path)

@@ -1,4 +1,4 @@
-"""A folder of weights that appears when everything is in it, or not at all."""
+"""Atomic creation and replacement of folders: a folder of weights appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from semcore.runtime.files import is_disk_full, writing_to
 
 
 def check_new(source: Path, target: Path) -> None:
-    """Check that a folder is still to be made.
+    """Check that a target folder does not exist yet.
 
     Raises:
-        UserError: it is there already, or is what is read.
+        UserError: it exists already, or is the source.
     """
     if source.resolve() == target.resolve():
         raise UserError(f"SRC and DST are the same folder, {source}; give another DST: the original is kept")
@@ -28,7 +28,7 @@ def check_new(source: Path, target: Path) -> None:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary folder beside the target, which becomes the target unless something fails.
+    """Yield a temporary folder beside the target, which is renamed to the target unless something fails.
 
     Raises:
         UserError: the disk is full, or the place cannot be written to.
@@ -50,10 +50,41 @@ def new_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _flush(folder: Path) -> None:
-    """Bring the files to the disk: a full one can say so as late as here.
+@contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside the target, which replaces the target at the end.
 
-    safetensors lets only their owner read the files it writes; who may read is for the folder to say.
+    A kill leaves the old folder or the new one; `restore_folder` must be called before the target is read.
+
+    Raises:
+        UserError: the disk is full, or the place cannot be written to.
+    """
+    new, old = target.with_name(f".{target.name}.new"), _set_aside(target)
+    with writing_to(target):
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        yield new
+        shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            os.replace(target, old)
+        os.replace(new, target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_folder(target: Path) -> None:
+    """Restore a folder that a kill left aside while it was being replaced."""
+    if _set_aside(target).exists() and not target.exists():
+        os.replace(_set_aside(target), target)
+
+
+def _set_aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.old")
+
+
+def _flush(folder: Path) -> None:
+    """Flush the files to the disk: a full one may be reported as late as here.
+
+    safetensors makes files that only their owner can read; they get the folder's permissions.
     """
     for path in folder.iterdir():
         path.chmod(folder.stat().st_mode & 0o666)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from semcore.runtime.errors import UserError
+from semcore.runtime.settings import option
 from semcore.runtime.text_files import read_text
 from semcore.runtime.yaml_values import as_type, meant, parse_yaml
 
@@ -17,8 +18,7 @@ SECTIONS = (
     "caption", "identifiers", "train_identifier", "candidates", "train_verifier", "train_verifier_blocks", "evaluate",
 )  # fmt: skip
 """The stages of a run, whose settings its config.yaml holds."""
-# Where things lie, whether to run at all, what to go on in spite of: flags of every command, never part of a stage's
-# settings.
+# Paths, whether to run at all, tolerated mismatches: flags of every command, never part of a stage's settings.
 FLAGS_ONLY = ("data", "run", "config", "check", "embeddings", "base", "allow_mismatch")
 
 
@@ -67,13 +67,23 @@ def _parse(path: Path) -> Any:
         raise UserError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from None
 
 
-def suggestion(name: str, known: Iterable[str], mark: str = "") -> str:
-    """Return the end of a sentence about an unknown name: the closest known one, or all of them."""
+def suggestion(name: str, known: Iterable[str], spell: Callable[[str], str] = str) -> str:
+    """Return the end of a sentence about an unknown name: the closest known one of its section, or all of them.
+
+    Args:
+        name: what was found, its section before the last dot.
+        known: the names there are.
+        spell: turns a name into what is typed.
+    """
     names = list(known)
-    closest = difflib.get_close_matches(name, names, n=1)
-    if closest:
-        return f"; did you mean {mark}{closest[0]}?"
-    return f"; there are {', '.join(mark + known for known in names)}"
+    section, _, last = name.rpartition(".")
+    siblings = [known for known in names if known.rpartition(".")[0] == section] or names
+    by_last = {known.rpartition(".")[2]: known for known in siblings}
+    found = [by_last[close] for close in difflib.get_close_matches(last, by_last, n=1)]
+    found += [known for known in names if known.rpartition(".")[2] == last]
+    if found:
+        return f"; did you mean {spell(found[0])}?"
+    return f"; there are {', '.join(map(spell, siblings if section else names))}"
 
 
 def _flatten(values: Any, known: Mapping[str, Any], path: Path, where: str, prefix: str = "") -> dict[str, Any]:
@@ -85,7 +95,7 @@ def _flatten(values: Any, known: Mapping[str, Any], path: Path, where: str, pref
     for name, value in values.items():
         key = f"{prefix}{name}"
         if key in FLAGS_ONLY:
-            raise UserError(f"{key!r} in {where} of {path} belongs on the command line, as --{key}")
+            raise UserError(f"{key!r} in {where} of {path} belongs on the command line, as {option(key)}")
         if key in known:
             flat[key] = as_type(value, known[key])
         elif any(setting.startswith(f"{key}.") for setting in known):

@@ -1,4 +1,4 @@
-"""Reading and writing files so that a kill leaves the old one or the new one, never half of one."""
+"""Atomic reading and writing of files: a kill leaves the old content or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
         UserError: no space left, or no permission to write there.
     """
     # In JSON the escape reads back as what it was: half a surrogate pair, from a file name say, is never an error.
-    with _whole(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as handle:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as handle:
         yield handle
         _to_disk(handle)
 
@@ -63,14 +63,18 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         UserError: no space left, or no permission to write there.
     """
-    with _whole(path) as temporary, temporary.open("wb") as handle:
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
         handle.write(content)
         _to_disk(handle)
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Give a temporary file that takes its name at the end, if nothing goes wrong."""
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that is renamed to the target at the end, unless something fails.
+
+    Raises:
+        UserError: no space left, or no permission to write there.
+    """
     temporary = _temporary(path)
     with writing_to(path):
         try:
@@ -87,7 +91,7 @@ def _to_disk(handle: IO[Any]) -> None:
 
 
 def _temporary(path: Path) -> Path:
-    """Return a name beside a file that no other process or thread takes."""
+    """Return a path beside a file that no other process or thread uses."""
     return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
 
 
@@ -108,7 +112,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object a line, atomically; `rows` may be a generator."""
+    """Write one JSON object per line, atomically; `rows` may be a generator."""
     with atomic_text(path) as handle:
         for row in rows:
             handle.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -1,10 +1,11 @@
-"""`TrainingArguments` that fit what the launcher asked for."""
+"""`TrainingArguments` that fit the launcher's engine."""
 
 from __future__ import annotations
 
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
@@ -17,11 +18,11 @@ def training_arguments(
     folder: Path,
     *,
     num_steps: int,
-    rows_a_device: int,
-    batches_a_step: int,
+    micro_batch_size: int,
+    gradient_accumulation_steps: int,
     learning_rate: float,
     weight_decay: float,
-    warmup_share: float,
+    warmup_ratio: float,
     max_grad_norm: float,
     adam_beta2: float,
     optim: str,
@@ -29,39 +30,41 @@ def training_arguments(
     report_to: str,
     save_steps: int,
     seed: int,
+    evaluates: bool = False,
 ) -> TrainingArguments:
     """Return the arguments of a training with a cosine schedule.
 
     Args:
-        folder: where the trainer keeps its checkpoints.
+        folder: the folder of the trainer's checkpoints.
         num_steps: optimizer steps.
-        rows_a_device: rows one process takes at once.
-        batches_a_step: batches of one process whose gradients are added up.
+        micro_batch_size: rows that go through a device at once.
+        gradient_accumulation_steps: micro batches of a process whose gradients make one step.
         learning_rate: peak.
-        weight_decay: of AdamW.
-        warmup_share: share of the steps in which the learning rate rises.
+        weight_decay: AdamW's weight decay.
+        warmup_ratio: fraction of the steps in which the learning rate rises.
         max_grad_norm: gradients are clipped to it.
-        adam_beta2: of AdamW.
+        adam_beta2: AdamW's second beta.
         optim: the optimizer, as transformers names it.
-        bf16: "yes", "no", or "auto" for where the machine computes it natively.
-        report_to: libraries that are told losses, with commas between, or "none".
+        bf16: "yes", "no", or "auto" for "yes" where the machine computes it natively.
+        report_to: libraries that losses are reported to, separated by commas, or "none".
         save_steps: steps between two checkpoints.
         seed: of dropout.
+        evaluates: measure the loss of rows of val before each checkpoint, and end with the best one's weights.
 
     Raises:
-        UserError: the DeepSpeed configuration that the launcher named is not there.
-        RuntimeError: the processes do not know of each other.
+        UserError: the DeepSpeed configuration that the launcher named is missing.
+        RuntimeError: the processes are not connected to each other.
     """
     find_deepspeed_config()
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=num_steps,
-        per_device_train_batch_size=rows_a_device,
-        gradient_accumulation_steps=batches_a_step,
+        per_device_train_batch_size=micro_batch_size,
+        gradient_accumulation_steps=gradient_accumulation_steps,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(warmup_share * num_steps),
+        warmup_steps=math.ceil(warmup_ratio * num_steps),
         max_grad_norm=max_grad_norm,
         adam_beta2=adam_beta2,
         optim=optim,
@@ -80,7 +83,20 @@ def training_arguments(
         dataloader_pin_memory=torch.cuda.is_available(),
         report_to=[name.strip() for name in report_to.split(",")],
         seed=seed,
+        **(_evaluation(save_steps, micro_batch_size) if evaluates else {}),
     )
     if arguments.world_size != num_processes():
         raise RuntimeError(f"{num_processes()} processes were launched, but each sees {arguments.world_size}")
     return arguments
+
+
+def _evaluation(every: int, micro_batch_size: int) -> dict[str, Any]:
+    return {
+        "eval_strategy": "steps",
+        "eval_steps": every,
+        "per_device_eval_batch_size": micro_batch_size,
+        "prediction_loss_only": True,
+        "metric_for_best_model": "loss",
+        "greater_is_better": False,
+        "load_best_model_at_end": True,
+    }

@@ -1,4 +1,4 @@
-"""Which ways of training go together, said before anything is loaded."""
+"""Checks of a training's options against each other, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_directions(directions: Collection[Direction], text_only: bool) -> None
     if Direction.I2T not in directions and not text_only:
         raise UserError(
             "--directions [t2i] trains on sentences alone, which reach neither vision tower nor projector: leave "
-            "--model.freeze_vision and --model.freeze_projector true"
+            "--model.freeze-vision and --model.freeze-projector true"
         )
 
 
@@ -43,25 +43,31 @@ def check_mode(
     dtype: str,
     device_map: str | None,
     report_to: str,
+    attention_loss: float = 0.0,
+    gradient_checkpointing: bool = False,
     **_: Any,
 ) -> None:
-    """Refuse what the launcher's engine, the machine or the installed libraries cannot do.
+    """Refuse options that the launcher's engine, the machine or the installed libraries do not support.
 
     Args:
-        lora_rank: 0 where the whole text model trains.
-        quantization: of the base under an adapter, "none" or "nf4".
+        lora_rank: 0 where the whole text model is trained.
+        quantization: quantisation of an adapter's base, "none" or "nf4".
         text_only: vision tower and projector are frozen.
         optim: the optimizer's name.
         dtype: precision of the weights.
-        device_map: how one process spreads the model over devices.
-        report_to: libraries that are told losses, with commas between.
-        _: settings that go with everything.
+        device_map: distribution of the model over one process's devices.
+        report_to: libraries that losses are reported to, separated by commas.
+        attention_loss: weight of the extra loss on attention.
+        gradient_checkpointing: recompute activations in the backward pass.
+        _: settings without constraints.
 
     Raises:
-        UserError: what does not go together, and what to take instead.
+        UserError: options exclude each other; names them, and the alternative.
     """
     if lora_rank and not text_only:
-        raise UserError("--lora.rank trains the text model only: leave --model.freeze_vision and _projector true")
+        raise UserError(
+            "--lora.rank trains the text model only: leave --model.freeze-vision and --model.freeze-projector true"
+        )
     find_deepspeed_config()
     stage = zero_stage()
     if quantization != "none":
@@ -83,16 +89,21 @@ def check_mode(
             "weights in bfloat16 lose small steps: train them with DeepSpeed, which keeps a copy in float32, "
             "give --lora.rank 16, or leave --training.dtype auto"
         )
+    if attention_loss and gradient_checkpointing and stage == 3:
+        raise UserError(
+            f"--training.attention-loss {attention_loss} gets no gradients where ZeRO-3 recomputes activations: launch "
+            "with ds_configs/zero2.yaml, or give --training.gradient-checkpointing false"
+        )
     if device_map is not None and (stage is not None or num_processes() > 1):
         raise UserError(
-            f"--training.device_map {device_map} spreads one process over several GPUs, and here are DeepSpeed or "
+            f"--training.device-map {device_map} spreads one process over several GPUs, and here are DeepSpeed or "
             "several processes: start the recipe with python instead of accelerate launch, or leave it out"
         )
     _check_reporting(report_to)
 
 
 def is_offloaded() -> bool:
-    """Tell whether the launcher's DeepSpeed configuration keeps the optimizer in the CPU's memory."""
+    """Return whether the launcher's DeepSpeed configuration offloads the optimizer to the CPU."""
     named = os.environ.get(CONFIG_VARIABLE)
     if zero_stage() is None or named is None:
         return False
@@ -106,6 +117,6 @@ def _check_reporting(report_to: str) -> None:
         if name.strip() not in (*available, "all", "none"):
             there = ", ".join(sorted(available)) or "none of them"
             raise UserError(
-                f"--training.report_to {name.strip()} is not installed, or no library that transformers knows; "
+                f"--training.report-to {name.strip()} is not installed, or no library that transformers knows; "
                 f"installed: {there}"
             )

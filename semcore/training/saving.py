@@ -1,9 +1,7 @@
-"""The trained model as a checkpoint folder that appears all at once."""
+"""Saving of a trained model as a checkpoint folder, atomically."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,8 @@ from transformers import Trainer
 from semcore.models.adapters import BaseNote, base_of, is_adapter, write_note
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.lineage import write_lineage
-from semcore.runtime.files import write_json, writing_to
+from semcore.runtime.atomic import replaced_folder
+from semcore.runtime.files import write_json
 from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.moved_checkpoints import from_folder
 
@@ -22,7 +21,7 @@ CHECKPOINTS = "checkpoints"
 
 
 def whole_state(trainer: Trainer) -> dict[str, torch.Tensor]:
-    """Return all weights of the trained model, gathered from the processes; call it in all of them.
+    """Return name -> weight (of any shape) of the trained model, gathered from all processes; call it in all of them.
 
     Processes other than the main one may get an empty dict.
     """
@@ -39,21 +38,19 @@ def save_model(
     records: Mapping[str, Mapping[str, str]],
     lineage: Mapping[str, Any],
 ) -> None:
-    """Write model (or adapter), tokenizer, image processor and what is to be known of them; replace the folder.
+    """Write model (or adapter), tokenizer, image processor and records into the folder, replacing it.
 
-    Beside an adapter it is noted what base it was trained on.
+    For an adapter the base it was trained on is recorded.
 
     Args:
-        trainer: whose model is saved.
+        trainer: the trainer with the model.
         checkpoint: gives tokenizer and image processor.
-        folder: the checkpoint folder; what it held, the trainer's own checkpoints too, is removed.
-        state: from `whole_state`.
-        records: name of a JSON file -> what it is to hold.
-        lineage: what the model is made from; what is saved beside it is added.
+        folder: the checkpoint folder; its former content, the trainer's checkpoints too, is removed.
+        state: name -> weight (of any shape), from `whole_state`.
+        records: name of a JSON file -> its content.
+        lineage: inputs of the training; the hashes of the saved files are added.
     """
-    new, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("new", "old"))
-    with writing_to(folder):
-        shutil.rmtree(new, ignore_errors=True)
+    with replaced_folder(folder) as new:
         model = trainer.accelerator.unwrap_model(trainer.model)
         model.save_pretrained(new, state_dict=state)
         checkpoint.tokenizer.save_pretrained(new)
@@ -65,16 +62,3 @@ def save_model(
             packing, dtype = checkpoint.quantization, str(checkpoint.model.config.dtype).removeprefix("torch.")
             base = base_of(new)
             write_note(new, BaseNote(fingerprint(base), packing, dtype, from_folder(base, folder)))
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(new, folder)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def restore_folder(folder: Path) -> Path:
-    """Bring a checkpoint folder back that a kill left aside while it was being replaced; return its checkpoints."""
-    old = folder.with_name(f".{folder.name}.old")
-    if old.exists() and not folder.exists():
-        os.replace(old, folder)
-    return folder / CHECKPOINTS

@@ -1,17 +1,18 @@
-"""The settings both training recipes take. Only recipes see them; library functions take plain arguments.
+"""Settings of both training recipes. Only recipes see them; library functions take plain arguments.
 
 "InternVL" below is the official fine-tuning of InternVL2.5-1B to 4B, OpenGVLab/InternVL
 `internvl_chat/shell/internvl2.5/2nd_finetune`, whose configuration the paper follows. Of its own the paper gives five
-epochs and a batch of four pairs a GPU on two GPUs (A.1), which recipes/configs set.
+epochs and a batch of four pairs per GPU on two GPUs (A.1), which recipes/configs set.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from semcore.models.quantization import Quantization
 from semcore.runtime.errors import UserError
+from semcore.runtime.settings import option
 
 Optim = Literal["adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"]
 SCHEDULE = ("num_epochs", "max_steps", "batch_size", "seed")
@@ -40,7 +41,7 @@ class LoraSettings:
         _at_least("lora.rank", self.rank, 0)
         if self.alpha is not None:
             _at_least("lora.alpha", self.alpha, 1)
-        _share("lora.dropout", self.dropout)
+        _fraction("lora.dropout", self.dropout)
         if self.quantization != "none" and not self.rank:
             raise UserError(
                 f"--lora.quantization {self.quantization} packs weights that do not train: give --lora.rank 16, or "
@@ -56,12 +57,14 @@ class LoraSettings:
 class TrainingSettings:
     """How the model is trained."""
 
+    help_sections: ClassVar = {"bf16": "computation"}
+
     learning_rate: float = 4e-5  # InternVL
     """Peak learning rate; it falls to 0 along a cosine."""
     weight_decay: float = 0.01  # InternVL
     """Of AdamW."""
-    warmup_share: float = 0.03  # InternVL
-    """Share of the steps in which the learning rate rises."""
+    warmup_ratio: float = 0.03  # InternVL
+    """Fraction of the steps in which the learning rate rises."""
     max_grad_norm: float = 1.0  # InternVL
     """Gradients are clipped to this norm."""
     adam_beta2: float = 0.999  # InternVL
@@ -74,8 +77,8 @@ class TrainingSettings:
     """Stop after so many steps; the learning rate then falls to 0 within them."""
     batch_size: int = 32  # ours: about InternVL's 128 pairs, as a row holds several
     """Rows a step, over all processes."""
-    rows_a_device: int = 4  # InternVL
-    """Rows one process takes at once, at most."""
+    micro_batch_size: int = 4  # InternVL
+    """Rows that go through a device at once, at most; gradients accumulate up to batch_size."""
     bf16: Literal["auto", "yes", "no"] = "auto"  # InternVL: yes
     """Compute in bfloat16; "auto" where the machine does that natively."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # ours: small steps would be lost in bfloat16's digits
@@ -96,19 +99,19 @@ class TrainingSettings:
     """Where steps and losses are reported too: tensorboard, wandb, ..., or several with commas between."""
 
     def __post_init__(self) -> None:
-        for name in ("num_epochs", "batch_size", "rows_a_device", "save_steps"):
+        for name in ("num_epochs", "batch_size", "micro_batch_size", "save_steps"):
             _at_least(f"training.{name}", getattr(self, name), 1)
         if self.max_steps is not None:
             _at_least("training.max_steps", self.max_steps, 1)
         for name in ("learning_rate", "max_grad_norm"):
             if not getattr(self, name) > 0:
-                raise UserError(f"--training.{name} must be above 0, found {getattr(self, name)}")
-        for name in ("warmup_share", "adam_beta2"):
-            _share(f"training.{name}", getattr(self, name))
+                raise UserError(f"{option(f'training.{name}')} must be above 0, found {getattr(self, name)}")
+        for name in ("warmup_ratio", "adam_beta2"):
+            _fraction(f"training.{name}", getattr(self, name))
         _at_least("training.weight_decay", self.weight_decay, 0)
         if self.attn_implementation in UNMASKED:
             raise UserError(
-                f"--training.attn_implementation {self.attn_implementation} takes no mask, and the examples of a row "
+                f"--training.attn-implementation {self.attn_implementation} takes no mask, and the examples of a row "
                 "would see each other; give sdpa or eager"
             )
         if not 0 <= self.seed < 2**32:
@@ -120,7 +123,7 @@ class TrainingSettings:
 
     def optimization(self) -> dict[str, Any]:
         """Return the rest, and what both need."""
-        left_out = ("num_epochs", "max_steps", "dtype", "device_map")
+        left_out = ("num_epochs", "max_steps", "dtype", "device_map", "null_queries")
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     def loading(self) -> dict[str, Any]:
@@ -129,28 +132,53 @@ class TrainingSettings:
 
 
 @dataclass
+class VerifierTrainingSettings(TrainingSettings):
+    """How a verifier is trained."""
+
+    attention_loss: float = 0.0  # ours: the paper trains on the letter alone
+    """Weight of an extra loss: -log of the share of attention that the answer pays to the right candidate among all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least("training.attention_loss", self.attention_loss, 0)
+
+
+@dataclass
+class IdentifierTrainingSettings(TrainingSettings):
+    """How the identifier model is trained."""
+
+    null_queries: float = 0.0  # paper; ours: 0.1 tells the identifiers' prior in one pass
+    """Fraction of the pairs that are learnt without their query too, as how probable identifiers are whatever is asked;
+    the evaluation's --prior-weight then needs one pass over them and no training queries."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _fraction("training.null_queries", self.null_queries)
+
+
+@dataclass
 class HeldOutSettings:
     """Which queries the identifier model is not trained on; the verifier's candidates are mined with them."""
 
     sentences_per_image: int = 1  # ours
     """Sentences of each training image that are not trained on."""
-    image_share: float = 0.1  # ours
-    """Share of the training images that are not trained on as queries."""
+    image_fraction: float = 0.1  # ours
+    """Fraction of the training images that are not trained on as queries."""
     seed: int = 0
     """Of the choice."""
 
     def __post_init__(self) -> None:
         if self.sentences_per_image < 0:
-            raise UserError(f"--held_out.sentences_per_image must be 0 or more, found {self.sentences_per_image}")
-        if not 0 <= self.image_share < 1:
-            raise UserError(f"--held_out.image_share must be from 0 to below 1, found {self.image_share}")
+            raise UserError(f"--held-out.sentences-per-image must be 0 or more, found {self.sentences_per_image}")
+        if not 0 <= self.image_fraction < 1:
+            raise UserError(f"--held-out.image-fraction must be from 0 to below 1, found {self.image_fraction}")
 
 
 def _at_least(name: str, value: float, least: float) -> None:
     if value < least:
-        raise UserError(f"--{name} must be {least} or more, found {value}")
+        raise UserError(f"{option(name)} must be {least} or more, found {value}")
 
 
-def _share(name: str, value: float) -> None:
+def _fraction(name: str, value: float) -> None:
     if not 0 <= value < 1:
-        raise UserError(f"--{name} must be from 0 to below 1, found {value}")
+        raise UserError(f"{option(name)} must be from 0 to below 1, found {value}")

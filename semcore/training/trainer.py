@@ -1,11 +1,11 @@
-"""One training on `transformers.Trainer`: progress, checkpoints to go on from, what was measured."""
+"""Training runs on `transformers.Trainer`: progress, resumable checkpoints, measurements."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,7 +13,14 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
-from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import write_json
@@ -25,29 +32,46 @@ COMPLETE = "complete.json"
 
 
 @dataclass(frozen=True)
+class Validation:
+    """Rows of val that a training is stopped by, and how many evaluations without a lower loss it waits for."""
+
+    rows: Dataset[Any]
+    patience: int
+
+
+@dataclass(frozen=True)
 class Training:
-    """A training that is done.
+    """A finished training.
 
     Attributes:
         trainer: with the model.
         losses: of every step, those before an interruption included.
         peak_memory_bytes: of the process that held most.
+        val_losses: step -> mean loss of a label on val, where there are rows of val.
     """
 
     trainer: Trainer
     losses: list[float]
     peak_memory_bytes: int
+    val_losses: dict[int, float] = field(default_factory=dict)
 
     def measured(self) -> dict[str, Any]:
-        """Return what the manifest says of it: the losses are means of the first and last quarter of the steps."""
+        """Return the manifest's entries: the losses are means over the first and last quarter of the steps."""
         quarter = max(1, len(self.losses) // 4)
         return {
             "steps": len(self.losses),
             "loss_first": round(fmean(self.losses[:quarter]), 4),
             "loss_last": round(fmean(self.losses[-quarter:]), 4),
             "peak_memory_bytes": self.peak_memory_bytes,
+            **self._validation(),
             **engine_facts(),
         }
+
+    def _validation(self) -> dict[str, Any]:
+        if not self.val_losses:
+            return {}
+        best = min(self.val_losses, key=lambda step: self.val_losses[step])
+        return {"val_losses": {str(step): round(loss, 4) for step, loss in self.val_losses.items()}, "best_step": best}
 
 
 def run_training(
@@ -58,16 +82,18 @@ def run_training(
     *,
     description: str,
     progress: bool,
+    validation: Validation | None = None,
 ) -> Training:
     """Train, from the last complete checkpoint in the arguments' folder if there is one.
 
     Args:
-        model: what is trained, in place.
+        model: the model, trained in place.
         arguments: from `semcore.training.arguments.training_arguments`.
-        rows: in the order they are trained on.
+        rows: the rows in their order.
         collator: makes a batch of rows.
         description: in front of the progress bar.
         progress: show it.
+        validation: what the training is stopped by; the model ends with the weights that were best on it.
 
     Raises:
         UserError: the checkpoints belong to another number of processes or another engine.
@@ -78,24 +104,34 @@ def run_training(
         model=model,
         args=arguments,
         train_dataset=rows,
+        eval_dataset=validation.rows if validation else None,
         data_collator=collator,
         callbacks=[_Progress(description, progress)],
     )
-    if last is not None and isinstance(model, PreTrainedModel) and not trainer.is_deepspeed_enabled:
+    by_name = isinstance(model, PreTrainedModel) and not trainer.is_deepspeed_enabled
+    if last is not None and by_name:
         load_weights(model, last)
+    if validation:
+        trainer.add_callback(_EvaluateLastStep())
+        trainer.add_callback(EarlyStoppingCallback(validation.patience))
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_MarkComplete(trainer))
     trainer.train(resume_from_checkpoint=str(last) if last else None)
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    best = trainer.state.best_model_checkpoint
+    if validation and best and by_name:
+        load_weights(model, Path(best))
+    history = trainer.state.log_history
+    losses = [entry["loss"] for entry in history if "loss" in entry]
+    val_losses = {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry}
     peak = trainer.accelerator.gather(torch.tensor([peak_memory_bytes()], device=arguments.device))
-    return Training(trainer, losses, int(peak.max()))
+    return Training(trainer, losses, int(peak.max()), val_losses)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint that was written to the end; those that were not are removed.
+    """Return the newest complete checkpoint, and remove incomplete ones.
 
     Raises:
-        UserError: it belongs to another number of processes or another engine.
+        UserError: it was written by another number of processes or another engine.
     """
     steps = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     whole = [path for path in steps if (path / COMPLETE).exists()]
@@ -117,8 +153,8 @@ def load_weights(model: PreTrainedModel, checkpoint: Path) -> None:
     """Load the weights of a checkpoint that the trainer wrote.
 
     The trainer itself looks for the names of this model's parameters and finds those of InternVL's
-    hub format, in which `save_pretrained` wrote them: it would go on with the weights of step 0,
-    without an error (transformers 5.23).
+    hub format, in which `save_pretrained` wrote them: it would silently continue with the weights of
+    step 0 (transformers 5.23).
     """
     saved = type(model).from_pretrained(checkpoint, dtype=model.dtype)
     model.load_state_dict(saved.state_dict())
@@ -130,7 +166,7 @@ def _in_words(facts: dict[str, Any]) -> str:
 
 
 class _MarkComplete(TrainerCallback):
-    """Mark a checkpoint once every process has written its part."""
+    """Callback that marks a checkpoint once every process has written its files."""
 
     def __init__(self, trainer: Trainer):
         self._trainer = trainer
@@ -141,8 +177,16 @@ class _MarkComplete(TrainerCallback):
             write_json(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / COMPLETE, engine_facts())
 
 
+class _EvaluateLastStep(TrainerCallback):
+    """Evaluate and save at the last step, too, whatever it is a multiple of."""
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = control.should_save = True
+
+
 class _Progress(TrainerCallback):
-    """Show steps and the loss of the last one."""
+    """Callback that shows the steps and the last loss."""
 
     def __init__(self, description: str, progress: bool):
         self._description, self._progress = description, progress

@@ -1,6 +1,6 @@
-"""Asking a verifier in candidate blocks: the blocks' kept states, and one pass over letters, closings and tail.
+"""Inference in candidate blocks: the blocks' cached states, and one pass over letters, closing tokens and tail.
 
-Shapes: B questions, C tokens of the longest head with its blocks, R tokens read in the pass, K slots,
+Shapes: B questions, C tokens of the longest head with its blocks, R tokens of the pass, K slots,
 N layers, G key-value heads, d a head's size.
 """
 
@@ -15,6 +15,7 @@ from transformers import DynamicCache
 
 from semcore.data.directions import Direction
 from semcore.decoding.key_value_cache import cache_argument
+from semcore.models.attention_masks import PADDING, additive, causal, pad
 from semcore.models.batching import Prompt, batches_by_length, embed_tokens
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import Prompts
@@ -26,17 +27,17 @@ from semcore.verification.option_logits import TOKENS_PER_BATCH, option_logits
 from semcore.verification.question import Question
 from semcore.verification.rope_shift import check_rope_shift, longest_question, rotary_frequencies, shift_keys
 
-PADDING, TAIL, NO_BLOCK = -1, 0, -2
+TAIL, NO_BLOCK = 0, -2
 TEXTS_KEPT = 2**16
 
 
 class _Row(NamedTuple):
-    """A question as it is read; slots count from 1."""
+    """The tokens of a question's pass; slots count from 1."""
 
     head: tuple[int, ...]
     blocks: list[Block]
     slot_tokens: list[int]
-    """K letters, then K closings."""
+    """K letters, then K closing tokens."""
     tail: Prompt
 
     @property
@@ -55,18 +56,18 @@ class _Row(NamedTuple):
 
     @property
     def slots(self) -> list[int]:
-        """Return the slot of each token, and `TAIL` of those that see all."""
+        """Return the slot of each token, and `TAIL` for those that attend to all."""
         return [*range(1, len(self.blocks) + 1)] * 2 + [TAIL] * len(self.tail.tokens)
 
     @property
     def sees_block(self) -> list[int]:
-        """Return the slot whose block each token sees; `TAIL` sees all."""
+        """Return the slot whose block each token attends to; `TAIL` attends to all."""
         count = len(self.blocks)
         return [NO_BLOCK] * count + [*range(1, count + 1)] + [TAIL] * len(self.tail.tokens)
 
     @property
     def sizes(self) -> torch.Tensor:
-        """Return how many tokens head and blocks have, (1 + K,)."""
+        """Return the numbers of tokens of head and blocks, (1 + K,)."""
         return torch.tensor([len(self.head), *(len(block.tokens) for block in self.blocks)])
 
     @property
@@ -76,7 +77,7 @@ class _Row(NamedTuple):
 
     @property
     def distances(self) -> torch.Tensor:
-        """Return by how much the keys of head and blocks are turned, (C,)."""
+        """Return the position shifts of the keys of head and blocks, (C,)."""
         first, *others, _ = self.starts
         return torch.tensor([0, 0, *(start - first for start in others)]).repeat_interleave(self.sizes)
 
@@ -86,16 +87,16 @@ class _Row(NamedTuple):
 
 
 class BlockReader:
-    """A verifier that was trained with candidate blocks; it reads a candidate once for all questions about it.
+    """Inference with a verifier that was trained with candidate blocks; a candidate is read once for all questions.
 
     Args:
         checkpoint: the verifier.
         prompts: hold "verify_t2i" and "verify_i2t".
-        most_bytes: of the candidates' states in memory.
+        most_bytes: memory of the candidates' states, at most.
         tokens_per_batch: bounds the memory of a forward pass.
 
     Raises:
-        UserError: the templates or the model's position embedding do not allow it.
+        UserError: the templates or the model's position embedding do not support blocks.
     """
 
     def __init__(
@@ -122,10 +123,10 @@ class BlockReader:
         """Return the options' logits right after each question, (questions, options), float32 on the CPU.
 
         Args:
-            direction: of the questions.
-            questions: at most as many choices as options.
-            features: the visual features of every image that occurs, by its id.
-            options: the letters' tokens, from `option_tokens`; they name the slots too.
+            direction: "t2i" or "i2t".
+            questions: with at most as many choices as options.
+            features: image id -> visual features (visual tokens, hidden), of all images in the questions.
+            options: the letters' tokens, from `option_tokens`; the slots begin with them.
 
         Raises:
             UserError: a question is too long for the model.
@@ -160,27 +161,25 @@ class BlockReader:
     def _last_states(self, rows: Sequence[_Row]) -> torch.Tensor:
         """Return the last layer's state at the last position of each row, (B, H)."""
         checkpoint, device = self._checkpoint, self._checkpoint.device
-        own_slots = [row.cached_slots for row in rows]
-        cached = torch.nn.utils.rnn.pad_sequence(own_slots, batch_first=True, padding_value=PADDING)
-        slots, sees = (
-            _padded(values, PADDING) for values in ([row.slots for row in rows], [row.sees_block for row in rows])
-        )
-        token_ids = _padded([row.tokens for row in rows], checkpoint.filler_token_id).to(device)
+        cached = pad([row.cached_slots.tolist() for row in rows], PADDING, "right")
+        slots = pad([row.slots for row in rows], PADDING, "left")
+        sees = pad([row.sees_block for row in rows], PADDING, "left")
+        token_ids = pad([row.tokens for row in rows], checkpoint.filler_token_id, "left").to(device)
         embeds = embed_tokens(checkpoint, token_ids, [image for row in rows for image in row.tail.images])
         decoder = checkpoint.model.get_decoder()
         states = decoder(
             inputs_embeds=embeds,
             attention_mask=_mask(cached, slots, sees, embeds.dtype).to(device),
-            position_ids=_padded([row.positions for row in rows], 0).to(device),
+            position_ids=pad([row.positions for row in rows], 0, "left").to(device),
             **cache_argument(decoder, self._cache(rows, cached.shape[1])),
             use_cache=True,
         )
         return states.last_hidden_state[:, -1]
 
     def _cache(self, rows: Sequence[_Row], length: int) -> DynamicCache:
-        """Put the states of head and blocks side by side, (B, G, C, d) a layer, the keys turned to their slots."""
+        """Concatenate the states of head and blocks, (B, G, C, d) per layer, with keys shifted to their slots."""
         frequencies = rotary_frequencies(self._checkpoint.model)
-        head = rows[0].head  # of all: `check_templates` saw that it does not depend on the query
+        head = rows[0].head  # of all rows: `check_templates` ensures that it does not depend on the query
         blocks = iter(self.states.of(head, [block for row in rows for block in row.blocks]))
         before = self.states.of_head(head)
         num_layers, _, num_heads, _, size = before.shape
@@ -196,32 +195,26 @@ class BlockReader:
 
 
 def check_blocks(checkpoint: Checkpoint, prompts: Prompts) -> None:
-    """Check that a model and its prompts can be asked in candidate blocks.
+    """Check that a model and its prompts support candidate blocks.
 
     Raises:
-        UserError: the templates or the model's position embedding do not allow it.
+        UserError: the templates or the model's position embedding do not support them.
     """
     check_templates(checkpoint.tokenizer, prompts)
     check_rope_shift(checkpoint.model)
 
 
 def _mask(cached: torch.Tensor, slots: torch.Tensor, sees: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return the additive mask (B, 1, R, C + R): all see the head, a slot's tokens their slot, the tail everything.
+    """Return the additive mask (B, 1, R, C + R): all attend to the head, a slot's tokens to the slot, the tail to all.
 
     Args:
         cached: 0 for the head, the slot of a block, `PADDING`; (B, C).
         slots: the slot of a token, `TAIL`, `PADDING`; (B, R).
-        sees: the slot whose block a token sees, `TAIL` for all, `NO_BLOCK`; (B, R).
+        sees: the slot whose block a token attends to, `TAIL` for all, `NO_BLOCK`; (B, R).
         dtype: the model's.
     """
     among = (sees[:, :, None] == TAIL) | (sees[:, :, None] == cached[:, None, :])
     behind = (cached[:, None, :] == 0) | ((cached[:, None, :] > 0) & among)
     same = (slots[:, :, None] == TAIL) | (slots[:, :, None] == slots[:, None, :])
-    earlier = torch.ones(slots.shape[1], slots.shape[1], dtype=torch.bool).tril()
-    visible = torch.cat([behind, same & earlier & (slots[:, None, :] != PADDING)], dim=2)
-    return torch.zeros(visible.shape, dtype=dtype).masked_fill_(~visible, torch.finfo(dtype).min)[:, None]
-
-
-def _padded(rows: Sequence[Sequence[int]], filler: int) -> torch.Tensor:
-    width = max(map(len, rows))
-    return torch.tensor([[filler] * (width - len(row)) + [*row] for row in rows])
+    among_slots = same & causal(slots.shape[1]) & (slots[:, None, :] != PADDING)
+    return additive(torch.cat([behind, among_slots], dim=2), dtype)

@@ -32,7 +32,7 @@ def test_candidates_are_mined_in_blocks_of_the_evaluations_size(searchable_run, 
     assert {row["query_id"] for row in t2i} == set(held_out["t2i"])
     assert len(t2i) == 12 * HELD_OUT["sentences_per_image"]
     assert {row["query_id"] for row in i2t} == set(held_out["i2t"])
-    assert len(i2t) == 12 * HELD_OUT["image_share"]
+    assert len(i2t) == 12 * HELD_OUT["image_fraction"]
     for row in t2i:
         assert row["right"] == owner[row["query_id"]]
         assert set(row["candidates"]) <= train.keys()
@@ -45,6 +45,19 @@ def test_candidates_are_mined_in_blocks_of_the_evaluations_size(searchable_run, 
     assert stats["t2i"]["num_items"] == [6, 6]  # 12 training images, 6 test images
     assert stats["i2t"]["num_items"] == [30, 30]
     assert f"put in its place in {stats['t2i']['percent_replaced']} %" in capsys.readouterr().out
+
+
+def test_candidates_of_val_are_mined_among_val(searchable_run):
+    main(settings(searchable_run, val_limit=3))
+    val = {record.image_id for record in load_dataset(searchable_run.data).split("val")}
+    for direction in Direction:
+        path = searchable_run.run / "candidates" / "val" / f"{direction}.jsonl"
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        assert 0 < len(rows) <= 3
+        if direction.items_are_images:
+            assert all(set(row["candidates"]) <= val for row in rows)
+        else:
+            assert all(row["query"] in val for row in rows)
 
 
 def test_the_verifiers_training_can_read_them(searchable_run):
@@ -101,11 +114,11 @@ def test_a_limit_draws_at_random_by_the_seed(searchable_run, tmp_path):
 def test_nothing_was_held_out(searchable_run):
     manifest = json.loads((searchable_run.run / "manifest.json").read_text())
     manifest["stages"]["train_identifier"]["settings"]["held_out"] = {
-        "sentences_per_image": 0, "image_share": 0.0, "seed": 0,
+        "sentences_per_image": 0, "image_fraction": 0.0, "seed": 0,
     }  # fmt: skip
     (searchable_run.run / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(
-        UserError, match="nothing was held out from the training of .* --held_out.sentences_per_image 1"
+        UserError, match="nothing was held out from the training of .* --held-out.sentences-per-image 1"
     ):
         main(settings(searchable_run))
 

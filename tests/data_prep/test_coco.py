@@ -38,7 +38,7 @@ def test_sentences_find_their_images(tmp_path: Path, below: str, order: tuple[st
     path = source(tmp_path, images(4), captions(4))
     document = json.loads(path.read_text())
     path.write_text(json.dumps({key: document[key] for key in order}), encoding="utf-8-sig")
-    main(Settings(path, tmp_path / below, tmp_path / "data", val_share=0.25, test_share=0.25))
+    main(Settings(path, tmp_path / below, tmp_path / "data", val_fraction=0.25, test_fraction=0.25))
     dataset = load_dataset(tmp_path / "data")
     assert [[(s.sentence_id, s.text) for s in image.sentences] for image in dataset.images] == [
         [(str(n), f"a {n}"), (str(n + 4), f"a {n + 4}")] for n in range(4)

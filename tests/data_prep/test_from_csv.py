@@ -66,7 +66,7 @@ def test_other_separators_and_names(photos: Path) -> None:
 
 def test_splits_are_drawn_by_lot_where_no_column_says_them(photos: Path) -> None:
     table = "image,sentence\na.png,x\nb.png,y\ndeep/c.png,z\n"
-    dataset = imported(table, photos, val_share=1 / 3, test_share=1 / 3)
+    dataset = imported(table, photos, val_fraction=1 / 3, test_fraction=1 / 3)
     assert [len(dataset.split(name)) for name in SPLITS] == [1, 1, 1]
 
 

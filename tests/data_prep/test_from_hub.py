@@ -161,7 +161,7 @@ def test_wrong_sources_are_one_sentence(tmp_path: Path, monkeypatch: pytest.Monk
     assert said == "no column of sentences was found among picture, words; name it with --sentence-column"
     said = refusal(out, files=str(path), image_column="img")
     assert said == "there is no column 'img'; choose --image-column among picture, words"
-    main(Settings(tmp_path / "named", files=str(path), image_column="picture", sentence_column="words", val_share=0))
+    main(Settings(tmp_path / "named", files=str(path), image_column="picture", sentence_column="words", val_fraction=0))
     path.write_bytes(path.read_bytes()[:50])
     assert "rows.parquet cannot be" in refusal(out, files=str(path))
     assert "finds no .parquet or .tar file" in refusal(out, files=str(tmp_path / "*.zip"))

@@ -38,10 +38,10 @@ def refusal(root: Path, out: Path, **settings: Any) -> str:
 
 def test_splits_are_drawn_by_lot_in_the_shares_asked_for(tmp_path: Path) -> None:
     root = make_tree(tmp_path / "photos", *(f"{n:02}.png" for n in range(20)))
-    dataset = imported(root, tmp_path / "a", val_share=0.2, test_share=0.3)
+    dataset = imported(root, tmp_path / "a", val_fraction=0.2, test_fraction=0.3)
     assert [len(dataset.split(name)) for name in SPLITS] == [10, 4, 6]
-    assert imported(root, tmp_path / "b", val_share=0.2, test_share=0.3).images == dataset.images
-    other = imported(root, tmp_path / "c", val_share=0.2, test_share=0.3, split_seed=1)
+    assert imported(root, tmp_path / "b", val_fraction=0.2, test_fraction=0.3).images == dataset.images
+    other = imported(root, tmp_path / "c", val_fraction=0.2, test_fraction=0.3, split_seed=1)
     assert [image.split for image in other.images] != [image.split for image in dataset.images]
 
 
@@ -98,7 +98,7 @@ def test_sentences_come_from_metadata_in_any_folder(tmp_path: Path) -> None:
 
 def test_a_dataset_folder_is_itself_an_image_folder(tiny_dataset: Path, tmp_path: Path) -> None:
     before = load_dataset(tiny_dataset)
-    after = imported(tiny_dataset, tmp_path / "data", val_share=0, test_share=0)
+    after = imported(tiny_dataset, tmp_path / "data", val_fraction=0, test_fraction=0)
     assert [image.sentences for image in after.images] == [image.sentences for image in before.images]
 
 
@@ -156,7 +156,7 @@ def test_all_files_are_read_or_counted(tmp_path: Path, capsys: Any) -> None:
     (root / "elsewhere" / "b.txt").write_text("of no image")
     for name in ("notes.pdf", "x.heic", "photo"):
         (root / name).write_text("")
-    dataset = imported(root, tmp_path / "data", val_share=0, test_share=0)
+    dataset = imported(root, tmp_path / "data", val_fraction=0, test_fraction=0)
     assert {image.image_id: [s.text for s in image.sentences] for image in dataset.images} == {
         name: [name] for name in "abcfghi"
     }
@@ -251,7 +251,7 @@ def test_odd_images_have_an_outcome_each(tmp_path: Path) -> None:
         Image.effect_noise((64, 64), 50).save(tmp_path / f"noise.{kind}")
         (root / f"truncated.{kind}").write_bytes((tmp_path / f"noise.{kind}").read_bytes()[:-300])
     Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(root / "transparent.png")
-    dataset = imported(root, tmp_path / "data", val_share=0, test_share=0)
+    dataset = imported(root, tmp_path / "data", val_fraction=0, test_fraction=0)
     colours = {image.image_id: open_image(dataset.image_path(image)).getpixel((0, 0)) for image in dataset.images}
     assert colours.keys() == {"plain", "one_pixel", "cmyk", "animated", "transparent"}
     assert colours["one_pixel"] == (255, 0, 0)
@@ -287,8 +287,8 @@ def test_folders_that_cannot_work_are_one_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shares", [(0.6, 0.4), (-0.1, 0.1), (0.1, 1.5)])
 def test_shares_must_leave_something_to_train_on(tmp_path: Path, shares: tuple[float, float]) -> None:
-    with pytest.raises(UserError, match="^--val-share and --test-share are shares of at least 0"):
-        Settings(tmp_path, tmp_path / "data", val_share=shares[0], test_share=shares[1])
+    with pytest.raises(UserError, match="^--val-fraction and --test-fraction are fractions of at least 0"):
+        Settings(tmp_path, tmp_path / "data", val_fraction=shares[0], test_fraction=shares[1])
 
 
 def test_a_changed_tree_is_another_request(tmp_path: Path, run_module: Callable[..., CompletedProcess[str]]) -> None:

@@ -182,7 +182,7 @@ def test_too_many_clusters_leave_nothing_behind(folders: tuple[Path, Path], erro
         ("--max-fit-items", "5", ["--max-fit-items", "--num-clusters", "found 5"]),
         ("--keyword-method", "yake", ["fast, keybert", "'yake'"]),
         ("--diversity", "0.5", ["--diversity 0.5", "--keyword-method fast", "--keyword-method keybert"]),
-        ("--nr_candidates", "8", ["--nr-candidates 8", "--keyword-method fast", "--keyword-method keybert"]),
+        ("--nr-candidates", "8", ["--nr-candidates 8", "--keyword-method fast", "--keyword-method keybert"]),
         ("--keyword-order", "random", ["similarity, mention_rate", "'random'"]),
         ("--num-cluster", "5", ["--num-cluster;", "clusters?"]),
         ("--encoder", "./nowhere", ["./nowhere", "--encoder"]),
@@ -231,9 +231,9 @@ def test_keybert_makes_the_same_identifiers_and_its_options_are_recorded(
     made = {}
     for name, options in {
         "fast": [],
-        "keybert": ["--keyword_method", "keybert"],
-        "diverse": ["--keyword-method", "keybert", "--diversity", "0.6", "--ngram_range", "[1,2]"],
-        "max_sum": ["--keyword-method=keybert", "--nr_candidates=4", "--ngram-range=[1,2]"],
+        "keybert": ["--keyword-method", "keybert"],
+        "diverse": ["--keyword-method", "keybert", "--diversity", "0.6", "--ngram-range", "[1,2]"],
+        "max_sum": ["--keyword-method=keybert", "--nr-candidates=4", "--ngram-range=[1,2]"],
     }.items():
         place = run.with_name(name)
         write_jsonl(place / "captions.jsonl", [json.loads(line) for line in (run / "captions.jsonl").open()])

@@ -24,9 +24,9 @@ from semcore.runtime.files import write_json, write_jsonl
 ROOT = Path(__file__).resolve().parents[2]
 STEPS, STOP_AT = 12, 6
 SETTINGS = {
-    "row_tokens": 96, "training.batch_size": 4, "training.rows_a_device": 2, "training.num_epochs": 60,
+    "row_tokens": 96, "training.batch_size": 4, "training.micro_batch_size": 2, "training.num_epochs": 60,
     "training.max_steps": STEPS, "training.learning_rate": 3e-3, "training.save_steps": STOP_AT,
-    "training.gradient_checkpointing": "false", "training.bf16": "no", "held_out.image_share": 0,
+    "training.gradient_checkpointing": "false", "training.bf16": "no", "held_out.image_fraction": 0,
 }  # fmt: skip
 
 

@@ -69,7 +69,7 @@ def test_a_killed_training_ends_like_a_whole_one(launch, whole, config):
 
 
 def test_one_process_and_two_learn_the_same(launch, whole):
-    one = launch(None, "--training.rows_a_device", "4").reports
+    one = launch(None, "--training.micro-batch-size", "4").reports
     assert [(report["world_size"], report["engine"]) for report in one] == [(1, "InternVLForConditionalGeneration")]
     assert one[0]["losses"] == pytest.approx(whole("cpu_zero1").reports[0]["losses"], abs=1e-3)
 

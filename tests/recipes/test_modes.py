@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from tests.recipes.conftest import STEPS, STOP_AT, Launched
 
-LORA = ("--lora.rank", "4", "--lora.dropout", "0", "--training.learning_rate", "2e-2")
-RECOMPUTED = ("--training.gradient_checkpointing", "true")
+LORA = ("--lora.rank", "4", "--lora.dropout", "0", "--training.learning-rate", "2e-2")
+RECOMPUTED = ("--training.gradient-checkpointing", "true")
 QLORA = (*LORA, "--lora.quantization", "nf4", *RECOMPUTED)
 EIGHT_BITS = ("--training.optim", "adamw_8bit")
 MODES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -87,4 +87,4 @@ def test_one_process_and_two_learn_the_same(alone, whole, mode):
 @pytest.fixture(scope="module")
 def alone(launch) -> Callable[[tuple[str, ...]], Launched]:
     """The same training in one process."""
-    return cache(lambda options: launch(None, *options, "--training.rows_a_device", "4"))
+    return cache(lambda options: launch(None, *options, "--training.micro-batch-size", "4"))

@@ -94,7 +94,7 @@ def test_the_commands_read_what_the_name_says(path: Path) -> None:
         assert settings[f"{stage}.lora.rank"] == (16 if how == "lora" else 0)
         assert settings[f"{stage}.model.freeze_projector"] == (how == "lora")
         assert settings[f"{stage}.training.num_epochs"] == 5
-        assert settings[f"{stage}.training.batch_size"] == 2 * settings[f"{stage}.training.rows_a_device"] == 8
+        assert settings[f"{stage}.training.batch_size"] == 2 * settings[f"{stage}.training.micro_batch_size"] == 8
         assert settings[f"{stage}.training.weight_decay"] == (0.05 if size == "8" else 0.01)
     assert settings[BEAMS] == int((re.findall(r"_beams(\d+)", name) or ["50"])[0])
     assert settings[CLUSTERS] == int((re.findall(r"_clusters(\d+)", name) or ["128"])[0])

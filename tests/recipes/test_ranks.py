@@ -69,7 +69,7 @@ def test_captions_of_two_processes_are_those_of_one(finished_training: Searchabl
     asked = {"data": finished_training.data, "model": str(finished_training.base), "batch_size": 4}
     caption.main(caption.Settings(run=tmp_path / "one", max_new_tokens=12, dtype="float32", **asked))  # type: ignore[arg-type]
     options = [word for name, value in asked.items() for word in (f"--{name}", value)]
-    options += ["--run", tmp_path / "two", "--max_new_tokens", 12, "--dtype", "float32"]
+    options += ["--run", tmp_path / "two", "--max-new-tokens", 12, "--dtype", "float32"]
     [output] = wait(accelerate(*LAUNCHER, "--main_process_port", free_port(), "-m", "data_prep.caption", *options))
     assert output.count("next: python -m data_prep.identifiers") == 1
     for name in ("captions.jsonl", "captions.stats.json"):
@@ -83,7 +83,7 @@ def test_an_evaluation_of_two_processes_is_that_of_one(finished_training: Search
     asked = {"verifier": "both", "num_beams": 8, "num_candidates": 5, "batch_size": 4, "dtype": "float32"}
     evaluate(EvaluateSettings(tmp_path / "one", device="cpu", num_order_queries=0, **asked))  # type: ignore[arg-type]
     options = [word for name, value in asked.items() for word in (f"--{name}", value)]
-    options += ["--run", tmp_path / "two", "--device", "cpu", "--num_order_queries", 0]
+    options += ["--run", tmp_path / "two", "--device", "cpu", "--num-order-queries", 0]
     wait(accelerate(*LAUNCHER, "--main_process_port", free_port(), "recipes/evaluate.py", *options))
     for name in FOUND:
         assert (tmp_path / "one" / name).read_text() == (tmp_path / "two" / name).read_text()
@@ -99,7 +99,7 @@ def test_two_machines_train_one_model(finished_training: SearchableRun, tmp_path
         '{"clusters": [{"words": []}, {"words": []}, {"words": []}]}'
     )
     options = ["--data", finished_training.data, "--run", run, "--model.base", finished_training.base]
-    options += ["--training.max_steps", 2, "--training.batch_size", 4, "--training.rows_a_device", 2]
+    options += ["--training.max-steps", 2, "--training.batch-size", 4, "--training.micro-batch-size", 2]
     two = ["--config_file", "ds_configs/zero1_2nodes.yaml", "--num_machines", 2, "--num_processes", 2]
     meet = ["--main_process_ip", "127.0.0.1", "--main_process_port", port, "recipes/train_identifier.py"]
     outputs = wait(*(accelerate(*two, "--machine_rank", rank, *meet, *options) for rank in (0, 1)))

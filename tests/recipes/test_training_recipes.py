@@ -19,8 +19,8 @@ from tests.recipes.conftest import new_run
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 QUICK = (
-    "--training.max_steps", "3", "--training.num_epochs", "5", "--training.batch_size", "4",
-    "--training.gradient_checkpointing", "false",
+    "--training.max-steps", "3", "--training.num-epochs", "5", "--training.batch-size", "4",
+    "--training.gradient-checkpointing", "false",
 )  # fmt: skip
 
 
@@ -87,6 +87,35 @@ def test_both_trainings_one_after_the_other(train, run, capsys):
     assert capsys.readouterr().out == f"train_verifier: already trained, see {run / 'verifier_model'}\n"
 
 
+def test_sentences_alone_are_trained_on_without_any_image(train, run, tiny_dataset, capsys):
+    shutil.rmtree(tiny_dataset / "images")
+    (run / "identifiers" / "i2t.jsonl").unlink()
+    train("train_identifier", "--directions", "[t2i]")
+    assert "3 pairs t2i, 0 pairs i2t" in capsys.readouterr().out
+    assert set(read_json(run / "identifier_model" / "prompts.json")) == {"identify_t2i.jinja"}
+    lineage = read_json(run / "identifier_model" / "lineage.json")
+    assert (lineage["directions"], list(lineage["identifiers"])) == (["t2i"], ["t2i.jsonl"])
+    assert list(read_json(run / "candidates" / "held_out.json")) == ["t2i"]
+    assert "| directions | t2i |" in (run / "identifier_model" / "README.md").read_text()
+
+
+def test_a_verifier_is_trained_for_the_directions_that_have_candidates(train, run, tiny_checkpoint_folder, capsys):
+    write_candidates(run)
+    train("train_verifier", "--model.base", tiny_checkpoint_folder, "--directions", "[i2t]", "--check")
+    assert "train_verifier: 1 sets of candidates" in capsys.readouterr().out
+    (run / "candidates" / "i2t.jsonl").unlink()
+    with pytest.raises(UserError, match="no candidates i2t in .*data_prep.candidates --run"):
+        train("train_verifier", "--model.base", tiny_checkpoint_folder, "--directions", "[i2t,t2i]")
+    train("train_verifier", "--model.base", tiny_checkpoint_folder)
+    assert read_json(run / "verifier_model" / "lineage.json")["directions"] == ["t2i"]
+    assert set(read_json(run / "verifier_model" / "prompts.json")) == {"verify_t2i.jinja"}
+
+
+def test_a_vision_tower_learns_nothing_from_sentences(train):
+    with pytest.raises(UserError, match=r"--directions \[t2i\].*--model.freeze-vision"):
+        train("train_identifier", "--directions", "[t2i]", "--model.freeze-vision", "false")
+
+
 def test_a_verifier_in_candidate_blocks_stands_beside_the_first(train, run, tiny_checkpoint_folder, capsys):
     write_candidates(run)
     for attention in ("full", "blocks"):
@@ -105,7 +134,7 @@ def test_the_config_that_a_run_recorded_repeats_both_its_verifiers(train, run, t
     write_candidates(run)
     for attention, steps in (("full", 3), ("blocks", 2)):
         train("train_verifier", "--model.base", tiny_checkpoint_folder, "--attention", attention,
-              "--training.max_steps", steps)  # fmt: skip
+              "--training.max-steps", steps)  # fmt: skip
     again = ["--run", str(run), "--config", str(run / "config.yaml")]
     for more in ([], ["--attention", "full"], ["--attention=blocks"], ["--attention", "blocks"]):
         capsys.readouterr()
@@ -165,19 +194,19 @@ def test_check_reads_everything_and_writes_nothing(train, run, capsys):
 
 
 def test_a_projector_can_be_trained_on_pixels(train, run):
-    train("train_identifier", "--model.freeze_projector", "false")
+    train("train_identifier", "--model.freeze-projector", "false")
     assert stage(run, "train_identifier")["finished"]
 
 
 def test_settings_that_exclude_each_other(train):
-    with pytest.raises(UserError, match="--lora.rank .*--model.freeze_vision"):
-        train("train_identifier", "--lora.rank", 4, "--model.freeze_vision", "false")
+    with pytest.raises(UserError, match="--lora.rank .*--model.freeze-vision"):
+        train("train_identifier", "--lora.rank", 4, "--model.freeze-vision", "false")
 
 
 def test_other_settings_are_noticed(train, run):
     train("train_identifier")
     with pytest.raises(UserError, match="training.learning_rate 4e-05, not 0.001; .*--run"):
-        train("train_identifier", "--training.learning_rate", 1e-3)
+        train("train_identifier", "--training.learning-rate", 1e-3)
 
 
 def test_a_verifier_without_what_it_needs(train, run):
@@ -204,7 +233,7 @@ def test_the_scenes_configuration_is_read(train, run, capsys):
     assert settings["training"]["max_steps"] == 3
 
 
-def test_a_verifier_that_nobody_told_where_to_start(train, run, tiny_checkpoint_folder, capsys):
+def test_a_verifier_without_a_given_start(train, run, tiny_checkpoint_folder, capsys):
     write_candidates(run)
     with pytest.raises(UserError, match="no identifier model.*--model.base"):
         train("train_verifier")
@@ -213,11 +242,11 @@ def test_a_verifier_that_nobody_told_where_to_start(train, run, tiny_checkpoint_
 
 
 @pytest.mark.parametrize("keep", ["true", "false"])
-def test_a_picture_cut_short_after_captioning_is_counted_and_said(train, run, tiny_dataset, capsys, keep):
+def test_a_image_cut_short_after_captioning_is_counted_and_said(train, run, tiny_dataset, capsys, keep):
     """It has an identifier, so it was readable; its pairs are lost, and the training goes on without them."""
     picture = tiny_dataset / "images" / "tiny-0.png"
     picture.write_bytes(picture.read_bytes()[:-40])
-    train("train_identifier", "--keep_features", keep)
+    train("train_identifier", "--keep-features", keep)
     output = capsys.readouterr().out
     assert "1 of 3 training images cannot be read now" in output
     assert "2 sentences" in output
@@ -225,5 +254,5 @@ def test_a_picture_cut_short_after_captioning_is_counted_and_said(train, run, ti
     assert "3 pairs t2i, 4 pairs i2t" in output
     assert stage(run, "train_identifier")["num_unreadable_images"] == 1
     write_candidates(run)
-    train("train_verifier", "--keep_features", keep, "--check")
+    train("train_verifier", "--keep-features", keep, "--check")
     assert "2 sets of candidates, 1 of them left out for want of a readable image" in capsys.readouterr().out

@@ -28,7 +28,7 @@ It is there so that the whole of semcore can be run and tested in minutes on a C
 The courses of `recipes/pretrain_scenes.py`, from random weights, on drawn scenes of the pretraining pool. Which
 pool a scene belongs to follows from a hash of what it holds, so no dataset of any seed has a scene of it.
 
-    python recipes/pretrain_scenes.py --seed {seed} --out BASE
+    {command}
 
 made it in one go, in {seconds:.0f} seconds on {hardware} (torch {torch}, transformers {transformers}).
 
@@ -72,18 +72,18 @@ image_processor = AutoImageProcessor.from_pretrained(folder)
 
 @dataclass(frozen=True)
 class Making:
-    """How a checkpoint came about: the seed, the seconds of the training, and `describe_measurement` of the machine."""
+    """How a checkpoint came about: the command, the seconds of the training, `describe_measurement` of the machine."""
 
-    seed: int
+    command: str
     seconds: float
     measurement: Mapping[str, Any]
 
     def as_text(self) -> dict[str, Any]:
-        """Return what the card says of it."""
+        """Return the card's entries."""
         machine, versions = self.measurement["machine"], self.measurement["versions"]
         cores = f"{machine['num_cores']} cores ({machine['cpu']})"
         hardware = ", ".join([*machine["gpus"], cores])
-        return {"seed": self.seed, "seconds": self.seconds, "hardware": hardware} | {
+        return {"command": self.command, "seconds": self.seconds, "hardware": hardware} | {
             name: versions[name] for name in ("torch", "transformers")
         }
 
@@ -95,10 +95,10 @@ def write_card(
 
     Args:
         folder: the checkpoint.
-        courses: what it was taught, in order.
+        courses: the curriculum it was trained on, in order.
         results: from `exam.examine`.
-        making: how it came about.
-        num_scenes: how many scenes it was examined on.
+        making: its origin.
+        num_scenes: how many scenes it was evaluated on.
     """
     lines = [
         "| course | peak learning rate | steps | lessons (share of the steps, rows a batch) |",

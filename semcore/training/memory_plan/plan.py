@@ -1,4 +1,4 @@
-"""From a configuration file and a machine to the plan of each training."""
+"""Training plans from a configuration file and a machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from semcore.training.memory_plan.sections import (
 )
 from semcore.training.memory_plan.workload import Workload, identifier_workload, num_steps, verifier_workload
 from semcore.training.memory_plan.zero_options import Option, choose, options
-from semcore.training.schedule import rows_a_device
+from semcore.training.schedule import divide_batch
 from semcore.training.settings import LoraSettings, Optim, TrainingSettings
 
 
@@ -36,7 +36,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What one training needs; rows and steps are None where the number of images is not known."""
+    """The needs of one training; rows and steps are None where the number of images is not known."""
 
     stage: str
     model: str
@@ -54,7 +54,7 @@ class TrainingPlan:
     num_tokens: int | None
 
     def seconds(self, tokens_per_second: float | None) -> float | None:
-        """Return how long the training takes at so many tokens a second on every GPU."""
+        """Return the duration of the training in seconds, given the throughput of each GPU in tokens per second."""
         if tokens_per_second is None or self.num_tokens is None:
             return None
         return self.num_tokens / (tokens_per_second * self.machine.num_gpus)
@@ -69,11 +69,11 @@ def plan_identifier(
         section: how it is trained.
         path: the configuration file that says so; what it says of other stages is read from there.
         model: the checkpoint, instead of the file's.
-        machine: what it runs on.
-        images: how many training images there are, and how many sentences each has.
+        machine: the machine it runs on.
+        images: number of training images, and of sentences per image.
 
     Raises:
-        UserError: the file or the model's configuration is wrong or not here, or the GPUs cannot share a step.
+        UserError: the file or the model's configuration is wrong or missing, or the GPUs cannot share a step.
     """
     name = _name(model or section.model.base, path)
     config = read_model_config(name)
@@ -83,7 +83,7 @@ def plan_identifier(
         num_keywords=read_elsewhere(path, "identifiers", "num_keywords"),
         row_tokens=section.row_tokens,
         held_out_sentences=section.held_out.sentences_per_image,
-        held_out_share=section.held_out.image_share,
+        held_out_fraction=section.held_out.image_fraction,
         directions=named_directions(section.directions),
     )
     new_tokens = read_num_cluster_tokens(path)
@@ -108,7 +108,7 @@ def plan_verifier(
         num_candidates=read_elsewhere(path, "candidates", "num_candidates"),
         extra_questions=section.extra_questions,
         held_out_sentences=generator.held_out.sentences_per_image,
-        held_out_share=generator.held_out.image_share,
+        held_out_fraction=generator.held_out.image_fraction,
         limit=read_elsewhere(path, "candidates", "limit"),
         attention=section.attention,
         directions=named_directions(section.directions or generator.directions),
@@ -135,7 +135,7 @@ def _plan(
     known: bool,
 ) -> TrainingPlan:
     training, lora = section.training, section.lora
-    wished, batches = rows_a_device(training.batch_size, machine.num_gpus, training.rows_a_device)
+    micro_batch, accumulation_steps = divide_batch(training.batch_size, machine.num_gpus, training.micro_batch_size)
     parameters = count_parameters(
         config, num_new_tokens=num_new_tokens, freeze_vision=section.model.freeze_vision,
         freeze_projector=section.model.freeze_projector, lora_rank=lora.rank, target_modules=lora.target_modules,
@@ -144,7 +144,7 @@ def _plan(
     found = options(
         parameters,
         lambda rows: _activations(config, section.model, lora, training, work.largest, rows),
-        wished * batches,
+        micro_batch * accumulation_steps,
         num_gpus=machine.num_gpus,
         gpu_memory=machine.gpu_memory,
         element_bytes=_element_bytes(training),
@@ -156,7 +156,7 @@ def _plan(
     return TrainingPlan(
         stage=stage, model=name, lora_rank=lora.rank, quantization=lora.quantization, optim=training.optim,
         batch_size=training.batch_size, machine=machine,
-        parameters=parameters, row=work.largest, options=found, chosen=choose(found, wished),
+        parameters=parameters, row=work.largest, options=found, chosen=choose(found, micro_batch),
         num_rows=work.num_rows if known else None,
         num_steps=steps if known else None,
         num_tokens=tokens if known else None,

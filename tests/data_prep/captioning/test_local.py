@@ -6,9 +6,10 @@ import torch
 from data_prep.captioning.local import Caption, caption_images, caption_stats, write_captions
 from semcore.models.inference import load_for_inference
 from semcore.models.prompts import IMAGE, load_prompts
-from semcore.models.tokenization import batch_inputs, prepare_images, prompt_text
+from semcore.models.tokenization import prepare_images
 from semcore.models.visual_features import FeatureStore
 from tests.conftest import draw_picture
+from tests.pixel_inputs import batch_inputs, prompt_text
 from tests.run_fixtures import save
 
 PICTURES = [draw_picture(colour, 3 * place) for place, colour in enumerate(("red", "blue", "green"))]

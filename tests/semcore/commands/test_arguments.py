@@ -93,17 +93,17 @@ def test_a_section_the_file_lacks_leaves_the_defaults(tmp_path: Path) -> None:
         ([], "--data is missing; see --help"),
         (["--data"], "--data needs a value: a path"),
         (["--data", "--check"], "--data needs a value: a path"),
-        (["--data", "d", "--num-beans", "4"], "unknown option --num-beans; did you mean --num_beams?"),
-        (["--data", "d", "--training.steps=4"], "unknown option --training.steps; did you mean --training.max_steps?"),
+        (["--data", "d", "--num-beans", "4"], "unknown option --num-beans; did you mean --num-beams?"),
+        (["--data", "d", "--training.steps=4"], "unknown option --training.steps; did you mean --training.max-steps?"),
         (["--data", "d", "extra"], "unexpected argument 'extra'; options are written --name value, see --help"),
-        (["--data", "d", "--num_beams", "2.5"], "--num_beams takes a whole number, found '2.5'"),
-        (["--data", "d", "--num_beams", "many"], "--num_beams takes a whole number, found 'many'"),
+        (["--data", "d", "--num_beams", "2.5"], "--num-beams takes a whole number, found '2.5'"),
+        (["--data", "d", "--num_beams", "many"], "--num-beams takes a whole number, found 'many'"),
         (["--data", "d", "--direction", "t2v"], "--direction takes one of t2i, i2t, found 't2v'"),
         (["--data", "d", "--check=maybe"], "--check takes true or false, found 'maybe'"),
         (["--data", "d", "--check", "maybe"], "--check takes true or false, found 'maybe'"),
         (["--data", "d", "--points", "2x4"], "--points takes a list such as [[1, 2], [3, 4]], found '2x4'"),
-        (["--data", "d", "--cut_offs", "7"], "--cut_offs takes a list such as [1, 2], found '7'"),
-        (["--data", "d", "--training.learning_rate", "x"], "--training.learning_rate takes a number, found 'x'"),
+        (["--data", "d", "--cut_offs", "7"], "--cut-offs takes a list such as [1, 2], found '7'"),
+        (["--data", "d", "--training.learning_rate", "x"], "--training.learning-rate takes a number, found 'x'"),
         (["--data", "d", "--training.max_steps=0"], "--training.max_steps takes a whole number of at least 1, found 0"),
     ],
 )  # fmt: skip
@@ -138,7 +138,7 @@ def test_what_is_wrong_is_found_without_the_words_of_the_library(monkeypatch: py
 
     monkeypatch.setattr("semcore.commands.arguments.ArgumentParser.error", refuse)
     for arguments, place in (
-        (["--num_beams", "2.5"], "--num_beams"),
+        (["--num_beams", "2.5"], "--num-beams"),
         (["--direction=t2v"], "--direction"),
         ([], "--data"),
     ):
@@ -157,6 +157,15 @@ def test_what_is_wrong_is_found_without_the_words_of_the_library(monkeypatch: py
         (
             "evaluate:\n  training:\n    max_step: 2\n",
             "unknown key 'training.max_step' in evaluate.training of {path}; did you mean training.max_steps?",
+        ),
+        (
+            "evaluate:\n  training:\n    rows_a_device: 2\n",
+            "unknown key 'training.rows_a_device' in evaluate.training of {path}; "
+            "there are training.max_steps, training.learning_rate",
+        ),
+        (
+            "evaluate:\n  max_steps: 2\n",
+            "unknown key 'max_steps' in evaluate of {path}; did you mean training.max_steps?",
         ),
         ("evaluate:\n  num_beams: 2.5\n", "evaluate.num_beams in {path} takes a whole number, found 2.5"),
         ("evaluate:\n  direction: t2v\n", "evaluate.direction in {path} takes one of t2i, i2t, found 't2v'"),
@@ -251,6 +260,6 @@ def test_help_shows_the_docstrings_and_only_options_that_exist(tmp_path: Path) -
         [sys.executable, script, "--help"], capture_output=True, text=True, check=True, env=environment
     )
     assert "Do one thing." in done.stdout
-    assert "How wide. (type: int, default: 2)" in done.stdout
+    assert "How wide. (default: 2)" in done.stdout
     assert "--training.steps" in done.stdout
     assert "--training CONFIG" not in done.stdout

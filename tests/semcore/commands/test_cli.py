@@ -39,7 +39,7 @@ from semcore.runtime.tested_versions import Difference
         ),
         (("search", "a text"), "--run is missing; see --help"),
         (("search", "--run", "r", "a text", "--top-k", "0"), "--top-k must be 1 or more, found 0"),
-        (("search", "--run", "r", "a text", "--top-k", "ten"), "--top_k takes a whole number, found 'ten'"),
+        (("search", "--run", "r", "a text", "--top-k", "ten"), "--top-k takes a whole number, found 'ten'"),
         (("init",), "FOLDER is missing; see --help"),
         (("convert-checkpoint", "a"), "DST is missing; see --help"),
         (
@@ -59,10 +59,9 @@ def test_help_names_every_command(semcore: Any) -> None:
     code, out, _ = semcore("--help")
     assert code == 0
     assert all(f"  {command}" in out for command in cli.COMMANDS)
-    assert set(cli.COMMANDS) == set(cli._RUNNERS)
 
 
-@pytest.mark.parametrize("command", ["quickstart", "search", "evaluate", "plan", "convert-checkpoint", "init", "env"])
+@pytest.mark.parametrize("command", cli.COMMANDS)
 def test_every_command_has_help(semcore: Any, command: str) -> None:
     code, out, _ = semcore(command, "--help")
     assert code == 0

@@ -1,4 +1,4 @@
-"""What an identifier looks like, and reading the files back."""
+"""Format of identifiers, and reading their files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 
 from semcore.data.identifier_files import (
     NO_CLUSTER,
-    cluster_token,
     identifier_text,
     make_row,
     read_cluster_words,
@@ -22,12 +21,6 @@ def test_the_keywords_follow_the_cluster_token_without_a_space() -> None:
     assert identifier_text(17, ["dog", "park", "frisbee", "leash"]) == "<|cluster_17|>dog park frisbee leash"
     assert identifier_text(17, []) == "<|cluster_17|>"
     assert identifier_text(NO_CLUSTER, ["dog", "park"]) == "dog park"
-
-
-def test_the_tokens_of_identifiers_are_those_a_checkpoint_gets() -> None:
-    from semcore.models import checkpoint
-
-    assert cluster_token(17) == checkpoint.cluster_token(17)
 
 
 def test_rows_are_read_back_by_split(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import random
 import ir_measures
 import pytest
 
-from semcore.evaluation.metrics import first_relevant_ranks, retrieval_metrics
+from semcore.evaluation.metrics import first_relevant_rank, retrieval_metrics
 
 
 def reference(run: dict[str, list[str]], qrels: dict[str, set[str]]) -> dict[str, float]:
@@ -50,7 +50,7 @@ def test_the_contract_s_keys_and_no_others() -> None:
     assert set(scores) == {"R@1", "R@5", "R@10", "rSum", "rSum@5", "MRR@10", "num_queries", "num_items"}
 
 
-def test_recall_is_the_share_of_queries_and_not_of_right_items() -> None:
+def test_recall_is_a_fraction_of_queries_and_not_of_relevant_items() -> None:
     """Five sentences, one of them among the first five: 100 % here, 20 % in TREC's R@5."""
     run, qrels = {"image": ["x", "s1", "y"]}, {"image": {"s1", "s2", "s3", "s4", "s5"}}
     assert retrieval_metrics(run, qrels, num_items=9)["R@5"] == 100.0
@@ -67,8 +67,8 @@ def test_a_query_without_an_answer_counts_as_a_miss() -> None:
 
 
 def test_the_first_of_several_right_items_counts() -> None:
-    ranks = first_relevant_ranks({"q1": ["x", "b", "a"], "q2": ["x"]}, {"q1": {"a", "b"}, "q2": {"a"}, "q3": {"a"}})
-    assert ranks == {"q1": 2, "q2": None, "q3": None}
+    assert first_relevant_rank(["x", "b", "a"], {"a", "b"}) == 2
+    assert first_relevant_rank(["x"], {"a"}) is None
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,18 @@ def test_the_same_run_twice_differs_by_nothing() -> None:
     assert paired_randomisation_test(values, values) == (0.0, 1.0)
 
 
+def test_one_group_alone_shows_nothing() -> None:
+    first, second = np.zeros(5), np.full(5, 100.0)
+    assert bootstrap_interval(np.array([0.0, 100.0]), groups=["a", "a"]) == (50.0, 50.0)
+    assert paired_randomisation_test(first, second, groups=["a"] * 5) == (100.0, 1.0)
+
+
+def test_few_groups_are_swapped_in_every_way() -> None:
+    rng = np.random.default_rng(5)
+    first, second = rng.normal(size=9), rng.normal(0.5, size=9)
+    assert paired_randomisation_test(first, second).p_value == pytest.approx(exact_p_value(second - first), abs=1e-12)
+
+
 def test_unequal_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="2 and 3 queries"):
         paired_randomisation_test(np.zeros(2), np.zeros(3))

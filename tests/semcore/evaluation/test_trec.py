@@ -97,8 +97,8 @@ def test_ties_in_a_foreign_run_are_read_as_trec_eval_reads_them(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("q Q0 a 1 0.5 x\nq Q0 a 0.5 x\n", r"run.trec, line 2: 5 columns instead of 'query Q0 item rank score tag'"),
-        ("q Q0 a 1 high x\n", r"run.trec, line 1: the score 'high' is no number"),
+        ("q Q0 a 1 0.5 x\nq Q0 a 0.5 x\n", r"run.trec, line 2: 'q Q0 a 0.5 x' is not 'query Q0 item rank score tag'"),
+        ("q Q0 a 1 high x\n", r"run.trec, line 1: 'q Q0 a 1 high x' is not"),
     ],
 )
 def test_a_broken_run_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
@@ -109,12 +109,12 @@ def test_a_broken_run_is_named_with_its_line(tmp_path: Path, text: str, message:
 
 def test_broken_and_missing_qrels_are_named(tmp_path: Path) -> None:
     (tmp_path / "qrels.trec").write_text("q 0 a yes\n")
-    with pytest.raises(UserError, match=r"qrels.trec, line 1: the relevance 'yes' is no whole number"):
+    with pytest.raises(UserError, match=r"qrels.trec, line 1: 'q 0 a yes' is not 'query 0 item relevance'"):
         read_qrels(tmp_path / "qrels.trec")
     with pytest.raises(UserError, match="there is no such file"):
         read_qrels(tmp_path / "none.trec")
 
 
-def test_items_judged_wrong_are_not_right(tmp_path: Path) -> None:
+def test_items_judged_irrelevant_are_not_relevant(tmp_path: Path) -> None:
     (tmp_path / "qrels.trec").write_text("q 0 a 1\nq 0 b 0\n")
     assert read_qrels(tmp_path / "qrels.trec") == {"q": {"a"}}

@@ -2,9 +2,10 @@ import torch
 
 from semcore.models.batching import batches_by_length, last_hidden, make_prompts, model_inputs
 from semcore.models.prompts import IMAGE, load_prompts
-from semcore.models.tokenization import batch_inputs, prepare_images, prompt_text, tokenize
+from semcore.models.tokenization import prepare_images, tokenize
 from semcore.models.visual_features import encode_pictures
 from tests.conftest import draw_picture
+from tests.pixel_inputs import batch_inputs, prompt_text
 
 PICTURES = [draw_picture("red", 1), draw_picture("blue", 5)]
 

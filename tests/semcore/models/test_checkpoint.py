@@ -12,10 +12,10 @@ from data_prep.scenes.pretraining.model import build_image_processor, build_mode
 from semcore.models.checkpoint import Checkpoint, load_checkpoint
 from semcore.models.cluster_tokens import add_cluster_tokens
 from semcore.models.lora import apply_lora
-from semcore.models.tokenization import batch_inputs, prompt_text
 from semcore.runtime.errors import UserError
 from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.typed_commands import command
+from tests.pixel_inputs import batch_inputs, prompt_text
 from tests.semcore.models.conversion.originals import edit
 
 
@@ -185,5 +185,5 @@ def test_the_fingerprint_follows_the_weights(tiny_checkpoint, tmp_path):
 
 @pytest.mark.parametrize("names", [[], ["wqkv"], ["q_proj", "k_prj"]])
 def test_lora_on_layers_that_are_not_there(tiny_checkpoint, names):
-    with pytest.raises(UserError, match="--lora.target_modules .* names no layer of the text model"):
+    with pytest.raises(UserError, match="--lora.target-modules .* names no layer of the text model"):
         apply_lora(tiny_checkpoint.model, rank=2, alpha=4, dropout=0.0, target_modules=names, new_token_ids=())

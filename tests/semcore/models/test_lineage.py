@@ -1,4 +1,4 @@
-"""What a model was made from is compared wherever it is loaded: refused with both sides, and the flag goes on."""
+"""Lineage is compared wherever a model is loaded: a mismatch is refused with both sides, unless the flag allows it."""
 
 import json
 import shutil
@@ -212,7 +212,7 @@ def test_a_verifier_starts_from_what_the_generator_started_from(own_run, start, 
     row = {"direction": "t2i", "query_id": "q", "query": "a circle", "candidates": ids, "right": ids[0]}
     write_jsonl(own_run.run / "candidates" / "t2i.jsonl", [row] * 4)
     words = ["--run", own_run.run, "--data", own_run.data, "--model.start", start, "--check"]
-    words += ["--training.batch_size", "1", "--training.bf16", "no"]
+    words += ["--training.batch-size", "1", "--training.bf16", "no"]
     words += ["--lora.rank", 4] if start == "identifier" else []
     run_recipe("train_verifier", *words)
     change(own_run)
@@ -226,7 +226,7 @@ def test_an_identifier_training_that_goes_on_from_another_runs_model(own_run):
     write_json(own_run.run / "identifiers" / "cluster_words.json", {"clusters": [{"words": []}] * 3})
     start = shutil.copytree(own_run.run / "identifier_model", own_run.run.parent / "start")
     words = ["--run", own_run.run, "--data", own_run.data, "--model.base", start, "--lora.rank", 4, "--check"]
-    words += ["--training.bf16", "no", "--training.batch_size", 4]
+    words += ["--training.bf16", "no", "--training.batch-size", 4]
     run_recipe("train_identifier", *words)
     rotate(own_run, "train")
     with pytest.raises(UserError, match="--allow-mismatch identifiers$"):

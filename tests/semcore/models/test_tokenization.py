@@ -4,15 +4,8 @@ from PIL import Image
 
 from semcore.models.cluster_tokens import add_cluster_tokens
 from semcore.models.prompts import IMAGE, load_prompts
-from semcore.models.tokenization import (
-    answer_tokens,
-    batch_inputs,
-    expand_images,
-    left_padded,
-    prepare_images,
-    prompt_text,
-    tokenize,
-)
+from semcore.models.tokenization import answer_tokens, expand_images, left_padded, prepare_images, tokenize
+from tests.pixel_inputs import batch_inputs, prompt_text
 
 
 def test_left_padding():

@@ -48,7 +48,7 @@ def moved(left_behind, tmp_path) -> Path:
 def go_through(home: Path) -> None:
     """Type every stage, as one would in this folder."""
     where = ["--data", home / "data", "--run", home / "run", *QUICK, "--training.bf16", "no"]
-    run_recipe("train_identifier", *where, "--model.base", home / "base", "--held_out.sentences_per_image", 1)
+    run_recipe("train_identifier", *where, "--model.base", home / "base", "--held-out.sentences-per-image", 1)
     options: dict[str, Any] = {"run": home / "run", "data": home / "data", "num_beams": 4, **CPU}
     candidates.main(candidates.Settings(**options, num_candidates=2))
     run_recipe("train_verifier", *where)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from semcore.data.run_folder import STAGE_OUTPUTS, RunFolder
+from semcore.data.run_folder import RunFolder
+from semcore.data.stages import STAGE_OUTPUTS
 from semcore.study.commands import Owner, WorkDir, command_of, jobs_of, measured_run, owners_of
 from semcore.study.definition import Study, read_study
 

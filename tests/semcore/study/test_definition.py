@@ -103,10 +103,10 @@ def test_what_makes_no_sense_is_named(path: Path, changes: dict[str, Any], found
 @pytest.mark.parametrize(
     ("changed", "found"),
     [
-        ({"evaluate": {"num_beam": 3}}, "variant b, evaluate: .*num_beam"),
+        ({"evaluate": {"num_beam": 3}}, "variant b, evaluate: .*num-beam"),
         ({"evaluate": {"num_beams": 0}}, "variant b, evaluate: .*num.beams.* found 0"),
-        ({"identifiers": {"num_clusters": "many"}}, "variant b, identifiers: .*num_clusters.*many"),
-        ({"train_identifier": {"training": {"batch_sise": 3}}}, "variant b, train_identifier: .*batch_sise"),
+        ({"identifiers": {"num_clusters": "many"}}, "variant b, identifiers: .*num-clusters.*many"),
+        ({"train_identifier": {"training": {"batch_sise": 3}}}, "variant b, train_identifier: .*batch-sise"),
     ],
 )
 def test_an_option_that_no_command_takes_is_found_before_anything_runs(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from semcore.study.markdown import state_axis, state_grid, state_order
-from semcore.study.paper_order import best_of_grid, fewest_vary_most, is_sure, order_along_axis, order_of_variants
+from semcore.study.paper_order import best_of_grid, is_sure, order_along_axis, order_of_variants
 from semcore.study.scores import Found
 
 NUM_QUERIES = 400
@@ -29,7 +29,7 @@ def test_the_papers_own_order_agrees() -> None:
     assert "the order agrees with the paper's. Here A > B > C; paper A > B > C. 3 of 3" in state_order(order, LABELS)
 
 
-def test_pairs_that_stand_the_other_way_are_named_and_weighed() -> None:
+def test_reversed_pairs_are_named_and_tested() -> None:
     paper = {"a": 69.0, "b": 60.0, "c": 50.0}
     order = order_of_variants(paper, {"a": at(40), "b": at(20), "c": at(40.25)}, "t2i", "R@1")
     assert order["reversed"] == [("a", "c"), ("b", "c")]
@@ -67,7 +67,7 @@ def test_the_grids_best_is_held_against_the_references() -> None:
     found: dict[tuple[float, float], Found] = {(c, k): at(20) for c in (2, 4, 8) for k in (4, 8, 12)}
     best = best_of_grid({**found, (4, 8): at(30)}, (4, 8), "t2i", "R@1")
     assert best["reference_is_best"] and best["means"]["4 by 8"] == 30
-    assert best["spread"] == {"4": 0, "8": 10, "12": 0} and not fewest_vary_most(list(best["spread"].values()))
+    assert best["spread"] == {"4": 0, "8": 10, "12": 0}
     other = best_of_grid({**found, (8, 4): at(30), (4, 8): at(29.75)}, (4, 8), "t2i", "R@1")
     assert (other["best"], other["reference_is_best"], other["best_beyond_chance"]) == ((8, 4), False, False)
     assert "within chance of the reference's 4 and 8" in state_grid({**other, **AXES})

@@ -14,21 +14,21 @@ def records(*num_sentences: int) -> list[ImageRecord]:
 
 
 def test_every_image_keeps_a_sentence_to_be_found_by():
-    held_out = choose_held_out(records(5, 2, 1, 0), sentences_per_image=2, image_share=0.0, seed=0)
+    held_out = choose_held_out(records(5, 2, 1, 0), sentences_per_image=2, image_fraction=0.0, seed=0)
     per_image = [sum(i.startswith(f"i{n}-") for i in held_out.sentence_ids) for n in range(4)]
     assert per_image == [2, 1, 0, 0]
     assert held_out.image_ids == frozenset()
 
 
 def test_an_image_that_is_held_out_gives_its_only_sentence():
-    held_out = choose_held_out(records(*[1] * 10), sentences_per_image=1, image_share=0.3, seed=0)
+    held_out = choose_held_out(records(*[1] * 10), sentences_per_image=1, image_fraction=0.3, seed=0)
     assert len(held_out.image_ids) == 3
     assert held_out.sentence_ids == {f"{image_id}-0" for image_id in held_out.image_ids}
 
 
 def test_the_choice_depends_on_the_seed_alone():
     def choose(seed):
-        return choose_held_out(records(*[5] * 50), sentences_per_image=1, image_share=0.2, seed=seed)
+        return choose_held_out(records(*[5] * 50), sentences_per_image=1, image_fraction=0.2, seed=seed)
 
     assert choose(1) == choose(1)
     assert choose(1) != choose(2)
@@ -41,7 +41,7 @@ def test_a_run_knows_what_its_model_was_not_trained_on(tiny_dataset, tmp_path):
     run, dataset = RunFolder(tmp_path / "run"), load_dataset(tiny_dataset)
     with pytest.raises(UserError, match="no identifier model yet.*`accelerate launch .*train_identifier.py --run "):
         held_out_of_run(run, dataset)
-    settings = {"sentences_per_image": 1, "image_share": 0.34, "seed": 3}
+    settings = {"sentences_per_image": 1, "image_fraction": 0.34, "seed": 3}
     run.path.mkdir()
     run.open_stage("train_identifier", {"held_out": settings, "other": 1}, {}, tiny_dataset)
     held_out = choose_held_out(dataset.split("train"), **settings)

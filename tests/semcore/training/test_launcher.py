@@ -1,6 +1,7 @@
 import pytest
 
 from semcore.runtime.errors import UserError
+from semcore.runtime.settings import option
 from semcore.training.launcher import CONFIG_VARIABLE, computes_bf16, engine_facts, find_deepspeed_config, zero_stage
 from semcore.training.settings import LoraSettings, TrainingSettings
 
@@ -44,13 +45,13 @@ def test_half_precision_on_request():
     ("wrong", "least"),
     [
         ({"batch_size": 0}, "1"), ({"max_steps": -1}, "1"), ({"learning_rate": 0.0}, "0"),
-        ({"learning_rate": float("nan")}, "0"), ({"warmup_share": 1.0}, "0 to below 1"), ({"weight_decay": -0.1}, "0"),
+        ({"learning_rate": float("nan")}, "0"), ({"warmup_ratio": 1.0}, "0 to below 1"), ({"weight_decay": -0.1}, "0"),
         ({"seed": -1}, "0 to 4294967295"),
     ],
 )  # fmt: skip
 def test_settings_out_of_range(wrong, least):
     ((name, value),) = wrong.items()
-    with pytest.raises(UserError, match=f"^--training.{name} .* {least}.* found {value}$"):
+    with pytest.raises(UserError, match=f"^{option(f'training.{name}')} .* {least}.* found {value}$"):
         TrainingSettings(**wrong)
 
 

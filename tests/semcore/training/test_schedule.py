@@ -5,7 +5,7 @@ import pytest
 
 from semcore.runtime.errors import UserError
 from semcore.training.identifier_pairs import Example
-from semcore.training.schedule import identifier_rows, plan, plan_identifier_rows, rows_a_device
+from semcore.training.schedule import divide_batch, identifier_rows, plan, plan_identifier_rows
 
 T2I = [Example([1, 2, number, 3], [number, 0]) for number in range(10, 40)]
 I2T = [[Example([7, 8, 9], [number, k, 0], (f"i{number}",)) for k in range(5)] for number in range(10, 16)]
@@ -65,17 +65,17 @@ def test_rows_are_made_when_they_are_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "num_processes", "most", "expected"),
+    ("batch_size", "num_processes", "largest", "expected"),
     [(32, 1, 4, (4, 8)), (32, 2, 64, (16, 1)), (12, 2, 4, (3, 2)), (7, 1, 4, (1, 7))],
 )
-def test_a_step_is_cut_into_equal_batches(batch_size, num_processes, most, expected):
-    rows, batches = rows_a_device(batch_size, num_processes, most)
+def test_a_step_is_cut_into_equal_batches(batch_size, num_processes, largest, expected):
+    rows, batches = divide_batch(batch_size, num_processes, largest)
     assert (rows, batches) == expected
     assert rows * batches * num_processes == batch_size
 
 
 def test_processes_that_cannot_share_equally_are_told():
     with pytest.raises(
-        UserError, match="--training.batch_size 9 cannot be shared by 2 processes; give a multiple of 2"
+        UserError, match="--training.batch-size 9 cannot be shared by 2 processes; give a multiple of 2"
     ):
-        rows_a_device(9, 2, 4)
+        divide_batch(9, 2, 4)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 FIXTURES = Path(__file__).parent / "fixtures"
-TEXT_MODELS = ("qwen2", "internlm2")
+needs_sentencepiece = pytest.mark.skipif(
+    not all(map(find_spec, ("sentencepiece", "google", "google.protobuf"))), reason="pip install 'semcore[convert]'"
+)
+TEXT_MODELS = ("qwen2", pytest.param("internlm2", marks=needs_sentencepiece))
 
 
 def copy_of(name: str, folder: Path) -> Path:

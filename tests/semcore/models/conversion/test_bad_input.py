@@ -1,4 +1,4 @@
-"""What a user can do wrong, word for word; and nothing half-written is ever believed."""
+"""Users' mistakes with conversion, word for word; and incomplete files are never accepted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from semcore.models.conversion import convert, convert_checkpoint
 from semcore.runtime import atomic
 from semcore.runtime.errors import UserError
-from tests.semcore.models.conversion.originals import copy_of, edit
+from tests.semcore.models.conversion.originals import copy_of, edit, needs_sentencepiece
 
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 
@@ -132,6 +132,7 @@ def test_weights_of_another_model_are_refused(source: Path) -> None:
     refuse(source, f"{source} stores weights as F32, F64; one of BF16, F16, F32 is needed")
 
 
+@needs_sentencepiece
 def test_heads_that_do_not_divide_are_a_wrong_shape(tmp_path: Path) -> None:
     source = copy_of("internlm2", tmp_path / "source")
     name = "language_model.model.layers.0.attention.wqkv.weight"
@@ -145,6 +146,7 @@ def test_the_tokenizer_must_be_internvls(source: Path) -> None:
     added = settings["added_tokens_decoder"]
     kept = {number: token for number, token in added.items() if token["content"] not in ("<img>", "<IMG_CONTEXT>")}
     edit(source / "tokenizer_config.json", added_tokens_decoder=kept, additional_special_tokens=[])
+    edit(source / "tokenizer_config.json", additional_special_tokens=[])
     (source / "special_tokens_map.json").unlink()
     tokens = json.loads((source / "added_tokens.json").read_text())
     (source / "added_tokens.json").write_text(
@@ -161,12 +163,16 @@ def test_the_tokenizer_must_be_internvls(source: Path) -> None:
     refuse(source, f"there is no file {source}/tokenizer_config.json")
 
 
+@needs_sentencepiece
 def test_the_sentencepiece_tokenizer_must_be_internvls(tmp_path: Path) -> None:
     source = copy_of("internlm2", tmp_path / "source")
     settings = json.loads((source / "tokenizer_config.json").read_text())
     pieces = {number: token for number, token in settings["added_tokens_decoder"].items() if int(number) < 416}
     edit(source / "tokenizer_config.json", added_tokens_decoder=pieces)
     (source / "added_tokens.json").unlink()
+    refuse(source, f"the token </img> of {source} gets the id 417, its files say None; copy ")
+    edit(source / "tokenizer_config.json", additional_special_tokens=[])
+    (source / "special_tokens_map.json").unlink()
     refuse(source, f"the tokenizer of {source} has no <img>, </img>, <IMG_CONTEXT>: it is not InternVL's; copy ")
     (source / "tokenizer.model").unlink()
     refuse(source, f"there is no file {source}/tokenizer.model; download the checkpoint again")

@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from semcore.models.checkpoint import Checkpoint, load_checkpoint
 from semcore.models.conversion import convert_checkpoint
-from semcore.models.tokenization import answer_tokens, chat_prompt, prepare_images, prompt_text, tokenize
-from tests.semcore.models.conversion.originals import FIXTURES, TEXT_MODELS, copy_of, edit
+from semcore.models.tokenization import answer_tokens, chat_prompt, prepare_images, tokenize
+from tests.pixel_inputs import prompt_text
+from tests.semcore.models.conversion.originals import FIXTURES, TEXT_MODELS, copy_of, edit, needs_sentencepiece
 
 NATIVE_TEXT_MODELS = {"qwen2": "Qwen2Model", "internlm2": "LlamaModel"}
 
@@ -63,6 +64,7 @@ def test_the_logits_are_those_of_the_original_code(
     torch.testing.assert_close(outputs.logits[0, -len(expected) :], expected, atol=1e-4, rtol=0)
 
 
+@needs_sentencepiece
 def test_the_rarer_settings_of_the_original_are_kept(tmp_path: Path) -> None:
     """The large vision tower's norms, an inner vision layer, larger tiles, biases, linear positions."""
     convert_checkpoint(copy_of("variants", tmp_path / "source"), tmp_path / "native")

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import InternVLConfig, InternVLForConditionalGeneration, LlamaConfig, Qwen2Config, Qwen3Config
 
 from semcore.models.checkpoint import load_checkpoint
-from semcore.models.tokenization import batch_inputs, prompt_text
+from tests.pixel_inputs import batch_inputs, prompt_text
 from tests.semcore.models.conversion.originals import edit
 
 TEXT_CONFIGS = {"qwen2": Qwen2Config, "llama": LlamaConfig, "qwen3": Qwen3Config}

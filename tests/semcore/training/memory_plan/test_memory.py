@@ -40,7 +40,7 @@ def test_full_training_needs_what_deepspeed_estimates(num_gpus: int) -> None:
     assert (offloaded.host, offloaded.total - CONTEXT_BYTES) == (host, gpu)
 
 
-def test_every_stage_shares_out_more_than_the_one_before() -> None:
+def test_every_stage_partitions_more_than_the_one_before() -> None:
     needed = [
         states(memory_of(zero, FULL, 0, num_gpus=4, element_bytes=2)) / 1e9
         for zero in ("zero1", "zero2", "zero3", "zero3_offload")
@@ -101,8 +101,8 @@ def test_the_most_rows_that_fit_divide_a_step() -> None:
     small = Parameters(1000, 1000, 100)
     room = CONTEXT_BYTES + 4_000_100_000
     found = options(small, lambda rows: rows * 20_000, 12, num_gpus=1, gpu_memory=room, element_bytes=2)
-    assert found[0].rows_a_device == 4  # five would fit, and do not divide twelve
-    assert found[1].rows_a_device == 12
+    assert found[0].micro_batch_size == 4  # five would fit, and do not divide twelve
+    assert found[1].micro_batch_size == 12
 
 
 def test_the_lowest_stage_with_enough_rows_is_chosen() -> None:
