@@ -24,6 +24,8 @@ from semcore.decoding.scoring import Normalization
 from semcore.evaluation.prior_weights import fit_weight
 from semcore.models.inference import load_for_inference
 from semcore.models.prompts import load_prompts
+from semcore.models.session import ModelSession
+from semcore.models.visual_features import FeatureStore
 from semcore.retrieval.batch import SplitView
 from semcore.retrieval.corpus import Corpus, build_corpus
 from semcore.retrieval.generator import query_inputs
@@ -53,14 +55,11 @@ class LanguageSearch:
     prompts_folder: Path | None = None
 
     @cached_property
-    def model(self) -> Any:
-        """Load the trained model when it is first needed."""
-        return load_for_inference(self.run / "identifier_model")
-
-    @cached_property
-    def prompts(self) -> Any:
-        """Read the prompts as this model's tokenizer has to see them."""
-        return load_prompts(self.prompts_folder, special_tokens=self.model.special_tokens)
+    def session(self) -> ModelSession:
+        """Load the trained model when it is first needed, with the prompts it was trained with."""
+        checkpoint = load_for_inference(self.run / "identifier_model")
+        prompts = load_prompts(self.prompts_folder, special_tokens=checkpoint.special_tokens)
+        return ModelSession(checkpoint, prompts, FeatureStore(checkpoint, self.dataset.image_paths, None))
 
     def view(self, split: str) -> SplitView:
         """Return the items of a split and the queries drawn from it."""
@@ -70,7 +69,7 @@ class LanguageSearch:
 
     def corpus(self, split: str) -> Corpus:
         """Index the items of a split."""
-        return build_corpus(self.model, self.prompts, Direction.T2I, list(self.view(split).items.values()))
+        return build_corpus(self.session, Direction.T2I, list(self.view(split).items.values()))
 
     def find(self, split: str, num_beams: int, normalization: Normalization = "identifiers") -> dict[str, Found]:
         """Return query id -> what beams find, and note the seconds in RUN/search/seconds.json."""
@@ -94,8 +93,8 @@ class LanguageSearch:
     def _search(
         self, texts: Sequence[str], corpus: Corpus, num_beams: int, normalization: Normalization
     ) -> list[Found]:
-        inputs = query_inputs(self.model, self.prompts, Direction.T2I, texts, {})
-        result = constrained_beam_search(self.model.model, inputs, corpus.index, num_beams, normalization)
+        inputs = query_inputs(self.session, Direction.T2I, texts)
+        result = constrained_beam_search(self.session.checkpoint.model, inputs, corpus.index, num_beams, normalization)
         return [
             [
                 (item, score)
@@ -113,9 +112,9 @@ class LanguageSearch:
         texts = [sentence.text for record in self.dataset.split("train") for sentence in record.sentences]
         drawn = sorted(random.Random(seed).sample(texts, min(num_queries, len(texts))), key=len)
         corpus = self.corpus(split)
-        batches = (query_inputs(self.model, self.prompts, Direction.T2I, batch, {}) for batch in _batches(drawn, 4))
+        batches = (query_inputs(self.session, Direction.T2I, batch) for batch in _batches(drawn, 4))
         with torch.inference_mode():
-            priors = estimate_priors(self.model.model, batches, corpus.index, "identifiers")
+            priors = estimate_priors(self.session.checkpoint.model, batches, corpus.index, "identifiers")
         values = {item: float(own[-1]) for sequence, own in priors.items() for item in corpus.index.items(sequence)}
         write_json(path, values)
         return values

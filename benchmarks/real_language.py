@@ -41,7 +41,7 @@ SPOKEN = {"keyword_choice": "mention_rate", "keyword_order": "mention_rate", "de
 TRAINING = {
     "directions": "[t2i]", "row_tokens": 192, "held_out.sentences_per_image": 0, "held_out.image_share": 0,
     "lora.rank": 16, "lora.dropout": 0, "lora.target_modules": "[q_proj,v_proj,o_proj,down_proj]",
-    "training.learning_rate": 1e-3, "training.batch_size": 2, "training.rows_a_device": 2,
+    "training.learning_rate": 1e-3, "training.batch_size": 2, "training.micro_batch_size": 2,
     "training.gradient_checkpointing": "false", "training.save_steps": 20,
 }  # fmt: skip
 """Two rows of some nine examples a step; LoRA where it costs least."""
@@ -129,7 +129,9 @@ def print_plan(out: Path, chosen: list[str]) -> None:
     """Print every variant, whether it is done, and how its identifiers are made."""
     for name in chosen:
         done = "done" if (out / "runs" / name / "ranks.json").exists() else "to do"
-        flags = " ".join(f"--{flag} {value}" for flag, value in {**COMMON, **VARIANTS[name].identifiers}.items())
+        flags = " ".join(
+            f"--{flag.replace('_', '-')} {value}" for flag, value in {**COMMON, **VARIANTS[name].identifiers}.items()
+        )
         sys.stdout.write(f"{name:20} {done:6} {VARIANTS[name].label}: {flags}\n")
 
 
@@ -163,10 +165,15 @@ def train(name: str, out: Path) -> None:
 
 def _start(folder: Path, program: list[str], flags: dict[str, Any]) -> None:
     """Start a command in the folder whose prompts it shall read."""
-    words = [word for flag, value in flags.items() for word in (f"--{flag}", str(value))]
     root = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    subprocess.run([sys.executable, *program, *words], check=True, cwd=folder, env={**os.environ, "PYTHONPATH": path})
+    environment = {**os.environ, "PYTHONPATH": path}
+    subprocess.run([sys.executable, *program, *_words(flags)], check=True, cwd=folder, env=environment)
+
+
+def _words(flags: dict[str, Any]) -> list[str]:
+    """Return settings as they are typed."""
+    return [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def measure(settings: Settings, dataset: Dataset, run: Path) -> None:

@@ -137,8 +137,8 @@ def test_a_search_finds_what_exhaustive_search_finds_and_is_not_done_twice(searc
     queries = search.view("test").queries
     assert found.keys() == queries.relevant.keys()
     assert len(found) == 3
-    inputs = query_inputs(search.model, search.prompts, Direction.T2I, list(queries.contents.values()), {})
-    exact = exhaustive_search(search.model.model, inputs, search.corpus("test").index, "identifiers")
+    inputs = query_inputs(search.session, Direction.T2I, list(queries.contents.values()))
+    exact = exhaustive_search(search.session.checkpoint.model, inputs, search.corpus("test").index, "identifiers")
     for query, row in zip(queries.contents, exact.scores.tolist(), strict=True):
         assert sorted(item for item, _ in found[query]) == sorted(items)
         assert found[query][0][1] == pytest.approx(row[0], abs=1e-3)
