@@ -80,7 +80,7 @@ class Settings:
     out: Path
     """Folder of the base checkpoint, the dataset and a run a variant."""
     variants: list[str] | None = None
-    """The variants to run, in this order; all by default."""
+    """The variants to run, in this order; all by default, [] writes what is done already."""
     plan: bool = False
     """Say what there is and what is done, and run nothing."""
     num_train: int = 800
@@ -112,7 +112,7 @@ class Settings:
 
 def main(settings: Settings) -> None:
     """Run the variants that are not done, and write the results after each."""
-    chosen = settings.variants or list(VARIANTS)
+    chosen = list(VARIANTS) if settings.variants is None else settings.variants
     out = settings.out.absolute()
     if settings.plan:
         return print_plan(out, chosen)
@@ -121,6 +121,8 @@ def main(settings: Settings) -> None:
         make_identifiers(name, out)
         train(name, out)
         measure(settings, load_dataset(out / "data"), out / "runs" / name)
+        publish(settings, out)
+    if not chosen:
         publish(settings, out)
     return None
 
@@ -209,7 +211,7 @@ def publish(settings: Settings, out: Path) -> None:
     done = {name: read_json(run / "ranks.json") for name, run in runs.items() if (run / "ranks.json").exists()}
     made = {name: run for name, run in runs.items() if (run / "identifiers" / "report.json").exists()}
     dataset = load_dataset(out / "data")
-    search = LanguageSearch(RunFolder(runs[next(iter(done))]), dataset, {"test": settings.num_test})
+    search = LanguageSearch(RunFolder(next(iter(made.values()))), dataset, {"test": settings.num_test})
     write_results(
         settings.json, settings.table, {name: VARIANTS[name].label for name in VARIANTS}, done,
         runs=made, relevant=search.view("test").queries.relevant,
