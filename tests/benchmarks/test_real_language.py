@@ -6,6 +6,7 @@ import json
 import random
 from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
@@ -15,17 +16,18 @@ from benchmarks.language_data import make_dataset
 from benchmarks.language_model import save_internvl
 from benchmarks.language_results import render, scores, write_results
 from benchmarks.language_search import LanguageSearch, corrected, first_ranks, weight_on
-from benchmarks.real_language import COMMON, TRAINING, VARIANTS, Settings
+from benchmarks.real_language import COMMON, TRAINING, VARIANTS, Settings, dense_ranks
 from data_prep import identifiers
 from recipes import train_identifier
 from semcore.data.dataset import load_dataset
 from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.decoding import exhaustive_search
+from semcore.evaluation.dense_baselines import Baseline
 from semcore.models.checkpoint import load_checkpoint, load_tokenizer
 from semcore.retrieval.generator import query_inputs
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import read_jsonl, write_json
+from semcore.runtime.files import read_jsonl, write_json, write_jsonl
 from semcore.runtime.packaged_files import asset_folder
 
 
@@ -154,3 +156,22 @@ def test_a_search_finds_what_exhaustive_search_finds_and_is_not_done_twice(searc
     assert again.find("test", num_beams=2 * len(items)) == found
     assert again.priors("test", num_queries=2) == priors
     assert len(again.seconds()) == 1
+
+
+def test_dense_retrieval_ranks_the_same_queries_and_is_not_done_twice(searchable_run, tmp_path, monkeypatch):
+    dataset = load_dataset(searchable_run.data)
+    search = LanguageSearch(RunFolder(searchable_run.run), dataset, {"test": 3})
+    view = search.view("test")
+    captions = {record.image_id: record.sentences[0].text for record in dataset.images}
+    write_jsonl(tmp_path / "captions.jsonl", [{"image_id": key, "caption": text} for key, text in captions.items()])
+    asked = {text: min(view.queries.relevant[query]) for query, text in view.queries.contents.items()}
+    places = {image_id: place for place, image_id in enumerate(view.items)}
+
+    def vectors(image_ids):
+        return np.eye(len(places))[[places[image_id] for image_id in image_ids]]
+
+    oracle = Baseline(lambda texts: vectors([asked[text] for text in texts]), vectors)
+    monkeypatch.setattr(real_language, "caption_baseline", lambda *_: oracle)
+    assert dense_ranks(tmp_path, search) == [1, 1, 1]
+    monkeypatch.setattr(real_language, "caption_baseline", None)
+    assert dense_ranks(tmp_path, search) == [1, 1, 1]
