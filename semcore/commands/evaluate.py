@@ -93,8 +93,8 @@ class EvaluateSettings(LineageSettings):
     """How much of log p(identifier) to take off log p(identifier | query), 0 to 1; "fit" finds it on val, by
     direction. metrics.json keeps the paper's score beside it."""
     num_prior_queries: int = 100  # ours: 10 are too few, 300 no better
-    """Training queries a direction that p(identifier) is the mean over, at a pass over all identifiers each; one that
-    was trained with --training.null_queries needs one pass and no query."""
+    """Training queries per direction that p(identifier) is the mean over, at a pass over all identifiers each; a
+    model that has learnt to answer empty prompts needs one pass and no query."""
     prior_seed: int = 0
     """Of the draw of these queries."""
     prior_in_search: bool = False  # ours: with keywords in the order of mention it gains nothing over reordering
