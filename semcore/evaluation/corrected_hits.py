@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from semcore.data.dataset import Dataset
 from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
+from semcore.decoding.prior_correction import Correction
 from semcore.evaluation.plan import EvaluationPlan
 from semcore.evaluation.prior_weights import PriorWeight, fit_prior_weight
+from semcore.models.session import ModelSession
 from semcore.retrieval.batch import SplitKey, SplitView, WorkDir, generate_hits
+from semcore.retrieval.corpus import Corpus
 from semcore.retrieval.hits import GeneratedHit, without_prior
 from semcore.retrieval.prior_settings import PriorSettings
 from semcore.retrieval.priors import IDENTIFIERS_PER_CHUNK, Priors, PriorSample
-from semcore.retrieval.session import ModelSession
 from semcore.runtime.ranks import is_main_process
 
 Hits = dict[str, list[GeneratedHit]]
@@ -104,17 +106,21 @@ def search_again(
     work_dir: WorkDir,
 ) -> Hits:
     """Search with the prior off in the beam search; queries with another weight are searched by themselves."""
+    weight, priors = correction.weight(key.direction), correction.priors[key.direction]
     asked: dict[float, list[str]] = {}
-    for content in view.unique_queries:
-        asked.setdefault(correction.weight(key.direction).of(key.split, content), []).append(content)
+    for query, content in view.queries.contents.items():
+        asked.setdefault(weight.of(key.split, content), []).append(query)
     found: Hits = {}
-    for number, (weight, queries) in enumerate(asked.items()):
-        corpus_correction = correction.priors[key.direction]
+    for number, (own, queries) in enumerate(asked.items()):
+
+        def correct(corpus: Corpus, own: float = own) -> Correction:
+            return priors.correction(corpus, own)
+
+        some = SplitView(view.items, view.queries.only(queries))
         found |= generate_hits(
-            session, key, view, work_dir,
-            num_beams=plan.num_beams, batch_size=plan.batch_size, engine=plan.engine, queries=queries,
-            correct=lambda corpus, weight=weight, own=corpus_correction: own.correction(corpus, weight),
-            name=f"generate corrected {key.direction} {key.split} {number}",
+            session, key, some, work_dir,
+            num_beams=plan.num_beams, batch_size=plan.batch_size, engine=plan.engine,
+            correct=correct, step=f"generate corrected {number}",
         )  # fmt: skip
     return found
 

@@ -6,18 +6,18 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import torch
+from PIL import Image
 
 from semcore.data.dataset import Dataset
 from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.decoding.prior_correction import Correction
+from semcore.models.session import ModelSession
 from semcore.retrieval.corpus import Corpus
 from semcore.retrieval.generator import Engine, generate
 from semcore.retrieval.hits import GeneratedHit, without_prior
 from semcore.retrieval.prior_settings import PriorSettings
 from semcore.retrieval.priors import Priors, PriorSample
-from semcore.retrieval.session import ModelSession
 
 logger = logging.getLogger(__name__)
 
@@ -46,27 +46,27 @@ class CorrectedGenerator:
         self,
         direction: Direction,
         queries: Sequence[str],
-        features: Mapping[str, torch.Tensor],
+        pictures: Mapping[str, Image.Image],
         corpus: Corpus,
         num_beams: int,
     ) -> list[list[GeneratedHit]]:
-        """Return each query's items, best first; arguments as for `generate`, the corpus always the same one."""
+        """Return each query's items, best first, at most as many as beams.
+
+        Args:
+            direction: tells whether queries are sentences or ids of images.
+            queries: of any number.
+            pictures: the images that ask, by id.
+            corpus: the items to search, the same for all queries of a direction.
+            num_beams: width of the beam.
+        """
         weight = self.settings.weight(direction)
         if weight:
             self._prepare(direction, corpus, weight)
         reorder = bool(weight) and not self.settings.in_search
         found = generate(
-            self.session.checkpoint,
-            self.session.prompts,
-            direction,
-            queries,
-            features,
-            corpus,
-            num_beams=num_beams,
-            engine=self.engine,
-            correction=self._corrections.get(direction),
-            whole_beam=reorder,
-        )
+            self.session.with_pictures(pictures), direction, queries, corpus, num_beams=num_beams, engine=self.engine,
+            correction=self._corrections.get(direction), whole_beam=reorder,
+        )  # fmt: skip
         if not reorder:
             return found
         return [without_prior(own, self._log_priors[direction], weight, num_beams) for own in found]

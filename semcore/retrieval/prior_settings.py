@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -71,3 +71,23 @@ def read_prior_settings(path: Path) -> PriorSettings:
         raise UserError(
             f"{path} does not hold the prior's weights; write it anew with `{evaluate_anew(path.parent)}`"
         ) from None
+
+
+def choose_prior(path: Path, choice: PriorChoice, engine: str) -> PriorSettings:
+    """Return how much of the prior comes off in a search: as an evaluation recorded it, or as asked for.
+
+    Args:
+        path: RUN/prior.json; there is none before an evaluation.
+        choice: "fit" for the recorded weights, or a number.
+        engine: the beam-search backend.
+
+    Raises:
+        UserError: the number is out of range, the record is broken, or the backend cannot do what it says.
+    """
+    check_prior_weight(choice, "prior_weight")
+    known = read_prior_settings(path) if path.exists() else PriorSettings(choice="fit")
+    if known.in_search and engine != "semcore":
+        raise UserError(f"{path} takes the prior off in the beam search, which engine {engine} cannot: choose semcore")
+    if choice == "fit":
+        return known
+    return replace(known, weights=dict.fromkeys(map(str, Direction), float(choice)), choice=float(choice))

@@ -9,11 +9,12 @@ queries were drawn. The other items of a corpus do not matter, so that those add
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from semcore.data.dataset import Dataset
@@ -23,10 +24,10 @@ from semcore.data.run_folder import RunFolder
 from semcore.decoding import estimate_priors
 from semcore.decoding.prior_correction import Correction, correction_of
 from semcore.models.null_queries import knows_null_queries
+from semcore.models.session import ModelSession
 from semcore.retrieval.batch import SplitKey, read_split_views
 from semcore.retrieval.corpus import Corpus, build_corpus
 from semcore.retrieval.generator import null_query_inputs, query_inputs
-from semcore.retrieval.session import ModelSession
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import hash_of, read_json, write_json
 from semcore.runtime.fingerprints import fingerprint
@@ -163,27 +164,23 @@ class Priors:
     def _estimated(self, identifiers: Sequence[str]) -> dict[str, list[float]]:
         if not identifiers:
             return {}
-        checkpoint, prompts, direction = self.session.checkpoint, self.session.prompts, self.direction
         items = [Item(identifier, "", identifier, "") for identifier in identifiers]
-        index = build_corpus(checkpoint, prompts, direction, items).index
-        priors = estimate_priors(checkpoint.model, self._batches(), index)
+        index = build_corpus(self.session, self.direction, items).index
+        priors = estimate_priors(self.session.checkpoint.model, self._batches(), index)
         return {
             identifier: [round(value, DIGITS) for value in values.tolist()]
             for sequence, values in priors.items()
             for identifier in index.items(sequence)
         }
 
-    def _batches(self) -> Iterable[dict[str, object]]:
+    def _batches(self) -> Iterator[dict[str, torch.Tensor]]:
         """Yield the queries as the model takes them."""
-        checkpoint, prompts, features = self.session.checkpoint, self.session.prompts, self.session.features
         if not self.queries:
-            yield null_query_inputs(checkpoint, prompts, self.direction)
+            yield null_query_inputs(self.session, self.direction)
         if self.direction.queries_are_images:
-            features.add(self.queries)
+            self.session.features.add(self.queries)
         for first in range(0, len(self.queries), QUERIES_PER_BATCH):
-            batch = self.queries[first : first + QUERIES_PER_BATCH]
-            images = features.of(batch) if self.direction.queries_are_images else {}
-            yield query_inputs(checkpoint, prompts, self.direction, batch, images)
+            yield query_inputs(self.session, self.direction, self.queries[first : first + QUERIES_PER_BATCH])
 
 
 @dataclass(frozen=True)

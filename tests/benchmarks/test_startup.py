@@ -1,4 +1,4 @@
-"""What a start imports and builds: the mechanism behind the seconds that benchmarks/startup.py measures."""
+"""Imports and index builds of a start: the mechanism behind the seconds that benchmarks/startup.py measures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from benchmarks.startup import FIRST, FLOOR, HELP, LATER, cpu_seconds, one_round, rows
 
@@ -47,6 +49,7 @@ def test_a_search_of_a_whole_checkpoint_imports_what_it_needs(searchable_run: An
     assert not set(UNNEEDED) & found
 
 
+@pytest.mark.slow
 def test_two_starts_are_measured(searchable_run: Any) -> None:
     taken = one_round(searchable_run.run, "a red circle", ROOT)
     assert list(taken) == [HELP, FIRST, LATER]

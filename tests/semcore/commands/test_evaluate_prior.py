@@ -202,7 +202,7 @@ def test_a_model_that_knows_null_queries_tells_the_prior_in_one_pass(searchable_
     session = retriever.generator
     for direction in Direction:
         corpus, priors = retriever._corpus(direction), priors_of(searchable_run.run, direction)
-        inputs = null_query_inputs(session.checkpoint, session.prompts, direction)
+        inputs = null_query_inputs(session, direction)
         result = exhaustive_search(session.checkpoint.model, inputs, corpus.index)
         for sequence, score in zip(result.sequences[0], result.scores[0].tolist(), strict=True):
             identifier = corpus.items[corpus.index.items(sequence)[0]].identifier

@@ -54,7 +54,8 @@ def test_a_model_that_says_nothing_may_serve_both(tmp_path: Path) -> None:
 def test_what_it_was_trained_for_is_mined_measured_and_reported(t2i_run: SearchableRun) -> None:
     run = t2i_run.run
     mine(CandidateSettings(run, num_beams=4, num_candidates=3, **CPU))
-    assert sorted(path.name for path in (run / "candidates").iterdir()) == ["held_out.json", "stats.json", "t2i.jsonl"]
+    mined = {path.relative_to(run / "candidates").as_posix() for path in (run / "candidates").rglob("*.jsonl")}
+    assert mined == {"t2i.jsonl", "val/t2i.jsonl"}
     assert list(read_json(run / "candidates" / "held_out.json")) == ["t2i"]
 
     measure(t2i_run, verifier="both", folds=2)

@@ -11,7 +11,7 @@ from semcore.study.plots import lines_of
 def test_only_measured_directions_have_columns_and_lines() -> None:
     score = {"mean": 50.0, "low": 40.0, "high": 60.0, "difference": {"mean": 0.0, "low": 0, "high": 0, "p_value": 1}}
     row = {"name": "full", "label": "Full", "paper": {}, "ranking": "generated"}
-    row |= {"t2i": {metric: score for metric in ("R@1", "R@5", "R@10")}}
+    row |= {"t2i": dict.fromkeys(("R@1", "R@5", "R@10"), score)}
     study: dict[str, Any] = {"variants": [row], "reference": "full", "num_queries": {"t2i": 25}}
     table = table_of_variants(study, {"variants": ["full"]})
     assert table.splitlines()[0] == "|  | text → image R@1 | text → image R@5 | text → image R@10 |"
