@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from semcore.data.dataset import Dataset
 from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
-from semcore.decoding.prior_correction import Correction
 from semcore.evaluation.plan import EvaluationPlan
 from semcore.evaluation.prior_weights import PriorWeight, fit_prior_weight
 from semcore.models.session import ModelSession
 from semcore.retrieval.batch import SplitKey, SplitView, WorkDir, generate_hits
-from semcore.retrieval.corpus import Corpus
 from semcore.retrieval.hits import GeneratedHit, without_prior
 from semcore.retrieval.prior_settings import PriorSettings
 from semcore.retrieval.priors import IDENTIFIERS_PER_CHUNK, Priors, PriorSample
@@ -106,21 +105,16 @@ def search_again(
     work_dir: WorkDir,
 ) -> Hits:
     """Search with the prior off in the beam search; queries with another weight are searched by themselves."""
-    weight, priors = correction.weight(key.direction), correction.priors[key.direction]
     asked: dict[float, list[str]] = {}
-    for query, content in view.queries.contents.items():
-        asked.setdefault(weight.of(key.split, content), []).append(query)
+    for content in view.unique_queries:
+        asked.setdefault(correction.weight(key.direction).of(key.split, content), []).append(content)
     found: Hits = {}
-    for number, (own, queries) in enumerate(asked.items()):
-
-        def correct(corpus: Corpus, own: float = own) -> Correction:
-            return priors.correction(corpus, own)
-
-        some = SplitView(view.items, view.queries.only(queries))
+    for number, (weight, queries) in enumerate(asked.items()):
         found |= generate_hits(
-            session, key, some, work_dir,
-            num_beams=plan.num_beams, batch_size=plan.batch_size, engine=plan.engine,
-            correct=correct, step=f"generate corrected {number}",
+            session, key, view, work_dir,
+            num_beams=plan.num_beams, batch_size=plan.batch_size, engine=plan.engine, queries=queries,
+            correct=partial(correction.priors[key.direction].correction, weight=weight),
+            name=f"generate corrected {key.direction} {key.split} {number}",
         )  # fmt: skip
     return found
 

@@ -27,9 +27,9 @@ class EvaluationPlan:
         constraint: whether only existing identifiers can be generated.
         engine: the beam-search backend.
         batch_size: queries searched at once.
-        prior_weight: how much of log p(identifier) comes off the generator's score: "fit" on val, or a number.
+        prior_weight: share of log p(identifier) that comes off the generator's score: "fit" on val, or a number.
         num_prior_queries: training queries per direction that the prior is the mean over.
-        prior_seed: of their draw.
+        prior_seed: seed of their draw.
         prior_in_search: whether the prior comes off in the beam search already.
         num_candidates: how many of the best hits are verified.
         verifiers: the verifiers to measure.

@@ -62,8 +62,8 @@ def fit_prior_weight(
     right = [[hit.item_id in answer for hit in hits[content]] for content, answer in answers]
 
     def fit(kept: Sequence[int]) -> float:
-        chosen = [scores[number] for number in kept], [own[number] for number in kept]
-        return fit_weight(*chosen, [right[number] for number in kept])
+        found, off = ([column[number] for number in kept] for column in (scores, own))
+        return fit_weight(found, off, [right[number] for number in kept])
 
     groups = [tuple(sorted(answer)) for _, answer in answers]  # the sentences of an image have the same answer
     held_out = fit_without_each(fit, contents=[content for content, _ in answers], groups=groups)

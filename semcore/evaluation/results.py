@@ -36,7 +36,7 @@ class EvaluationResult:
         seconds: of each step.
         hits: direction -> query -> the generator's ranking, by the score that later stages use.
         paper_hits: likewise, by the paper's score; none where that is the one in use.
-        prior_settings: how much of the identifiers' prior came off the paper's score.
+        prior_settings: the share of the identifiers' prior that came off the paper's score.
         rankings: verifier -> direction -> query -> its ranking, fused with the generator's.
         alone: likewise, by the verifier's score alone.
         fusion: "val" where the fused ranking is the final one, "none" where the verifier's own is.
@@ -160,7 +160,7 @@ def _beside_the_paper(
 
 
 def _rank(rankings: Mapping[str, Sequence[GeneratedHit]], content: str | None, right: Collection[str]) -> int | None:
-    """Return the rank of the first relevant item; None where there is none, or nothing was asked."""
+    """Return where the first right item stands; None where there is none, or nothing was asked."""
     return None if content is None else first_relevant_rank([hit.item_id for hit in rankings[content]], right)
 
 

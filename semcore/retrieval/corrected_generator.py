@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-from PIL import Image
 
 from semcore.data.dataset import Dataset
 from semcore.data.directions import Direction
@@ -44,29 +42,30 @@ class CorrectedGenerator:
 
     def generate(
         self,
+        session: ModelSession,
         direction: Direction,
         queries: Sequence[str],
-        pictures: Mapping[str, Image.Image],
         corpus: Corpus,
         num_beams: int,
     ) -> list[list[GeneratedHit]]:
-        """Return each query's items, best first, at most as many as beams.
+        """Return each query's items, best first; arguments as for `generate`.
 
-        Args:
-            direction: tells whether queries are sentences or ids of images.
-            queries: of any number.
-            pictures: the images that ask, by id.
-            corpus: the items to search, the same for all queries of a direction.
-            num_beams: width of the beam.
+        The corpus of a direction is always the same one; `session` is this generator's, with the images of the queries.
         """
         weight = self.settings.weight(direction)
         if weight:
             self._prepare(direction, corpus, weight)
         reorder = bool(weight) and not self.settings.in_search
         found = generate(
-            self.session.with_pictures(pictures), direction, queries, corpus, num_beams=num_beams, engine=self.engine,
-            correction=self._corrections.get(direction), whole_beam=reorder,
-        )  # fmt: skip
+            session,
+            direction,
+            queries,
+            corpus,
+            num_beams=num_beams,
+            engine=self.engine,
+            correction=self._corrections.get(direction),
+            whole_beam=reorder,
+        )
         if not reorder:
             return found
         return [without_prior(own, self._log_priors[direction], weight, num_beams) for own in found]

@@ -34,7 +34,7 @@ def query_inputs(session: ModelSession, direction: Direction, queries: Sequence[
 
 
 def null_query_inputs(session: ModelSession, direction: Direction) -> dict[str, torch.Tensor]:
-    """Return the model's arguments for the null query: the prompt without a sentence or an image."""
+    """Return the model's arguments for the null query: the prompt without a sentence or an image (1, L)."""
     turn = session.prompts.render(direction.identify_prompt, query="", image="")
     return model_inputs(session.checkpoint, session.make_prompts([turn], [[]]))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from semcore.data.directions import Direction
+from semcore.data.run_folder import RunFolder
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, write_json
 from semcore.runtime.typed_commands import evaluate_anew
@@ -38,6 +39,22 @@ class PriorSettings:
     def weight(self, direction: Direction) -> float:
         """Return a direction's weight."""
         return self.weights.get(direction, 0.0)
+
+
+def prior_settings_of(run: RunFolder, choice: PriorChoice, engine: str) -> PriorSettings:
+    """Return the settings of a search: as the evaluation recorded them, or with the weight that is given.
+
+    Raises:
+        UserError: the weight is no such number, the record is broken, or the engine cannot search as it says.
+    """
+    check_prior_weight(choice, "prior_weight")
+    path = run / PRIOR_FILE
+    known = read_prior_settings(path) if path.exists() else PriorSettings(choice="fit")
+    if known.in_search and engine != "semcore":
+        raise UserError(f"{path} takes the prior off in the beam search, which engine {engine} cannot: choose semcore")
+    if choice == "fit":
+        return known
+    return replace(known, weights=dict.fromkeys(map(str, Direction), float(choice)), choice=float(choice))
 
 
 def check_prior_weight(choice: PriorChoice, name: str) -> None:
@@ -71,23 +88,3 @@ def read_prior_settings(path: Path) -> PriorSettings:
         raise UserError(
             f"{path} does not hold the prior's weights; write it anew with `{evaluate_anew(path.parent)}`"
         ) from None
-
-
-def choose_prior(path: Path, choice: PriorChoice, engine: str) -> PriorSettings:
-    """Return how much of the prior comes off in a search: as an evaluation recorded it, or as asked for.
-
-    Args:
-        path: RUN/prior.json; there is none before an evaluation.
-        choice: "fit" for the recorded weights, or a number.
-        engine: the beam-search backend.
-
-    Raises:
-        UserError: the number is out of range, the record is broken, or the backend cannot do what it says.
-    """
-    check_prior_weight(choice, "prior_weight")
-    known = read_prior_settings(path) if path.exists() else PriorSettings(choice="fit")
-    if known.in_search and engine != "semcore":
-        raise UserError(f"{path} takes the prior off in the beam search, which engine {engine} cannot: choose semcore")
-    if choice == "fit":
-        return known
-    return replace(known, weights=dict.fromkeys(map(str, Direction), float(choice)), choice=float(choice))

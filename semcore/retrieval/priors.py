@@ -9,7 +9,7 @@ queries were drawn. The other items of a corpus do not matter, so that those add
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -173,14 +173,15 @@ class Priors:
             for identifier in index.items(sequence)
         }
 
-    def _batches(self) -> Iterator[dict[str, torch.Tensor]]:
+    def _batches(self) -> Iterable[dict[str, torch.Tensor]]:
         """Yield the queries as the model takes them."""
         if not self.queries:
             yield null_query_inputs(self.session, self.direction)
         if self.direction.queries_are_images:
             self.session.features.add(self.queries)
         for first in range(0, len(self.queries), QUERIES_PER_BATCH):
-            yield query_inputs(self.session, self.direction, self.queries[first : first + QUERIES_PER_BATCH])
+            batch = self.queries[first : first + QUERIES_PER_BATCH]
+            yield query_inputs(self.session, self.direction, batch)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from semcore.retrieval.corpus import Corpus, build_corpus
 from semcore.retrieval.corrected_generator import CorrectedGenerator
 from semcore.retrieval.generator import Engine
 from semcore.retrieval.hits import Hit
-from semcore.retrieval.prior_settings import PRIOR_FILE, PriorChoice, PriorSettings, choose_prior
+from semcore.retrieval.prior_settings import PriorChoice, PriorSettings, prior_settings_of
 from semcore.retrieval.query_pictures import Picture, open_picture
 from semcore.retrieval.saved_index import SavedIndexes
 from semcore.retrieval.shortlist import Shortlist, hits_of, make_shortlist
@@ -65,7 +65,7 @@ class Retriever:
         engine: beam-search backend.
         base: present path of the checkpoint that the run was made with, None if it has not moved.
         mismatches: lineage mismatches that were allowed.
-        prior_settings: how much of the identifiers' prior comes off the generator's score, and what the prior is.
+        prior_settings: the share of the identifiers' prior that comes off the generator's score, and what it is.
     """
 
     run: RunFolder
@@ -119,7 +119,7 @@ class Retriever:
             base: present path of the checkpoint that the run was made with, if it has moved.
             allow_mismatch: kinds of lineage mismatch (`semcore.models.lineage.KINDS`) that are allowed; `mismatches`
                 then holds them.
-            prior_weight: how much of log p(identifier) comes off the generator's score: "fit" as the evaluation says,
+            prior_weight: share of log p(identifier) that comes off the generator's score: "fit" as the evaluation says,
                 or a number from 0, the paper's score, to 1.
 
         Raises:
@@ -132,7 +132,6 @@ class Retriever:
         dataset = load_dataset(data or folder.data_folder())
         if not (1 if verifier == "none" else 2) <= num_candidates <= len(LETTERS):
             raise UserError(f"num_candidates must be from 2 to {len(LETTERS)}, found {num_candidates}")
-        prior_settings = choose_prior(folder / PRIOR_FILE, prior_weight, engine)
         chosen, fusion_settings = choose_verifier(folder, verifier)
         models = {"generator": generator_of(folder)}
         if chosen != "none":
@@ -147,7 +146,7 @@ class Retriever:
         only = None if split == "all" else split
         return cls(
             folder, dataset, generator, chosen, fusion_settings, only, num_beams, num_candidates, dtype, device, engine,
-            base, mismatches, prior_settings,
+            base, mismatches, prior_settings_of(folder, prior_weight, engine),
         )  # fmt: skip
 
     @overload
@@ -227,11 +226,12 @@ class Retriever:
     def _search(
         self, direction: Direction, queries: list[str], pictures: Mapping[str, Image.Image], top_k: int
     ) -> list[list[Hit]]:
-        corpus = self._corpus(direction)
+        session, corpus = self.generator.with_pictures(pictures), self._corpus(direction)
         if self._corrected is None:
-            settings, dataset = self.prior_settings, self.dataset
-            self._corrected = CorrectedGenerator(self.generator, settings, self.run, dataset, self.engine)
-        generated = self._corrected.generate(direction, queries, pictures, corpus, max(self.num_beams, top_k))
+            self._corrected = CorrectedGenerator(
+                self.generator, self.prior_settings, self.run, self.dataset, self.engine
+            )
+        generated = self._corrected.generate(session, direction, queries, corpus, max(self.num_beams, top_k))
         shortlists = [
             make_shortlist(query, own, corpus.items, self.num_candidates)
             for query, own in zip(queries, generated, strict=True)

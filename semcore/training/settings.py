@@ -132,6 +132,18 @@ class TrainingSettings:
 
 
 @dataclass
+class VerifierTrainingSettings(TrainingSettings):
+    """How a verifier is trained."""
+
+    attention_loss: float = 0.0  # ours: the paper trains on the letter alone
+    """Weight of an extra loss: -log of the share of attention that the answer pays to the right candidate among all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least("training.attention_loss", self.attention_loss, 0)
+
+
+@dataclass
 class IdentifierTrainingSettings(TrainingSettings):
     """How the identifier model is trained."""
 
@@ -142,18 +154,6 @@ class IdentifierTrainingSettings(TrainingSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         _fraction("training.null_queries", self.null_queries)
-
-
-@dataclass
-class VerifierTrainingSettings(TrainingSettings):
-    """How a verifier is trained."""
-
-    attention_loss: float = 0.0  # ours: the paper trains on the letter alone
-    """Weight of an extra loss: -log of the share of attention that the answer pays to the right candidate among all."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _at_least("training.attention_loss", self.attention_loss, 0)
 
 
 @dataclass
