@@ -23,8 +23,8 @@ from semcore.runtime.settings import option
 
 PROGRAMS = ("semcore ", "python -m ", "python recipes/", "accelerate launch ", ".venv")
 FOLDERS = (
-    "base", "data", "dst", "earlier", "embeddings", "first", "folder", "images", "out", "run", "second", "src", "static",
-    "work",
+    "base", "data", "dst", "earlier", "embeddings", "first", "folder", "images", "out", "run", "second", "src",
+    "static", "work",
 )  # fmt: skip
 FILES = ("captions", "config", "csv", "image", "json", "launcher", "readme", "study", "table")
 CHECKPOINTS = ("base", "model", "pointwise_model", "likelihood_model")
