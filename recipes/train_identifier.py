@@ -34,6 +34,7 @@ from semcore.data.run_folder import RunFolder
 from semcore.models.cluster_tokens import add_cluster_tokens
 from semcore.models.lineage import Surroundings, as_record, check_lineage, made_from
 from semcore.models.next_steps import after_identifier_model
+from semcore.models.null_queries import NULL_QUERIES, null_queries_record
 from semcore.models.prompts import load_prompts
 from semcore.models.run_checkpoints import generator_start_of
 from semcore.models.run_lineage import prompts_of
@@ -45,9 +46,10 @@ from semcore.training.fine_tune import fine_tune, image_start_id, load_start, ma
 from semcore.training.held_out import choose_held_out, write_held_out
 from semcore.training.identifier_pairs import identifier_examples
 from semcore.training.images import load_training_images
+from semcore.training.null_queries import null_examples
 from semcore.training.option_checks import check_directions, check_mode
 from semcore.training.schedule import plan_identifier_rows
-from semcore.training.settings import HeldOutSettings, LoraSettings, TrainingSettings
+from semcore.training.settings import HeldOutSettings, IdentifierTrainingSettings, LoraSettings
 
 STAGE = "train_identifier"
 say = announcer(STAGE)
@@ -86,7 +88,7 @@ class Settings(LineageSettings):
     model: ModelSettings = field(default_factory=ModelSettings)
     held_out: HeldOutSettings = field(default_factory=HeldOutSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
-    training: TrainingSettings = field(default_factory=TrainingSettings)
+    training: IdentifierTrainingSettings = field(default_factory=IdentifierTrainingSettings)
 
     def __post_init__(self) -> None:
         self.directions = [direction.value for direction in named_directions(self.directions)]
@@ -130,9 +132,11 @@ def main(settings: Settings) -> None:
 
         held_out = choose_held_out(images, **asdict(settings.held_out))
         t2i, i2t = identifier_examples(checkpoint.tokenizer, prompts, images, identifiers, held_out, visuals)
+        null = null_examples(checkpoint.tokenizer, prompts, t2i, i2t, training.null_queries, training.seed)
         rows = plan_identifier_rows(
-            t2i, i2t, image_start_id=image_start_id(checkpoint), max_tokens=settings.row_tokens, **training.schedule()
-        )
+            t2i + null, i2t,
+            image_start_id=image_start_id(checkpoint), max_tokens=settings.row_tokens, **training.schedule(),
+        )  # fmt: skip
         say(f"{len(t2i)} pairs t2i, {sum(map(len, i2t))} pairs i2t, {len(rows) // training.batch_size} steps")
         if stage is None:
             return say("everything is in order")
@@ -146,7 +150,7 @@ def main(settings: Settings) -> None:
         measured = fine_tune(
             checkpoint, trained, rows, visuals, run / "identifier_model",
             prompts=used, description=STAGE, lineage=made_from(run, dataset, mismatches, directions),
-            **training.optimization(),
+            records={NULL_QUERIES: null_queries_record(training.null_queries)}, **training.optimization(),
         )  # fmt: skip
         if is_main_process():
             write_held_out(run, held_out, directions)

@@ -19,6 +19,7 @@ from rich.table import Table
 from semcore.data.directions import Direction
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, write_json
+from semcore.runtime.typed_commands import command
 from semcore.study.scores import Ranking, compare, measured_directions, read_found, was_verified
 
 METRICS = ("R@1", "R@5", "R@10")
@@ -58,9 +59,10 @@ def compare_runs(first: Path, second: Path) -> list[dict[str, Any]]:
     of_first, of_second = measured_directions(first), measured_directions(second)
     directions = [direction for direction in of_first if direction in of_second]
     if not directions:
+        anew = command("semcore", "evaluate", "--run", second, "--directions", f"[{of_first[0]}]")
         raise UserError(
-            f"{first} is measured {of_first[0]} and {second} {of_second[0]}: measure both in the same "
-            "direction, by --directions of the evaluation"
+            f"{first} is measured {of_first[0]} and {second} {of_second[0]}: measure both in one direction, "
+            f"`{anew}` say"
         )
     both_verified = was_verified(first) and was_verified(second)
     rankings: tuple[Ranking, ...] = ("generated", "verified") if both_verified else ("generated",)

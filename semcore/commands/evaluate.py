@@ -50,6 +50,7 @@ from semcore.models.run_lineage import check_run_models
 from semcore.report import write_model_cards, write_report
 from semcore.retrieval.batch import WorkDir
 from semcore.retrieval.generator import Engine
+from semcore.retrieval.prior_settings import check_prior_weight
 from semcore.retrieval.verifiers import VerifierName
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import hash_of
@@ -89,6 +90,16 @@ class EvaluateSettings(LineageSettings):
     """Width of the beam, and the maximum number of hits per query."""
     constraint: bool = True  # paper, algorithm 1; false is Table 3's "w/o constrained decoding"
     """Generate existing identifiers only; false searches the whole vocabulary, as `generate` does."""
+    prior_weight: Literal["fit"] | float = "fit"  # ours: the paper's score is 0
+    """How much of log p(identifier) to take off log p(identifier | query), 0 to 1; "fit" finds it on val, by
+    direction. metrics.json keeps the paper's score beside it."""
+    num_prior_queries: int = 100  # ours: 10 are too few, 300 no better
+    """Training queries per direction that p(identifier) is the mean over, at a pass over all identifiers each; a
+    model that has learnt to answer empty prompts needs one pass and no query."""
+    prior_seed: int = 0
+    """Of the draw of these queries."""
+    prior_in_search: bool = False  # ours: with keywords in the order of mention it gains nothing over reordering
+    """Take the prior off in the beam search already, a second search, and not only from what the first has found."""
     num_candidates: int = 10  # paper, A.1
     """How many of the best hits are verified."""
     verifier: Literal["listwise", "blocks", "pointwise", "likelihood", "both", "all", "none"] = (
@@ -134,6 +145,13 @@ class EvaluateSettings(LineageSettings):
 
     def __post_init__(self) -> None:
         require_minimum(1, self, "num_beams", "num_candidates", "shifts", "num_ablation_queries", "num_val_queries")
+        require_minimum(1, self, "num_prior_queries")
+        check_prior_weight(self.prior_weight, "--prior-weight")
+        if self.prior_in_search and (self.engine != "semcore" or not self.constraint):
+            raise UserError(
+                "--prior-in-search needs the beam search of semcore over identifiers: leave --engine and --constraint "
+                "as they are, or leave it out"
+            )
         require_minimum(1, self, "limit", "batch_size")
         require_minimum(0, self, "num_order_queries")
         require_minimum(2, self, "folds")
@@ -174,6 +192,10 @@ class EvaluateSettings(LineageSettings):
             constraint=self.constraint,
             engine=self.engine,
             batch_size=self.batch_size,
+            prior_weight=self.prior_weight,
+            num_prior_queries=self.num_prior_queries,
+            prior_seed=self.prior_seed,
+            prior_in_search=self.prior_in_search,
             num_candidates=self.num_candidates,
             verifiers=self.verifiers,
             other_models=self.other_models,
@@ -228,7 +250,7 @@ def main(settings: EvaluateSettings) -> None:
         key = hash_of(own, inputs, places)
         features = run / "features" if settings.keep_features else None
         work_dir = WorkDir(work_folder(run.path, "evaluate", key), is_main_process(), features)
-        result = run_evaluation(plan, dataset, models, views, work_dir)
+        result = run_evaluation(plan, run, dataset, models, views, work_dir)
         measured = {key: view for key, view in views.items() if key.split == plan.split}
         captions, encoder = captions_and_encoder(plan, run)
         result.baselines = measure_baselines(

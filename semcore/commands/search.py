@@ -17,6 +17,7 @@ from typing import Literal
 
 from semcore.data.directions import Direction
 from semcore.retrieval.hits import Hit
+from semcore.retrieval.prior_settings import PriorChoice, check_prior_weight
 from semcore.runtime.errors import UserError
 from semcore.runtime.garbage import uncollected
 from semcore.runtime.settings import LineageSettings
@@ -36,6 +37,9 @@ class SearchSettings(LineageSettings):
     """How many hits to show."""
     split: Literal["all", "train", "val", "test"] = "all"
     """Search the items of one split, or of all."""
+    prior_weight: PriorChoice = "fit"
+    """How much of log p(identifier) comes off the generator's score: "fit" as the evaluation says, or a number from 0,
+    the paper's score, to 1."""
     data: Path | None = None
     """Where the dataset is now, should it have moved."""
     json: bool = False
@@ -46,6 +50,7 @@ class SearchSettings(LineageSettings):
             raise UserError("search needs one query: a text such as 'a red circle', or --image FILE")
         if self.top_k < 1:
             raise UserError(f"--top-k must be 1 or more, found {self.top_k}")
+        check_prior_weight(self.prior_weight, "--prior-weight")
 
 
 def main(settings: SearchSettings) -> None:
@@ -63,6 +68,7 @@ def _search(settings: SearchSettings) -> None:
         split=settings.split,
         base=settings.base,
         allow_mismatch=settings.allowed,
+        prior_weight=settings.prior_weight,
     )
     if settings.image is not None:
         hits = retriever.search(image=settings.image, top_k=settings.top_k)
@@ -73,8 +79,10 @@ def _search(settings: SearchSettings) -> None:
             sys.stdout.write(json.dumps(asdict(hit), default=str, ensure_ascii=False) + "\n")
     else:
         _print_hits(hits)
-    if note := retriever.confidence_note(Direction.T2I if settings.image is None else Direction.I2T):
-        sys.stderr.write(f"search: {note}\n")
+    direction = Direction.T2I if settings.image is None else Direction.I2T
+    for note in (retriever.prior_note(direction), retriever.confidence_note(direction)):
+        if note:
+            sys.stderr.write(f"search: {note}\n")
 
 
 def _print_hits(hits: list[Hit]) -> None:

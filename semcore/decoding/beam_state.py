@@ -196,9 +196,16 @@ def merge(first: Finished, second: Finished) -> Finished:
     return Finished(scores, nodes, _of(torch.cat([first.paths, second.paths], dim=1), picked))
 
 
-def prune(beams: Beams, finished: Finished, top_k: int) -> Beams:
-    """Drop the paths below the k-th finished one: scores only fall, so they cannot come back."""
-    hopeless = beams.scores < finished.scores[:, top_k - 1, None]
+def prune(beams: Beams, finished: Finished, top_k: int, bound: torch.Tensor | float = 0.0) -> Beams:
+    """Drop the paths that cannot come back above the k-th finished one.
+
+    Args:
+        beams: the paths.
+        finished: what they have to beat.
+        top_k: how many are wanted.
+        bound: the most that a path can still gain (Q, B); log-probabilities alone only fall.
+    """
+    hopeless = beams.scores + bound < finished.scores[:, top_k - 1, None]
     return replace(beams, scores=beams.scores.masked_fill(hopeless, -torch.inf))
 
 

@@ -17,6 +17,7 @@ from semcore.decoding.cached_model import Prompts, read_prompts, read_tree
 from semcore.decoding.index import IdentifierIndex
 from semcore.decoding.preconditions import check_search
 from semcore.decoding.scoring import Normalization, Scorer
+from semcore.decoding.trie_tensors import ragged
 
 NODES_PER_PASS = 512
 
@@ -46,13 +47,10 @@ def exhaustive_search(
     Raises:
         UserError: as `constrained_beam_search`.
     """
-    check_search(model, inputs, index, normalization)
-    prompts = read_prompts(model, inputs)
-    scorer = Scorer(prompts.head, index.tensors.vocabulary, normalization)
+    tokens = token_log_probabilities(model, inputs, index, normalization, nodes_per_pass)
     sequences = sorted(index.sequences())
-    scores = torch.cat(
-        [_score(prompts, scorer, tree) for tree in _trees(sequences, index, nodes_per_pass)], dim=1
-    ).cpu()
+    owners, _ = ragged(torch.tensor([len(sequence) for sequence in sequences]))
+    scores = torch.zeros(len(tokens), len(sequences)).index_add_(1, owners, tokens)
     ordered, order = scores.sort(dim=1, descending=True, stable=True)
     leaves = [index.leaf(sequence) for sequence in sequences]
     places = order.tolist()
@@ -63,6 +61,28 @@ def exhaustive_search(
     )
 
 
+@torch.inference_mode()
+def token_log_probabilities(
+    model: Any,
+    inputs: Mapping[str, Any],
+    index: IdentifierIndex,
+    normalization: Normalization = "vocabulary",
+    nodes_per_pass: int = NODES_PER_PASS,
+) -> torch.Tensor:
+    """Return the log-probability of every token of every identifier, given its query and the tokens before it.
+
+    Arguments and errors are those of `exhaustive_search`.
+
+    Returns:
+        One column a token, the sequences in the order of their tokens one after another, float32 (Q, T), on the CPU.
+    """
+    check_search(model, inputs, index, normalization)
+    prompts = read_prompts(model, inputs)
+    scorer = Scorer(prompts.head, index.tensors.vocabulary, normalization)
+    trees = _trees(sorted(index.sequences()), index, nodes_per_pass)
+    return torch.cat([_score(prompts, scorer, tree).cpu() for tree in trees], dim=1)
+
+
 @dataclass(frozen=True)
 class _Tree:
     """The prefixes of some sequences as nodes to read, and the steps that score the sequences."""
@@ -71,42 +91,38 @@ class _Tree:
     """Token id of each node."""
     ancestors: list[list[int]]
     """The nodes that each attends to, itself included."""
-    steps: list[tuple[int, int, int]]
-    """For each token of each sequence: the sequence, the node that predicts it (-1: the prompt), the dense token."""
-    num_sequences: int
+    steps: list[tuple[int, int]]
+    """For each token of each sequence: the node that predicts it (-1: the prompt), the dense token."""
 
 
 def _trees(sequences: list[tuple[int, ...]], index: IdentifierIndex, nodes_per_pass: int) -> Iterator[_Tree]:
     """Cut the sorted sequences into trees of at most `nodes_per_pass` nodes, or one sequence."""
     nodes: dict[tuple[int, ...], int] = {}
     ancestors: list[list[int]] = []
-    steps: list[tuple[int, int, int]] = []
-    number = 0
+    steps: list[tuple[int, int]] = []
     for sequence in sequences:
-        if number and len(nodes) + len(sequence) > nodes_per_pass:
-            yield _Tree([prefix[-1] for prefix in nodes], ancestors, steps, number)
-            nodes, ancestors, steps, number = {}, [], [], 0
+        if steps and len(nodes) + len(sequence) > nodes_per_pass:
+            yield _Tree([prefix[-1] for prefix in nodes], ancestors, steps)
+            nodes, ancestors, steps = {}, [], []
         dense = np.searchsorted(index.trie.vocabulary, sequence).tolist()
-        steps.append((number, -1, dense[0]))
+        steps.append((-1, dense[0]))
         for length in range(1, len(sequence)):
             prefix = sequence[:length]
             if prefix not in nodes:
                 nodes[prefix] = len(nodes)
                 ancestors.append([*(ancestors[nodes[prefix[:-1]]] if length > 1 else []), nodes[prefix]])
-            steps.append((number, nodes[prefix], dense[length]))
-        number += 1
-    yield _Tree([prefix[-1] for prefix in nodes], ancestors, steps, number)
+            steps.append((nodes[prefix], dense[length]))
+    yield _Tree([prefix[-1] for prefix in nodes], ancestors, steps)
 
 
 def _score(prompts: Prompts, scorer: Scorer, tree: _Tree) -> torch.Tensor:
-    """Return the score of the tree's sequences for every query (Q, sequences of the tree)."""
-    num_queries = len(prompts.mask)
+    """Return the log-probability of the tree's steps for every query (Q, steps)."""
     steps = torch.tensor(tree.steps, device=prompts.mask.device)
-    first, later = steps[steps[:, 1] < 0], steps[steps[:, 1] >= 0]
-    scores = torch.zeros((num_queries, tree.num_sequences), device=steps.device)
-    scores.index_add_(1, first[:, 0], _gains(scorer, prompts.states[:, None], first[:, 1] + 1, first[:, 2]))
+    first, later = (steps[:, 0] < 0).nonzero()[:, 0], (steps[:, 0] >= 0).nonzero()[:, 0]
+    scores = torch.empty((len(prompts.mask), len(steps)), device=steps.device)
+    scores[:, first] = _gains(scorer, prompts.states[:, None], steps[first, 0] + 1, steps[first, 1])
     if len(later):
-        scores.index_add_(1, later[:, 0], _gains(scorer, _read(prompts, tree), later[:, 1], later[:, 2]))
+        scores[:, later] = _gains(scorer, _read(prompts, tree), steps[later, 0], steps[later, 1])
     return scores
 
 

@@ -15,14 +15,7 @@ from numpy.typing import NDArray
 from semcore.decoding.additions import Growing
 from semcore.decoding.postings import Items
 from semcore.decoding.trie import DEAD, ROOT, Trie
-
-
-def leaf_nodes(trie: Trie) -> NDArray[np.int64]:
-    """Return the node of each sequence number; `DEAD` for numbers that changes have left unused (S,)."""
-    nodes = np.flatnonzero((trie.node_fanout == 0) & (trie.node_link != DEAD))
-    by_number = np.full(trie.num_sequences, DEAD, dtype=np.int64)
-    by_number[trie.node_link[nodes]] = nodes
-    return by_number
+from semcore.decoding.trie_reading import leaf_nodes, parents_of
 
 
 def remove_items(trie: Trie, items: Items, rows: NDArray[np.int64]) -> tuple[Trie, Items]:
@@ -41,19 +34,8 @@ def remove_items(trie: Trie, items: Items, rows: NDArray[np.int64]) -> tuple[Tri
             growing.link[node] = growing.new_leaf(growing.tail(node), kept)
         else:
             emptied.append(node)
-    _remove_nodes(growing, _parents(trie), emptied)
+    _remove_nodes(growing, parents_of(trie), emptied)
     return growing.grown()
-
-
-def _parents(trie: Trie) -> NDArray[np.int64]:
-    """Return the parent of every node that has one (E,)."""
-    inner = np.flatnonzero(trie.node_fanout)
-    fanout = trie.node_fanout[inner].astype(np.int64)
-    before = np.cumsum(fanout) - fanout
-    children = np.repeat(trie.node_link[inner] - before, fanout) + np.arange(int(fanout.sum()))
-    parents = np.full(len(trie.node_token), DEAD, dtype=np.int64)
-    parents[children] = np.repeat(inner, fanout)
-    return parents
 
 
 def _remove_nodes(growing: Growing, parents: NDArray[Any], emptied: list[int]) -> None:

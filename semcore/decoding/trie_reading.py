@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcore.decoding.token_sequences import FlatSequences, offsets_of
-from semcore.decoding.trie import ROOT, STOP, Trie
+from semcore.decoding.trie import DEAD, ROOT, STOP, Trie
 
 
 class Listing(NamedTuple):
@@ -52,6 +52,25 @@ def end_and_inner_tokens(trie: Trie) -> tuple[NDArray[np.int32], NDArray[np.int3
     flat = list_sequences(trie).sequences
     last = flat.offsets[1:] - 1
     return np.unique(flat.tokens[last]), np.unique(np.delete(flat.tokens, last))
+
+
+def leaf_nodes(trie: Trie) -> NDArray[np.int64]:
+    """Return the node of each sequence number; `DEAD` where changes have left a number unused (S,)."""
+    nodes = np.flatnonzero((trie.node_fanout == 0) & (trie.node_link != DEAD))
+    by_number = np.full(trie.num_sequences, DEAD, dtype=np.int64)
+    by_number[trie.node_link[nodes]] = nodes
+    return by_number
+
+
+def parents_of(trie: Trie) -> NDArray[np.int64]:
+    """Return the parent of every node that has one (E,)."""
+    inner = np.flatnonzero(trie.node_fanout)
+    fanout = trie.node_fanout[inner].astype(np.int64)
+    before = np.cumsum(fanout) - fanout
+    children = np.repeat(trie.node_link[inner] - before, fanout) + np.arange(int(fanout.sum()))
+    parents = np.full(len(trie.node_token), DEAD, dtype=np.int64)
+    parents[children] = np.repeat(inner, fanout)
+    return parents
 
 
 def _leaves_by_level(trie: Trie) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from semcore.decoding.additions import add_sequences
 from semcore.decoding.postings import Items
-from semcore.decoding.removals import leaf_nodes, remove_items
+from semcore.decoding.removals import remove_items
 from semcore.decoding.token_sequences import FlatSequences, FlatText, gather_ragged, offsets_of
 from semcore.decoding.trie import DEAD, Trie, build_trie
-from semcore.decoding.trie_reading import list_sequences, ragged_places
+from semcore.decoding.trie_reading import leaf_nodes, list_sequences, ragged_places
 from semcore.runtime.errors import UserError
 
 LARGE_SHARE = 4

@@ -42,7 +42,7 @@ def find_models(plan: EvaluationPlan, run: RunFolder) -> dict[str, str]:
 
 
 def views_to_measure(plan: EvaluationPlan, run: RunFolder, dataset: Dataset) -> dict[SplitKey, SplitView]:
-    """Return the views of the measured split and its folds, and of val where fusions are fitted.
+    """Return the views of the measured split and its folds, and of val where weights are fitted.
 
     Raises:
         UserError: the split has no item or no query.
@@ -55,7 +55,7 @@ def views_to_measure(plan: EvaluationPlan, run: RunFolder, dataset: Dataset) -> 
         )
     if plan.folds is not None:
         measured |= fold_split_views(measured, plan.folds)
-    if plan.split == "val" or not plan.verifiers:
+    if plan.split == "val" or not (plan.verifiers or plan.prior_weight == "fit"):
         return measured
     return {**measured, **read_split_views(run, dataset, "val", plan.num_val_queries, plan.directions)}
 

@@ -6,6 +6,8 @@ A row of `per_query.jsonl`:
      "generated": [{"item_id": "12", "identifier": "<|cluster_17|>circle", "score": -0.4}, ...],     at most 20
      "verified": [{"item_id": "12", "score": 3.1}, ...],                                             at most 10
      "rank_generated": 2, "rank_verified": 1}                                                        null: not found
+
+Where a share of the identifiers' prior came off, it has "rank_generated_paper" too, the rank by the paper's score.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -29,6 +31,7 @@ def per_query_rows(
     qrels: Mapping[str, Collection[str]],
     generated: Mapping[str, Sequence[GeneratedHit]],
     verified: Mapping[str, Sequence[tuple[str, float]]],
+    paper: Mapping[str, Sequence[GeneratedHit]] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield one row per judged query, in the order of `qrels`.
 
@@ -39,9 +42,11 @@ def per_query_rows(
         qrels: The relevant items of every query.
         generated: The generator's ranking of every query, best first; a query may be absent.
         verified: (item id, score) after verification, best first; empty where nothing was verified.
+        paper: The generator's ranking by the paper's score, where that is another one.
     """
     for query, right in qrels.items():
         candidates, judged = generated.get(query, ()), verified.get(query, ())
+        by_paper = [hit.item_id for hit in paper.get(query, ())] if paper else []
         yield {
             "query_id": query,
             "query": queries[query],
@@ -50,6 +55,7 @@ def per_query_rows(
             "verified": [{"item_id": item, "score": score} for item, score in judged[:NUM_VERIFIED]],
             "rank_generated": first_relevant_rank([hit.item_id for hit in candidates], right),
             "rank_verified": first_relevant_rank([item for item, _ in judged], right),
+            **({"rank_generated_paper": first_relevant_rank(by_paper, right)} if paper else {}),
         }
 
 
@@ -59,9 +65,10 @@ def write_per_query(
     qrels: Mapping[str, Collection[str]],
     generated: Mapping[str, Sequence[GeneratedHit]],
     verified: Mapping[str, Sequence[tuple[str, float]]],
+    paper: Mapping[str, Sequence[GeneratedHit]] | None = None,
 ) -> None:
     """Write the rows of `per_query_rows` to `path`, atomically."""
-    write_jsonl(path, per_query_rows(queries, qrels, generated, verified))
+    write_jsonl(path, per_query_rows(queries, qrels, generated, verified, paper))
 
 
 def read_per_query(path: Path) -> list[dict[str, Any]]:

@@ -7,10 +7,10 @@ from typing import Any
 
 from semcore.data.dataset import Dataset
 from semcore.data.directions import Direction
-from semcore.data.items_and_queries import draw_queries
-from semcore.evaluation.ablations import without_verification
+from semcore.data.run_folder import RunFolder
 from semcore.evaluation.fitted_fusions import Fitted, fit, rank_all
 from semcore.evaluation.folds import mean_metrics
+from semcore.evaluation.generation import search_views
 from semcore.evaluation.order_probes import draw_order_probes, measure_order_bias
 from semcore.evaluation.plan import EvaluationPlan
 from semcore.evaluation.results import EvaluationResult, Scores, score
@@ -21,13 +21,10 @@ from semcore.retrieval.batch import (
     SplitKey,
     SplitView,
     WorkDir,
-    generate_hits,
-    generate_unconstrained,
     make_shortlists,
     verify_by_likelihood,
     verify_by_options,
 )
-from semcore.retrieval.hits import GeneratedHit
 from semcore.retrieval.shortlist import Shortlist
 from semcore.retrieval.verifiers import VerifierName
 from semcore.verification import Fusion, VerifierSession, load_verifier
@@ -42,6 +39,7 @@ ORDERED: dict[str, str] = {"listwise": "trained", "blocks": "trained, blocks"}
 
 def run_evaluation(
     plan: EvaluationPlan,
+    run: RunFolder,
     dataset: Dataset,
     models: Mapping[str, str],
     views: Mapping[SplitKey, SplitView],
@@ -51,12 +49,16 @@ def run_evaluation(
 
     Args:
         plan: settings of the evaluation.
+        run: keeps the priors of identifiers.
         dataset: holds the images.
         models: "generator", the verifiers asked for, and "untrained" to compare the listwise one with.
         views: items and queries, of val too where fusions are fitted.
         work_dir: where results are kept from a kill.
     """
-    hits, ablations = _generate(plan, dataset, models["generator"], views, work_dir)
+    session = load_session(_load(models["generator"], plan), dataset, work_dir.features)
+    generated = search_views(plan, run, dataset, session, views, work_dir)
+    hits = generated.hits
+    del session  # one model is in memory at a time
     shortlists = {key: make_shortlists(view, hits[key], plan.num_candidates) for key, view in views.items()}
     measured = [key for key in views if key.split == plan.split]
     result = EvaluationResult(
@@ -67,7 +69,9 @@ def run_evaluation(
         seconds=work_dir.seconds,
         views={key.direction: views[key] for key in measured},
         hits={key.direction: hits[key] for key in measured},
-        ablations=ablations,
+        paper_hits={key.direction: generated.paper_hits[key] for key in measured} if plan.prior_weight != 0 else {},
+        prior_settings=generated.prior_settings,
+        ablations=generated.ablations,
     )
     result.folds["generated"] = mean_over_folds(plan.split, views, hits)
     fitted: dict[str, Fits] = {}
@@ -78,7 +82,8 @@ def run_evaluation(
     fitted["none"] = _fit(views, shortlists, without)
     fusions = {name: {str(direction): fit.overall for direction, fit in own.items()} for name, own in fitted.items()}
     better = better_on_val(plan.verifiers, result.on_val)
-    result.fusion_settings = FusionSettings(better, fusions, plan.shifts, dict(plan.other_models))
+    weights = dict(generated.prior_settings.weights)
+    result.fusion_settings = FusionSettings(better, fusions, plan.shifts, dict(plan.other_models), weights)
     if "untrained" in models:
         session = load_verifier(_load(models["untrained"], plan), dataset, work_dir.features)
         _add_order_bias("untrained", plan, session, result, work_dir)
@@ -136,32 +141,6 @@ def better_on_val(verifiers: Sequence[VerifierName], on_val: Mapping[VerifierNam
     if not verifiers:
         return "none"
     return max(verifiers, key=lambda name: sum(scores["R@1"] for scores in on_val[name].values()))
-
-
-def _generate(
-    plan: EvaluationPlan, dataset: Dataset, model: str, views: Mapping[SplitKey, SplitView], work_dir: WorkDir
-) -> tuple[dict[SplitKey, dict[str, list[GeneratedHit]]], dict[str, dict[Direction, Scores]]]:
-    """Return the generator's rankings of all views, and the ablations of the measured ones."""
-    session = load_session(_load(model, plan), dataset, work_dir.features)
-    sizes = {"num_beams": plan.num_beams, "batch_size": plan.batch_size}
-    if plan.constraint:
-        engine = plan.engine
-        hits = {key: generate_hits(session, key, view, work_dir, engine=engine, **sizes) for key, view in views.items()}
-    else:
-        hits = {key: generate_unconstrained(session, key, view, work_dir, **sizes) for key, view in views.items()}
-    ablations: dict[str, dict[Direction, Scores]] = {}
-    if plan.ablations:
-        for key, view in views.items():
-            if key.split == plan.split:
-                suffixed = {content: without_verification(own) for content, own in hits[key].items()}
-                ablations.setdefault("without_verification", {})[key.direction] = score(view, suffixed)
-                if plan.constraint:
-                    drawn = SplitView(view.items, draw_queries(view.queries, plan.num_ablation_queries))
-                    if drawn.unique_queries:
-                        freely = score(drawn, generate_unconstrained(session, key, drawn, work_dir, **sizes))
-                        ablations.setdefault("with_trie", {})[key.direction] = score(drawn, hits[key])
-                        ablations.setdefault("without_trie", {})[key.direction] = freely
-    return hits, ablations
 
 
 def _load(model: str, plan: EvaluationPlan) -> Checkpoint:

@@ -10,6 +10,7 @@ from typing import Literal
 from semcore.data.directions import Direction
 from semcore.models.inference import Dtype
 from semcore.retrieval.generator import Engine
+from semcore.retrieval.prior_settings import PriorChoice
 from semcore.retrieval.verifiers import VerifierName
 
 
@@ -26,6 +27,10 @@ class EvaluationPlan:
         constraint: whether only existing identifiers can be generated.
         engine: the beam-search backend.
         batch_size: queries searched at once.
+        prior_weight: share of log p(identifier) that comes off the generator's score: "fit" on val, or a number.
+        num_prior_queries: training queries per direction that the prior is the mean over.
+        prior_seed: seed of their draw.
+        prior_in_search: whether the prior comes off in the beam search already.
         num_candidates: how many of the best hits are verified.
         verifiers: the verifiers to measure.
         other_models: verifier -> its model, where it is not the run's own.
@@ -50,6 +55,10 @@ class EvaluationPlan:
     constraint: bool
     engine: Engine
     batch_size: int
+    prior_weight: PriorChoice
+    num_prior_queries: int
+    prior_seed: int
+    prior_in_search: bool
     num_candidates: int
     verifiers: tuple[VerifierName, ...]
     other_models: Mapping[str, str]

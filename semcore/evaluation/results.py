@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.fitted_fusions import Ranking
-from semcore.evaluation.metrics import retrieval_metrics
+from semcore.evaluation.metrics import CUTOFFS, first_relevant_rank, retrieval_metrics
 from semcore.evaluation.per_query import write_per_query
+from semcore.evaluation.statistics import hits as found
+from semcore.evaluation.statistics import paired_difference
 from semcore.evaluation.trec import write_qrels, write_run
 from semcore.models.lineage import Mismatch, as_record
 from semcore.retrieval.batch import SplitView
 from semcore.retrieval.hits import GeneratedHit
+from semcore.retrieval.prior_settings import PRIOR_FILE, PriorSettings, write_prior_settings
 from semcore.retrieval.verifiers import VerifierName
 from semcore.runtime.files import write_json
 from semcore.verification.score_fusion import FUSION_FILE, FusionSettings, write_fusion_settings
@@ -31,7 +34,9 @@ class EvaluationResult:
         num_beams: width of the beam.
         constraint: whether only identifiers that exist could be written.
         seconds: of each step.
-        hits: direction -> query -> the generator's ranking.
+        hits: direction -> query -> the generator's ranking, by the score that later stages use.
+        paper_hits: likewise, by the paper's score; none where that is the one in use.
+        prior_settings: the share of the identifiers' prior that came off the paper's score.
         rankings: verifier -> direction -> query -> its ranking, fused with the generator's.
         alone: likewise, by the verifier's score alone.
         fusion: "val" where the fused ranking is the final one, "none" where the verifier's own is.
@@ -51,6 +56,8 @@ class EvaluationResult:
     seconds: dict[str, float]
     views: dict[Direction, SplitView]
     hits: dict[Direction, dict[str, list[GeneratedHit]]]
+    paper_hits: dict[Direction, dict[str, list[GeneratedHit]]] = field(default_factory=dict)
+    prior_settings: PriorSettings = field(default_factory=PriorSettings)
     constraint: bool = True
     fusion: str = "val"
     rankings: dict[VerifierName, dict[Direction, dict[str, Ranking]]] = field(default_factory=dict)
@@ -81,10 +88,12 @@ def score(view: SplitView, rankings: Mapping[str, Sequence[tuple[str, Any]] | Se
 
 
 def write_results(run: RunFolder, result: EvaluationResult, protocol: str, ceiling: Mapping[str, Any]) -> None:
-    """Write t2i/, i2t/, verification.json and, last, metrics.json."""
+    """Write t2i/, i2t/, prior.json, verification.json and, last, metrics.json."""
     chosen = result.counting.get(result.verifier, {})  # type: ignore[call-overload]
     for direction, view in result.views.items():
-        _write_direction(run, direction, view, result.hits[direction], chosen.get(direction, {}))
+        paper = result.paper_hits.get(direction, {})
+        _write_direction(run, direction, view, result.hits[direction], paper, chosen.get(direction, {}))
+    write_prior_settings(run / PRIOR_FILE, result.prior_settings)
     write_fusion_settings(run / FUSION_FILE, result.fusion_settings)
     write_json(run / "metrics.json", metrics_of(result, protocol, ceiling))
 
@@ -96,6 +105,8 @@ def metrics_of(result: EvaluationResult, protocol: str, ceiling: Mapping[str, An
     metrics: dict[str, Any] = {}
     for direction, view in result.views.items():
         metrics[direction] = {"generated": score(view, result.hits[direction])}
+        if direction in result.paper_hits:
+            metrics[direction] |= _beside_the_paper(view, result.hits[direction], result.paper_hits[direction])
         if result.verifier in counting:
             metrics[direction]["verified"] = counting[result.verifier][direction]
     if result.folds.get("generated"):
@@ -110,6 +121,7 @@ def metrics_of(result: EvaluationResult, protocol: str, ceiling: Mapping[str, An
         "split": result.split,
         "num_beams": result.num_beams,
         "constraint": result.constraint,
+        "prior": {**asdict(result.prior_settings), "later_stages_use": "generated"},
         "verifier": result.verifier,
         "fusion": result.fusion,
         "fitted_on": "val" if any(result.fusion_settings.fusions.values()) else None,
@@ -126,6 +138,30 @@ def metrics_of(result: EvaluationResult, protocol: str, ceiling: Mapping[str, An
         "seconds": {**result.seconds, "all": round(sum(result.seconds.values()), 3)},
         **as_record(result.mismatches),
     }
+
+
+def _beside_the_paper(
+    view: SplitView,
+    hits: Mapping[str, Sequence[GeneratedHit]],
+    paper_hits: Mapping[str, Sequence[GeneratedHit]],
+) -> dict[str, Any]:
+    """Return the scores of the paper's ranking, and the paired differences of ours from it with their intervals."""
+    contents, relevant = view.queries.contents, view.queries.relevant
+    ours, paper = (
+        [_rank(rankings, contents.get(query), right) for query, right in relevant.items()]
+        for rankings in (hits, paper_hits)
+    )
+    groups = [tuple(sorted(right)) for right in relevant.values()]
+    differences = {
+        f"R@{cutoff}": paired_difference(found(paper, cutoff), found(ours, cutoff), groups=groups)._asdict()
+        for cutoff in CUTOFFS
+    }
+    return {"generated_paper": score(view, paper_hits), "generated_less_paper": differences}
+
+
+def _rank(rankings: Mapping[str, Sequence[GeneratedHit]], content: str | None, right: Collection[str]) -> int | None:
+    """Return where the first right item stands; None where there is none, or nothing was asked."""
+    return None if content is None else first_relevant_rank([hit.item_id for hit in rankings[content]], right)
 
 
 def _score_verifiers(
@@ -151,15 +187,18 @@ def _write_direction(
     direction: Direction,
     view: SplitView,
     hits: Mapping[str, Sequence[GeneratedHit]],
+    paper_hits: Mapping[str, Sequence[GeneratedHit]],
     verified: Mapping[str, Ranking],
 ) -> None:
     contents, folder = view.queries.contents, run / direction
     generated = {query: hits[content] for query, content in contents.items()}
     ranked = {query: verified[content] for query, content in contents.items() if content in verified}
-    write_run(
-        folder / "run.generated.trec", {q: [(hit.item_id, hit.score) for hit in own] for q, own in generated.items()}
-    )
+    paper = {query: paper_hits[content] for query, content in contents.items() if content in paper_hits}
+    for name, rankings in {"generated": generated, "generated_paper": paper}.items():
+        if rankings or name == "generated":
+            scored = {query: [(hit.item_id, hit.score) for hit in own] for query, own in rankings.items()}
+            write_run(folder / f"run.{name}.trec", scored)
     if ranked:
         write_run(folder / "run.verified.trec", ranked)
     write_qrels(folder / "qrels.trec", view.queries.relevant)
-    write_per_query(folder / "per_query.jsonl", view.queries.display, view.queries.relevant, generated, ranked)
+    write_per_query(folder / "per_query.jsonl", view.queries.display, view.queries.relevant, generated, ranked, paper)

@@ -23,6 +23,14 @@ class Interval(NamedTuple):
     high: float
 
 
+class Difference(NamedTuple):
+    """A mean difference and the ends of its confidence interval, in the unit of the values."""
+
+    mean: float
+    low: float
+    high: float
+
+
 class PairedTest(NamedTuple):
     """The mean difference (second minus first, in the unit of the values) and its two-sided p-value."""
 
@@ -77,6 +85,25 @@ def bootstrap_interval(
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return Interval(float(found.low), float(found.high))
+
+
+def paired_difference(
+    first: Values, second: Values, *, groups: Sequence[Hashable] | None = None, seed: int = 0
+) -> Difference:
+    """Return by how much the second run is above the first on the same queries, with its 95 % bootstrap interval.
+
+    Args:
+        first: (queries,) the values of one run.
+        second: (queries,) the values of the other, in the same order.
+        groups: (queries,) equal keys are resampled together; None takes every query for itself.
+        seed: Seeds the draws.
+
+    Raises:
+        ValueError: The runs have different lengths, there is no value, or `groups` has another length.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"the runs have {len(first)} and {len(second)} queries")
+    return Difference(float(np.mean(second - first)), *bootstrap_interval(second - first, groups=groups, seed=seed))
 
 
 def paired_randomisation_test(

@@ -6,14 +6,17 @@ from typing import Any, NamedTuple
 
 from semcore.evaluation.metrics import CUTOFFS
 from semcore.evaluation.statistics import Interval, bootstrap_interval, hits, paired_randomisation_test
+from semcore.report.prior import WITHOUT_PRIOR, prior_finding
 
 COLUMNS = ("R@1", "R@5", "R@10", "rSum@5", "rSum", "MRR@10")
 
 _STAGES = {
     "generated": "the order in which constrained beam search found the items",
+    "generated_paper": "what it found in the order of the paper's score, log p(identifier | query)",
     "verified": "the shortlist in the order of a weighted sum of the verifier's and the generator's score; the weights "
     "are fitted on val, and the paper has no such sum",
 }
+_NAMES = {"generated_paper": "generated, paper"}
 _ALONE = "the shortlist in the verifier's own order, as in the paper"
 _OWN = "the shortlist in the order of the verifier's score alone, as in the paper"
 _VERIFIERS = {
@@ -75,8 +78,10 @@ def score_rows(
     """
     alone = metrics.get("fusion") == "none"
     meanings = {**_STAGES, "verified": _OWN} if alone else _STAGES
+    if "generated_paper" in metrics[direction]:
+        meanings = {**meanings, "generated": WITHOUT_PRIOR}
     table = [
-        ScoreRow(stage, meaning, metrics[direction][stage], _intervals(rows, stage, seed))
+        ScoreRow(_NAMES.get(stage, stage), meaning, metrics[direction][stage], _intervals(rows, stage, seed))
         for stage, meaning in meanings.items()
         if stage in metrics[direction]
     ]
@@ -171,7 +176,7 @@ def order_note(metrics: Mapping[str, Any], direction: str) -> str:
 def findings(metrics: Mapping[str, Any], direction: str, rows: Sequence[Mapping[str, Any]], seed: int) -> list[str]:
     """State the effect of verification, the distance from the ceiling, and the number of indistinguishable items."""
     scores = metrics[direction]
-    sentences = []
+    sentences = [prior_finding(metrics, direction)] if "generated_paper" in scores else []
     if "generated" in scores and "verified" in scores:
         sentences.append(_gain(scores["generated"], scores["verified"], rows, seed))
     own = metrics.get("verifiers_alone", {}).get(metrics.get("verifier"), {}).get(direction)
@@ -254,7 +259,7 @@ def _groups(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
 def _gain(
     generated: Mapping[str, float], verified: Mapping[str, float], rows: Sequence[Mapping[str, Any]], seed: int
 ) -> str:
-    before, after = (hits([row[f"rank_{stage}"] for row in rows], 1) for stage in _STAGES)
+    before, after = (hits([row[f"rank_{stage}"] for row in rows], 1) for stage in ("generated", "verified"))
     test = paired_randomisation_test(before, after, groups=_groups(rows), seed=seed)
     chance = "p below 0.001" if test.p_value < 0.001 else f"p = {test.p_value:.3f}"
     sentence = (

@@ -16,8 +16,9 @@ from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item, Queries, draw_queries, read_items, read_queries
 from semcore.data.run_folder import RunFolder
 from semcore.data.subsets import first_images
+from semcore.decoding.prior_correction import Correction
 from semcore.models.session import ModelSession
-from semcore.retrieval.corpus import build_corpus
+from semcore.retrieval.corpus import Corpus, build_corpus
 from semcore.retrieval.generator import Engine, generate, generate_without_trie
 from semcore.retrieval.hits import GeneratedHit
 from semcore.retrieval.shortlist import Shortlist, images_shown, make_shortlist
@@ -129,16 +130,38 @@ def generate_hits(
     num_beams: int,
     batch_size: int,
     engine: Engine,
+    whole_beam: bool = False,
+    queries: Sequence[str] | None = None,
+    correct: Callable[[Corpus], Correction] | None = None,
+    name: str = "",
 ) -> dict[str, list[GeneratedHit]]:
-    """Return query -> the items the generator finds, best first."""
+    """Return query -> the items the generator finds, best first.
+
+    Args:
+        session: the generator.
+        key: the view's key.
+        view: items and queries.
+        work_dir: keeps finished chunks.
+        num_beams: width of the beam.
+        batch_size: queries searched at once.
+        engine: the beam-search backend.
+        whole_beam: as in `generate`.
+        queries: some of those of the view; all by default.
+        correct: returns what the search of the view's items takes off the scores; nothing by default.
+        name: of the step.
+    """
     corpus = build_corpus(session, key.direction, list(view.items.values()))
+    correction = None if correct is None else correct(corpus)
 
-    def work(queries: list[str]) -> list[Any]:
+    def work(chunk: list[str]) -> list[Any]:
         return generate(
-            session, key.direction, queries, corpus, num_beams=num_beams, batch_size=batch_size, engine=engine
-        )
+            session, key.direction, chunk, corpus, num_beams=num_beams, batch_size=batch_size, engine=engine,
+            correction=correction, whole_beam=whole_beam,
+        )  # fmt: skip
 
-    return _search(session, "generate", key, view, work_dir, QUERIES_PER_CHUNK, work)
+    chosen = view.unique_queries if queries is None else list(queries)
+    name = name or f"generate {key.direction} {key.split}"
+    return _search(session, name, key, chosen, work_dir, QUERIES_PER_CHUNK, work)
 
 
 def generate_unconstrained(
@@ -150,23 +173,23 @@ def generate_unconstrained(
     def work(queries: list[str]) -> list[Any]:
         return generate_without_trie(session, key.direction, queries, corpus, num_beams=num_beams)
 
-    return _search(session, "without trie", key, view, work_dir, batch_size, work)
+    name = f"without trie {key.direction} {key.split}"
+    return _search(session, name, key, view.unique_queries, work_dir, batch_size, work)
 
 
 def _search(
     session: ModelSession,
-    step: str,
+    name: str,
     key: SplitKey,
-    view: SplitView,
+    queries: Sequence[str],
     work_dir: WorkDir,
     size: int,
     work: Callable[[list[str]], list[Any]],
 ) -> dict[str, list[GeneratedHit]]:
-    """Search for every query of a view, in chunks of `size`."""
-    queries = view.unique_queries
+    """Search for queries, in chunks of `size`."""
     if key.direction.queries_are_images:
         session.features.add(queries, progress=work_dir.progress)
-    rows = work_dir.run(f"{step} {key.direction} {key.split}", queries, size, work, "query")
+    rows = work_dir.run(name, queries, size, work, "query")
     return {query: [GeneratedHit(*hit) for hit in hits] for query, hits in zip(queries, rows, strict=True)}
 
 

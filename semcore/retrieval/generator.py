@@ -10,6 +10,7 @@ from transformers import GenerationConfig
 
 from semcore.data.directions import Direction
 from semcore.decoding import SearchResult, constrained_beam_search, generate_with_transformers
+from semcore.decoding.prior_correction import Correction
 from semcore.models.batching import model_inputs
 from semcore.models.prompts import IMAGE
 from semcore.models.session import ModelSession
@@ -32,6 +33,12 @@ def query_inputs(session: ModelSession, direction: Direction, queries: Sequence[
     return model_inputs(session.checkpoint, session.make_prompts(turns, images))
 
 
+def null_query_inputs(session: ModelSession, direction: Direction) -> dict[str, torch.Tensor]:
+    """Return the model's arguments for the null query: the prompt without a sentence or an image (1, L)."""
+    turn = session.prompts.render(direction.identify_prompt, query="", image="")
+    return model_inputs(session.checkpoint, session.make_prompts([turn], [[]]))
+
+
 def generate(
     session: ModelSession,
     direction: Direction,
@@ -41,6 +48,8 @@ def generate(
     num_beams: int = 20,
     batch_size: int = 32,
     engine: Engine = "semcore",
+    correction: Correction | None = None,
+    whole_beam: bool = False,
 ) -> list[list[GeneratedHit]]:
     """Return each query's items, best first, at most as many as beams.
 
@@ -52,25 +61,29 @@ def generate(
         num_beams: width of the beam (the paper's tables use 50).
         batch_size: queries searched at once.
         engine: "semcore", or "transformers" for Hugging Face `generate`.
+        correction: takes a share of the identifiers' prior off in the search; only "semcore" can.
+        whole_beam: return the items of all identifiers found, as many as beams of each, to be ordered anew and cut.
     """
     search = constrained_beam_search if engine == "semcore" else generate_with_transformers
+    further = {} if correction is None else {"correction": correction}
     hits: list[list[GeneratedHit]] = []
     for start in range(0, len(queries), batch_size):
         inputs = query_inputs(session, direction, queries[start : start + batch_size])
-        hits += _hits(search(session.checkpoint.model, inputs, corpus.index, num_beams=num_beams), corpus, num_beams)
+        result = search(session.checkpoint.model, inputs, corpus.index, num_beams=num_beams, **further)
+        hits += _hits(result, corpus, num_beams, whole_beam)
     return hits
 
 
-def _hits(result: SearchResult, corpus: Corpus, most: int) -> list[list[GeneratedHit]]:
+def _hits(result: SearchResult, corpus: Corpus, most: int, whole_beam: bool) -> list[list[GeneratedHit]]:
     """Replace each sequence by its items; items of one identifier are in the index's order."""
     queries = []
     for leaves, scores in zip(result.leaves, result.scores.tolist(), strict=True):
         hits = [
             GeneratedHit(item_id, corpus.items[item_id].identifier, score)
             for leaf, score in zip(leaves, scores, strict=False)
-            for item_id in corpus.index.items_of_leaf(leaf)
+            for item_id in corpus.index.items_of_leaf(leaf)[:most]
         ]
-        queries.append(hits[:most])
+        queries.append(hits if whole_beam else hits[:most])
     return queries
 
 

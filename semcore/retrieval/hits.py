@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,11 +11,29 @@ from semcore.data.items_and_queries import Item
 
 
 class GeneratedHit(NamedTuple):
-    """A hit of the generator: the item's id, its identifier, and the identifier's log-probability."""
+    """A hit of the generator: the item's id, its identifier, and the path's score."""
 
     item_id: str
     identifier: str
     score: float
+
+
+def without_prior(
+    hits: Sequence[GeneratedHit], log_priors: Mapping[str, float], weight: float, most: int | None = None
+) -> list[GeneratedHit]:
+    """Take a share of the identifiers' prior off the scores and put the hits in their new order.
+
+    Items of one identifier have one prior, so they stay together in their order; of other equal scores the one that
+    stood before stands before. A weight of 0 changes nothing.
+
+    Args:
+        hits: what a search has found, best first.
+        log_priors: identifier -> log p(identifier).
+        weight: how much of it comes off.
+        most: hits to return, all by default.
+    """
+    corrected = [hit._replace(score=hit.score - weight * log_priors[hit.identifier]) for hit in hits]
+    return sorted(corrected, key=lambda hit: -hit.score)[:most]
 
 
 @dataclass(frozen=True)

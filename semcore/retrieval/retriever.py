@@ -27,10 +27,13 @@ from semcore.models.run_checkpoints import generator_of, model_of
 from semcore.models.run_lineage import TRAINED, check_search, require_trained_directions
 from semcore.models.session import ModelSession, load_session
 from semcore.retrieval.corpus import Corpus, build_corpus
-from semcore.retrieval.generator import Engine, generate
+from semcore.retrieval.corrected_generator import CorrectedGenerator
+from semcore.retrieval.generator import Engine
 from semcore.retrieval.hits import Hit
+from semcore.retrieval.prior_settings import PriorChoice, PriorSettings, prior_settings_of
 from semcore.retrieval.query_pictures import Picture, open_picture
 from semcore.retrieval.saved_index import SavedIndexes
+from semcore.retrieval.search_notes import confidence_note
 from semcore.retrieval.shortlist import Shortlist, hits_of, make_shortlist
 from semcore.retrieval.verifier_choice import choose_verifier, verifier_model
 from semcore.retrieval.verifiers import VerifierName, verifier_scores
@@ -63,6 +66,7 @@ class Retriever:
         engine: beam-search backend.
         base: present path of the checkpoint that the run was made with, None if it has not moved.
         mismatches: lineage mismatches that were allowed.
+        prior_settings: the share of the identifiers' prior that comes off the generator's score, and what it is.
     """
 
     run: RunFolder
@@ -78,6 +82,8 @@ class Retriever:
     engine: Engine = "semcore"
     base: str | Path | None = None
     mismatches: list[Mismatch] = field(default_factory=list)
+    prior_settings: PriorSettings = field(default_factory=PriorSettings)
+    _corrected: CorrectedGenerator | None = field(default=None, repr=False)
     _corpora: dict[Direction, Corpus] = field(default_factory=dict, repr=False)
     _verifier_session: VerifierSession | None = field(default=None, repr=False)
 
@@ -96,6 +102,7 @@ class Retriever:
         engine: Engine = "semcore",
         base: str | Path | None = None,
         allow_mismatch: Collection[str] = (),
+        prior_weight: PriorChoice = "fit",
     ) -> Retriever:
         """Open a trained run.
 
@@ -113,6 +120,8 @@ class Retriever:
             base: present path of the checkpoint that the run was made with, if it has moved.
             allow_mismatch: kinds of lineage mismatch (`semcore.models.lineage.KINDS`) that are allowed; `mismatches`
                 then holds them.
+            prior_weight: share of log p(identifier) that comes off the generator's score: "fit" as the evaluation says,
+                or a number from 0, the paper's score, to 1.
 
         Raises:
             UserError: the run is not trained, its dataset is missing, there is a lineage mismatch, or a number is out
@@ -138,7 +147,7 @@ class Retriever:
         only = None if split == "all" else split
         return cls(
             folder, dataset, generator, chosen, fusion_settings, only, num_beams, num_candidates, dtype, device, engine,
-            base, mismatches,
+            base, mismatches, prior_settings_of(folder, prior_weight, engine),
         )  # fmt: skip
 
     @overload
@@ -184,30 +193,31 @@ class Retriever:
         return hits if isinstance(image, list) else hits[0]
 
     def confidence_note(self, direction: Direction) -> str:
-        """Return a note on the confidence of a direction's hits; empty where it was fitted on a corpus of this size.
-
-        Fusion and calibration are fitted on val's items. Among more items there are more hard negatives, so the same
-        score means a lower probability.
-        """
-        fusion = self.fusion_settings.fusions.get(self.verifier, {}).get(direction)
-        searched = len(self._corpus(direction).items)
-        if fusion is None or fusion.calibration is None:
-            again = command("semcore", "evaluate", "--run", self.run.path)
-            return f"no confidence: nothing was fitted on val for this order; `{again}` does"
-        if fusion.num_items == searched:
-            return ""
-        how = "too high" if searched > fusion.num_items else "too low"
-        return (
-            f"confidence and the weights behind the order were fitted on val, {fusion.num_items:,} items; here "
-            f"{searched:,} are searched, so that confidence is likely {how}"
+        """Return a note on the confidence of a direction's hits; empty where it was fitted as they are searched."""
+        return confidence_note(
+            self.run.path,
+            self.fusion_settings.fusions.get(self.verifier, {}).get(direction),
+            len(self._corpus(direction).items),
+            fitted_prior=self.fusion_settings.prior_weights.get(direction, 0.0),
+            used_prior=self.prior_settings.weight(direction),
         )
+
+    def prior_note(self, direction: Direction) -> str:
+        """Say why nothing of the identifiers' prior comes off, where that was not asked for; empty otherwise."""
+        if self.prior_settings.choice != "fit" or direction in self.prior_settings.weights:
+            return ""
+        again = command("semcore", "evaluate", "--run", self.run.path)
+        return f"the prior of identifiers is left in: nothing was fitted on val for {direction.words}; `{again}` does"
 
     def _search(
         self, direction: Direction, queries: list[str], pictures: Mapping[str, Image.Image], top_k: int
     ) -> list[list[Hit]]:
         session, corpus = self.generator.with_pictures(pictures), self._corpus(direction)
-        num_beams = max(self.num_beams, top_k)
-        generated = generate(session, direction, queries, corpus, num_beams=num_beams, engine=self.engine)
+        if self._corrected is None:
+            self._corrected = CorrectedGenerator(
+                self.generator, self.prior_settings, self.run, self.dataset, self.engine
+            )
+        generated = self._corrected.generate(session, direction, queries, corpus, max(self.num_beams, top_k))
         shortlists = [
             make_shortlist(query, own, corpus.items, self.num_candidates)
             for query, own in zip(queries, generated, strict=True)

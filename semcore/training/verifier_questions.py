@@ -152,14 +152,21 @@ class QuestionMaker:
         return [self._drawn(shuffled, query, rng.choice(shuffled.relevant(image_id))) for query, image_id in queries]
 
     def _further_queries(self, candidates: CandidateSet, rng: random.Random) -> list[tuple[str, str]]:
-        """Return (query, image id) of other images among the candidates."""
+        """Return (query, image id): other images among the candidates, or sentences of the candidates.
+
+        Half of the sentences are further ones of the image that the candidates were mined for: among them they are
+        the hard questions.
+        """
         others = sorted({item.image_id for item in candidates.items} - {candidates.image_id})
-        with_images = candidates.direction.queries_are_images
-        known = [i for i in others if (i in self.visuals if with_images else self._sentences.get(i))]
-        chosen = rng.sample(known, min(self._num_extra, len(known)))
-        if with_images:
-            return [(image_id, image_id) for image_id in chosen]
-        return [(rng.choice(self._sentences[image_id]), image_id) for image_id in chosen]
+        if candidates.direction.queries_are_images:
+            known = [image_id for image_id in others if image_id in self.visuals]
+            return [(image_id, image_id) for image_id in rng.sample(known, min(self._num_extra, len(known)))]
+        own = [text for text in self._sentences.get(candidates.image_id, []) if text != candidates.query]
+        hard = rng.sample(own, min(self._num_extra // 2, len(own)))
+        known = [image_id for image_id in others if self._sentences.get(image_id)]
+        chosen = rng.sample(known, min(self._num_extra - len(hard), len(known)))
+        easy = [(rng.choice(self._sentences[image_id]), image_id) for image_id in chosen]
+        return [*((text, candidates.image_id) for text in hard), *easy]
 
     def _drawn(self, candidates: CandidateSet, query: str, answer: int) -> Drawn:
         choices = tuple(Choice(item.item_id, item.keywords, item.text) for item in candidates.items)

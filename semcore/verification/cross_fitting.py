@@ -7,10 +7,12 @@ ranked with weights fitted on the other folds.
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import TypeVar
 
 from semcore.verification.score_fusion import Fusion, fit_fusion
 
+T = TypeVar("T")
 NUM_FOLDS = 5
 
 
@@ -35,18 +37,40 @@ def cross_fit(
         alone: leave the generator's score out.
         num_folds: number of folds; fewer where there are fewer groups.
     """
+
+    def fit(kept: list[int]) -> Fusion:
+        others = [generator[number] for number in kept], [verifier[number] for number in kept]
+        return fit_fusion(*others, [right[number] for number in kept], alone=alone)
+
+    return fit_without_each(fit, contents=contents, groups=groups, num_folds=num_folds)
+
+
+def fit_without_each(
+    fit: Callable[[list[int]], T],
+    *,
+    contents: Sequence[str],
+    groups: Sequence[Hashable],
+    num_folds: int = NUM_FOLDS,
+) -> dict[str, T]:
+    """Return what was asked -> what is fitted without it and without any query of its group.
+
+    Args:
+        fit: takes the numbers of the queries to learn from.
+        contents: as in `cross_fit`.
+        groups: as in `cross_fit`.
+        num_folds: folds; fewer where there are fewer groups.
+    """
     fold_of_group = _deal(groups, num_folds)
     fold_of = {content: fold_of_group[group] for content, group in zip(contents, groups, strict=True)}
-    fusions: dict[int, Fusion] = {}
+    fitted: dict[int, T] = {}
     for fold in sorted(set(fold_of.values())):
         kept = [
             number
             for number, (content, group) in enumerate(zip(contents, groups, strict=True))
             if fold not in (fold_of[content], fold_of_group[group])
         ]
-        others = [generator[number] for number in kept], [verifier[number] for number in kept]
-        fusions[fold] = fit_fusion(*others, [right[number] for number in kept], alone=alone)
-    return {content: fusions[fold] for content, fold in fold_of.items()}
+        fitted[fold] = fit(kept)
+    return {content: fitted[fold] for content, fold in fold_of.items()}
 
 
 def _deal(groups: Sequence[Hashable], num_folds: int) -> dict[Hashable, int]:

@@ -13,15 +13,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, write_json
 from semcore.runtime.typed_commands import evaluate_anew
 from semcore.verification.calibration import Calibration, fit_calibration
+from semcore.verification.conditional_logit import fit_conditional_logit
 
 FUSION_FILE = "verification.json"
-RIDGE = 1e-3  # keeps the weights finite where every query is ranked correctly
 SMALLEST = 1e-4
 
 Scores = NDArray[np.float64]
@@ -65,12 +64,14 @@ class FusionSettings:
         fusions: verifier -> direction -> its fusion ("none": the generator alone).
         num_shifts: cyclic shifts that the listwise verifier was averaged over.
         models: verifier -> its checkpoint, where it was not the run's own.
+        prior_weights: direction -> how much of the identifiers' prior was off the generator's score; 0 by default.
     """
 
     verifier: str
     fusions: dict[str, dict[str, Fusion]]
     num_shifts: int = 1
     models: dict[str, str] = field(default_factory=dict)
+    prior_weights: dict[str, float] = field(default_factory=dict)
 
 
 def fit_fusion(
@@ -100,13 +101,9 @@ def fit_fusion(
 def _fit_weights(
     generator: Sequence[Sequence[float]], verifier: Sequence[Sequence[float]], right: Sequence[Sequence[bool]]
 ) -> Fusion:
-    features, truth, starts = _flatten(generator, verifier, right)
-    if len(starts) == 0:
+    fitted = fit_conditional_logit((generator, verifier), right)
+    if fitted is None:
         return Fusion()
-    start = np.ones(2)
-    fitted = minimize(
-        _loss, start, args=(features, truth, starts), jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * 2
-    ).x
     total = max(float(fitted.sum()), SMALLEST)
     return Fusion(float(fitted[0]) / total if total > SMALLEST else 0.5, 1 / total)
 
@@ -131,7 +128,11 @@ def read_fusion_settings(path: Path) -> FusionSettings:
             for name, own in content["fusion"].items()
         }
         return FusionSettings(
-            str(content["verifier"]), fusions, int(content.get("num_shifts", 1)), dict(content.get("models", {}))
+            str(content["verifier"]),
+            fusions,
+            int(content.get("num_shifts", 1)),
+            dict(content.get("models", {})),
+            {direction: float(weight) for direction, weight in content.get("prior_weights", {}).items()},
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         raise UserError(
@@ -142,37 +143,3 @@ def read_fusion_settings(path: Path) -> FusionSettings:
 def _read_fusion(content: Mapping[str, Any]) -> Fusion:
     calibration = content["calibration"]
     return Fusion(**{**content, "calibration": calibration and Calibration(**calibration)})
-
-
-def _flatten(
-    generator: Sequence[Sequence[float]], verifier: Sequence[Sequence[float]], right: Sequence[Sequence[bool]]
-) -> tuple[Scores, NDArray[np.bool_], NDArray[np.int64]]:
-    """Return features (candidates, 2), relevance (candidates,) and starts (queries,) of the informative queries."""
-    kept = [number for number, row in enumerate(right) if any(row) and not all(row)]
-    if not kept:
-        return np.empty((0, 2)), np.empty(0, dtype=bool), np.empty(0, dtype=np.int64)
-    features = np.stack(
-        [
-            np.concatenate([np.asarray(scores[number], dtype=np.float64) for number in kept])
-            for scores in (generator, verifier)
-        ],
-        axis=1,
-    )
-    truth = np.concatenate([np.asarray(right[number], dtype=bool) for number in kept])
-    starts = np.concatenate([[0], np.cumsum([len(right[number]) for number in kept])[:-1]]).astype(np.int64)
-    return features, truth, starts
-
-
-def _loss(
-    weights: Scores, features: Scores, truth: NDArray[np.bool_], starts: NDArray[np.int64]
-) -> tuple[float, Scores]:
-    """Return the mean negative log-probability of the relevant candidates, and its gradient (2,)."""
-    lengths = np.diff(np.append(starts, len(features)))
-    scores = features @ weights
-    scores = scores - np.repeat(np.maximum.reduceat(scores, starts), lengths)
-    shares = np.exp(scores)
-    among_all = shares / np.repeat(np.add.reduceat(shares, starts), lengths)
-    hits = np.maximum(np.add.reduceat(among_all * truth, starts), 1e-300)
-    among_right = among_all * truth / np.repeat(hits, lengths)
-    gradient = features.T @ (among_all - among_right) / len(starts) + 2 * RIDGE * weights
-    return float(-np.log(hits).mean() + RIDGE * weights @ weights), gradient

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from benchmarks.startup import FIRST, FLOOR, HELP, LATER, cpu_seconds, one_round, rows
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -47,6 +49,7 @@ def test_a_search_of_a_whole_checkpoint_imports_what_it_needs(searchable_run: An
     assert not set(UNNEEDED) & found
 
 
+@pytest.mark.slow
 def test_two_starts_are_measured(searchable_run: Any) -> None:
     taken = one_round(searchable_run.run, "a red circle", ROOT)
     assert list(taken) == [HELP, FIRST, LATER]
