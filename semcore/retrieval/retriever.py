@@ -243,17 +243,13 @@ class Retriever:
             for shortlist, own, found in zip(shortlists, scores, generated, strict=True)
         ]
 
-    def _require(self, direction: Direction) -> None:
-        """Check that the models were trained for a direction."""
-        own = {"generator": generator_of(self.run)}
-        if self.verifier in TRAINED:
-            own[self.verifier] = model_of(self.run, self.verifier)
-        require_trained_directions(own, [direction])
-
     def _corpus(self, direction: Direction) -> Corpus:
         """Return what is searched in a direction; at its first use the models have to be trained for it."""
         if direction not in self._corpora:
-            self._require(direction)
+            models = {"generator": generator_of(self.run)}
+            if self.verifier in TRAINED:
+                models[self.verifier] = model_of(self.run, self.verifier)
+            require_trained_directions(models, [direction])
             items = read_items(self.run, self.dataset, direction, self.split)
             saved = SavedIndexes(self.run, f"{direction}-{self.split or 'all'}")
             self._corpora[direction] = build_corpus(self.generator, direction, items, saved)
