@@ -6,16 +6,18 @@ Run as:
     python -m data_prep.identifiers --data DATA --run RUN --num-clusters 16 --encoder all-mpnet-base-v2
     python -m data_prep.identifiers --data DATA --run RUN --config recipes/configs/scenes.yaml
     python -m data_prep.identifiers --data DATA --run RUN --keyword-method keybert --diversity 0.5 --ngram-range [1,2]
+    python -m data_prep.identifiers --data DATA --run RUN --keyword-order mention_rate
     python -m data_prep.identifiers --data DATA --run RUN --scheme numeric
     python -m data_prep.identifiers --data DATA --run RUN --global-id false
 
-Needs RUN/captions.jsonl, from `python -m data_prep.caption` or written by hand: one line an image,
+Needs RUN/captions.jsonl, from `python -m data_prep.caption` or written by hand: one line per image,
 {"image_id": "...", "caption": "..."}. Writes into RUN/identifiers:
 
-    t2i.jsonl  i2t.jsonl     one identifier an item, all splits; a global_id of -1 means that there is none
+    t2i.jsonl  i2t.jsonl     one identifier per item, all splits; a global_id of -1 means that there is none
     clusters.safetensors     the centroids, for items that come later
     cluster_words.json       the words that characterise each cluster
-    report.json  report.md   collisions, keywords, clusters, what was left out
+    mention_rates.jsonl      how often training sentences say each keyword of their image, for items that come later
+    report.json  report.md   collisions, keywords, clusters, mentions, what was left out
 """
 
 from __future__ import annotations
@@ -25,11 +27,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from semcore.commands.arguments import require_minimum, resolved, run_command
-from semcore.data.caption_files import Captions, read_captions, sentence_items
+from semcore.data.caption_files import Captions, image_of_sentences, read_captions, sentence_items
 from semcore.data.dataset import Dataset, load_dataset
 from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.identifiers.ablation_schemes import with_numbers, without_global_ids
+from semcore.identifiers.mention_rates import Criterion, require_train_sentences
 from semcore.identifiers.sentence_encoder import (
     DEFAULT_ENCODER,
     TOKENS_PER_BATCH,
@@ -80,12 +83,18 @@ class Settings:
     encoder: str = DEFAULT_ENCODER  # ours: KeyBERT's default; the paper says "BERT", section 3.2.2
     """The sentence encoder: a sentence-transformers name, or a folder."""
     keyword_method: Literal["fast", "keybert"] = "fast"  # ours: the same words, all texts at once
-    """Who extracts keywords: "fast" finds KeyBERT's words for all texts at once, "keybert" is the library itself."""
+    """Keyword extraction: "fast" finds KeyBERT's words for all texts at once, "keybert" is the library itself."""
     diversity: float | None = None  # KeyBERT's default: similarity alone counts
     """With keybert, maximal marginal relevance: from 0, similarity alone, to 1, words unlike each other."""
     nr_candidates: int | None = None  # KeyBERT's default: similarity alone counts
     """With keybert, max-sum distance: of so many most similar words, those that are least similar to each other; all
     choices are compared, so that 10 with four keywords is quick and 20 with eight is not."""
+    keyword_choice: Literal["similarity", "mention_rate"] = "similarity"  # paper, section 3.2.2
+    """Which words become keywords: the most similar to the text, or of four times as many most similar words those
+    that training sentences mention most often."""
+    keyword_order: Literal["similarity", "mention_rate"] = "similarity"  # paper, section 3.2.2
+    """Which keyword comes first: the most similar, or the one that training sentences mention most often. A word's
+    mention rate is the share of sentences that contain it, of the training images that have it as a keyword."""
     ngram_range: tuple[int, int] = (1, 1)  # ours: KeyBERT's default; section 3.2.2 says "n-gram" without a length
     """Fewest and most words a keyword."""
     stop_words: Literal["english", "none"] = "english"  # ours: KeyBERT's default
@@ -130,6 +139,10 @@ class Settings:
     def _check_keyword_method(self) -> None:
         given = {"--diversity": self.diversity, "--nr-candidates": self.nr_candidates}
         own = [f"{flag} {value}" for flag, value in given.items() if value is not None]
+        if own and self.keyword_choice == "mention_rate":
+            raise UserError(
+                f"{own[0]} and --keyword-choice mention_rate are two ways to choose keywords: leave one of them out"
+            )
         if own and self.keyword_method != "keybert":
             raise UserError(
                 f"{own[0]} is KeyBERT's own, which --keyword-method {self.keyword_method} does not know: "
@@ -158,6 +171,8 @@ def main(settings: Settings) -> None:
     with run.lock():
         captions = read_captions(path, dataset, settings.limit)
         fitted_on(captions.items, settings.protocol, settings.num_clusters)
+        if "mention_rate" in criteria(settings).values():
+            require_train_sentences(captions.items, image_of_sentences(dataset, captions.items, settings.limit))
         inputs = {"captions.jsonl": sha256_of(path), "metadata.jsonl": dataset.fingerprint}
         places = {"encoder": content_of(settings.encoder)} if Path(settings.encoder).is_dir() else {}
         stage = run.open_stage("identifiers", resolved(settings), inputs, dataset.folder, places)
@@ -206,16 +221,25 @@ def make_structured_identifiers(settings: Settings, dataset: Dataset, captions: 
         keyword_method=settings.keyword_method,
         diversity=settings.diversity,
         nr_candidates=settings.nr_candidates,
+        image_of_sentence=image_of_sentences(dataset, captions.items, settings.limit),
+        **criteria(settings),
         progress=is_main_process(),
     )
 
 
+def criteria(settings: Settings) -> dict[str, Criterion]:
+    """Return how keywords are chosen and ordered; numbers in their place leave nothing to choose or order."""
+    if settings.scheme == "numeric":
+        return {"keyword_choice": "similarity", "keyword_order": "similarity"}
+    return {"keyword_choice": settings.keyword_choice, "keyword_order": settings.keyword_order}
+
+
 def refuse_few_keywords(identifiers: StructuredIdentifiers, least: float) -> None:
-    """Look whether enough images, and enough sentences, have a keyword.
+    """Check that enough images, and enough sentences, have a keyword.
 
     Raises:
-        UserError: words were found in a smaller share than `least`, or fewer than half of that share have a word
-            left that is not their cluster's.
+        UserError: words were found in a smaller fraction than `least`, or fewer than half of that fraction keep a
+            word that is not their cluster's.
     """
     num_images, num_sentences = identifiers.num_with_word
     for rows, found, items in (
@@ -233,7 +257,7 @@ def refuse_few_keywords(identifiers: StructuredIdentifiers, least: float) -> Non
 
 
 def encoder_of(settings: Settings) -> Encode:
-    """Return what embeds texts; of texts whose embeddings are kept, it needs no model."""
+    """Return the function that embeds texts; the model is loaded only for texts without a stored embedding."""
 
     def load() -> Encode:
         return load_encoder(settings.encoder, settings.device)
@@ -242,7 +266,7 @@ def encoder_of(settings: Settings) -> Encode:
 
 
 def content_of(encoder: str) -> str:
-    """Return what stands for an encoder: the hash of a folder's weights and settings, or a name."""
+    """Return the fingerprint of an encoder: the hash of a folder's weights and settings, or a name."""
     return fingerprint(encoder) if Path(encoder).is_dir() else encoder
 
 
@@ -250,11 +274,11 @@ def about(settings: Settings) -> dict[str, Any]:
     """Return what the report says about how the identifiers were made."""
     names = ("protocol", "encoder", "seed", "scheme", "global_id", "num_keywords", "deduplicate")
     of_keywords = ("keyword_method", "diversity", "nr_candidates", "ngram_range")
-    return {name: getattr(settings, name) for name in (*names, *of_keywords)}
+    return {name: getattr(settings, name) for name in (*names, *of_keywords)} | criteria(settings)
 
 
 def print_summary(report: dict[str, Any]) -> None:
-    """Print one line a direction, and what was left out."""
+    """Print one line per direction, and what was left out."""
     captions = report["captions"]
     if captions["missing"]:
         print(f"identifiers: {len(captions['missing'])} of {captions['num_images']} images have no caption and so none")

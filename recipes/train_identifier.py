@@ -11,8 +11,9 @@ or on GPUs, with LoRA:
         --model.base OpenGVLab/InternVL3-1B-hf --lora.rank 16 --data DATA --run RUN
 
 Both directions are mixed in one model: each training sentence asks for the identifier of its image,
-each training image for the identifier of each of its sentences. The loss counts the identifier's
-tokens and the end token only. Needs RUN/identifiers, from `python -m data_prep.identifiers`. Writes
+each training image for the identifier of each of its sentences. `--directions [t2i]` trains one of them,
+without any image, and later stages follow. The loss counts the identifier's tokens and the end token only.
+Needs RUN/identifiers, from `python -m data_prep.identifiers`. Writes
 
     RUN/identifier_model            the checkpoint, or the adapter
     RUN/candidates/held_out.json    queries that were not trained on, to mine candidates with
@@ -27,12 +28,13 @@ from pathlib import Path
 
 from semcore.commands.arguments import announcer, resolved, run_command
 from semcore.data.dataset import load_dataset
-from semcore.data.directions import Direction
-from semcore.data.identifier_files import read_cluster_words, read_identifiers
+from semcore.data.directions import Direction, DirectionName, named_directions
+from semcore.data.identifier_files import CLUSTER_WORDS, read_cluster_words, read_identifiers
 from semcore.data.run_folder import RunFolder
 from semcore.models.cluster_tokens import add_cluster_tokens
 from semcore.models.lineage import Surroundings, as_record, check_lineage, made_from
 from semcore.models.next_steps import after_identifier_model
+from semcore.models.null_queries import NULL_QUERIES, null_queries_record
 from semcore.models.prompts import load_prompts
 from semcore.models.run_checkpoints import generator_start_of
 from semcore.models.run_lineage import prompts_of
@@ -44,13 +46,13 @@ from semcore.training.fine_tune import fine_tune, image_start_id, load_start, ma
 from semcore.training.held_out import choose_held_out, write_held_out
 from semcore.training.identifier_pairs import identifier_examples
 from semcore.training.images import load_training_images
-from semcore.training.option_checks import check_mode
+from semcore.training.null_queries import null_examples
+from semcore.training.option_checks import check_directions, check_mode
 from semcore.training.schedule import plan_identifier_rows
-from semcore.training.settings import HeldOutSettings, LoraSettings, TrainingSettings
+from semcore.training.settings import HeldOutSettings, IdentifierTrainingSettings, LoraSettings
 
 STAGE = "train_identifier"
 say = announcer(STAGE)
-FILES = ("identifiers/t2i.jsonl", "identifiers/i2t.jsonl", "identifiers/cluster_words.json")
 
 
 @dataclass
@@ -77,6 +79,8 @@ class Settings(LineageSettings):
     """A YAML file whose section `train_identifier` is read before the flags."""
     check: bool = False
     """Read and check everything, train nothing."""
+    directions: list[DirectionName] = field(default_factory=lambda: ["t2i", "i2t"])  # paper, section 3.4
+    """What is searched later: images with sentences (t2i), sentences with images (i2t)."""
     row_tokens: int = 512  # ours: an image of 256 tokens with the identifiers of its five sentences
     """Tokens of a row, at most; examples that begin alike share a row, and what they share is read once."""
     keep_features: bool = True
@@ -84,27 +88,31 @@ class Settings(LineageSettings):
     model: ModelSettings = field(default_factory=ModelSettings)
     held_out: HeldOutSettings = field(default_factory=HeldOutSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
-    training: TrainingSettings = field(default_factory=TrainingSettings)
+    training: IdentifierTrainingSettings = field(default_factory=IdentifierTrainingSettings)
 
     def __post_init__(self) -> None:
+        self.directions = [direction.value for direction in named_directions(self.directions)]
         if self.row_tokens < 1:
             raise UserError(f"--row-tokens must be 1 or more, found {self.row_tokens}")
 
 
 def main(settings: Settings) -> None:
     model, lora, training = settings.model, settings.lora, settings.training
-    check_mode(lora.rank, lora.quantization, model.freeze_vision and model.freeze_projector, **asdict(training))
+    text_only, directions = model.freeze_vision and model.freeze_projector, named_directions(settings.directions)
+    check_mode(lora.rank, lora.quantization, text_only, **asdict(training))
+    check_directions(directions, text_only)
     run = RunFolder(settings.run)
     dataset = load_dataset(settings.data or run.data_folder())
     model.base = model.base or generator_start_of(run, settings.base)
     images = dataset.split("train")
     words = read_cluster_words(run / "identifiers")
-    identifiers = {direction: read_identifiers(run / "identifiers", direction, "train") for direction in Direction}
-    used = prompts_of(["generator"])
+    identifiers = {direction: read_identifiers(run / "identifiers", direction, "train") for direction in directions}
+    used = prompts_of(["generator"], directions)
     here = Surroundings(used, run, base=settings.base)
     mismatches = check_lineage(model.base, here, settings.allowed, must_say=False)
     with run.lock():
-        inputs = stage_inputs(run, dataset, model.base, FILES, used)
+        files = [f"identifiers/{name}" for name in (*(f"{own}.jsonl" for own in directions), CLUSTER_WORDS)]
+        inputs = stage_inputs(run, dataset, model.base, files, used)
         places = {"model.base": inputs["the checkpoint"]}
         stage = None if settings.check else run.open_stage(STAGE, resolved(settings), inputs, dataset.folder, places)
         if stage and stage.finished:
@@ -116,17 +124,19 @@ def main(settings: Settings) -> None:
         new_tokens = add_cluster_tokens(checkpoint, len(words), words)
         prompts = load_prompts(special_tokens=checkpoint.special_tokens)
 
-        say("the training images")
         visuals = load_training_images(
             checkpoint, dataset, run / "features" if settings.keep_features and not settings.check else None, say,
             freeze_vision=model.freeze_vision, freeze_projector=model.freeze_projector, bf16=training.bf16,
+            needed=Direction.I2T in directions,
         )  # fmt: skip
 
         held_out = choose_held_out(images, **asdict(settings.held_out))
         t2i, i2t = identifier_examples(checkpoint.tokenizer, prompts, images, identifiers, held_out, visuals)
+        null = null_examples(checkpoint.tokenizer, prompts, t2i, i2t, training.null_queries, training.seed)
         rows = plan_identifier_rows(
-            t2i, i2t, image_start_id=image_start_id(checkpoint), max_tokens=settings.row_tokens, **training.schedule()
-        )
+            t2i + null, i2t,
+            image_start_id=image_start_id(checkpoint), max_tokens=settings.row_tokens, **training.schedule(),
+        )  # fmt: skip
         say(f"{len(t2i)} pairs t2i, {sum(map(len, i2t))} pairs i2t, {len(rows) // training.batch_size} steps")
         if stage is None:
             return say("everything is in order")
@@ -139,10 +149,11 @@ def main(settings: Settings) -> None:
         )  # fmt: skip
         measured = fine_tune(
             checkpoint, trained, rows, visuals, run / "identifier_model",
-            prompts=used, description=STAGE, lineage=made_from(run, dataset, mismatches), **training.optimization(),
+            prompts=used, description=STAGE, lineage=made_from(run, dataset, mismatches, directions),
+            records={NULL_QUERIES: null_queries_record(training.null_queries)}, **training.optimization(),
         )  # fmt: skip
         if is_main_process():
-            write_held_out(run, held_out)
+            write_held_out(run, held_out, directions)
         stage.finish(**measured, num_unreadable_images=len(visuals.unreadable), **as_record(mismatches))
         write_model_cards(run, dataset.name)
     return say(f"next: {after_identifier_model(run, dataset.folder, settings.config)}")

@@ -10,8 +10,8 @@ or on GPUs, with LoRA:
     accelerate launch --config_file ds_configs/zero1.yaml recipes/train_verifier.py \
         --lora.rank 16 --data DATA --run RUN
 
-The candidates have letters, the answer is the right one's letter. Both directions are mixed in one
-model; the order of the candidates is drawn anew for every question. Needs RUN/candidates, from
+The candidates have letters, the answer is the right one's letter. The directions that there are candidates
+for are mixed in one model; the order of the candidates is drawn anew for every question. Needs RUN/candidates, from
 `python -m data_prep.candidates`. Writes RUN/verifier_model, the checkpoint or the adapter; with
 `--attention blocks`, where a candidate is read by itself for all queries, RUN/verifier_model_blocks.
 
@@ -26,7 +26,7 @@ from typing import Literal
 
 from semcore.commands.arguments import announcer, resolved, run_command
 from semcore.data.dataset import load_dataset
-from semcore.data.directions import Direction
+from semcore.data.directions import Direction, DirectionName, named_directions
 from semcore.data.items_and_queries import read_items
 from semcore.data.run_folder import RunFolder
 from semcore.models.lineage import as_record, made_from
@@ -39,9 +39,11 @@ from semcore.runtime.errors import UserError
 from semcore.runtime.settings import LineageSettings
 from semcore.training.fine_tune import fine_tune, image_start_id, load_start, make_trainable, stage_inputs
 from semcore.training.images import load_training_images
+from semcore.training.mining import VAL
 from semcore.training.option_checks import check_mode
-from semcore.training.schedule import plan_question_rows
+from semcore.training.schedule import plan_question_rows, plan_val_rows
 from semcore.training.settings import LoraSettings, VerifierTrainingSettings
+from semcore.training.trainer import Validation
 from semcore.training.verifier_questions import QuestionMaker, read_candidates
 from semcore.verification.block_inference import check_blocks
 from semcore.verification.block_layout import ATTENTION, Attention, attention_record, training_section
@@ -76,10 +78,14 @@ class Settings(LineageSettings):
     """A YAML file whose section `train_verifier` is read before the flags."""
     check: bool = False
     """Read and check everything, train nothing."""
+    directions: list[DirectionName] | None = None
+    """What is verified later, [t2i] say; by default all that there are candidates for."""
     attention: Attention = "full"  # paper, section 3.3; "blocks" is ours: a candidate is read once for all queries
     """What a candidate sees: all that stands before it ("full"), or itself only ("blocks")."""
     extra_questions: int = 4  # ours: reading the candidates is what costs
     """Further questions about the same candidates in a row, at most."""
+    patience: int = 3  # ours
+    """Stop after so many evaluations on val without a lower loss; there is one every training.save_steps steps."""
     keep_features: bool = True
     """Keep what a frozen vision tower makes of every image in RUN/features; false spares the disk and costs time."""
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -89,6 +95,8 @@ class Settings(LineageSettings):
     def __post_init__(self) -> None:
         if self.extra_questions < 0:
             raise UserError(f"--extra-questions must be 0 or more, found {self.extra_questions}")
+        if self.patience < 1:
+            raise UserError(f"--patience must be 1 or more, found {self.patience}")
 
 
 def main(settings: Settings) -> None:
@@ -98,13 +106,19 @@ def main(settings: Settings) -> None:
     dataset = load_dataset(settings.data or run.data_folder())
     images = dataset.split("train")
     items = {d: {item.item_id: item for item in read_items(run, dataset, d)} for d in Direction}
-    candidates = read_candidates(run / "candidates", items)
+    asked = named_directions(settings.directions) if settings.directions is not None else None
+    candidates = read_candidates(run / "candidates", items, asked)
+    # A direction that was mined belongs to the model, even if a small dataset gave no set of it.
+    directions = asked or [d for d in Direction if (run / "candidates" / f"{d}.jsonl").exists()]
+    val_folder = run / "candidates" / VAL
+    of_val = read_candidates(val_folder, items) if val_folder.is_dir() else []
+    of_val = [own for own in of_val if own.direction in directions]
     base = model.base or verifier_start_of(run, model.start, settings.base)
     mismatches = check_verifier_start(run, dataset, base, bool(model.base), settings.base, settings.allowed)
     name, folder = STAGES[settings.attention], run / VERIFIER_FOLDERS[settings.attention]
     with run.lock():
-        files = [f"candidates/{path.name}" for path in sorted((run / "candidates").glob("*.jsonl"))]
-        used = prompts_of(["listwise"])
+        files = [path.relative_to(run.path).as_posix() for path in sorted((run / "candidates").rglob("*.jsonl"))]
+        used = prompts_of(["listwise"], directions)
         inputs = stage_inputs(run, dataset, base, files, used)
         places = {"model.base": inputs["the checkpoint"]} if model.base else {}
         stage = None if settings.check else run.open_stage(name, resolved(settings), inputs, dataset.folder, places)
@@ -116,10 +130,10 @@ def main(settings: Settings) -> None:
         checkpoint = load_start(base, lora.rank, lora.quantization, model.trust_remote_code, **loading)
         prompts = load_prompts(special_tokens=checkpoint.special_tokens)
 
-        say("the training images")
         visuals = load_training_images(
             checkpoint, dataset, run / "features" if settings.keep_features and not settings.check else None, say,
             freeze_vision=model.freeze_vision, freeze_projector=model.freeze_projector, bf16=training.bf16,
+            splits=("train", VAL) if of_val else ("train",),
         )  # fmt: skip
 
         questions = QuestionMaker(
@@ -129,9 +143,15 @@ def main(settings: Settings) -> None:
         if how == "blocks":
             check_blocks(checkpoint, prompts)
         rows = plan_question_rows(candidates, questions, image_start_id=start, attention=how, **training.schedule())
+        validation = None
+        if of_val:
+            alone = QuestionMaker(checkpoint.tokenizer, prompts, [], visuals, 0)
+            val_rows = plan_val_rows(of_val, alone, image_start_id=start, attention=how, seed=training.seed)
+            validation = Validation(val_rows, settings.patience)
         lost = len(candidates) - sum(map(questions.can_ask, candidates))
         missing = f", {lost} of them left out for want of a readable image" if lost else ""
-        say(f"{len(candidates)} sets of candidates{missing}, {len(rows) // training.batch_size} steps")
+        stopped = f"stopped by {len(of_val)} sets of val" if of_val else "no candidates of val to be stopped by"
+        say(f"{len(candidates)} sets of candidates{missing}; {len(rows) // training.batch_size} steps, {stopped}")
         if stage is None:
             return say("everything is in order")
 
@@ -143,8 +163,8 @@ def main(settings: Settings) -> None:
         )  # fmt: skip
         measured = fine_tune(
             checkpoint, trained, rows, visuals, folder, prompts=used, description=name,
-            records={ATTENTION: attention_record(settings.attention)}, lineage=made_from(run, dataset, mismatches),
-            **training.optimization(),
+            records={ATTENTION: attention_record(settings.attention)},
+            lineage=made_from(run, dataset, mismatches, directions), validation=validation, **training.optimization(),
         )  # fmt: skip
         stage.finish(**measured, num_unreadable_images=len(visuals.unreadable), **as_record(mismatches))
         write_model_cards(run, dataset.name)

@@ -1,4 +1,4 @@
-"""The house stands: every import goes down, no two modules import each other, and some rooms need no torch."""
+"""Architecture: every import goes down, no two modules import each other, and some rooms need no torch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ WITHOUT_TORCH = (
     "semcore.evaluation.folds", "semcore.evaluation.metrics", "semcore.evaluation.per_query",
     "semcore.evaluation.statistics", "semcore.evaluation.trec",
     "semcore.study.commands", "semcore.study.files", "semcore.study.markdown", "semcore.study.definition",
-    "semcore.commands.arguments", "semcore.commands.cli", "semcore.commands.init", "semcore.commands.quickstart",
+    "semcore.commands.arguments", "semcore.commands.cli", "semcore.commands.convert", "semcore.commands.merge_adapter",
+    "semcore.commands.search", "semcore.commands.init", "semcore.commands.quickstart",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The command `semcore`: the table of its subcommands, each of which is imported when it is typed."""
+"""Table of `semcore`'s subcommands, each imported on use."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from semcore import __version__
+from semcore.runtime.garbage import end_uncollected, uncollected
 
 
 class Command(NamedTuple):
@@ -42,7 +43,7 @@ COMMANDS = {
     "evaluate": Command(
         "evaluate",
         "EvaluateSettings",
-        "measure a run in both directions and write its report: --run RUN",
+        "measure a run in its directions and write its report: --run RUN",
         section="evaluate",
     ),
     "study": Command(
@@ -103,7 +104,7 @@ examples:
 
 @dataclass
 class _Choice:
-    """Which command to run."""
+    """The command to run."""
 
     command: str
     """Its name."""
@@ -126,10 +127,12 @@ def main() -> None:
 
 
 def _run(name: str, arguments: list[str]) -> None:
-    from semcore.commands.arguments import run_command
-
     command = COMMANDS[name]
-    module = importlib.import_module(f"semcore.commands.{command.module}")
+    end_uncollected()
+    with uncollected():
+        from semcore.commands.arguments import run_command
+
+        module = importlib.import_module(f"semcore.commands.{command.module}")
     run_command(
         module.main,
         getattr(module, command.settings),

@@ -1,4 +1,4 @@
-"""Compare two finished runs on the same queries: paired differences with intervals and tests, both directions.
+"""Compare two finished runs on the same queries: paired differences with intervals and tests.
 
     semcore compare runs/one runs/other
     semcore compare runs/one runs/other --json comparison.json
@@ -17,8 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from semcore.data.directions import Direction
+from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, write_json
-from semcore.study.scores import Ranking, compare, read_found, was_verified
+from semcore.runtime.typed_commands import command
+from semcore.study.scores import Ranking, compare, measured_directions, read_found, was_verified
 
 METRICS = ("R@1", "R@5", "R@10")
 
@@ -49,17 +51,25 @@ def main(settings: CompareSettings) -> None:
 
 
 def compare_runs(first: Path, second: Path) -> list[dict[str, Any]]:
-    """Return a row a direction, ranking and metric; the verified rankings only where both runs have them.
+    """Return a row a direction, ranking and metric; directions and verified rankings only where both runs have them.
 
     Raises:
-        UserError: a run is not measured, or the two were measured with different queries.
+        UserError: a run is not measured, or the two were measured in different directions or with different queries.
     """
+    of_first, of_second = measured_directions(first), measured_directions(second)
+    directions = [direction for direction in of_first if direction in of_second]
+    if not directions:
+        anew = command("semcore", "evaluate", "--run", second, "--directions", f"[{of_first[0]}]")
+        raise UserError(
+            f"{first} is measured {of_first[0]} and {second} {of_second[0]}: measure both in one direction, "
+            f"`{anew}` say"
+        )
     both_verified = was_verified(first) and was_verified(second)
     rankings: tuple[Ranking, ...] = ("generated", "verified") if both_verified else ("generated",)
     rows = []
     for ranking in rankings:
         one, other = (read_found([run], ranking) for run in (first, second))
-        for direction in Direction:
+        for direction in directions:
             for metric in METRICS:
                 found = compare(other, one, direction, metric)
                 scores = {"first": compare(one, one, direction, metric)["mean"], "second": found["mean"]}

@@ -1,19 +1,20 @@
-"""Measure a run in both directions and write its report.
+"""Measure a run, in the directions that it was trained for, and write its report.
 
     semcore evaluate --run RUN
     semcore evaluate --run RUN --verifier all --num-beams 50
     semcore evaluate --run RUN --fusion none
+    semcore evaluate --run RUN --directions [t2i]
     semcore evaluate --run RUN --folds 5 --baselines [sentence-encoder,openai/clip-vit-base-patch32]
     accelerate launch recipes/evaluate.py --config recipes/configs/scenes.yaml --data DATA --run RUN
 
-Searches the items of one split with its own queries: beams, then verification of the best ten. What is called
-verified is ordered by the verifier's score together with the generator's, weighed on val; in the paper the verifier
-alone decides, which is `--fusion none`. Both are always in metrics.json. Where val itself is measured, a fifth of it is
-ranked with the weights of the other four. A query whose answer has no identifier counts as a miss. Writes into RUN
+Searches the items of one split with its own queries: beams, then verification of the best ten. The verified ranking is
+by the fused scores of verifier and generator, with weights fitted on val; in the paper the verifier alone decides,
+which is `--fusion none`. Both are always in metrics.json. Where val itself is measured, each fifth of it is ranked with
+weights fitted on the other four. A query without a retrievable relevant item counts as a miss. Writes into RUN
 
     t2i/  i2t/                 run.generated.trec, run.verified.trec, qrels.trec, per_query.jsonl
-    metrics.json               scores of all verifiers asked for, fused and alone, order bias, ablations, the ceiling
-    verification.json          how each verifier is asked and weighed against the generator, fitted on val
+    metrics.json               scores of the chosen verifiers, fused and alone, order bias, ablations, the ceiling
+    verification.json          each verifier's shifts, and its fusion with the generator, fitted on val
     report.md  report.html     the same to read, with examples
 
 A killed evaluation goes on where it stopped.
@@ -28,6 +29,7 @@ from typing import ClassVar, Literal
 
 from semcore.commands.arguments import require_minimum, resolved
 from semcore.data.dataset import Dataset, load_dataset
+from semcore.data.directions import DirectionName
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.dense_baselines import SENTENCE_ENCODER, measure_baselines
 from semcore.evaluation.inputs import (
@@ -42,12 +44,13 @@ from semcore.evaluation.pipeline import run_evaluation
 from semcore.evaluation.plan import EvaluationPlan
 from semcore.evaluation.results import write_results
 from semcore.models.inference import Dtype
-from semcore.models.lineage import as_record
-from semcore.models.run_checkpoints import has_verifier
+from semcore.models.lineage import as_record, directions_in_use
+from semcore.models.run_checkpoints import generator_of, has_verifier
 from semcore.models.run_lineage import check_run_models
 from semcore.report import write_model_cards, write_report
 from semcore.retrieval.batch import WorkDir
 from semcore.retrieval.generator import Engine
+from semcore.retrieval.prior_settings import check_prior_weight
 from semcore.retrieval.verifiers import VerifierName
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import hash_of
@@ -77,49 +80,61 @@ class EvaluateSettings(LineageSettings):
     config: Path | None = None
     """A YAML file whose section `evaluate` is read before the flags."""
     check: bool = False
-    """Look whether everything is there, and measure nothing."""
+    """Check that everything is there, and measure nothing."""
     split: Literal["train", "val", "test"] = "test"
     """The split whose items are searched with its queries."""
+    directions: list[DirectionName] | None = None
+    """What is measured, [t2i] say; by default all that the identifier model was trained for."""
     num_beams: int = 20  # ours: the paper's tables use 50, which cost twice as much
-    """Width of the beam, and the most items a query finds."""
+    """Width of the beam, and the maximum number of hits per query."""
     constraint: bool = True  # paper, algorithm 1; false is Table 3's "w/o constrained decoding"
-    """Let the generator write identifiers that exist only; false searches the whole vocabulary, as `generate` does."""
+    """Generate existing identifiers only; false searches the whole vocabulary, as `generate` does."""
+    prior_weight: Literal["fit"] | float = "fit"  # ours: the paper's score is 0
+    """How much of log p(identifier) to take off log p(identifier | query), 0 to 1; "fit" finds it on val, by
+    direction. metrics.json keeps the paper's score beside it."""
+    num_prior_queries: int = 100  # ours: 10 are too few, 300 no better
+    """Training queries a direction that p(identifier) is the mean over, at a pass over all identifiers each; one that
+    was trained with --training.null_queries needs one pass and no query."""
+    prior_seed: int = 0
+    """Of the draw of these queries."""
+    prior_in_search: bool = False  # ours: with keywords in the order of mention it gains nothing over reordering
+    """Take the prior off in the beam search already, a second search, and not only from what the first has found."""
     num_candidates: int = 10  # paper, A.1
-    """How many of the best are verified."""
+    """How many of the best hits are verified."""
     verifier: Literal["listwise", "blocks", "pointwise", "likelihood", "both", "all", "none"] = (
         "listwise"  # section 3.3
     )
-    """Who verifies; "blocks" is the listwise verifier trained with --attention blocks. "both" measures listwise, blocks
-    where it is trained, and likelihood, "all" these and pointwise; the best one on val counts."""
+    """The verifier; "blocks" is the listwise verifier trained with --attention blocks. "both" measures listwise, blocks
+    where it is trained, and likelihood, "all" these and pointwise; the best one on val gives the final ranking."""
     fusion: Literal["val", "none"] = "val"  # ours; in the paper the verifier decides alone: none
-    """Order candidates by the verifier's score and the generator's, weighed on val, or by the verifier's alone."""
+    """Rank candidates by the fused scores of verifier and generator, fitted on val, or by the verifier's alone."""
     shifts: int = 1  # ours: training shuffles the candidates already
-    """Ask the listwise verifier so many times, its candidates shifted cyclically, and average; 1 is fast, as many as
-    there are candidates is exact: then it does not matter which of them is the first."""
+    """Cyclic shifts of the candidates that the listwise verifier is averaged over; 1 is fast, with as many as there are
+    candidates the result does not depend on their order."""
     pointwise_model: str | None = None
     """The model of the pointwise verifier; by default the one that wrote the captions."""
     likelihood_model: str | None = None
     """The model of the likelihood verifier; by default the one that wrote the captions."""
     num_order_queries: int = 20  # ours: 20 forward passes each, seconds in all
-    """Queries a direction, drawn at random, to ask the listwise verifier in other orders; 0 asks none."""
+    """Queries per direction, drawn at random, to measure the listwise verifier's order bias on; 0 for none."""
     order_bias_untrained: bool = False
-    """Measure what the order does to the model that the listwise verifier was trained from too."""
+    """Measure the order bias of the model that the listwise verifier was trained from too."""
     ablations: bool = True
-    """Measure what remains without verification and without the trie too."""
+    """Measure the ablations without verification and without the trie too."""
     num_ablation_queries: int = 200  # ours: a free search is slow, and the effect is large
-    """Queries a direction, drawn at random, for the search without the trie and the one beside it with the trie."""
+    """Queries per direction, drawn at random, for the search without the trie and its comparison with the trie."""
     num_val_queries: int = 500  # ours: two weights and a calibration of five numbers are fitted
-    """Queries a direction, drawn at random from val, to weigh the verifiers with."""
+    """Queries per direction, drawn at random from val, on which fusions are fitted."""
     folds: int | None = None
-    """Also search so many folds of the split, each by itself, and give the mean: 5 for MSCOCO's 1k scores."""
+    """Also search this many folds of the split separately, and give the mean: 5 for MSCOCO's 1k scores."""
     baselines: list[str] | None = None
     """Also measure dense retrieval: sentence-encoder (sentences with captions), CLIP or SigLIP checkpoints."""
     limit: int | None = None
-    """Ask so many queries a direction only, drawn at random; all items are searched."""
+    """Search with this many queries per direction only, drawn at random; all items are searched."""
     engine: Engine = "semcore"
-    """Who searches: "semcore", or "transformers" for Hugging Face `generate`."""
+    """Beam-search backend: "semcore", or "transformers" for Hugging Face `generate`."""
     keep_features: bool = True
-    """Keep what the vision tower makes of every image in RUN/features; false spares the disk and costs time."""
+    """Store every image's visual features in RUN/features; false saves disk space and costs time."""
     batch_size: int = 32  # ours: as many queries as fit a beam each
     """Queries searched at once."""
     dtype: Dtype = "auto"
@@ -129,6 +144,13 @@ class EvaluateSettings(LineageSettings):
 
     def __post_init__(self) -> None:
         require_minimum(1, self, "num_beams", "num_candidates", "shifts", "num_ablation_queries", "num_val_queries")
+        require_minimum(1, self, "num_prior_queries")
+        check_prior_weight(self.prior_weight, "--prior-weight")
+        if self.prior_in_search and (self.engine != "semcore" or not self.constraint):
+            raise UserError(
+                "--prior-in-search needs the beam search of semcore over identifiers: leave --engine and --constraint "
+                "as they are, or leave it out"
+            )
         require_minimum(1, self, "limit", "batch_size")
         require_minimum(0, self, "num_order_queries")
         require_minimum(2, self, "folds")
@@ -159,15 +181,20 @@ class EvaluateSettings(LineageSettings):
         return ("listwise", *blocks, *pointwise, "likelihood")
 
     def plan(self) -> EvaluationPlan:
-        """Return what is measured, and how."""
+        """Return the settings as an evaluation's plan."""
         return EvaluationPlan(
             split=self.split,
+            directions=directions_in_use(self.directions, generator_of(RunFolder(self.run))),
             limit=self.limit,
             folds=self.folds,
             num_beams=self.num_beams,
             constraint=self.constraint,
             engine=self.engine,
             batch_size=self.batch_size,
+            prior_weight=self.prior_weight,
+            num_prior_queries=self.num_prior_queries,
+            prior_seed=self.prior_seed,
+            prior_in_search=self.prior_in_search,
             num_candidates=self.num_candidates,
             verifiers=self.verifiers,
             other_models=self.other_models,
@@ -186,7 +213,7 @@ class EvaluateSettings(LineageSettings):
 
     @property
     def other_models(self) -> dict[str, str]:
-        """Return verifier -> its model, where it is not the run's own; folders from the root on."""
+        """Return verifier -> its model, where it is not the run's own; folders as absolute paths."""
         named = {"pointwise": self.pointwise_model, "likelihood": self.likelihood_model}
         used = {name: model for name, model in named.items() if model and name in self.verifiers}
         return {name: absolute_place(model) for name, model in used.items()}
@@ -198,7 +225,10 @@ def main(settings: EvaluateSettings) -> None:
     dataset = load_dataset(settings.data or run.data_folder())
     plan = settings.plan()
     models = find_models(plan, run)
-    mismatches = check_run_models(run, dataset, models, named=plan.other_models, base=plan.base, allow=settings.allowed)
+    mismatches = check_run_models(
+        run, dataset, models, directions=plan.directions, named=plan.other_models, base=plan.base,
+        allow=settings.allowed,
+    )  # fmt: skip
     views = views_to_measure(plan, run, dataset)
     inputs = score_inputs(plan, run, dataset, models)
     if settings.check:
@@ -222,7 +252,7 @@ def main(settings: EvaluateSettings) -> None:
             is_main_process(),
             run / "features" if settings.keep_features else None,
         )
-        result = run_evaluation(plan, dataset, models, views, work_dir)
+        result = run_evaluation(plan, run, dataset, models, views, work_dir)
         measured = {key: view for key, view in views.items() if key.split == plan.split}
         captions, encoder = captions_and_encoder(plan, run)
         result.baselines = measure_baselines(
@@ -240,7 +270,7 @@ def main(settings: EvaluateSettings) -> None:
 
 
 def by_content(plan: EvaluationPlan) -> dict[str, str]:
-    """Return the settings that say where checkpoints lie -> fingerprints of what lies there."""
+    """Return the settings that are paths of checkpoints -> fingerprints of their content."""
     named = {f"{name}_model": fingerprint(path) for name, path in plan.other_models.items()}
     baselines = [name if name == SENTENCE_ENCODER else fingerprint(name) for name in plan.baselines]
     return {**named, "baselines": hash_of(baselines)}

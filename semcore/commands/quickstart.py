@@ -24,7 +24,7 @@ from rich.table import Table
 
 from semcore.commands.env import extensions_folder, missing_for_quickstart
 from semcore.data.dataset import load_dataset
-from semcore.data.directions import Direction
+from semcore.data.directions import Direction, DirectionName, named_directions
 from semcore.data.run_folder import RunFolder
 from semcore.report.tables import stage_rows
 from semcore.runtime.errors import UserError
@@ -33,7 +33,7 @@ from semcore.runtime.packaged_files import asset_folder, resource_folder
 from semcore.runtime.subprocesses import Step, run_step, step_environment
 from semcore.runtime.typed_commands import command, data_command, launcher_options, read_launcher, typed
 
-MIN_FREE_BYTES = 2 * 1024**3  # the dataset, two models and the trainings' last checkpoints, with room to spare
+MIN_FREE_BYTES = 2 * 1024**3  # the dataset, two models and the trainings' last checkpoints, with a margin
 METRICS = ("R@1", "R@5", "R@10", "rSum")
 
 
@@ -51,6 +51,8 @@ class QuickstartSettings:
     """Number of scenes to choose settings on."""
     test: int = 500
     """Number of scenes to measure on."""
+    directions: list[DirectionName] | None = None
+    """What is searched, [t2i] say; by default what the settings say, or both."""
     config: Path | None = None
     """The settings of every stage; by default recipes/configs/scenes.yaml."""
     launcher: Path | None = None
@@ -60,10 +62,12 @@ class QuickstartSettings:
         for name, least in (("train", 1), ("val", 1), ("test", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name} takes a whole number from {least} on, found {getattr(self, name)}")
+        if self.directions is not None:
+            self.directions = [direction.value for direction in named_directions(self.directions)]
 
 
 def main(settings: QuickstartSettings) -> None:
-    """Run the pipeline, then show its scores, what each stage cost, and what to try next."""
+    """Run the pipeline, then show its scores, the cost of each stage, and next commands."""
     console = Console(highlight=False)
     _check_parts(settings)
     started = time.monotonic()
@@ -86,13 +90,15 @@ def plan(settings: QuickstartSettings) -> list[Step]:
     model = str(asset_folder("scenes_base"))
     launch = ["accelerate", "launch", *launcher_options(launcher_file(settings))]
     recipes = resource_folder("recipes")
+    seeded = ["--model.base", model, "--training.seed", seed]
+    only = ["--directions", f"[{','.join(settings.directions)}]"] if settings.directions is not None else []
     return [
         Step("Draw scenes", [*_module("make_scenes"), "--out", data, *counts, "--seed", seed]),
         Step("Let the model describe every picture", [*_module("caption"), *where, "--model", model]),
         Step("Make identifiers of the descriptions", [*_module("identifiers"), *where, "--seed", seed]),
         Step(
             "Teach the model to generate identifiers",
-            [*launch, typed(recipes / "train_identifier.py"), *where, "--model.base", model, "--training.seed", seed],
+            [*launch, typed(recipes / "train_identifier.py"), *where, *seeded, *only],
         ),
         Step("Mine candidates for the verifier", [*_module("candidates"), *where, "--seed", seed]),
         Step(
@@ -114,7 +120,7 @@ def launcher_file(settings: QuickstartSettings) -> Path:
 
 
 def environment_of(step: Step, settings: QuickstartSettings) -> dict[str, str]:
-    """Return what a step runs with: no network, and no more threads than there are cores."""
+    """Return the environment of a step: no network, and no more threads than cores."""
     environment = step_environment(_threads_per_process(settings) if step.command[0] == "accelerate" else None)
     environment.setdefault("HF_HUB_OFFLINE", "1")  # everything that the scenes need is installed
     if extensions_folder().is_relative_to(sys.prefix):
@@ -138,13 +144,13 @@ def show_summary(settings: QuickstartSettings, console: Console) -> None:
 
 
 def _score_table(metrics: dict[str, Any]) -> Table:
-    """Return what metrics.json holds, each verifier alone and fused, and the best score possible."""
+    """Return the scores of metrics.json, each verifier alone and fused, and the ceiling."""
     title = (
         f"{metrics.get('split', 'test')} scenes, percent; {metrics['num_beams']} beams; verified: fused with the "
         "generator's score by weights from val; * the verifier that was better on val"
     )
     table = Table("", *METRICS, title=title, title_justify="left")
-    for direction in Direction:
+    for direction in (own for own in Direction if own in metrics):
         name = direction.label
         rows = {f"{name}, generated": metrics[direction]["generated"]}
         for verifier, scores in metrics["verifiers"].items():
@@ -161,7 +167,7 @@ def _score_table(metrics: dict[str, Any]) -> Table:
 
 
 def _cost_table(manifest: dict[str, Any]) -> Table:
-    """Return what every stage cost, from manifest.json."""
+    """Return the cost of every stage, from manifest.json."""
     table = Table("stage", "seconds", "peak memory a process", "processes", "engine", "loss", title_justify="left")
     for row in stage_rows(manifest):
         seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
@@ -197,7 +203,7 @@ def _run(step: Step, settings: QuickstartSettings) -> int:
 
 
 def _leave_unless_done(code: int, step: Step, console: Console) -> None:
-    """Leave with the step's own exit code, or as a shell counts a signal; what was wrong the step has said."""
+    """Exit with the step's own code, or a shell's code for a signal; the step has printed its error."""
     if code == 0:
         return
     if code != 2:

@@ -1,9 +1,9 @@
-"""Show the best items for a sentence or a picture, as a table or as JSON.
+"""Show the best items for a sentence or an image, as a table or as JSON.
 
     semcore search --run runs/quickstart "a small red circle above a blue star"
     semcore search --run runs/quickstart --image photo.jpg --top-k 5 --json
 
-A sentence searches pictures, a picture searches sentences. The confidence of a hit is the probability that it answers
+A sentence searches images, an image searches sentences. The confidence of a hit is the probability that it answers
 the query, calibrated on val.
 """
 
@@ -13,10 +13,13 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from semcore.data.directions import Direction
+from semcore.retrieval.hits import Hit
+from semcore.retrieval.prior_settings import PriorChoice, check_prior_weight
 from semcore.runtime.errors import UserError
+from semcore.runtime.garbage import uncollected
 from semcore.runtime.settings import LineageSettings
 
 
@@ -27,13 +30,16 @@ class SearchSettings(LineageSettings):
     run: Path
     """The run folder."""
     text: str | None = None
-    """A sentence; pictures are searched."""
+    """A sentence; images are searched."""
     image: Path | None = None
-    """A picture; sentences are searched."""
+    """An image; sentences are searched."""
     top_k: int = 10
     """How many hits to show."""
     split: Literal["all", "train", "val", "test"] = "all"
     """Search the items of one split, or of all."""
+    prior_weight: PriorChoice = "fit"
+    """How much of log p(identifier) comes off the generator's score: "fit" as the evaluation says, or a number from 0,
+    the paper's score, to 1."""
     data: Path | None = None
     """Where the dataset is now, should it have moved."""
     json: bool = False
@@ -44,10 +50,16 @@ class SearchSettings(LineageSettings):
             raise UserError("search needs one query: a text such as 'a red circle', or --image FILE")
         if self.top_k < 1:
             raise UserError(f"--top-k must be 1 or more, found {self.top_k}")
+        check_prior_weight(self.prior_weight, "--prior-weight")
 
 
 def main(settings: SearchSettings) -> None:
     """Print the ranked hits of one query."""
+    with uncollected():  # one query leaves little behind, and the process ends after it
+        _search(settings)
+
+
+def _search(settings: SearchSettings) -> None:
     from semcore.retrieval.retriever import Retriever
 
     retriever = Retriever.from_run(
@@ -56,6 +68,7 @@ def main(settings: SearchSettings) -> None:
         split=settings.split,
         base=settings.base,
         allow_mismatch=settings.allowed,
+        prior_weight=settings.prior_weight,
     )
     if settings.image is not None:
         hits = retriever.search(image=settings.image, top_k=settings.top_k)
@@ -66,17 +79,14 @@ def main(settings: SearchSettings) -> None:
             sys.stdout.write(json.dumps(asdict(hit), default=str, ensure_ascii=False) + "\n")
     else:
         _print_hits(hits)
-    if note := retriever.confidence_note(Direction.T2I if settings.image is None else Direction.I2T):
-        sys.stderr.write(f"search: {note}\n")
+    direction = Direction.T2I if settings.image is None else Direction.I2T
+    for note in (retriever.prior_note(direction), retriever.confidence_note(direction)):
+        if note:
+            sys.stderr.write(f"search: {note}\n")
 
 
-def _print_hits(hits: list[Any]) -> None:
-    """Print the hits as a table; what an item is depends on the direction.
-
-    Args:
-        hits: `semcore.retrieval.retriever.Hit`. The annotation does not say so, since jsonargparse imports what
-            annotations of this module need, and that would be torch.
-    """
+def _print_hits(hits: list[Hit]) -> None:
+    """Print the hits as a table; what an item is depends on the direction."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -91,5 +101,7 @@ def _print_hits(hits: list[Any]) -> None:
     Console(highlight=False).print(table)
 
 
-def _shortened(path: Path) -> str:
+def _shortened(path: Path | None) -> str:
+    if path is None:
+        return ""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

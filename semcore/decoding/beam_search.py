@@ -1,10 +1,10 @@
-"""Beam search over identifiers that reads each prompt once and looks at nothing but identifiers (performance.md, 1).
+"""Beam search over identifiers (paper, algorithm 1) that reads each prompt once and scores only identifiers' tokens.
 
-Every score is exact: the sum of the model's log-probabilities of the sequence's tokens given the prompt. The paths
-are those of a step-by-step beam search of the same width. Of equal scores the path whose tokens come first wins, on
-every device.
+Every score is exact: the sum of the model's log-probabilities of the sequence's tokens given the prompt, less a share
+of the sequence's prior where a correction asks for it (`semcore.decoding.prior_correction`). The paths are those of a
+step-by-step beam search of the same width. Among equal scores the path with the smaller tokens wins, on every device.
 
-Shapes: Q queries, B beams, c continuations, n rows read in a pass.
+Shapes: Q queries, B beams, c continuations, n rows of a forward pass.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from semcore.decoding.cached_model import Prompts, read_prompts, read_tree
 from semcore.decoding.forward_rows import TailRows, rows_to_read, tail_rows
 from semcore.decoding.index import IdentifierIndex
 from semcore.decoding.preconditions import check_at_least_one, check_search
+from semcore.decoding.prior_correction import Correction
 from semcore.decoding.scoring import Normalization, Scorer
 from semcore.decoding.trie import STOP
 from semcore.decoding.trie_tensors import TrieTensors
@@ -46,6 +47,7 @@ def constrained_beam_search(
     num_beams: int = 20,
     normalization: Normalization = "vocabulary",
     top_k: int | None = None,
+    correction: Correction | None = None,
 ) -> SearchResult:
     """Find the identifiers a model is most likely to generate for each query.
 
@@ -54,25 +56,32 @@ def constrained_beam_search(
         inputs: the left-padded keyword arguments of `model(**inputs)` for Q queries, images included.
         index: the identifiers, on the model's device.
         num_beams: width of the beam (the paper's tables use 50).
-        normalization: what a token's probability is relative to: the whole `"vocabulary"` (the paper's score), or the
-            tokens that occur in `"identifiers"`.
-        top_k: how many sequences to return a query; all `num_beams` if None. Fewer need less work.
+        normalization: the tokens over which probabilities are normalised: the whole `"vocabulary"` (the paper's
+            score), or the tokens that occur in `"identifiers"`.
+        top_k: sequences to return per query; all `num_beams` if None. Fewer need less work.
+        correction: takes a share of the identifiers' prior off every score, in the search already; made for this index
+            by `correction_of`. The paper's score has none.
 
     Raises:
-        UserError: the beam is narrower than one path, the normalisation unknown, the prompt longer than the model's
-            positions, or model and index do not fit each other.
+        UserError: `num_beams` is below 1, the normalisation unknown, the prompt longer than the model's positions, or
+            model and index do not fit each other.
     """
     check_at_least_one("num_beams", num_beams)
     wanted = num_beams if top_k is None else min(top_k, num_beams)
     check_at_least_one("top_k", wanted)
     check_search(model, inputs, index, normalization)
     prompts = read_prompts(model, inputs)
-    finished = _search(prompts, index, num_beams, normalization, wanted)
+    finished = _search(prompts, index, num_beams, normalization, wanted, correction)
     return _result(index, finished, wanted)
 
 
 def _search(
-    prompts: Prompts, index: IdentifierIndex, num_beams: int, normalization: Normalization, top_k: int
+    prompts: Prompts,
+    index: IdentifierIndex,
+    num_beams: int,
+    normalization: Normalization,
+    top_k: int,
+    correction: Correction | None,
 ) -> Finished:
     trie, num_queries = index.tensors, len(prompts.mask)
     scorer = Scorer(prompts.head, trie.vocabulary, normalization)
@@ -81,12 +90,14 @@ def _search(
     state_of_beam = torch.arange(num_queries, device=states.device).repeat_interleave(num_beams)
     for depth in range(index.max_length + 1):
         steps = continuations(trie, beams)
-        gains, beams = _score(trie, scorer, beams, steps, states, state_of_beam, tails)
+        gains, beams = _score(trie, scorer, beams, steps, states, state_of_beam, tails, correction)
         if not bool(steps.branching.any()):
             break
         found = candidates(trie, beams, steps, gains)
         finished = collect(trie, beams, found, finished, depth)
-        beams = prune(survivors(trie, beams, found, depth), finished, top_k)
+        beams = survivors(trie, beams, found, depth)
+        bound = 0.0 if correction is None else correction.bound(trie, beams.nodes, beams.tail_used)
+        beams = prune(beams, finished, top_k, bound)
         rows = rows_to_read(trie, beams, prompts.num_cached)
         tails = None
         if rows is not None:
@@ -104,8 +115,9 @@ def _score(
     states: torch.Tensor,
     state_of_beam: torch.Tensor,
     tails: TailRows | None,
+    correction: Correction | None,
 ) -> tuple[torch.Tensor, Beams]:
-    """Return the log-probability of each continuation's token (c,), and the beams with their new tails scored.
+    """Return what each continuation's token adds to the score (c,), and the beams with their new tails scored.
 
     A `STOP` has no token and costs nothing; steps along a tail were scored with the tail.
     """
@@ -119,21 +131,30 @@ def _score(
     gains = torch.zeros(len(tokens), device=scored.device)
     num_steps = len(pairs[0][0])
     gains[wanted] = scored[:num_steps]
-    return gains, beams if tails is None else with_tails(beams, tails.beams, tails.places, scored[num_steps:])
+    if correction is not None:
+        gains += correction.node_gain[steps.nodes]
+    if tails is None:
+        return gains, beams
+    along = scored[num_steps:]
+    if correction is not None:
+        starts, _ = trie.tails(beams.nodes.flatten()[tails.beams])
+        along = along + correction.tail_gain[starts + tails.places]
+    return gains, with_tails(beams, tails.beams, tails.places, along)
 
 
 def _result(index: IdentifierIndex, finished: Finished, top_k: int) -> SearchResult:
     scores = finished.scores.cpu()
-    leaves, tokens = finished.nodes.tolist(), finished.paths.tolist()
-    sequences = []
-    for own, nodes, paths in zip(scores.tolist(), leaves, tokens, strict=True):
+    sequences, leaves = [], []
+    for own, nodes, paths in zip(scores.tolist(), finished.nodes.tolist(), finished.paths.tolist(), strict=True):
         found = [
-            (-score, index.sequence(leaf, path))
+            (-score, index.sequence(leaf, path), leaf)
             for score, leaf, path in zip(own, nodes, paths, strict=True)
             if score > -torch.inf
         ]
-        sequences.append([sequence for _, sequence in sorted(found)[:top_k]])
-    return SearchResult(sequences, scores[:, :top_k])
+        best = sorted(found)[:top_k]
+        sequences.append([sequence for _, sequence, _ in best])
+        leaves.append([leaf for _, _, leaf in best])
+    return SearchResult(sequences, leaves, scores[:, :top_k])
 
 
 @dataclass(frozen=True)
@@ -142,5 +163,8 @@ class SearchResult:
 
     sequences: list[list[tuple[int, ...]]]
     """For each query its token sequences, end token included; fewer than `num_beams` where the corpus has fewer."""
+    leaves: list[list[int]]
+    """The leaf of each sequence in the index, from which `IdentifierIndex.items_of_leaf` has its items."""
     scores: torch.Tensor
-    """Sums of log-probabilities, float32 (queries, beams), on the CPU; -inf where a query has fewer sequences."""
+    """Sums of log-probabilities, less what a correction takes off, float32 (queries, beams), on the CPU; -inf where a
+    query has fewer sequences."""

@@ -1,4 +1,4 @@
-"""Inputs of an evaluation, found in the run and the dataset: models, views of the splits, what the scores depend on."""
+"""Inputs of an evaluation from the run and the dataset: models, split views, and their fingerprints."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from semcore.data.dataset import Dataset
-from semcore.data.directions import Direction
 from semcore.data.items_and_queries import image_of
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.dense_baselines import SENTENCE_ENCODER
@@ -43,12 +42,12 @@ def find_models(plan: EvaluationPlan, run: RunFolder) -> dict[str, str]:
 
 
 def views_to_measure(plan: EvaluationPlan, run: RunFolder, dataset: Dataset) -> dict[SplitKey, SplitView]:
-    """Return the views of the measured split and its folds, and of val where fusions are fitted.
+    """Return the views of the measured split and its folds, and of val where weights are fitted.
 
     Raises:
         UserError: the split has no item or no query.
     """
-    measured = read_split_views(run, dataset, plan.split, plan.limit)
+    measured = read_split_views(run, dataset, plan.split, plan.limit, plan.directions)
     if not measured:
         raise UserError(
             f"split {plan.split} of {dataset.folder} has no image with an identifier and a sentence; "
@@ -56,13 +55,13 @@ def views_to_measure(plan: EvaluationPlan, run: RunFolder, dataset: Dataset) -> 
         )
     if plan.folds is not None:
         measured |= fold_split_views(measured, plan.folds)
-    if plan.split == "val" or not plan.verifiers:
+    if plan.split == "val" or not (plan.verifiers or plan.prior_weight == "fit"):
         return measured
-    return {**measured, **read_split_views(run, dataset, "val", plan.num_val_queries)}
+    return {**measured, **read_split_views(run, dataset, "val", plan.num_val_queries, plan.directions)}
 
 
 def fold_split_views(views: Mapping[SplitKey, SplitView], num_folds: int) -> dict[SplitKey, SplitView]:
-    """Cut the views of a split into folds of its images, each with its own items and queries.
+    """Divide the views of a split into folds of its images, each with its own items and queries.
 
     Returns:
         (fold name, direction) -> view; a direction without a query in a fold has none.
@@ -85,19 +84,19 @@ def fold_split_views(views: Mapping[SplitKey, SplitView], num_folds: int) -> dic
 
 def score_inputs(plan: EvaluationPlan, run: RunFolder, dataset: Dataset, models: Mapping[str, str]) -> dict[str, str]:
     """Return the hash of everything the scores depend on."""
-    files = [f"identifiers/{direction}.jsonl" for direction in Direction]
+    files = [f"identifiers/{direction}.jsonl" for direction in plan.directions]
     if SENTENCE_ENCODER in plan.baselines:
         files.append("captions.jsonl")
     return {
         "metadata.jsonl": dataset.fingerprint,
         **{name: sha256_of(run / name) for name in files},
         **{f"the {name} model": fingerprint(path) for name, path in models.items()},
-        **prompts_of(["generator", *plan.verifiers]),
+        **prompts_of(["generator", *plan.verifiers], plan.directions),
     }
 
 
 def captions_and_encoder(plan: EvaluationPlan, run: RunFolder) -> tuple[dict[str, str], str]:
-    """Return what the sentence encoder's baseline needs: captions by image id, and the encoder of the identifiers."""
+    """Return the inputs of the sentence encoder's baseline: captions by image id, and the identifiers' encoder."""
     if SENTENCE_ENCODER not in plan.baselines:
         return {}, ""
     captions = {row["image_id"]: clean_text(row["caption"]) for row in read_jsonl(run / "captions.jsonl")}
@@ -111,8 +110,9 @@ def protocol_of(run: RunFolder) -> str:
 
 
 def ceiling_of(plan: EvaluationPlan, dataset: Dataset) -> dict[str, Any]:
-    """Return the best possible scores of the split, where the dataset knows them and all of it is asked."""
+    """Return direction -> best possible scores of the split, where the dataset knows them and all of it is asked."""
     path = dataset.folder / "ceiling.json"
     if plan.limit is not None or not path.exists():
         return {}
-    return read_json(path).get(plan.split, {})
+    known = read_json(path).get(plan.split, {})
+    return {direction: known[direction] for direction in plan.directions if direction in known}

@@ -1,4 +1,4 @@
-"""The per-query file: what was asked, what is right, what came back, and at which rank the right item stood.
+"""Per-query file: each query with its relevant items, its hits, and the rank of the first relevant item.
 
 A row of `per_query.jsonl`:
 
@@ -6,6 +6,8 @@ A row of `per_query.jsonl`:
      "generated": [{"item_id": "12", "identifier": "<|cluster_17|>circle", "score": -0.4}, ...],     at most 20
      "verified": [{"item_id": "12", "score": 3.1}, ...],                                             at most 10
      "rank_generated": 2, "rank_verified": 1}                                                        null: not found
+
+Where a share of the identifiers' prior came off, it has "rank_generated_paper" too, the rank by the paper's score.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -29,19 +31,22 @@ def per_query_rows(
     qrels: Mapping[str, Collection[str]],
     generated: Mapping[str, Sequence[GeneratedHit]],
     verified: Mapping[str, Sequence[tuple[str, float]]],
+    paper: Mapping[str, Sequence[GeneratedHit]] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield one row a judged query, in the order of `qrels`.
+    """Yield one row per judged query, in the order of `qrels`.
 
     Ranks are counted in the whole rankings; only the lists in the row are cut.
 
     Args:
         queries: The text of every query, or the file name of its image.
-        qrels: The right items of every query.
+        qrels: The relevant items of every query.
         generated: The generator's ranking of every query, best first; a query may be absent.
         verified: (item id, score) after verification, best first; empty where nothing was verified.
+        paper: The generator's ranking by the paper's score, where that is another one.
     """
     for query, right in qrels.items():
         candidates, judged = generated.get(query, ()), verified.get(query, ())
+        by_paper = [hit.item_id for hit in paper.get(query, ())] if paper else []
         yield {
             "query_id": query,
             "query": queries[query],
@@ -50,6 +55,7 @@ def per_query_rows(
             "verified": [{"item_id": item, "score": score} for item, score in judged[:NUM_VERIFIED]],
             "rank_generated": first_relevant_rank([hit.item_id for hit in candidates], right),
             "rank_verified": first_relevant_rank([item for item, _ in judged], right),
+            **({"rank_generated_paper": first_relevant_rank(by_paper, right)} if paper else {}),
         }
 
 
@@ -59,13 +65,14 @@ def write_per_query(
     qrels: Mapping[str, Collection[str]],
     generated: Mapping[str, Sequence[GeneratedHit]],
     verified: Mapping[str, Sequence[tuple[str, float]]],
+    paper: Mapping[str, Sequence[GeneratedHit]] | None = None,
 ) -> None:
-    """Write the rows of `per_query_rows` to `path`, whole or not at all."""
-    write_jsonl(path, per_query_rows(queries, qrels, generated, verified))
+    """Write the rows of `per_query_rows` to `path`, atomically."""
+    write_jsonl(path, per_query_rows(queries, qrels, generated, verified, paper))
 
 
 def read_per_query(path: Path) -> list[dict[str, Any]]:
-    """Read the rows back.
+    """Read the rows of a per-query file.
 
     Raises:
         UserError: The file is missing, is no JSON, or a row lacks a key.

@@ -1,19 +1,25 @@
-"""From the parts of an evaluation to its scores and files."""
+"""The course of an evaluation: generate, verify, fit fusions, score."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from semcore.data.dataset import Dataset
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import draw_queries
+from semcore.data.run_folder import RunFolder
 from semcore.evaluation.ablations import without_verification
+from semcore.evaluation.corrected_hits import PriorCorrection, find_correction, prior_settings, search_again
 from semcore.evaluation.fitted_fusions import Fitted, fit, rank_all
 from semcore.evaluation.folds import mean_metrics
 from semcore.evaluation.order_probes import draw_order_probes, measure_order_bias
 from semcore.evaluation.plan import EvaluationPlan
 from semcore.evaluation.results import EvaluationResult, Scores, score
+from semcore.models.checkpoint import Checkpoint
 from semcore.models.inference import load_for_inference
+from semcore.models.session import ModelSession, load_session
 from semcore.retrieval.batch import (
     SplitKey,
     SplitView,
@@ -25,18 +31,22 @@ from semcore.retrieval.batch import (
     verify_by_options,
 )
 from semcore.retrieval.hits import GeneratedHit
-from semcore.retrieval.session import ModelSession, load_session
+from semcore.retrieval.prior_settings import PriorSettings
 from semcore.retrieval.shortlist import Shortlist
 from semcore.retrieval.verifiers import VerifierName
-from semcore.verification import Fusion
+from semcore.verification import Fusion, VerifierSession, load_verifier
 from semcore.verification.score_fusion import FusionSettings
 
+Fits = dict[Direction, Fitted]
+CandidateScores = Sequence[Sequence[float]]
+"""A score of every candidate of every shortlist."""
 ORDERED: dict[str, str] = {"listwise": "trained", "blocks": "trained, blocks"}
-"""Verifiers that an order can sway -> what their models are called beside the untrained one."""
+"""Verifiers with order bias -> names of their models in the comparison with the untrained one."""
 
 
 def run_evaluation(
     plan: EvaluationPlan,
+    run: RunFolder,
     dataset: Dataset,
     models: Mapping[str, str],
     views: Mapping[SplitKey, SplitView],
@@ -45,13 +55,15 @@ def run_evaluation(
     """Generate, verify and score; one model is in memory at a time.
 
     Args:
-        plan: what is measured, and how.
+        plan: settings of the evaluation.
+        run: keeps the priors of identifiers.
         dataset: holds the images.
         models: "generator", the verifiers asked for, and "untrained" to compare the listwise one with.
-        views: what is searched and asked.
+        views: items and queries, of val too where fusions are fitted.
         work_dir: where results are kept from a kill.
     """
-    hits, ablations = _generate(plan, dataset, models["generator"], views, work_dir)
+    generated = _generate(plan, run, dataset, models["generator"], views, work_dir)
+    hits = generated.hits
     shortlists = {key: make_shortlists(view, hits[key], plan.num_candidates) for key, view in views.items()}
     measured = [key for key in views if key.split == plan.split]
     result = EvaluationResult(
@@ -62,83 +74,160 @@ def run_evaluation(
         seconds=work_dir.seconds,
         views={key.direction: views[key] for key in measured},
         hits={key.direction: hits[key] for key in measured},
-        ablations=ablations,
+        paper_hits={key.direction: generated.paper_hits[key] for key in measured} if plan.prior_weight != 0 else {},
+        prior_settings=generated.prior_settings,
+        ablations=generated.ablations,
     )
     result.folds["generated"] = mean_over_folds(plan.split, views, hits)
-    fitted = [key for key in views if key.split == "val"]
-    weighings: dict[str, dict[str, Fitted]] = {}
+    fitted: dict[str, Fits] = {}
     for name in plan.verifiers:
         scores = _verify(name, plan, dataset, models[name], shortlists, result, work_dir)
-        both = {}
-        for alone in (False, True):
-            own = {key.direction: fit(views[key], shortlists[key], scores[key], alone=alone) for key in fitted}
-            unfitted = Fitted(Fusion(0.0, 1.0) if alone else Fusion())
-            both[alone] = (
-                own,
-                {key: rank_all(key, shortlists[key], scores[key], own.get(key.direction, unfitted)) for key in views},
-            )
-        result.rankings[name] = {key.direction: both[False][1][key] for key in measured}
-        result.alone[name] = {key.direction: both[True][1][key] for key in measured}
-        weighings[name], rankings = both[plan.fusion == "none"]
-        result.folds[name] = mean_over_folds(plan.split, views, rankings)
-        result.on_val[name] = {key.direction: score(views[key], rankings[key]) for key in fitted}
-    without = {key: [[0.0] * len(own.items) for own in shortlists[key]] for key in fitted}
-    weighings["none"] = {key.direction: fit(views[key], shortlists[key], without[key]) for key in fitted}
+        fitted[name] = _rank(name, plan, views, shortlists, scores, result)
+    without = {key: [[0.0] * len(each.items) for each in own] for key, own in shortlists.items()}
+    fitted["none"] = _fit(views, shortlists, without)
+    fusions = {name: {str(direction): fit.overall for direction, fit in own.items()} for name, own in fitted.items()}
     better = better_on_val(plan.verifiers, result.on_val)
-    fusions = {name: {direction: each.overall for direction, each in own.items()} for name, own in weighings.items()}
-    result.fusion_settings = FusionSettings(better, fusions, plan.shifts, plan.other_models)
+    weights = dict(generated.prior_settings.weights)
+    result.fusion_settings = FusionSettings(better, fusions, plan.shifts, dict(plan.other_models), weights)
     if "untrained" in models:
-        _measure_untrained(plan, dataset, models["untrained"], result, work_dir)
+        session = load_verifier(_load(models["untrained"], plan), dataset, work_dir.features)
+        _add_order_bias("untrained", plan, session, result, work_dir)
     return result
+
+
+def _rank(
+    name: VerifierName,
+    plan: EvaluationPlan,
+    views: Mapping[SplitKey, SplitView],
+    shortlists: Mapping[SplitKey, Sequence[Shortlist]],
+    scores: Mapping[SplitKey, CandidateScores],
+    result: EvaluationResult,
+) -> Fits:
+    """Rank all views by a verifier, fused and alone, into the result; return the fusions that count."""
+    fused, alone = _fit(views, shortlists, scores), _fit(views, shortlists, scores, alone=True)
+    rankings = [
+        {key: rank_all(key, shortlists[key], scores[key], fits.get(key.direction, unfitted)) for key in views}
+        for fits, unfitted in ((fused, Fitted(Fusion())), (alone, Fitted(Fusion(0.0, 1.0))))
+    ]
+    result.rankings[name], result.alone[name] = (
+        {key.direction: ranked for key, ranked in own.items() if key.split == plan.split} for own in rankings
+    )
+    counting = rankings[plan.fusion == "none"]
+    result.folds[name] = mean_over_folds(plan.split, views, counting)
+    result.on_val[name] = {key.direction: score(views[key], counting[key]) for key in views if key.split == "val"}
+    return alone if plan.fusion == "none" else fused
+
+
+def _fit(
+    views: Mapping[SplitKey, SplitView],
+    shortlists: Mapping[SplitKey, Sequence[Shortlist]],
+    scores: Mapping[SplitKey, CandidateScores],
+    *,
+    alone: bool = False,
+) -> Fits:
+    """Fit a verifier's fusion on val in each direction."""
+    fitted_on = [key for key in views if key.split == "val"]
+    return {key.direction: fit(views[key], shortlists[key], scores[key], alone=alone) for key in fitted_on}
 
 
 def mean_over_folds(
     split: str, views: Mapping[SplitKey, SplitView], rankings: Mapping[SplitKey, Any]
-) -> dict[str, Scores]:
-    """Return direction -> mean scores over the folds among the parts, as `fold_parts` names them."""
-    scores: dict[str, list[Scores]] = {}
+) -> dict[Direction, Scores]:
+    """Return direction -> mean scores over the folds among the views, as `fold_split_views` names them."""
+    scores: dict[Direction, list[Scores]] = {}
     for key, view in views.items():
         if key.split.startswith(f"{split} fold "):
             scores.setdefault(key.direction, []).append(score(view, rankings[key]))
     return {direction: mean_metrics(own) for direction, own in scores.items()}
 
 
-def better_on_val(verifiers: Sequence[VerifierName], on_val: Mapping[VerifierName, Mapping[str, Scores]]) -> str:
-    """Return the verifier with the greater sum of R@1 over the directions of val; the first of equals."""
+def better_on_val(verifiers: Sequence[VerifierName], on_val: Mapping[VerifierName, Mapping[Direction, Scores]]) -> str:
+    """Return the verifier with the greatest sum of R@1 over the directions of val; the first of equals."""
     if not verifiers:
         return "none"
     return max(verifiers, key=lambda name: sum(scores["R@1"] for scores in on_val[name].values()))
 
 
+@dataclass(frozen=True)
+class _Generated:
+    """What the generator finds, view by view.
+
+    Attributes:
+        hits: the rankings that later stages use.
+        paper_hits: those by the paper's score.
+        prior_settings: what comes off the paper's score.
+        ablations: name -> direction -> scores.
+    """
+
+    hits: dict[SplitKey, dict[str, list[GeneratedHit]]]
+    paper_hits: dict[SplitKey, dict[str, list[GeneratedHit]]]
+    prior_settings: PriorSettings
+    ablations: dict[str, dict[Direction, Scores]]
+
+
 def _generate(
-    plan: EvaluationPlan, dataset: Dataset, model: str, views: Mapping[SplitKey, SplitView], work_dir: WorkDir
-) -> tuple[dict[SplitKey, dict[str, list[GeneratedHit]]], dict[str, dict[str, Scores]]]:
-    """Return the generator's rankings of all parts, and the ablations of the measured ones."""
-    session = _ask(model, plan, dataset, work_dir)
-    sizes = {"num_beams": plan.num_beams, "batch_size": plan.batch_size}
-    if plan.constraint:
-        engine = plan.engine
-        hits = {key: generate_hits(session, key, view, work_dir, engine=engine, **sizes) for key, view in views.items()}
-    else:
-        hits = {key: generate_unconstrained(session, key, view, work_dir, **sizes) for key, view in views.items()}
-    ablations: dict[str, dict[str, Scores]] = {}
-    if plan.ablations:
-        for key, view in views.items():
-            if key.split == plan.split:
-                suffixed = {content: without_verification(own) for content, own in hits[key].items()}
-                ablations.setdefault("without_verification", {})[key.direction] = score(view, suffixed)
-                if plan.constraint:
-                    drawn = SplitView(view.items, draw_queries(view.queries, plan.num_ablation_queries))
-                    if drawn.unique_queries:
-                        freely = score(drawn, generate_unconstrained(session, key, drawn, work_dir, **sizes))
-                        ablations.setdefault("with_trie", {})[key.direction] = score(drawn, hits[key])
-                        ablations.setdefault("without_trie", {})[key.direction] = freely
-    return hits, ablations
+    plan: EvaluationPlan,
+    run: RunFolder,
+    dataset: Dataset,
+    model: str,
+    views: Mapping[SplitKey, SplitView],
+    work_dir: WorkDir,
+) -> _Generated:
+    """Search every view, take the prior off, and measure the ablations of the measured views."""
+    session = load_session(_load(model, plan), dataset, work_dir.features)
+    found = {key: _search(plan, session, key, view, work_dir) for key, view in views.items()}
+    correction = find_correction(plan, run, dataset, session, views, found, work_dir)
+    hits = {key: correction.rescored(key, found[key], plan.num_beams) for key in views}
+    if plan.prior_in_search and correction.priors:
+        hits = {key: search_again(plan, session, key, view, correction, work_dir) for key, view in views.items()}
+    paper_hits = {
+        key: {content: own[: plan.num_beams] for content, own in rankings.items()} for key, rankings in found.items()
+    }
+    ablations: dict[str, dict[Direction, Scores]] = {}
+    for key, view in views.items():
+        if plan.ablations and key.split == plan.split:
+            for name, scores in _ablate(plan, session, key, view, hits[key], correction, work_dir).items():
+                ablations.setdefault(name, {})[key.direction] = scores
+    return _Generated(hits, paper_hits, prior_settings(plan, correction), ablations)
 
 
-def _ask(model: str, plan: EvaluationPlan, dataset: Dataset, work_dir: WorkDir) -> ModelSession:
-    checkpoint = load_for_inference(model, dtype=plan.dtype, device=plan.device, base=plan.base)
-    return load_session(checkpoint, dataset, work_dir.features)
+def _search(
+    plan: EvaluationPlan, session: ModelSession, key: SplitKey, view: SplitView, work_dir: WorkDir
+) -> dict[str, list[GeneratedHit]]:
+    """Return what the beams hold, by the paper's score."""
+    if not plan.constraint:
+        return generate_unconstrained(
+            session, key, view, work_dir, num_beams=plan.num_beams, batch_size=plan.batch_size
+        )
+    return generate_hits(
+        session, key, view, work_dir, num_beams=plan.num_beams, batch_size=plan.batch_size, engine=plan.engine,
+        whole_beam=plan.prior_weight != 0,
+    )  # fmt: skip
+
+
+def _ablate(
+    plan: EvaluationPlan,
+    session: ModelSession,
+    key: SplitKey,
+    view: SplitView,
+    hits: Mapping[str, list[GeneratedHit]],
+    correction: PriorCorrection,
+    work_dir: WorkDir,
+) -> dict[str, Scores]:
+    """Return name -> scores of what remains without verification, and without the prefix tree."""
+    suffixed = {content: without_verification(own) for content, own in hits.items()}
+    ablations = {"without_verification": score(view, suffixed)}
+    drawn = SplitView(view.items, draw_queries(view.queries, plan.num_ablation_queries))
+    if plan.constraint and drawn.unique_queries:
+        sizes = {"num_beams": plan.num_beams, "batch_size": plan.batch_size}
+        freely = generate_unconstrained(session, key, drawn, work_dir, **sizes)
+        ablations["with_trie"] = score(drawn, hits)
+        ablations["without_trie"] = score(drawn, correction.rescored(key, freely, plan.num_beams))
+    return ablations
+
+
+def _load(model: str, plan: EvaluationPlan) -> Checkpoint:
+    return load_for_inference(model, dtype=plan.dtype, device=plan.device, base=plan.base)
 
 
 def _verify(
@@ -150,8 +239,8 @@ def _verify(
     result: EvaluationResult,
     work_dir: WorkDir,
 ) -> dict[SplitKey, list[list[float]]]:
-    """Return a verifier's scores; where an order can sway it, measure that too."""
-    session = _ask(model, plan, dataset, work_dir)
+    """Return a verifier's scores; for a listwise verifier, measure its order bias too."""
+    session = load_verifier(_load(model, plan), dataset, work_dir.features)
     if name == "likelihood":
         return verify_by_likelihood(session, shortlists, work_dir)
     shifts = plan.shifts
@@ -161,17 +250,10 @@ def _verify(
     return scores
 
 
-def _measure_untrained(
-    plan: EvaluationPlan, dataset: Dataset, model: str, result: EvaluationResult, work_dir: WorkDir
-) -> None:
-    session = _ask(model, plan, dataset, work_dir)
-    _add_order_bias("untrained", plan, session, result, work_dir)
-
-
 def _add_order_bias(
-    name: str, plan: EvaluationPlan, session: ModelSession, result: EvaluationResult, work_dir: WorkDir
+    name: str, plan: EvaluationPlan, session: VerifierSession, result: EvaluationResult, work_dir: WorkDir
 ) -> None:
-    """Measure one question, the shifts that were asked for, and all of them, on a few queries a direction."""
+    """Measure order bias with one shift, the chosen number, and all shifts, on a few queries per direction."""
     for direction, view in result.views.items():
         count = plan.num_candidates
         probes = draw_order_probes(view, result.hits[direction], count, plan.num_order_queries)

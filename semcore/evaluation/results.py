@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.fitted_fusions import Ranking
-from semcore.evaluation.metrics import retrieval_metrics
+from semcore.evaluation.metrics import CUTOFFS, first_relevant_rank, retrieval_metrics
 from semcore.evaluation.per_query import write_per_query
+from semcore.evaluation.statistics import hits as found
+from semcore.evaluation.statistics import paired_difference
 from semcore.evaluation.trec import write_qrels, write_run
 from semcore.models.lineage import Mismatch, as_record
 from semcore.retrieval.batch import SplitView
 from semcore.retrieval.hits import GeneratedHit
+from semcore.retrieval.prior_settings import PRIOR_FILE, PriorSettings, write_prior_settings
 from semcore.retrieval.verifiers import VerifierName
 from semcore.runtime.files import write_json
 from semcore.verification.score_fusion import FUSION_FILE, FusionSettings, write_fusion_settings
@@ -23,24 +27,26 @@ Scores = dict[str, float]
 
 @dataclass
 class EvaluationResult:
-    """What was found, and how good it is.
+    """Rankings and scores of an evaluation.
 
     Attributes:
-        split: that is measured.
+        split: the evaluated split.
         num_beams: width of the beam.
         constraint: whether only identifiers that exist could be written.
         seconds: of each step.
-        hits: direction -> what was asked -> the generator's ranking.
-        rankings: verifier -> direction -> what was asked -> its ranking, fused with the generator's.
+        hits: direction -> query -> the generator's ranking, by the score that later stages use.
+        paper_hits: likewise, by the paper's score; none where that is the one in use.
+        prior_settings: the share of the identifiers' prior that came off the paper's score.
+        rankings: verifier -> direction -> query -> its ranking, fused with the generator's.
         alone: likewise, by the verifier's score alone.
-        fusion: "val" where the fused ranking counts, "none" where the verifier's own does.
+        fusion: "val" where the fused ranking is the final one, "none" where the verifier's own is.
         views: direction -> items and queries of the measured split.
-        on_val: verifier -> direction -> scores on val, of the ranking that counts; no query is ranked with weights
-            that were fitted on it.
+        on_val: verifier -> direction -> scores on val, of the final ranking; no query is ranked with weights that were
+            fitted on it.
         ablations: name -> direction -> scores.
-        order_bias: direction -> what the order of the candidates does to the listwise verifier, model by model.
-        fusion_settings: how the verifiers are weighed, for later searches.
-        mismatches: what differs from what the models were made with, and was allowed.
+        order_bias: direction -> order bias of the listwise verifier, model by model.
+        fusion_settings: the verifiers' fitted fusions, for later searches.
+        mismatches: lineage mismatches that were allowed.
         folds: "generated" or verifier -> direction -> mean scores over folds of the measured split.
         baselines: name -> direction -> scores of dense retrieval.
     """
@@ -48,53 +54,59 @@ class EvaluationResult:
     split: str
     num_beams: int
     seconds: dict[str, float]
-    views: dict[str, SplitView]
-    hits: dict[str, dict[str, list[GeneratedHit]]]
+    views: dict[Direction, SplitView]
+    hits: dict[Direction, dict[str, list[GeneratedHit]]]
+    paper_hits: dict[Direction, dict[str, list[GeneratedHit]]] = field(default_factory=dict)
+    prior_settings: PriorSettings = field(default_factory=PriorSettings)
     constraint: bool = True
     fusion: str = "val"
-    rankings: dict[VerifierName, dict[str, dict[str, Ranking]]] = field(default_factory=dict)
-    alone: dict[VerifierName, dict[str, dict[str, Ranking]]] = field(default_factory=dict)
-    on_val: dict[VerifierName, dict[str, Scores]] = field(default_factory=dict)
-    ablations: dict[str, dict[str, Scores]] = field(default_factory=dict)
-    folds: dict[str, dict[str, Scores]] = field(default_factory=dict)
-    baselines: dict[str, dict[str, Scores]] = field(default_factory=dict)
-    order_bias: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    rankings: dict[VerifierName, dict[Direction, dict[str, Ranking]]] = field(default_factory=dict)
+    alone: dict[VerifierName, dict[Direction, dict[str, Ranking]]] = field(default_factory=dict)
+    on_val: dict[VerifierName, dict[Direction, Scores]] = field(default_factory=dict)
+    ablations: dict[str, dict[Direction, Scores]] = field(default_factory=dict)
+    folds: dict[str, dict[Direction, Scores]] = field(default_factory=dict)
+    baselines: dict[str, dict[Direction, Scores]] = field(default_factory=dict)
+    order_bias: dict[Direction, list[dict[str, Any]]] = field(default_factory=dict)
     fusion_settings: FusionSettings = field(default_factory=lambda: FusionSettings("none", {}))
     mismatches: list[Mismatch] = field(default_factory=list)
 
     @property
     def verifier(self) -> str:
-        """Return the verifier that counts, "none" without any."""
+        """Return the verifier of the final ranking, "none" without any."""
         return self.fusion_settings.verifier
 
     @property
-    def counting(self) -> dict[VerifierName, dict[str, dict[str, Ranking]]]:
-        """Return the rankings that count: fused, or the verifiers' own."""
+    def counting(self) -> dict[VerifierName, dict[Direction, dict[str, Ranking]]]:
+        """Return the final rankings: fused, or the verifiers' own."""
         return self.rankings if self.fusion == "val" else self.alone
 
 
 def score(view: SplitView, rankings: Mapping[str, Sequence[tuple[str, Any]] | Sequence[GeneratedHit]]) -> Scores:
-    """Score rankings of what was asked, query by query; the first entry of a hit is its item's id."""
+    """Score rankings query by query; the first entry of a hit is its item's id."""
     run = {query: [hit[0] for hit in rankings[content]] for query, content in view.queries.contents.items()}
     return retrieval_metrics(run, view.queries.relevant, len(view.items))
 
 
 def write_results(run: RunFolder, result: EvaluationResult, protocol: str, ceiling: Mapping[str, Any]) -> None:
-    """Write t2i/, i2t/, verification.json and, last, metrics.json."""
+    """Write t2i/, i2t/, prior.json, verification.json and, last, metrics.json."""
     chosen = result.counting.get(result.verifier, {})  # type: ignore[call-overload]
     for direction, view in result.views.items():
-        _write_direction(run, direction, view, result.hits[direction], chosen.get(direction, {}))
+        paper = result.paper_hits.get(direction, {})
+        _write_direction(run, direction, view, result.hits[direction], paper, chosen.get(direction, {}))
+    write_prior_settings(run / PRIOR_FILE, result.prior_settings)
     write_fusion_settings(run / FUSION_FILE, result.fusion_settings)
     write_json(run / "metrics.json", metrics_of(result, protocol, ceiling))
 
 
 def metrics_of(result: EvaluationResult, protocol: str, ceiling: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what metrics.json holds."""
+    """Return the content of metrics.json."""
     fused, alone = (_score_verifiers(result.views, rankings) for rankings in (result.rankings, result.alone))
     counting = fused if result.fusion == "val" else alone
     metrics: dict[str, Any] = {}
     for direction, view in result.views.items():
         metrics[direction] = {"generated": score(view, result.hits[direction])}
+        if direction in result.paper_hits:
+            metrics[direction] |= _beside_the_paper(view, result.hits[direction], result.paper_hits[direction])
         if result.verifier in counting:
             metrics[direction]["verified"] = counting[result.verifier][direction]
     if result.folds.get("generated"):
@@ -109,6 +121,7 @@ def metrics_of(result: EvaluationResult, protocol: str, ceiling: Mapping[str, An
         "split": result.split,
         "num_beams": result.num_beams,
         "constraint": result.constraint,
+        "prior": {**asdict(result.prior_settings), "later_stages_use": "generated"},
         "verifier": result.verifier,
         "fusion": result.fusion,
         "fitted_on": "val" if any(result.fusion_settings.fusions.values()) else None,
@@ -127,9 +140,33 @@ def metrics_of(result: EvaluationResult, protocol: str, ceiling: Mapping[str, An
     }
 
 
+def _beside_the_paper(
+    view: SplitView,
+    hits: Mapping[str, Sequence[GeneratedHit]],
+    paper_hits: Mapping[str, Sequence[GeneratedHit]],
+) -> dict[str, Any]:
+    """Return the scores of the paper's ranking, and the paired differences of ours from it with their intervals."""
+    contents, relevant = view.queries.contents, view.queries.relevant
+    ours, paper = (
+        [_rank(rankings, contents.get(query), right) for query, right in relevant.items()]
+        for rankings in (hits, paper_hits)
+    )
+    groups = [tuple(sorted(right)) for right in relevant.values()]
+    differences = {
+        f"R@{cutoff}": paired_difference(found(paper, cutoff), found(ours, cutoff), groups=groups)._asdict()
+        for cutoff in CUTOFFS
+    }
+    return {"generated_paper": score(view, paper_hits), "generated_less_paper": differences}
+
+
+def _rank(rankings: Mapping[str, Sequence[GeneratedHit]], content: str | None, right: Collection[str]) -> int | None:
+    """Return where the first right item stands; None where there is none, or nothing was asked."""
+    return None if content is None else first_relevant_rank([hit.item_id for hit in rankings[content]], right)
+
+
 def _score_verifiers(
-    views: Mapping[str, SplitView], rankings: Mapping[VerifierName, Mapping[str, Mapping[str, Ranking]]]
-) -> dict[str, dict[str, Scores]]:
+    views: Mapping[Direction, SplitView], rankings: Mapping[VerifierName, Mapping[Direction, Mapping[str, Ranking]]]
+) -> dict[str, dict[Direction, Scores]]:
     return {
         name: {direction: score(views[direction], ranked) for direction, ranked in own.items()}
         for name, own in rankings.items()
@@ -147,18 +184,21 @@ def _folds(result: EvaluationResult) -> dict[str, Any]:
 
 def _write_direction(
     run: RunFolder,
-    direction: str,
+    direction: Direction,
     view: SplitView,
     hits: Mapping[str, Sequence[GeneratedHit]],
+    paper_hits: Mapping[str, Sequence[GeneratedHit]],
     verified: Mapping[str, Ranking],
 ) -> None:
     contents, folder = view.queries.contents, run / direction
     generated = {query: hits[content] for query, content in contents.items()}
     ranked = {query: verified[content] for query, content in contents.items() if content in verified}
-    write_run(
-        folder / "run.generated.trec", {q: [(hit.item_id, hit.score) for hit in own] for q, own in generated.items()}
-    )
+    paper = {query: paper_hits[content] for query, content in contents.items() if content in paper_hits}
+    for name, rankings in {"generated": generated, "generated_paper": paper}.items():
+        if rankings or name == "generated":
+            scored = {query: [(hit.item_id, hit.score) for hit in own] for query, own in rankings.items()}
+            write_run(folder / f"run.{name}.trec", scored)
     if ranked:
         write_run(folder / "run.verified.trec", ranked)
     write_qrels(folder / "qrels.trec", view.queries.relevant)
-    write_per_query(folder / "per_query.jsonl", view.queries.display, view.queries.relevant, generated, ranked)
+    write_per_query(folder / "per_query.jsonl", view.queries.display, view.queries.relevant, generated, ranked, paper)

@@ -1,4 +1,4 @@
-"""report.md: the figures of report.json for a reader."""
+"""Markdown report of identifiers: the figures of report.json as report.md."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 
 from semcore.data.directions import Direction
 from semcore.data.identifier_files import IdentifierRow, cluster_token
+from semcore.identifiers.mention_rates import CANDIDATES_PER_KEYWORD
 from semcore.runtime.markdown_tables import markdown_table
 
 _COLUMNS = (
     "items", "identifiers", "share one", "largest group", "no keyword", "distinct keywords",
-    "cluster smallest / median / largest", "empty clusters",
+    "cluster smallest / median / largest", "empty clusters", "bigram entropy, nats",
 )  # fmt: skip
+_CRITERIA = {"similarity": "similar", "mention_rate": "mentioned"}
 _NUM_EXAMPLES = 5
 _NUM_LISTED = 20
 
@@ -21,14 +23,15 @@ def render_report(report: Mapping[str, Any], rows: Mapping[Direction, Sequence[I
     """Return the report as markdown.
 
     Args:
-        report: what report.json holds.
-        rows: direction -> its identifiers, from which a few examples are shown.
+        report: the content of report.json.
+        rows: direction -> its identifiers, of which a few are shown as examples.
     """
     blocks = ["# Identifiers", _introduction(report), _captions(report["captions"])]
     for direction in Direction:
         if report[direction]:
             title = f"{direction.words.capitalize()}: the items are {direction.item_kind}"
             blocks += [f"## {title}", _figures(report[direction]), _alone(report[direction])]
+            blocks += [_mentions(report["mentions"])] if direction == "t2i" else []
             blocks += [_without_keyword(report["without_keyword"][direction]), _examples(rows[direction])]
     blocks += ["## Clusters", _clusters(report["clusters"])]
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -39,7 +42,8 @@ def _introduction(report: Mapping[str, Any]) -> str:
     text = (
         f"{report['num_clusters']} clusters fitted on {which} ({report['num_fitted']}), protocol "
         f"**{report['protocol']}**; every other item has the cluster of the nearest centroid. "
-        f"Up to {report['num_keywords']} keywords an item{_selection(report)}; sentence encoder {report['encoder']}, "
+        f"Up to {report['num_keywords']} keywords an item{_selection(report)}, "
+        f"the most {_CRITERIA[report['keyword_order']]} first; sentence encoder {report['encoder']}, "
         f"seed {report['seed']}."
     )
     if report["scheme"] == "numeric":
@@ -48,7 +52,9 @@ def _introduction(report: Mapping[str, Any]) -> str:
 
 
 def _selection(report: Mapping[str, Any]) -> str:
-    """Say how keywords were chosen, where that was not by their similarity alone."""
+    """Name the method of choosing keywords, where it is not similarity alone."""
+    if report["keyword_choice"] == "mention_rate":
+        return f", the most mentioned of the {CANDIDATES_PER_KEYWORD * report['num_keywords']} most similar"
     if report["diversity"] is not None:
         return f", by KeyBERT's maximal marginal relevance with diversity {report['diversity']:g}"
     if report["nr_candidates"] is not None:
@@ -80,6 +86,7 @@ def _cells(figures: Mapping[str, Any]) -> tuple[str, ...]:
         str(figures["num_keywords"]),
         f"{size['smallest']} / {size['median']:g} / {size['largest']}",
         str(size["num_empty"]),
+        f"{figures['bigram_entropy']:g}",
     )
 
 
@@ -91,6 +98,26 @@ def _alone(figures: Mapping[str, Mapping[str, Any]]) -> str:
         [
             (split, *(str(values["alone_percent"].get(depth, "")) for depth in depths))
             for split, values in figures.items()
+        ],
+    )
+
+
+def _mentions(mentions: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return how many sentences say their image's first keyword, its second, ..."""
+    if not mentions:
+        return ""
+    depths = max((list(figures["percent_by_depth"]) for figures in mentions.values()), key=len)
+    header = ("sentences that say keyword ... (%)", *depths, "keywords a sentence says", "sentences")
+    return markdown_table(
+        header,
+        [
+            (
+                split,
+                *(str(figures["percent_by_depth"].get(depth, "")) for depth in depths),
+                str(figures["words_per_sentence"]),
+                str(figures["num_sentences"]),
+            )
+            for split, figures in mentions.items()
         ],
     )
 

@@ -1,4 +1,4 @@
-"""The paper's structured identifiers (section 3.2): from captions and sentences to rows.
+"""Structured identifiers (paper, section 3.2) of captions and sentences.
 
 Both directions share one set of clusters, so a cluster token means one thing: k-means is fitted on
 captions, and sentences get the nearest centroid.
@@ -8,14 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from semcore.data.caption_files import TextItem
+from semcore.data.caption_files import NO_IMAGE, TextItem
 from semcore.data.identifier_files import IdentifierRow, make_row
 from semcore.identifiers.clusters import fit_centroids, nearest_centroids
 from semcore.identifiers.keybert_keywords import keybert_keywords
 from semcore.identifiers.keywords import count_words, remove_cluster_words, top_keywords
+from semcore.identifiers.mention_rates import (
+    CANDIDATES_PER_KEYWORD,
+    Criterion,
+    MentionCount,
+    count_mentions,
+    fit_mention_rates,
+    measure_mentions,
+    rate_words,
+    require_train_sentences,
+    select_keywords,
+)
 from semcore.identifiers.sentence_encoder import Encode, embed
 from semcore.identifiers.tfidf import sum_by_cluster, top_words, weigh_words
 from semcore.identifiers.words import Segment
@@ -24,15 +36,17 @@ from semcore.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class StructuredIdentifiers:
-    """What `build_structured_identifiers` makes.
+    """The result of `build_structured_identifiers`.
 
     Attributes:
         t2i: the rows of the images, in the order of the captions.
         i2t: the rows of the sentences, in their order.
         centroids: (clusters, dimensions).
         cluster_words: each cluster's words of greatest TF-IDF weight with the weight, best first.
-        num_fitted: captions each cluster was fitted on.
-        num_with_word: images, and sentences, in whose text a word was found that could be a keyword.
+        num_fitted: number of captions that each cluster was fitted on.
+        num_with_word: number of images, and of sentences, whose text has a word that could be a keyword.
+        mention_counts: what the mention rates of keywords are made of, from the training split.
+        mentions: how many sentences say the images' keywords, from `measure_mentions`.
     """
 
     t2i: list[IdentifierRow]
@@ -41,6 +55,8 @@ class StructuredIdentifiers:
     cluster_words: list[list[tuple[str, float]]]
     num_fitted: list[int]
     num_with_word: tuple[int, int]
+    mention_counts: list[MentionCount]
+    mentions: dict[str, dict[str, Any]]
 
 
 def fitted_on(captions: Sequence[TextItem], protocol: str, num_clusters: int) -> list[int]:
@@ -84,21 +100,24 @@ def build_structured_identifiers(
     keyword_method: str = "fast",
     diversity: float | None = None,
     nr_candidates: int | None = None,
+    keyword_choice: Criterion = "similarity",
+    keyword_order: Criterion = "similarity",
+    image_of_sentence: Sequence[int] | None = None,
     progress: bool = False,
 ) -> StructuredIdentifiers:
     """Give every image (by its caption) and every sentence an identifier.
 
-    The defaults, and where each comes from, stand in `data_prep.identifiers`.
+    The defaults and their sources are in `data_prep.identifiers`.
 
     Args:
         captions: the items of text -> image, all splits.
         sentences: the items of image -> text, all splits.
         encode: embeds a batch of texts, from `load_encoder`.
         num_clusters: k of k-means.
-        num_keywords: keywords an item, at most.
+        num_keywords: keywords per item, at most.
         num_cluster_words: words by TF-IDF that characterise a cluster.
         deduplicate: leave a cluster's words out of its items' keywords.
-        ngram_range: fewest and most words a keyword.
+        ngram_range: fewest and most words per keyword.
         stop_words: "english" or None.
         segmenter: for scripts without spaces; see `semcore.identifiers.words`.
         protocol: see `fitted_on`.
@@ -106,22 +125,31 @@ def build_structured_identifiers(
         num_inits: see `fit_centroids`.
         max_iterations: likewise.
         max_fit_items: likewise.
-        tokens_per_batch: texts embedded at once make about so many tokens.
+        tokens_per_batch: about how many tokens are embedded at once.
         keyword_method: "fast", all items at once, or "keybert", the library itself; both find the same words.
         diversity: of KeyBERT's maximal marginal relevance, see `keybert_keywords`.
         nr_candidates: of KeyBERT's max-sum distance, likewise.
+        keyword_choice: keep the most similar candidates, or of the `CANDIDATES_PER_KEYWORD` times as many most
+            similar ones those with the greatest mention rate.
+        keyword_order: put the most similar keyword first, or that with the greatest mention rate.
+        image_of_sentence: the place of each sentence's image among the captions, or `NO_IMAGE`; without it nothing
+            is known of mentions.
         progress: show progress bars.
 
     Raises:
-        UserError: fewer captions than clusters, or no word in any text.
+        UserError: fewer captions than clusters, no word in any text, or mention rates without training sentences.
     """
     chosen = fitted_on(captions, protocol, num_clusters)
+    image_of_sentence = [NO_IMAGE] * len(sentences) if image_of_sentence is None else image_of_sentence
+    if "mention_rate" in (keyword_choice, keyword_order):
+        require_train_sentences(captions, image_of_sentence)
     items = [*captions, *sentences]
     counts, vocabulary = count_words(
         [item.text for item in items], ngram_range=ngram_range, stop_words=stop_words, segmenter=segmenter
     )
 
     found = np.diff(counts.indptr) > 0
+    mentions = count_mentions(counts[len(captions) :], image_of_sentence, len(captions))
 
     def embed_all(texts: Sequence[str], description: str) -> np.ndarray:
         return embed(texts, encode, tokens_per_batch=tokens_per_batch, progress=progress, description=description)
@@ -141,13 +169,19 @@ def build_structured_identifiers(
     if deduplicate:
         counts = remove_cluster_words(counts, labels, [[word for word, _ in cluster] for cluster in words])
     word_embeddings = embed_all(vocabulary, "words")
+    num_candidates = num_keywords * (CANDIDATES_PER_KEYWORD if keyword_choice == "mention_rate" else 1)
     if keyword_method == "keybert":
-        keywords = keybert_keywords(
-            [item.text for item in items], counts, vocabulary, embeddings, word_embeddings, num_keywords,
+        candidates = keybert_keywords(
+            [item.text for item in items], counts, vocabulary, embeddings, word_embeddings, num_candidates,
             diversity=diversity, nr_candidates=nr_candidates, progress=progress,
         )  # fmt: skip
     else:
-        keywords = top_keywords(counts, embeddings, word_embeddings, num_keywords)
+        candidates = top_keywords(counts, embeddings, word_embeddings, num_candidates)
+    is_train = [item.split == "train" for item in captions]
+    mention_counts = fit_mention_rates(candidates[: len(captions)], mentions, is_train, vocabulary)
+    keywords = select_keywords(
+        candidates, rate_words(mention_counts, vocabulary), num_keywords, choice=keyword_choice, order=keyword_order
+    )
     rows = [
         make_row(item.item_id, item.split, int(label), [vocabulary[word] for word in chosen_words])
         for item, label, chosen_words in zip(items, labels, keywords, strict=True)
@@ -159,4 +193,6 @@ def build_structured_identifiers(
         cluster_words=[[(vocabulary[word], weight) for word, weight in cluster] for cluster in words],
         num_fitted=np.bincount(labels[chosen], minlength=num_clusters).tolist(),
         num_with_word=(int(found[: len(captions)].sum()), int(found[len(captions) :].sum())),
+        mention_counts=mention_counts,
+        mentions=measure_mentions(keywords[: len(captions)], mentions, [item.split for item in captions]),
     )

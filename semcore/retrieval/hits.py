@@ -1,13 +1,65 @@
-"""Hits: items as the generator ranks them. Imports no torch."""
+"""Hits: items as the generator ranks them, and as a search returns them. Imports no torch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
+
+from semcore.data.items_and_queries import Item
 
 
 class GeneratedHit(NamedTuple):
-    """An item as the generator ranked it: its id, the identifier that led to it and the path's log-probability."""
+    """A hit of the generator: the item's id, its identifier, and the path's score."""
 
     item_id: str
     identifier: str
     score: float
+
+
+def without_prior(
+    hits: Sequence[GeneratedHit], log_priors: Mapping[str, float], weight: float, most: int | None = None
+) -> list[GeneratedHit]:
+    """Take a share of the identifiers' prior off the scores and put the hits in their new order.
+
+    Items of one identifier have one prior, so they stay together in their order; of other equal scores the one that
+    stood before stands before. A weight of 0 changes nothing.
+
+    Args:
+        hits: what a search has found, best first.
+        log_priors: identifier -> log p(identifier).
+        weight: how much of it comes off.
+        most: hits to return, all by default.
+    """
+    corrected = [hit._replace(score=hit.score - weight * log_priors[hit.identifier]) for hit in hits]
+    return sorted(corrected, key=lambda hit: -hit.score)[:most]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A ranked item, as a search returns it.
+
+    Attributes:
+        item_id: an image's or a sentence's id.
+        score: higher is better; comparable within one query only.
+        identifier: what the model generated to find it.
+        confidence: the probability, 0 to 1, that this item answers the query, as val's judgements say it: of hits
+            with 0.8, four in five are right there. Several hits may be right, and none: they need not sum to 1.
+            It never falls behind a lower hit's. Fitted on the corpus of val: where more items are searched it says
+            too much (`Retriever.confidence_note`). None where nothing was fitted, and behind the shortlist.
+        text: the sentence; None for an image.
+        image_path: the image; None for a sentence.
+    """
+
+    item_id: str
+    score: float
+    identifier: str
+    confidence: float | None = None
+    text: str | None = None
+    image_path: Path | None = None
+
+    @classmethod
+    def of(cls, item: Item, score: float, confidence: float | None) -> Hit:
+        """Return an item with its score and confidence."""
+        return cls(item.item_id, score, item.identifier, confidence, item.text or None, item.image_path)

@@ -1,18 +1,37 @@
-"""Which ways of training go together, said before anything is loaded."""
+"""Checks of a training's options against each other, before anything is loaded."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from transformers.integrations import get_available_reporting_integrations
 
+from semcore.data.directions import Direction
 from semcore.models.quantization import check_bitsandbytes
 from semcore.runtime.errors import UserError
 from semcore.runtime.ranks import num_processes
 from semcore.training.launcher import CONFIG_VARIABLE, find_deepspeed_config, zero_stage
+
+
+def check_directions(directions: Collection[Direction], text_only: bool) -> None:
+    """Refuse to train on images where an identifier model's directions show none.
+
+    Args:
+        directions: that are trained; sentences alone ask in t2i.
+        text_only: vision tower and projector are frozen.
+
+    Raises:
+        UserError: nothing would reach what is to be trained.
+    """
+    if Direction.I2T not in directions and not text_only:
+        raise UserError(
+            "--directions [t2i] trains on sentences alone, which reach neither vision tower nor projector: leave "
+            "--model.freeze-vision and --model.freeze-projector true"
+        )
 
 
 def check_mode(
@@ -28,22 +47,22 @@ def check_mode(
     gradient_checkpointing: bool = False,
     **_: Any,
 ) -> None:
-    """Refuse what the launcher's engine, the machine or the installed libraries cannot do.
+    """Refuse options that the launcher's engine, the machine or the installed libraries do not support.
 
     Args:
-        lora_rank: 0 where the whole text model trains.
-        quantization: of the base under an adapter, "none" or "nf4".
+        lora_rank: 0 where the whole text model is trained.
+        quantization: quantisation of an adapter's base, "none" or "nf4".
         text_only: vision tower and projector are frozen.
         optim: the optimizer's name.
         dtype: precision of the weights.
-        device_map: how one process spreads the model over devices.
-        report_to: libraries that are told losses, with commas between.
+        device_map: distribution of the model over one process's devices.
+        report_to: libraries that losses are reported to, separated by commas.
         attention_loss: weight of the extra loss on attention.
         gradient_checkpointing: recompute activations in the backward pass.
-        _: settings that go with everything.
+        _: settings without constraints.
 
     Raises:
-        UserError: what does not go together, and what to take instead.
+        UserError: options exclude each other; names them, and the alternative.
     """
     if lora_rank and not text_only:
         raise UserError(
@@ -84,7 +103,7 @@ def check_mode(
 
 
 def is_offloaded() -> bool:
-    """Tell whether the launcher's DeepSpeed configuration keeps the optimizer in the CPU's memory."""
+    """Return whether the launcher's DeepSpeed configuration offloads the optimizer to the CPU."""
     named = os.environ.get(CONFIG_VARIABLE)
     if zero_stage() is None or named is None:
         return False

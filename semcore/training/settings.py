@@ -1,8 +1,8 @@
-"""The settings both training recipes take. Only recipes see them; library functions take plain arguments.
+"""Settings of both training recipes. Only recipes see them; library functions take plain arguments.
 
 "InternVL" below is the official fine-tuning of InternVL2.5-1B to 4B, OpenGVLab/InternVL
 `internvl_chat/shell/internvl2.5/2nd_finetune`, whose configuration the paper follows. Of its own the paper gives five
-epochs and a batch of four pairs a GPU on two GPUs (A.1), which recipes/configs set.
+epochs and a batch of four pairs per GPU on two GPUs (A.1), which recipes/configs set.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class TrainingSettings:
 
     def optimization(self) -> dict[str, Any]:
         """Return the rest, and what both need."""
-        left_out = ("num_epochs", "max_steps", "dtype", "device_map")
+        left_out = ("num_epochs", "max_steps", "dtype", "device_map", "null_queries")
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     def loading(self) -> dict[str, Any]:
@@ -141,6 +141,19 @@ class VerifierTrainingSettings(TrainingSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         _at_least("training.attention_loss", self.attention_loss, 0)
+
+
+@dataclass
+class IdentifierTrainingSettings(TrainingSettings):
+    """How the identifier model is trained."""
+
+    null_queries: float = 0.0  # paper; ours: 0.1 tells the identifiers' prior in one pass
+    """Fraction of the pairs that are learnt without their query too, as how probable identifiers are whatever is asked;
+    the evaluation's --prior-weight then needs one pass over them and no training queries."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _fraction("training.null_queries", self.null_queries)
 
 
 @dataclass

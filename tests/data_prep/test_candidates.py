@@ -47,6 +47,19 @@ def test_candidates_are_mined_in_blocks_of_the_evaluations_size(searchable_run, 
     assert f"put in its place in {stats['t2i']['percent_replaced']} %" in capsys.readouterr().out
 
 
+def test_candidates_of_val_are_mined_among_val(searchable_run):
+    main(settings(searchable_run, val_limit=3))
+    val = {record.image_id for record in load_dataset(searchable_run.data).split("val")}
+    for direction in Direction:
+        path = searchable_run.run / "candidates" / "val" / f"{direction}.jsonl"
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        assert 0 < len(rows) <= 3
+        if direction.items_are_images:
+            assert all(set(row["candidates"]) <= val for row in rows)
+        else:
+            assert all(row["query"] in val for row in rows)
+
+
 def test_the_verifiers_training_can_read_them(searchable_run):
     main(settings(searchable_run))
     run, dataset = RunFolder(searchable_run.run), load_dataset(searchable_run.data)

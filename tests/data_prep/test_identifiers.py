@@ -18,12 +18,16 @@ from semcore.commands.arguments import run_command
 from semcore.data.identifier_files import read_cluster_words, read_identifiers
 from semcore.data.run_folder import RunFolder
 from semcore.identifiers.clusters import load_centroids
+from semcore.identifiers.mention_rates import read_mention_rates
 from semcore.runtime.files import write_json, write_jsonl
 
 COLOURS = ("red", "green", "blue", "yellow")
 SHAPES = ("circle", "square", "star", "ring", "cross")
 SCRIPTS = Path(__file__).parents[3] / "shared" / "cases" / "15_scripts"
-OUTPUTS = ("t2i.jsonl", "i2t.jsonl", "clusters.safetensors", "cluster_words.json", "report.json", "report.md")
+OUTPUTS = (
+    "t2i.jsonl", "i2t.jsonl", "clusters.safetensors", "cluster_words.json", "mention_rates.jsonl", "report.json",
+    "report.md",
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -179,6 +183,7 @@ def test_too_many_clusters_leave_nothing_behind(folders: tuple[Path, Path], erro
         ("--keyword-method", "yake", ["fast, keybert", "'yake'"]),
         ("--diversity", "0.5", ["--diversity 0.5", "--keyword-method fast", "--keyword-method keybert"]),
         ("--nr-candidates", "8", ["--nr-candidates 8", "--keyword-method fast", "--keyword-method keybert"]),
+        ("--keyword-order", "random", ["similarity, mention_rate", "'random'"]),
         ("--num-cluster", "5", ["--num-cluster;", "clusters?"]),
         ("--encoder", "./nowhere", ["./nowhere", "--encoder"]),
     ],
@@ -198,6 +203,8 @@ def test_a_wrong_option_is_one_sentence(
         (("--diversity", "1.5"), ("--diversity", "from 0 to 1", "1.5")),
         (("--nr-candidates", "3"), ("--nr-candidates", "--num-keywords (4)", "3")),
         (("--nr-candidates", "9", "--diversity", "0.1"), ("--diversity 0.1", "--nr-candidates 9")),
+        (("--diversity", "0.1", "--keyword_choice", "mention_rate"), ("--diversity 0.1", "--keyword-choice")),
+        (("--nr-candidates", "9", "--keyword-choice", "mention_rate"), ("--nr-candidates 9", "--keyword-choice")),
     ],
 )
 def test_what_keybert_cannot_do_is_one_sentence(
@@ -237,6 +244,69 @@ def test_keybert_makes_the_same_identifiers_and_its_options_are_recorded(
     assert (report["keyword_method"], report["diversity"], report["ngram_range"]) == ("keybert", 0.6, [1, 2])
     settings = RunFolder(run.with_name("max_sum")).manifest()["stages"]["identifiers"]["settings"]
     assert (settings["keyword_method"], settings["nr_candidates"]) == ("keybert", 4)
+
+
+def _own_run(run: Path, name: str) -> Path:
+    """Return another run folder with the same captions."""
+    write_jsonl(run.with_name(name) / "captions.jsonl", [json.loads(line) for line in (run / "captions.jsonl").open()])
+    return run.with_name(name)
+
+
+def test_keywords_are_ordered_by_mention_rate_and_the_report_says_what_it_does(folders: tuple[Path, Path]) -> None:
+    """Shapes first: sentences say those, and never a colour."""
+    data, run = folders
+    rows = [json.loads(line) for line in (data / "metadata.jsonl").open()]
+    for row in rows:
+        row["sentences"][0]["text"] = f"the {row['image_id'].split('-')[1]} on grass"
+    write_jsonl(data / "metadata.jsonl", rows)
+    arguments = ["--data", str(data), "--num-clusters=2", "--deduplicate=false"]
+    reports = {}
+    for order in ("similarity", "mention_rate"):
+        place = _own_run(run, order)
+        run_command(main, Settings, arguments=[*arguments, "--run", str(place), "--keyword_order", order])
+        reports[order] = json.loads((place / "identifiers" / "report.json").read_text())
+        assert reports[order]["keyword_order"] == order
+    made = read_identifiers(run.with_name("mention_rate") / "identifiers", "t2i")
+    described = [row for row in made if row["split"] == "train"]
+    assert all(row["lexical_id"] == row["item_id"].split("-")[::-1] for row in described)
+    assert reports["mention_rate"]["mentions"]["train"]["percent_by_depth"] == {"1": 100.0, "2": 0.0}
+    assert (
+        reports["mention_rate"]["t2i"]["all"]["bigram_entropy"] != reports["similarity"]["t2i"]["all"]["bigram_entropy"]
+    )
+    table = {count.word: count.rate for count in read_mention_rates(run.with_name("mention_rate") / "identifiers")}
+    assert (table["circle"], table["red"]) == (1.0, 0.0)
+
+
+def test_another_order_is_another_stage(folders: tuple[Path, Path], error_of: Callable[..., str]) -> None:
+    data, run = folders
+    main(Settings(run=run, data=data, num_clusters=3))
+    error = error_of("--run", run, "--num-clusters", "3", "--keyword-order", "mention_rate")
+    assert "keyword_order similarity, not mention_rate" in error
+
+
+def test_mention_rates_need_sentences_of_the_training_split(
+    folders: tuple[Path, Path], error_of: Callable[..., str]
+) -> None:
+    data, run = folders
+    rows = [json.loads(line) for line in (data / "metadata.jsonl").open()]
+    write_jsonl(data / "metadata.jsonl", [row | {"sentences": []} if row["split"] == "train" else row for row in rows])
+    options = ["--data", str(data), "--run", str(run), "--num-clusters", "3"]
+    error = error_of(*options, "--keyword-choice", "mention_rate")
+    assert "split train" in error and "--keyword-choice" in error and error.count("\n") == 1
+    assert not (run / "identifiers").exists()
+    run_command(main, Settings, arguments=options)
+    assert read_mention_rates(run / "identifiers") == []
+
+
+def test_numbers_leave_no_words_to_choose_or_order(folders: tuple[Path, Path]) -> None:
+    """A study exchanges the scheme alone: what is asked of keywords has no say then."""
+    data, run = folders
+    main(Settings(run=run, data=data, num_clusters=3, scheme="numeric"))
+    other = _own_run(run, "other")
+    main(Settings(run=other, data=data, num_clusters=3, scheme="numeric", keyword_order="mention_rate"))
+    for name in OUTPUTS:
+        assert (run / "identifiers" / name).read_bytes() == (other / "identifiers" / name).read_bytes()
+    assert read_mention_rates(run / "identifiers") == []
 
 
 def test_numbers_instead_of_keywords(folders: tuple[Path, Path]) -> None:

@@ -101,6 +101,7 @@ def test_the_commands_read_what_the_name_says(path: Path) -> None:
     assert settings[KEYWORDS] == int((re.findall(r"_keywords(\d+)", name) or ["4"])[0])
     assert settings["identifiers.deduplicate"] == ("_without_deduplication" not in name)
     assert settings["identifiers.scheme"] == ("numeric" if "_without_sid" in name else "structured")
+    assert settings["identifiers.keyword_choice"] == settings["identifiers.keyword_order"] == "similarity"
     assert settings["identifiers.global_id"] == ("_without_global_id" not in name)
     assert settings["evaluate.constraint"] == ("_without_constraint" not in name)
     assert settings["evaluate.verifier"] == ("none" if "_without_verification" in name else "listwise")

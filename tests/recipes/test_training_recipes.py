@@ -87,6 +87,35 @@ def test_both_trainings_one_after_the_other(train, run, capsys):
     assert capsys.readouterr().out == f"train_verifier: already trained, see {run / 'verifier_model'}\n"
 
 
+def test_sentences_alone_are_trained_on_without_any_image(train, run, tiny_dataset, capsys):
+    shutil.rmtree(tiny_dataset / "images")
+    (run / "identifiers" / "i2t.jsonl").unlink()
+    train("train_identifier", "--directions", "[t2i]")
+    assert "3 pairs t2i, 0 pairs i2t" in capsys.readouterr().out
+    assert set(read_json(run / "identifier_model" / "prompts.json")) == {"identify_t2i.jinja"}
+    lineage = read_json(run / "identifier_model" / "lineage.json")
+    assert (lineage["directions"], list(lineage["identifiers"])) == (["t2i"], ["t2i.jsonl"])
+    assert list(read_json(run / "candidates" / "held_out.json")) == ["t2i"]
+    assert "| directions | t2i |" in (run / "identifier_model" / "README.md").read_text()
+
+
+def test_a_verifier_is_trained_for_the_directions_that_have_candidates(train, run, tiny_checkpoint_folder, capsys):
+    write_candidates(run)
+    train("train_verifier", "--model.base", tiny_checkpoint_folder, "--directions", "[i2t]", "--check")
+    assert "train_verifier: 1 sets of candidates" in capsys.readouterr().out
+    (run / "candidates" / "i2t.jsonl").unlink()
+    with pytest.raises(UserError, match="no candidates i2t in .*data_prep.candidates --run"):
+        train("train_verifier", "--model.base", tiny_checkpoint_folder, "--directions", "[i2t,t2i]")
+    train("train_verifier", "--model.base", tiny_checkpoint_folder)
+    assert read_json(run / "verifier_model" / "lineage.json")["directions"] == ["t2i"]
+    assert set(read_json(run / "verifier_model" / "prompts.json")) == {"verify_t2i.jinja"}
+
+
+def test_a_vision_tower_learns_nothing_from_sentences(train):
+    with pytest.raises(UserError, match=r"--directions \[t2i\].*--model.freeze-vision"):
+        train("train_identifier", "--directions", "[t2i]", "--model.freeze-vision", "false")
+
+
 def test_a_verifier_in_candidate_blocks_stands_beside_the_first(train, run, tiny_checkpoint_folder, capsys):
     write_candidates(run)
     for attention in ("full", "blocks"):
@@ -204,7 +233,7 @@ def test_the_scenes_configuration_is_read(train, run, capsys):
     assert settings["training"]["max_steps"] == 3
 
 
-def test_a_verifier_that_nobody_told_where_to_start(train, run, tiny_checkpoint_folder, capsys):
+def test_a_verifier_without_a_given_start(train, run, tiny_checkpoint_folder, capsys):
     write_candidates(run)
     with pytest.raises(UserError, match="no identifier model.*--model.base"):
         train("train_verifier")
@@ -213,7 +242,7 @@ def test_a_verifier_that_nobody_told_where_to_start(train, run, tiny_checkpoint_
 
 
 @pytest.mark.parametrize("keep", ["true", "false"])
-def test_a_picture_cut_short_after_captioning_is_counted_and_said(train, run, tiny_dataset, capsys, keep):
+def test_a_image_cut_short_after_captioning_is_counted_and_said(train, run, tiny_dataset, capsys, keep):
     """It has an identifier, so it was readable; its pairs are lost, and the training goes on without them."""
     picture = tiny_dataset / "images" / "tiny-0.png"
     picture.write_bytes(picture.read_bytes()[:-40])

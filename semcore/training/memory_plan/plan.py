@@ -1,4 +1,4 @@
-"""From a configuration file and a machine to the plan of each training."""
+"""Training plans from a configuration file and a machine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transformers import InternVLConfig
 
+from semcore.data.directions import named_directions
 from semcore.models.quantization import Quantization
 from semcore.runtime.errors import UserError
 from semcore.training.memory_plan.activations import RowSize, activation_bytes
@@ -35,7 +36,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What one training needs; rows and steps are None where the number of images is not known."""
+    """The needs of one training; rows and steps are None where the number of images is not known."""
 
     stage: str
     model: str
@@ -53,7 +54,7 @@ class TrainingPlan:
     num_tokens: int | None
 
     def seconds(self, tokens_per_second: float | None) -> float | None:
-        """Return how long the training takes at so many tokens a second on every GPU."""
+        """Return the duration of the training in seconds, given the throughput of each GPU in tokens per second."""
         if tokens_per_second is None or self.num_tokens is None:
             return None
         return self.num_tokens / (tokens_per_second * self.machine.num_gpus)
@@ -68,11 +69,11 @@ def plan_identifier(
         section: how it is trained.
         path: the configuration file that says so; what it says of other stages is read from there.
         model: the checkpoint, instead of the file's.
-        machine: what it runs on.
-        images: how many training images there are, and how many sentences each has.
+        machine: the machine it runs on.
+        images: number of training images, and of sentences per image.
 
     Raises:
-        UserError: the file or the model's configuration is wrong or not here, or the GPUs cannot share a step.
+        UserError: the file or the model's configuration is wrong or missing, or the GPUs cannot share a step.
     """
     name = _name(model or section.model.base, path)
     config = read_model_config(name)
@@ -83,6 +84,7 @@ def plan_identifier(
         row_tokens=section.row_tokens,
         held_out_sentences=section.held_out.sentences_per_image,
         held_out_fraction=section.held_out.image_fraction,
+        directions=named_directions(section.directions),
     )
     new_tokens = read_num_cluster_tokens(path)
     return _plan("train_identifier", name, config, section, work, new_tokens, machine, known=images is not None)
@@ -109,6 +111,7 @@ def plan_verifier(
         held_out_fraction=generator.held_out.image_fraction,
         limit=read_elsewhere(path, "candidates", "limit"),
         attention=section.attention,
+        directions=named_directions(section.directions or generator.directions),
     )
     new_tokens = read_num_cluster_tokens(path) if section.model.start == "identifier" else 0
     return _plan("train_verifier", name, config, section, work, new_tokens, machine, known=images is not None)

@@ -10,7 +10,7 @@ import pytest
 from semcore.commands.cli import main
 from semcore.commands.compare import compare_runs
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import read_json, read_jsonl, write_jsonl
+from semcore.runtime.files import read_json, read_jsonl, write_json, write_jsonl
 from tests.semcore.report.small_run import change_json, write_run_folder
 
 
@@ -27,6 +27,13 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
     return first, second
 
 
+def keep_direction(run: Path, direction: str) -> None:
+    """Leave a run measured in one direction."""
+    metrics = read_json(run / "metrics.json")
+    metrics.pop("i2t" if direction == "t2i" else "t2i")
+    write_json(run / "metrics.json", metrics)
+
+
 def test_a_lost_query_is_its_share_of_the_recall(runs: tuple[Path, Path]) -> None:
     rows = {(row["direction"], row["ranking"], row["metric"]): row for row in compare_runs(*runs)}
     lost = rows["t2i", "generated", "R@1"]
@@ -39,6 +46,14 @@ def test_only_generated_rankings_are_compared_where_one_run_verified_nothing(run
     metrics = read_json(runs[1] / "metrics.json")
     change_json(runs[1] / "metrics.json", **{d: {"generated": metrics[d]["generated"]} for d in ("t2i", "i2t")})
     assert {row["ranking"] for row in compare_runs(*runs)} == {"generated"}
+
+
+def test_directions_are_compared_that_both_were_measured_in(runs: tuple[Path, Path]) -> None:
+    keep_direction(runs[1], "t2i")
+    assert {row["direction"] for row in compare_runs(*runs)} == {"t2i"}
+    keep_direction(runs[0], "i2t")
+    with pytest.raises(UserError, match="is measured i2t and .* t2i: .*--directions"):
+        compare_runs(*runs)
 
 
 def test_other_queries_cannot_be_compared(runs: tuple[Path, Path]) -> None:

@@ -93,6 +93,22 @@ def test_the_commands_are_those_a_user_types(workplace: Path) -> None:
     ]
 
 
+def test_one_direction_is_asked_for_where_it_is_trained(workplace: Path, write_results: Any) -> None:
+    """Later stages follow the identifier model."""
+    words = [step.command for step in plan(QuickstartSettings(Path("out"), directions=["t2i"]))]
+    assert [number for number, own in enumerate(words) if "--directions" in own] == [3]
+    assert words[3][-2:] == ["--directions", "[t2i]"]
+    write_results(workplace / "run")
+    metrics = json.loads((workplace / "run" / "metrics.json").read_text())
+    for own in (metrics, *metrics["verifiers"].values()):
+        own.pop("i2t")
+    (workplace / "run" / "metrics.json").write_text(json.dumps(metrics))
+    console = Console(record=True, width=200)
+    show_summary(QuickstartSettings(workplace / "run"), console)
+    printed = console.export_text()
+    assert "text → image, generated" in printed and "image → text" not in printed
+
+
 def test_elsewhere_the_package_gives_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = QuickstartSettings(Path("out"))

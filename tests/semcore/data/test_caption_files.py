@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from semcore.data.caption_files import TextItem, read_captions, sentence_items
+from semcore.data.caption_files import NO_IMAGE, TextItem, image_of_sentences, read_captions, sentence_items
 from semcore.data.dataset import Dataset, ImageRecord, Sentence
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import write_jsonl
@@ -36,6 +36,12 @@ def test_images_without_a_caption_and_captions_without_an_image_are_counted(data
 def test_sentences_are_items_whether_or_not_their_image_has_a_caption(dataset: Dataset) -> None:
     assert sentence_items(dataset)[1] == TextItem("b_0", "test", "about b")
     assert len(sentence_items(dataset)) == 3
+
+
+def test_a_sentence_knows_the_place_of_its_image_among_the_captioned(dataset: Dataset) -> None:
+    captions = [TextItem("c", "train", "a cat"), TextItem("b", "test", "a bat")]
+    assert image_of_sentences(dataset, captions) == [NO_IMAGE, 1, 0]
+    assert image_of_sentences(dataset, captions, limit=2) == [NO_IMAGE, 1]
 
 
 def test_a_limit_is_shared_out_over_the_splits(dataset: Dataset, tmp_path: Path) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from math import log
+
+import pytest
 
 from semcore.data.identifier_files import NO_CLUSTER, make_row
-from semcore.identifiers.quality import items_without_keyword, measure_items, measure_quality
+from semcore.identifiers.quality import bigram_entropy, items_without_keyword, measure_items, measure_quality
 from semcore.identifiers.quality_report import render_report
 
 ROWS = [
@@ -30,7 +33,18 @@ def test_the_figures_of_five_items() -> None:
         "num_items_by_length": {"0": 1, "1": 1, "2": 3},
         "alone_percent": {"0": 0.0, "1": 40.0, "2": 60.0},
         "cluster_size": {"smallest": 2, "median": 2.5, "largest": 3, "num_empty": 2},
+        "bigram_entropy": 1.11,  # 8 log 2 / 5: behind "dog" 2 x log 2 and 2 x log 4, behind cluster 2 2 x log 2
     }
+
+
+def test_words_in_a_steady_order_have_less_entropy() -> None:
+    steady = [make_row(name, "test", 0, sorted(name)) for name in ("ab", "ac", "bc", "cb")]
+    any_order = [make_row(name, "test", 0, list(name)) for name in ("ba", "ac", "bc", "cb")]
+    assert bigram_entropy(steady) < bigram_entropy(any_order)
+    assert bigram_entropy([make_row("a", "test", 3, ["x", "y"])] * 5) == 0
+    # behind the cluster "x" or "y", behind "x" the end or "y": each step costs log 2 where there is a choice
+    rows = [make_row("a", "test", 0, ["x"]), make_row("b", "test", 0, ["x", "y"])]
+    assert bigram_entropy(rows) == pytest.approx(log(2))
 
 
 def test_a_split_is_measured_as_if_the_others_did_not_exist() -> None:
@@ -68,6 +82,12 @@ def test_the_report_says_what_was_left_out_and_how_clusters_were_fitted() -> Non
         "num_keywords": 2,
         "diversity": 0.7,
         "nr_candidates": None,
+        "keyword_choice": "similarity",
+        "keyword_order": "mention_rate",
+        "mentions": {
+            "train": {"num_sentences": 9, "words_per_sentence": 1.5, "percent_by_depth": {"1": 70.1, "2": 50.2}},
+            "test": {"num_sentences": 7, "words_per_sentence": 0.9, "percent_by_depth": {"1": 60.3}},
+        },
         "num_clusters": 1,
         "num_fitted": 4,
         "captions": {"num_images": 6, "num_captioned": 5, "missing": ["f"], "num_unknown": 3},
@@ -83,7 +103,10 @@ def test_the_report_says_what_was_left_out_and_how_clusters_were_fitted() -> Non
         "5 of 6 images have a caption. Without one, and so without an identifier: 1 (f).",
         "3 captions belong to no image of the dataset",
         "diversity 0.7",
-        "| all | 5 | 4 | 2 (40.0 %) | 2 | 1 | 3 | 2 / 2.5 / 3 | 2 |",
+        "the most mentioned first",
+        "| all | 5 | 4 | 2 (40.0 %) | 2 | 1 | 3 | 2 / 2.5 / 3 | 2 | 1.11 |",
+        "| train | 70.1 | 50.2 | 1.5 | 9 |",
+        "| test | 60.3 |  | 0.9 | 7 |",
         "No keyword left, so nothing behind the cluster: 1 (e).",
         r"| `c` | test | `<\|cluster_0\|>dog ball` |",
         r"| `<\|cluster_0\|>` | 4 | dog, grass |",

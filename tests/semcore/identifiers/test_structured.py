@@ -1,4 +1,4 @@
-"""From captions and sentences to rows: what is fitted on what, and what depends on what."""
+"""Structured identifiers of captions and sentences: the data they are fitted on, and their dependences."""
 
 from __future__ import annotations
 
@@ -71,6 +71,51 @@ def test_nothing_is_learnt_about_items_of_other_splits(encode: Encode) -> None:
     train = [row for row in before.t2i if row["split"] == "train"]
     assert [row for row in after.t2i if row["split"] == "train"] == train
     assert after.t2i != before.t2i
+
+
+def _sentences(captions: list[TextItem]) -> tuple[list[TextItem], list[int]]:
+    """Return two sentences an image, which name the place more often than the animal, and whose they are."""
+    texts = [(number, item, item.text.split()) for number, item in enumerate(captions)]
+    sentences = [
+        TextItem(f"s{number}-{n}", item.split, text)
+        for number, item, words in texts
+        for n, text in enumerate((f"the {words[4]} on a day", f"the {words[4]}, {words[1] if number % 2 else 'fun'}"))
+    ]
+    return sentences, [number for number, _, _ in texts for _ in range(2)]
+
+
+@pytest.mark.parametrize("method", ["fast", "keybert"])
+def test_what_people_mention_comes_first_in_both_directions(encode: Encode, method: str) -> None:
+    captions = [item._replace(split="train" if n % 6 else "test") for n, item in enumerate(_captions())]
+    sentences, image_of_sentence = _sentences(captions)
+    settings: dict[str, Any] = {"deduplicate": False, "image_of_sentence": image_of_sentence, "keyword_method": method}
+    plain = _build(captions, sentences, encode, **settings)
+    built = _build(captions, sentences, encode, keyword_order="mention_rate", **settings)
+    assert all(row["lexical_id"] == item.text.split()[4:0:-3] for row, item in zip(built.t2i, captions, strict=True))
+    assert [sorted(row["lexical_id"]) for row in built.t2i] == [sorted(row["lexical_id"]) for row in plain.t2i]
+    assert all(row["lexical_id"][0] in PLACES for row in built.i2t)
+    assert {count.word: count.rate for count in built.mention_counts}["beach"] == 1.0
+    assert built.mention_counts == plain.mention_counts
+    assert built.mentions["test"]["percent_by_depth"]["1"] == 100.0
+    chosen = _build(captions, sentences, encode, keyword_choice="mention_rate", **{**settings, "num_keywords": 1})
+    assert [row["lexical_id"] for row in chosen.t2i] == [[item.text.split()[4]] for item in captions]
+
+
+@pytest.mark.parametrize("choice", ["similarity", "mention_rate"])
+def test_no_rate_is_learnt_from_sentences_of_other_splits(encode: Encode, choice: Any) -> None:
+    captions = _captions()
+    sentences, image_of_sentence = _sentences(captions)
+    others = [item if item.split == "train" else item._replace(text="a zebra and a dog") for item in sentences]
+    settings: dict[str, Any] = {
+        "keyword_choice": choice, "keyword_order": "mention_rate", "image_of_sentence": image_of_sentence,
+        "protocol": "transductive",
+    }  # fmt: skip
+    before, after = (_build(captions, own, encode, **settings) for own in (sentences, others))
+    assert after.mention_counts == before.mention_counts
+    assert after.t2i == before.t2i
+    assert after.mentions["train"] == before.mentions["train"] and after.mentions["test"] != before.mentions["test"]
+    trained = [item._replace(text="a dog") if item.split == "train" else item for item in sentences]
+    assert _build(captions, trained, encode, **settings).mention_counts != before.mention_counts
 
 
 def test_transductive_fits_on_the_captions_of_all_splits(encode: Encode) -> None:

@@ -24,7 +24,7 @@ from semcore.training.identifier_pairs import Example
 from semcore.training.image_inputs import StoredFeatures
 from semcore.training.schedule import plan_identifier_rows
 from semcore.training.settings import TrainingSettings
-from semcore.training.trainer import COMPLETE, last_checkpoint
+from semcore.training.trainer import COMPLETE, Validation, last_checkpoint
 
 LORA = {"rank": 4, "alpha": None, "dropout": 0.0, "target_modules": ["q_proj", "up_proj"]}
 NO_LORA = {**LORA, "rank": 0}
@@ -114,6 +114,36 @@ def test_a_full_training_learns_and_is_saved(base, tmp_path):
     assert loss_of(again) == pytest.approx(loss_of(checkpoint), abs=1e-5)
     assert again.tokenizer.convert_tokens_to_ids("<|cluster_1|>") == len(again.tokenizer) - 1
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("lora", [NO_LORA, LORA], ids=["full", "lora"])
+def test_a_training_ends_with_the_weights_that_were_best_on_val(base, tmp_path, lora):
+    """What is learnt by heart contradicts these rows of val: the loss on them falls at first, and rises for good."""
+    checkpoint = start_of(base)
+    ids = add_cluster_tokens(checkpoint, 2, [["red"], ["star"]])
+    t2i, _, visuals, start = lesson(checkpoint)
+    end = checkpoint.end_token_id
+    other = [Example([101, 102, 110 + n, 103], [ids[0], 121 + n, end]) for n in range(8)]
+    plan = {"image_start_id": start, "max_tokens": 40, "num_epochs": 1, "batch_size": 4, "seed": 0}
+    val = plan_identifier_rows(other, [], max_steps=None, **plan)
+    rows = plan_identifier_rows(t2i, [], max_steps=60, **{**plan, "num_epochs": 200})
+    settings = TrainingSettings(learning_rate=1e-2, batch_size=4, micro_batch_size=2, bf16="no", save_steps=3)
+    model = make_trainable(checkpoint.model, True, True, new_token_ids=ids, **lora)
+    measured = fine_tune(
+        checkpoint, model, rows, visuals, tmp_path / "model", prompts={}, description="test",
+        validation=Validation(val, patience=2), **settings.optimization(),
+    )  # fmt: skip
+    losses = {int(step): loss for step, loss in measured["val_losses"].items()}
+    best = min(losses, key=lambda step: losses[step])
+    assert measured["best_step"] == best
+    assert measured["steps"] == max(losses)
+    if lora is NO_LORA:  # an adapter learns more slowly
+        assert measured["steps"] == best + 6  # two evaluations without a better one
+    again = load_checkpoint(tmp_path / "model")
+    collator = Collator(visuals, checkpoint.tokenizer.pad_token_id, checkpoint.model.config.image_token_id)
+    with torch.no_grad():
+        loss = again.model.eval()(**collator([val[number] for number in range(len(val))])).loss.item()
+    assert loss == pytest.approx(losses[best], abs=2e-3)
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -25,6 +25,7 @@ from semcore.data.items_and_queries import Item
 from semcore.models.checkpoint import Checkpoint, load_checkpoint
 from semcore.models.cluster_tokens import add_cluster_tokens
 from semcore.models.prompts import load_prompts
+from semcore.models.session import FeaturesInMemory, ModelSession
 from semcore.models.visual_features import FeatureStore
 from semcore.retrieval.corpus import build_corpus
 from semcore.retrieval.generator import generate
@@ -38,6 +39,7 @@ from semcore.training.verifier_questions import CandidateSet, QuestionMaker
 from semcore.verification.block_inference import BlockReader
 from semcore.verification.listwise import choose
 from semcore.verification.question import Choice, Question
+from semcore.verification.session import VerifierSession
 
 KEYWORDS = ("red circle", "blue star", "dog park", "street", "green", "small", "grass", "sky")
 NOTHING = HeldOut(frozenset(), frozenset())
@@ -102,8 +104,8 @@ def test_a_generator_finds_all_of_eight_pairs(
     features = features_of(checkpoint, data, records)
     prompts = load_prompts(special_tokens=checkpoint.special_tokens)
     rows = {
-        "t2i": _rows([r.image_id for r in records], KEYWORDS),
-        "i2t": _rows([r.sentences[0].sentence_id for r in records], KEYWORDS[::-1]),
+        Direction.T2I: _rows([r.image_id for r in records], KEYWORDS),
+        Direction.I2T: _rows([r.sentences[0].sentence_id for r in records], KEYWORDS[::-1]),
     }
     visuals = StoredFeatures(features)
     t2i, i2t = identifier_examples(checkpoint.tokenizer, prompts, records, rows, NOTHING, visuals)
@@ -117,8 +119,8 @@ def test_a_generator_finds_all_of_eight_pairs(
     queries = {Direction.T2I: [r.sentences[0].text for r in records], Direction.I2T: [r.image_id for r in records]}
     for direction, asked in queries.items():
         items = [Item(row["item_id"], row["item_id"], row["identifier"], "") for row in rows[direction]]
-        corpus = build_corpus(again, prompts, direction, items)
-        hits = generate(again, prompts, direction, asked, features, corpus, num_beams=4)
+        session = ModelSession(again, prompts, FeaturesInMemory(features))
+        hits = generate(session, direction, asked, build_corpus(session, direction, items), num_beams=4)
         assert [own[0].item_id for own in hits] == [item.item_id for item in items], direction
 
 
@@ -129,7 +131,7 @@ def _rows(item_ids: list[str], keywords: Sequence[str]) -> list[IdentifierRow]:
 @pytest.mark.parametrize(("attention", "attention_loss"), [("full", 0.0), ("blocks", 0.0), ("full", 0.1)])
 @pytest.mark.parametrize("direction", list(Direction))
 def test_a_listwise_verifier_is_right_on_four_sets_of_two(
-    build: Build, data: Path, records: list[ImageRecord], tmp_path: Path, direction: str, attention: Any,
+    build: Build, data: Path, records: list[ImageRecord], tmp_path: Path, direction: Direction, attention: Any,
     attention_loss: float,
 ) -> None:  # fmt: skip
     """In both orders of the candidates: so it has read them, and no letter is the better guess."""
@@ -150,17 +152,18 @@ def test_a_listwise_verifier_is_right_on_four_sets_of_two(
         attention_loss=attention_loss,
     )  # fmt: skip
     blocks = BlockReader(again, prompts) if attention == "blocks" else None
+    session = VerifierSession(again, prompts, FeaturesInMemory(features), blocks)
     for own in sets:
         for items in (own.items, own.items[::-1]):
             choices = tuple(Choice(item.item_id, item.keywords, item.text) for item in items)
             question = Question(own.query, choices)
-            (scores,) = choose(again, prompts, direction, [question], features, blocks=blocks)
+            (scores,) = choose(session, direction, [question])
             right = [item.image_id for item in items].index(own.image_id)
             assert scores[right] > -0.7, f"{own.query}: {scores}"  # more than one half
 
 
-def _candidates(direction: str, right: ImageRecord, wrong: ImageRecord) -> CandidateSet:
-    if direction == "t2i":
+def _candidates(direction: Direction, right: ImageRecord, wrong: ImageRecord) -> CandidateSet:
+    if direction.items_are_images:
         images = tuple(Item(r.image_id, r.image_id, "", "words") for r in (right, wrong))
         return CandidateSet(Direction.T2I, right.sentences[0].text, right.image_id, images)
     sentences = tuple(

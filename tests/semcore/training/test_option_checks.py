@@ -1,4 +1,4 @@
-"""What does not go together is refused before anything is loaded, and the sentence says what to take instead."""
+"""Options that exclude each other are refused before anything is loaded, with a sentence that names the alternative."""
 
 from pathlib import Path
 

@@ -5,10 +5,9 @@ from scipy.optimize import check_grad
 from semcore.runtime.errors import UserError
 from semcore.verification import Fusion, fit_fusion
 from semcore.verification.calibration import Calibration
+from semcore.verification.conditional_logit import _cases, _loss
 from semcore.verification.score_fusion import (
     FusionSettings,
-    _flatten,
-    _loss,
     read_fusion_settings,
     write_fusion_settings,
 )
@@ -58,11 +57,10 @@ def test_nothing_to_learn_from_leaves_the_default_weights():
 
 
 def test_several_right_candidates_and_ragged_rows_have_the_right_gradient():
-    data = _flatten(
-        [[0.1, -1.0, 0.3], [0.5, 0.2]], [[1.0, 0.3, -0.2], [0.4, -0.9]], [[True, True, False], [False, True]]
-    )
+    columns = [[0.1, -1.0, 0.3], [0.5, 0.2]], [[1.0, 0.3, -0.2], [0.4, -0.9]]
+    cases = _cases(columns, [[True, True, False], [False, True]])
     at = np.array([0.7, 1.3])
-    assert check_grad(lambda w: _loss(w, *data)[0], lambda w: _loss(w, *data)[1], at) < 1e-6
+    assert check_grad(lambda w: _loss(w, cases)[0], lambda w: _loss(w, cases)[1], at) < 1e-6
 
 
 def test_what_was_fitted_survives_the_file(tmp_path):

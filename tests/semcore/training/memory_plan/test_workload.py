@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from semcore.data.directions import Direction
 from semcore.training.identifier_pairs import Example
 from semcore.training.memory_plan.workload import CHAT_TOKENS, identifier_workload, num_steps, verifier_workload
 from semcore.training.schedule import identifier_rows
@@ -28,6 +29,22 @@ def test_rows_are_about_as_many_as_are_packed() -> None:
         20, 5, image_tokens=256, num_keywords=4, row_tokens=512, held_out_sentences=0, held_out_fraction=0.0
     )
     assert estimated.num_rows == pytest.approx(len(rows), abs=1)
+
+
+def test_one_direction_has_its_own_rows_alone() -> None:
+    sizes = {"image_tokens": 256, "num_keywords": 4, "held_out_sentences": 1, "held_out_fraction": 0.1}
+    both, t2i, i2t = (
+        identifier_workload(100, 5, row_tokens=512, directions=directions, **sizes)
+        for directions in (tuple(Direction), (Direction.T2I,), (Direction.I2T,))
+    )
+    assert t2i.num_rows + i2t.num_rows == both.num_rows and t2i.num_tokens + i2t.num_tokens == both.num_tokens
+    assert t2i.largest.num_images == 0 and i2t.largest == both.largest
+    both, t2i, i2t = (
+        verifier_workload(100, num_candidates=10, extra_questions=4, limit=None, directions=directions, **sizes)
+        for directions in (tuple(Direction), (Direction.T2I,), (Direction.I2T,))
+    )
+    assert t2i.num_tokens + i2t.num_tokens == both.num_tokens
+    assert (t2i.largest.num_images, i2t.largest.num_images) == (10, 5)
 
 
 def test_a_verifier_is_asked_with_what_is_held_out() -> None:

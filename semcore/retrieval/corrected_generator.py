@@ -1,0 +1,86 @@
+"""The generator of a run as its evaluation says: with a share of the identifiers' prior off its scores."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from semcore.data.dataset import Dataset
+from semcore.data.directions import Direction
+from semcore.data.run_folder import RunFolder
+from semcore.decoding.prior_correction import Correction
+from semcore.models.session import ModelSession
+from semcore.retrieval.corpus import Corpus
+from semcore.retrieval.generator import Engine, generate
+from semcore.retrieval.hits import GeneratedHit, without_prior
+from semcore.retrieval.prior_settings import PriorSettings
+from semcore.retrieval.priors import Priors, PriorSample
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class CorrectedGenerator:
+    """Searches by the corrected score; a direction's priors are read, or estimated, when it is first searched.
+
+    Attributes:
+        session: the generator.
+        settings: how much comes off, and what the prior is.
+        run: keeps the priors.
+        dataset: holds the training queries.
+        engine: who searches.
+    """
+
+    session: ModelSession
+    settings: PriorSettings
+    run: RunFolder
+    dataset: Dataset
+    engine: Engine = "semcore"
+    _log_priors: dict[Direction, dict[str, float]] = field(default_factory=dict, repr=False)
+    _corrections: dict[Direction, Correction] = field(default_factory=dict, repr=False)
+
+    def generate(
+        self,
+        session: ModelSession,
+        direction: Direction,
+        queries: Sequence[str],
+        corpus: Corpus,
+        num_beams: int,
+    ) -> list[list[GeneratedHit]]:
+        """Return each query's items, best first; arguments as for `generate`.
+
+        The corpus of a direction is always the same one; `session` is this generator's, with the images of the queries.
+        """
+        weight = self.settings.weight(direction)
+        if weight:
+            self._prepare(direction, corpus, weight)
+        reorder = bool(weight) and not self.settings.in_search
+        found = generate(
+            session,
+            direction,
+            queries,
+            corpus,
+            num_beams=num_beams,
+            engine=self.engine,
+            correction=self._corrections.get(direction),
+            whole_beam=reorder,
+        )
+        if not reorder:
+            return found
+        return [without_prior(own, self._log_priors[direction], weight, num_beams) for own in found]
+
+    def _prepare(self, direction: Direction, corpus: Corpus, weight: float) -> None:
+        """Find the priors of a corpus; those that are not known are estimated, and kept in the run."""
+        if direction in self._log_priors:
+            return
+        sample = PriorSample(self.settings.num_queries, self.settings.seed)
+        priors = Priors.open(self.session, direction, sample, self.run, self.dataset)
+        missing = priors.missing(item.identifier for item in corpus.items.values())
+        if missing:
+            num_passes = max(len(priors.queries), 1)
+            logger.warning("estimating the prior of %d identifiers, in %d passes over them", len(missing), num_passes)
+            priors.fill(missing)
+        if self.settings.in_search:
+            self._corrections[direction] = priors.correction(corpus, weight)
+        self._log_priors[direction] = priors.totals()
