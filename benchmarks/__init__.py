@@ -1,1 +1,1 @@
-"""Ours against a peer, side by side in one process; `results/` holds what was measured, with the command."""
+"""Benchmarks against a peer, side by side in one process; `results/` holds the figures with their commands."""

@@ -1,6 +1,6 @@
 """Synthetic identifiers at any size, shaped like those of real captions.
 
-The figures they follow were measured on 31,014 real captions (128 clusters, four KeyBERT words): 7.4 tokens an
+The figures they follow were measured on 31,014 real captions (128 clusters, four KeyBERT words): 7.4 tokens per
 identifier; after the cluster token and one keyword 47 % of the identifiers are alone under their node, after two 92 %;
 a cluster's median fan-out is 141, the largest 458; 1.4 % of the items share their identifier with another.
 `python -m benchmarks.identifier_statistics` measures the same figures on any corpus, these included.
@@ -18,15 +18,15 @@ VOCABULARY = 151_674
 NUM_CLUSTERS, NUM_KEYWORDS = 128, 4
 WORDS_OF_A_CLUSTER, WORDS = 3_000, 14_000
 WORD_LENGTHS = (0.72, 0.22, 0.06)
-"""Share of words of one, two and three tokens."""
+"""Fractions of words of one, two and three tokens."""
 NUM_PIECES = 1_900
 """Distinct tokens among the second and third ones of words."""
 CLUSTER_SPREAD = 0.7
 """Standard deviation of the logarithm of the clusters' sizes."""
 RANK_OFFSET = 1
-"""A cluster's word of rank r has a share of 1 / (r + this)."""
+"""A cluster's word of rank r has a frequency proportional to 1 / (r + this)."""
 COPIED_SHARE = 0.007
-"""Items that have another item's identifier."""
+"""Fraction of items that have another item's identifier."""
 FIRST_TOKEN = 1_000
 END_TOKEN = VOCABULARY - 1
 
@@ -39,7 +39,7 @@ class Corpus(NamedTuple):
     item_ids: list[str]
 
     def sequences(self) -> list[list[int]]:
-        """Return the identifiers as lists, as a dictionary is built from."""
+        """Return the identifiers as lists, from which dictionaries are built."""
         tokens, bounds = self.tokens.tolist(), self.offsets.tolist()
         return [tokens[begin:end] for begin, end in pairwise(bounds)]
 

@@ -1,23 +1,21 @@
-"""Verification of a finished run's own shortlists: as its evaluation does it, against a query at a time from the files.
+"""Verification of a finished run's own shortlists: as in its evaluation, against one query at a time from the files.
 
     semcore quickstart --out runs/quickstart
     python -m benchmarks.finished_run_verification --run runs/quickstart \
         --json benchmarks/results/run_verification-cpu.json
 
-Ours reads stored features and batches all queries by length; the peer opens the images of one query, puts them through
-the vision tower and verifies it, then the next. A run with a verifier in candidate blocks has rows of that too: ours
-reads every candidate once, the peer once a query. Same process, same weights, same queries, drawn from the test split;
-the runs alternate and the median counts. Before anything is timed the scores of both sides are compared.
+Ours reads stored features and batches all queries by length; the peer opens the images of one query, encodes them with
+the vision tower and verifies it, then the next. A run with a verifier in candidate blocks has rows for it too: ours
+reads every candidate once, the peer once per query. Same process, same weights, same queries, drawn from the test
+split; the runs alternate and the median counts. Before anything is timed the scores of both sides are compared.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
 
 from benchmarks.report import Row, lower_is_better, publish
 from benchmarks.timing import interleaved_medians
@@ -30,19 +28,17 @@ from semcore.models.inference import load_for_inference
 from semcore.models.lineage import as_record
 from semcore.models.run_checkpoints import has_verifier, model_of
 from semcore.models.run_lineage import check_run_models
-from semcore.models.visual_features import encode_pictures
 from semcore.retrieval.hits import GeneratedHit
-from semcore.retrieval.session import ModelSession, images_shown, load_session
-from semcore.retrieval.shortlist import Shortlist, make_shortlist
+from semcore.retrieval.shortlist import Shortlist, images_shown, make_shortlist
 from semcore.retrieval.verifiers import VerifierName, verifier_scores
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_jsonl
 from semcore.runtime.settings import LineageSettings
-from semcore.verification import BlockReader
+from semcore.verification import BlockReader, VerifierSession, load_verifier
 
 NUM_CANDIDATES = 10
 TOLERANCE = 1.0
-"""How far apart two log-probabilities may be: bfloat16 rounds batches of different make-up differently."""
+"""Largest difference of two log-probabilities: bfloat16 rounds batches of different composition differently."""
 Scores = list[list[float]]
 
 
@@ -75,7 +71,7 @@ def main(settings: Settings) -> None:
     models: dict[str, str] = {name: model_of(run, name, settings.base) for name in verifiers}
     mismatches = check_run_models(run, dataset, models, base=settings.base, allow=settings.allowed)
     for name in verifiers:
-        session = load_session(load_for_inference(models[name], base=settings.base), dataset, run / "features")
+        session = load_verifier(load_for_inference(models[name], base=settings.base), dataset, run / "features")
         paths = dataset.image_paths
         for direction in Direction:
             items = {item.item_id: item for item in read_items(run, dataset, direction, "test")}
@@ -86,7 +82,7 @@ def main(settings: Settings) -> None:
 
 
 def whole_row(rows: list[Row], counts: dict[Direction, int]) -> Row:
-    """Return what the verifiers of `--verifier both` take for all test queries, from their rows for one query."""
+    """Return the seconds of `--verifier both` for all test queries, from its verifiers' rows for one query."""
     weighed = [(row, counts[Direction(row.name[-3:])]) for row in rows if not row.name.startswith("blocks")]
     ours, peer = (sum(count * getattr(row, side) for row, count in weighed) for side in ("ours", "peer"))
     note = " and ".join(f"{count} queries {direction}" for direction, count in counts.items())
@@ -94,7 +90,7 @@ def whole_row(rows: list[Row], counts: dict[Direction, int]) -> Row:
 
 
 def draw_shortlists(path: Path, direction: Direction, items: dict, num_queries: int) -> list[Shortlist]:
-    """Return what the generator found for queries drawn at random."""
+    """Return the generator's shortlists of queries drawn at random."""
     found = [row for row in read_jsonl(path) if len(row["generated"]) > 1]
     drawn = random.Random(0).sample(found, min(num_queries, len(found)))
     content = "query_id" if direction.queries_are_images else "query"
@@ -107,7 +103,7 @@ def draw_shortlists(path: Path, direction: Direction, items: dict, num_queries: 
 def verification_row(
     name: VerifierName,
     direction: Direction,
-    session: ModelSession,
+    session: VerifierSession,
     shortlists: list[Shortlist],
     paths: dict[str, Path],
     repeats: int,
@@ -115,20 +111,19 @@ def verification_row(
     """Time one verifier in one direction."""
     session.features.add(images_shown(direction, shortlists))
 
-    def score(chunk: list[Shortlist], features: dict[str, torch.Tensor]) -> Scores:
+    def score(session: VerifierSession, chunk: list[Shortlist]) -> Scores:
         blocks = session.blocks and BlockReader(session.checkpoint, session.prompts)  # has read nothing yet
-        return verifier_scores(name, session.checkpoint, session.prompts, direction, chunk, features, blocks=blocks)
+        return verifier_scores(name, replace(session, blocks=blocks), direction, chunk)
 
     def ours() -> Scores:
-        return score(shortlists, session.features.of(images_shown(direction, shortlists)))
+        return score(session, shortlists)
 
     def peer() -> Scores:
-        return [own for shortlist in shortlists for own in score([shortlist], encode_now(session, shortlist))]
+        return [own for shortlist in shortlists for own in score(encode_now(shortlist), [shortlist])]
 
-    def encode_now(session: ModelSession, shortlist: Shortlist) -> dict[str, torch.Tensor]:
+    def encode_now(shortlist: Shortlist) -> VerifierSession:
         shown = images_shown(direction, [shortlist])
-        pictures = [open_image(paths[image_id]) for image_id in shown]
-        return dict(zip(shown, encode_pictures(session.checkpoint, pictures), strict=True))
+        return session.with_pictures({image_id: open_image(paths[image_id]) for image_id in shown})
 
     apart = furthest(ours(), peer())
     if apart > TOLERANCE:

@@ -28,7 +28,7 @@ from semcore.decoding import IdentifierIndex, constrained_beam_search, generate_
 from semcore.runtime.errors import UserError
 
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
-"""How far below the peer's a score may be at any rank, for rounding."""
+"""Largest shortfall of a score below the peer's at any rank, for rounding."""
 
 
 @dataclass
@@ -83,7 +83,7 @@ def main(settings: Settings) -> None:
 
 
 def _settings(settings: Settings) -> Iterator[Setting]:
-    """Yield what to measure, one model in memory at a time."""
+    """Yield the settings to measure, one model in memory at a time."""
     device, dtype = settings.device, torch.bfloat16 if settings.device == "cuda" else torch.float32
     text_batches, image_batches = ([1, 64], [32]) if device == "cuda" else ([2], [2])
     one_b = random_models.TINY if settings.quick else random_models.ONE_B
@@ -134,7 +134,7 @@ def compare(setting: Setting, index: IdentifierIndex, trie: DictTrie, settings: 
 
 
 def check_parity(setting: Setting, index: IdentifierIndex, num_beams: int) -> str:
-    """Refuse to time a search that finds worse; say how alike the lists are."""
+    """Refuse to time a search with lower scores; return a sentence on how similar the lists are."""
     ours = constrained_beam_search(setting.model, setting.inputs, index, num_beams)
     theirs = generate_with_transformers(setting.model, setting.inputs, index, num_beams)
     behind = float((theirs.scores - ours.scores).nan_to_num(neginf=0.0).max())

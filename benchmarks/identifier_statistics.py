@@ -1,4 +1,4 @@
-"""The shape of a prefix tree of real captions' identifiers, beside the synthetic ones the benchmarks use.
+"""Statistics of the prefix tree of real captions' identifiers, beside the benchmarks' synthetic ones.
 
     python -m benchmarks.identifier_statistics --captions captions.json.gz --json benchmarks/results/identifiers.json
 
@@ -57,7 +57,7 @@ def read_sentences(path: Path) -> list[str]:
 
 
 def identifiers_of(sentences: list[str]) -> list[list[int]]:
-    """Build identifiers as `data_prep.identifiers` does by default, and cut them into tokens."""
+    """Build identifiers as `data_prep.identifiers` does by default, and tokenize them."""
     captions = [TextItem(str(number), "train", text) for number, text in enumerate(sentences)]
     built = build_structured_identifiers(
         captions,
@@ -99,7 +99,7 @@ FIGURES = {
 
 
 def tree_figures(sequences: list[list[int]]) -> dict[str, float]:
-    """Return what `FIGURES` names."""
+    """Return the figures that `FIGURES` names."""
     whole = Counter(map(tuple, sequences))
     shared = sum(count for count in whole.values() if count > 1)
     fanouts = {depth: _fanouts(whole, depth) for depth in range(max(map(len, sequences)))}

@@ -1,4 +1,4 @@
-"""Keywords of a whole corpus at once, against KeyBERT document by document and in its list mode.
+"""Keyword extraction for a whole corpus at once, against KeyBERT document by document and in its list mode.
 
     python -m benchmarks.identifiers --json benchmarks/results/identifiers-cpu.json
     python -m benchmarks.identifiers --captions dataset_coco.json.gz
@@ -30,7 +30,7 @@ from semcore.identifiers.sentence_encoder import DEFAULT_ENCODER, Encode, embed,
 from semcore.runtime.errors import UserError
 
 NUM_KEYWORDS = 4
-LEAST_ALIKE = 0.99  # captions with the very same words; words of equal similarity may stand in another order
+LEAST_ALIKE = 0.99  # captions with the very same words; words of equal similarity may be in another order
 
 
 @dataclass
@@ -65,14 +65,14 @@ def main(settings: Settings) -> None:
 
 
 def draw_captions(num_captions: int, seed: int = 0) -> list[str]:
-    """Draw texts of 8 to 14 words, the n-th word of English with a share of 1/n."""
+    """Draw texts of 8 to 14 words, the n-th word of English with a frequency of 1/n."""
     words, generator = common_words(), random.Random(seed)
     shares = [1 / rank for rank in range(1, len(words) + 1)]
     return [" ".join(generator.choices(words, shares, k=generator.randint(8, 14))) for _ in range(num_captions)]
 
 
 def keyword_rows(captions: list[str], settings: Settings) -> list[Row]:
-    """Check that the words are the same, then time both of KeyBERT's ways."""
+    """Check that the words are the same, then time both modes of KeyBERT."""
     from keybert import KeyBERT
     from sentence_transformers import SentenceTransformer
 
@@ -108,14 +108,20 @@ def keyword_rows(captions: list[str], settings: Settings) -> list[Row]:
 
 
 def keywords(captions: list[str], embeddings: np.ndarray, encode: Encode) -> list[list[str]]:
-    """Return the keywords of every caption as `data_prep.identifiers` finds them, without clusters."""
+    """Return the keywords of every caption as `data_prep.identifiers` finds them, without clusters.
+
+    Args:
+        captions: the texts.
+        embeddings: their embeddings (captions, dimensions).
+        encode: embeds the words.
+    """
     counts, vocabulary = count_words(captions)
     found = top_keywords(counts, embeddings, embed(vocabulary, encode), NUM_KEYWORDS)
     return [[vocabulary[word] for word in words] for words in found]
 
 
 def share_alike(ours: list[list[str]], theirs: list[list[tuple[str, float]]]) -> float:
-    """Return the share of captions whose words are the same, and refuse to time anything below 99 %."""
+    """Return the fraction of captions whose words are the same, and refuse to time anything below 99 %."""
     pairs = zip(ours, theirs, strict=True)
     alike = float(np.mean([set(mine) == {word for word, _ in other} for mine, other in pairs]))
     if alike < LEAST_ALIKE:

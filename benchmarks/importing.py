@@ -1,9 +1,9 @@
-"""Import a made-up dataset of MSCOCO's size: 123,287 images with five sentences each.
+"""Import of a synthetic dataset of MSCOCO's size: 123,287 images with five sentences each.
 
     python -m benchmarks.importing
     python -m benchmarks.importing --num-images 10000 --json importing.json
 
-The JSON file has the real layout; every image is a link to one of a hundred small pictures, so the time
+The JSON file has the real layout; every image is a link to one of a hundred small images, so the time
 is that of reading captions, opening files and writing metadata, and not that of decoding COCO's 19 GB.
 The import runs as the command that users type, in a process of its own whose peak memory is measured.
 The peer reads the same file whole with `json.load` and holds it, as scripts for this format do; it does
@@ -55,7 +55,7 @@ class Settings:
 
 
 class Cost(NamedTuple):
-    """What a process took; of the seconds it computed `cpu_seconds`, on all cores."""
+    """Cost of a process; `cpu_seconds` is its computing time on all cores."""
 
     seconds: float
     peak_bytes: int
@@ -74,7 +74,7 @@ def main(settings: Settings) -> None:
 
 
 def rows(num_images: int, ours: Cost, peer: Cost, small: Cost) -> list[Row]:
-    """Put the costs into the rows of the benchmark."""
+    """Return the rows of the benchmark."""
     size = f"{num_images} images, {5 * num_images} sentences"
     speed = f"{num_images / ours.seconds:.0f} images/s; {ours.cpu_seconds:.0f} s of computing"
     growth = f"{ours.peak_bytes / small.peak_bytes:.2f} times that of a tenth of the images"
@@ -100,7 +100,7 @@ def cost_of(command: list[str]) -> Cost:
 
 
 def make_source(folder: Path, num_images: int) -> Path:
-    """Write captions in the layout of dataset_coco.json, and its two folders of linked pictures."""
+    """Write captions in the layout of dataset_coco.json, and its two folders of linked images."""
     for name in ("train2014", "val2014"):
         (folder / "images" / name).mkdir(parents=True)
     pictures = [folder / f"{number}.jpg" for number in range(NUM_PICTURES)]
@@ -116,7 +116,7 @@ def make_source(folder: Path, num_images: int) -> Path:
 
 
 def entries(num_images: int) -> Iterator[dict[str, Any]]:
-    """Yield entries as dataset_coco.json has them, with its share of each split; of its size, with its counts."""
+    """Yield entries in the form of dataset_coco.json, with its fraction of each split; at its size, with its counts."""
     for number in range(num_images):
         place = number * 123_287 // num_images
         split = "train" if place < 82_783 else "restval" if place < 113_287 else "val" if place < 118_287 else "test"

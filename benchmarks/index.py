@@ -1,12 +1,12 @@
-"""The identifier index: build time, bytes, load time, and the constraint step, against nested dictionaries.
+"""Identifier index: build time, bytes, load time, and the constraint step, against nested dictionaries.
 
     python -m benchmarks.index --json benchmarks/results/index-cpu.json
     python -m benchmarks.index --device cuda --json benchmarks/results/index-cuda.json
     python -m benchmarks.index --static PATH/TO/static-constraint-decoding
     python -m benchmarks.index --quick
 
-The constraint step is what a search does between the model's logits and the choice of beams: find the tokens that may
-follow each row's prefix and their logits. The peer is transformers' `prefix_allowed_tokens_fn` processor over nested
+The constraint step of a search lies between the model's logits and the choice of beams: it finds the tokens that may
+follow each row's prefix, and their logits. The peer is transformers' `prefix_allowed_tokens_fn` processor over nested
 dictionaries, up to a million identifiers (beyond, they need too much memory), and STATIC where a copy of it is given.
 """
 
@@ -116,7 +116,7 @@ def size_rows(corpus: Corpus, trie: DictTrie | None, repeats: int) -> list[Row]:
 
 
 def _load_row(index: IdentifierIndex, trie: DictTrie | None, size: int) -> Row:
-    """Open a saved index and ask it for one prefix, against unpickling the dictionaries."""
+    """Open a saved index and look up one prefix, against unpickling the dictionaries."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index.safetensors"
         index.save(path)
@@ -166,19 +166,19 @@ class Step:
     """One constraint step on rows whose prefixes have the same length."""
 
     def __init__(self, index: IdentifierIndex, prefixes: list[list[int]], logits: torch.Tensor) -> None:
-        """Find the rows' nodes, as a search knows them."""
+        """Find the rows' nodes, which a search has at hand; `logits` are (rows, vocabulary)."""
         self.prefixes, self.logits, self.trie = prefixes, logits, index.tensors
         self.tokens = torch.tensor(prefixes, device=logits.device)
         self.nodes = torch.tensor([index.find(prefix)[0] for prefix in prefixes], device=logits.device)
         self.live = torch.ones_like(self.nodes, dtype=torch.bool)
 
     def ours(self) -> torch.Tensor:
-        """Return the logits of all continuations."""
+        """Return the logits of all continuations (continuations,)."""
         owners, children = expand(self.trie, self.nodes, self.live)
         return self.logits[owners, self.trie.vocabulary[self.trie.node_token[children].long()]]
 
     def dictionary(self, trie: DictTrie) -> torch.Tensor:
-        """Return the logits with everything else at minus infinity."""
+        """Return the logits (rows, vocabulary) with all other tokens at minus infinity."""
         processor = PrefixConstrainedLogitsProcessor(
             trie.callback(0, END_TOKEN), math.gcd(len(self.prefixes), BEAMS_PER_QUERY)
         )

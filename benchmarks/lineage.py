@@ -1,9 +1,9 @@
-"""The cost of comparing lineage when a command starts, against hashing everything at every start.
+"""Cost of the lineage check when a command starts, against hashing everything at every start.
 
     python -m benchmarks.lineage --json benchmarks/results/lineage-cpu.json
     python -m benchmarks.lineage --run runs/quickstart --json benchmarks/results/lineage-cpu.json
 
-Ours remembers the hashes of large files, the peer hashes them anew; both then compare the same. Measured are a weight
+Ours caches the hashes of large files, the peer hashes them anew; both then compare the same. Measured are a weight
 file of --gigabytes under an adapter, as a base lies there (it is removed at the end), identifiers and sentences of as
 many images as Flickr30K has, and with --run the comparisons of `semcore search` and `semcore evaluate` on that run.
 """
@@ -65,7 +65,7 @@ def main(settings: Settings) -> None:
     """Measure, print and save."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        os.environ["XDG_CACHE_HOME"] = str(folder / "cache")  # nothing is remembered yet
+        os.environ["XDG_CACHE_HOME"] = str(folder / "cache")  # an empty cache
         rows = [*base_rows(folder, settings), *corpus_rows(folder, settings)]
         if settings.run is not None:
             rows += run_rows(RunFolder(settings.run), settings.repeats)
@@ -81,7 +81,7 @@ def base_rows(folder: Path, settings: Settings) -> list[Row]:
     write_json(adapter / "adapter_config.json", {"base_model_name_or_path": str(base)})
     write_note(adapter, BaseNote(fingerprint(base)))
     fingerprints._memory.clear()
-    time.sleep(fingerprints.SETTLED_NS / 1e9)  # what was written just now is not remembered
+    time.sleep(fingerprints.SETTLED_NS / 1e9)  # hashes of files written just now are not cached
     check: Callable[[], object] = lambda: check_lineage(adapter, Surroundings(), must_say=False)  # noqa: E731
     first, note = timed(check), f"a base of {settings.gigabytes} GB under an adapter"
     return [
@@ -91,7 +91,7 @@ def base_rows(folder: Path, settings: Settings) -> list[Row]:
 
 
 def corpus_rows(folder: Path, settings: Settings) -> list[Row]:
-    """Time the comparison of identifiers and dataset: as they were, and with one item more, when rows are compared."""
+    """Time the comparison of identifiers and dataset: unchanged, and with one more item, when rows are compared."""
     run, dataset = draw_run(folder, settings.num_images)
     model, here = run / "identifier_model", Surroundings(run=run, dataset=dataset)
     model.mkdir()
@@ -104,7 +104,7 @@ def corpus_rows(folder: Path, settings: Settings) -> list[Row]:
 
 
 def draw_run(folder: Path, num_images: int) -> tuple[RunFolder, Dataset]:
-    """Return a run folder with identifiers, and a dataset whose pictures are never opened."""
+    """Return a run folder with identifiers, and a dataset whose images are never opened."""
     run, names = RunFolder(folder / "run"), synthetic_corpus(num_images).item_ids
     ids = [f"image-{number}" for number in range(len(names))]
     sentences = [[f"{i}-{n}" for n in range(SENTENCES_AN_IMAGE)] for i in ids]
@@ -130,7 +130,7 @@ def run_rows(run: RunFolder, repeats: int) -> list[Row]:
     searched = {name: models[name] for name in ("generator", names[0])}
     note = f"{run.path.name}, {len(dataset.images):,} images"
     return [
-        _row("semcore search", lambda: check_search(run, dataset, searched, (), None, (), weighed=True), repeats, note),
+        _row("semcore search", lambda: check_search(run, dataset, searched, (), None, (), fused=True), repeats, note),
         _row("semcore evaluate", lambda: check_run_models(run, dataset, models), repeats, note),
     ]
 
@@ -139,7 +139,7 @@ def _row(name: str, check: Callable[[], object], repeats: int, note: str) -> Row
     """Return the seconds of a comparison, and of the same with everything hashed anew."""
 
     def ours() -> None:
-        fingerprints._memory.clear()  # a command begins with none
+        fingerprints._memory.clear()  # a command starts with none
         check()
 
     def anew() -> None:

@@ -1,15 +1,15 @@
-"""Every way to fine-tune, on drawn scenes: the loss before and after, which weights moved, seconds and memory.
+"""Fine-tuning modes on drawn scenes: the loss before and after, moved weights, seconds and memory.
 
     python -m benchmarks.modes --out runs/modes --json benchmarks/results/modes-cpu.json --table recipes/README.md
     python -m benchmarks.modes --out runs/quick --only QLoRA --max-steps 5
 
 What is in OUT already is not trained again. `--table` writes the results between the marks of a document.
 Each mode is `recipes/train_identifier.py` as a user starts it, from the base checkpoint of the scenes: in one process,
-or under DeepSpeed in two. The loss is that of the training rows, without dropout, of the model it began with and of
-what was saved, loaded again: the peer of a loss after is the loss before. "Moved" is the share of a part's numbers that
-are others afterwards; of adapters those of LoRA's second matrices, which begin at 0. Everything is in float32, so that
-a rounded number is not taken for one that moved. Seconds are the stage's, without the start of the processes; memory is
-the larger process's, and most of it the libraries': `semcore plan` computes what large models need.
+or with DeepSpeed in two. The loss is that of the training rows, without dropout, of the initial model and of the saved
+one, loaded again: the peer of a loss after is the loss before. "Moved" is the fraction of a part's parameters that
+changed; of adapters, LoRA's B matrices, which start at 0. Everything is in float32, so that rounding is not taken for a
+change. Seconds are the stage's, without the start of the processes; memory is the larger process's, and most of it the
+libraries': `semcore plan` computes the needs of large models.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Settings:
 
 
 class Mode(NamedTuple):
-    """A way to train: its name, what trains, and the DeepSpeed configuration of two processes, or none of one."""
+    """A mode: its name, the trained part, and the DeepSpeed configuration of two processes, or none for one."""
 
     name: str
     kind: str
@@ -185,7 +185,7 @@ def write_identifiers(run: Path, dataset: Dataset) -> None:
 
 
 def start_of(mode: Mode) -> Checkpoint:
-    """Return the model that a training begins with; a packed base has the values it is rounded to."""
+    """Return the model that a training starts from; a quantised base has its dequantised values."""
     packing: Quantization = "nf4" if mode.kind == "QLoRA" else "none"
     checkpoint = load_checkpoint(asset_folder("scenes_base"), quantization=packing)
     if packing != "none":
@@ -205,7 +205,7 @@ def loss_of(checkpoint: Checkpoint, dataset: Dataset, run: Path) -> float:
 
 
 def rows_of(checkpoint: Checkpoint, dataset: Dataset, run: Path) -> tuple[PlannedRows, Visuals]:
-    """Return the rows of one epoch, and the images of the training split as the run keeps them."""
+    """Return the rows of one epoch, and the run's images of the training split."""
     images = dataset.split("train")
     prompts = load_prompts(special_tokens=checkpoint.special_tokens)
     paths = {record.image_id: dataset.image_path(record) for record in images}
@@ -221,10 +221,10 @@ def rows_of(checkpoint: Checkpoint, dataset: Dataset, run: Path) -> tuple[Planne
 
 
 def write_table(document: Path, results: Path, rows: Sequence[Row]) -> None:
-    """Write the rows as a table between a document's marks, a mode a line.
+    """Write the rows as a table between a document's markers, one mode per line.
 
     Raises:
-        UserError: the document has no marks for these results.
+        UserError: the document has no markers for these results.
     """
     begin, end = f"<!-- results: {results} -->\n", "<!-- /results -->"
     before, mark, rest = document.read_text(encoding="utf-8").partition(begin)
@@ -235,7 +235,7 @@ def write_table(document: Path, results: Path, rows: Sequence[Row]) -> None:
 
 
 def table_of(rows: Sequence[Row]) -> str:
-    """Return the rows as a table in markdown, a mode a line; – where there is nothing to measure."""
+    """Return the rows as a table in markdown, one mode per line; – where there is nothing to measure."""
     found = {row.name: row.ours for row in rows}
     lines = []
     for mode in modes():
@@ -246,7 +246,7 @@ def table_of(rows: Sequence[Row]) -> str:
 
 
 def shares_moved(start: Checkpoint, trained: Checkpoint) -> dict[str, float]:
-    """Return part -> share of its numbers that are others after the training."""
+    """Return part -> fraction of its parameters that the training changed."""
     model: Any = trained.model
     adapted = isinstance(model, PeftModel)
     before = start.model.state_dict()

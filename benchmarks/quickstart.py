@@ -1,9 +1,9 @@
-"""Scores and costs of the quickstart: means over seeds, and how far the seeds are apart.
+"""Scores and costs of the quickstart: means over seeds, and the spread of the seeds.
 
     python -m benchmarks.quickstart --out runs --json benchmarks/results/quickstart.json --readme README.md
 
-Runs `semcore quickstart --out OUT/seed-N --seed N` for every seed; what is done already is not done again. "ours" is
-a mean over the seeds; the peer of a recall is the ideal reader's, the ceiling. `--readme` writes the tables of the
+Runs `semcore quickstart --out OUT/seed-N --seed N` for every seed; finished stages are not repeated. "ours" is a mean
+over the seeds; the peer of a recall is the ideal reader's, the ceiling. `--readme` writes the tables of the
 README from the rows, between the markers that name the results file.
 """
 
@@ -94,7 +94,7 @@ def score_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
 
 
 def closing_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
-    """Return how much of the way from the generator's R@1 to its R@10 verification goes, in percent."""
+    """Return the gain of verification in R@1 as a percentage of the generator's gap between R@1 and R@10."""
     rows = []
     for direction in Direction:
         name = direction.label

@@ -1,4 +1,4 @@
-"""Models with random weights at the shapes that are measured, and prompts for them."""
+"""Models with random weights in the measured shapes, and prompts for them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ONE_B = {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
 """The decoder of InternVL2.5-1B."""
 KEY_VALUE_HEADS = 2
 TINY_VISION = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 5, "num_attention_heads": 4}
-"""Beside `TINY` about what InternViT-300M is beside `ONE_B`: four times the decoder's work on an image."""
+"""Relative to `TINY` about what InternViT-300M is to `ONE_B`: four times the decoder's work on an image."""
 VISION_300M = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
 
 
@@ -33,7 +33,7 @@ def text_model(shape: dict[str, int], vocabulary: int, device: str, dtype: torch
 
 
 def image_model(shape: dict[str, int], vocabulary: int, device: str, dtype: torch.dtype) -> Any:
-    """Return an InternVL with this decoder and a small vision tower; 256 visual tokens a 448 px tile."""
+    """Return an InternVL with this decoder and a small vision tower; 256 visual tokens per 448 px tile."""
     torch.manual_seed(0)
     vision = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2}
     text = {**_text_config(shape, vocabulary), "model_type": "qwen2"}
@@ -42,14 +42,14 @@ def image_model(shape: dict[str, int], vocabulary: int, device: str, dtype: torc
 
 
 def text_prompts(num_queries: int, device: str) -> dict[str, torch.Tensor]:
-    """Return random prompts of 40 tokens."""
+    """Return random prompts of 40 tokens: `input_ids` and `attention_mask` (queries, 40)."""
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(2, 1000, (num_queries, TEXT_TOKENS), generator=generator)
     return {"input_ids": tokens.to(device), "attention_mask": torch.ones_like(tokens).to(device)}
 
 
 def image_prompts(num_queries: int, device: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Return random prompts of one image tile and 40 tokens."""
+    """Return random prompts of one image tile and 40 tokens: ids and mask (queries, tokens), and pixels."""
     inputs = text_prompts(num_queries, device)
     images = torch.full((num_queries, VISUAL_TOKENS), IMAGE_TOKEN, device=device)
     tokens = torch.cat([images, inputs["input_ids"]], dim=1)
@@ -74,7 +74,7 @@ def _text_config(shape: dict[str, int], vocabulary: int) -> dict[str, Any]:
 
 
 def vision_checkpoint(shape: dict[str, int], vision: dict[str, int], device: str, dtype: torch.dtype) -> Checkpoint:
-    """Return an InternVL with this decoder and vision tower, a 448 px tile an image, and the scenes' tokenizer."""
+    """Return an InternVL with this decoder and vision tower, a 448 px tile per image, and the scenes' tokenizer."""
     folder = asset_folder("scenes_base")
     tokenizer = load_tokenizer(folder)
     torch.manual_seed(0)

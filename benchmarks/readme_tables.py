@@ -1,7 +1,7 @@
-"""The tables of the README, written from the rows of `benchmarks.quickstart`.
+"""Tables of the README, written from the rows of `benchmarks.quickstart`.
 
-A verifier stands among the rankings only where it puts the generator's order right; of one that does not, a sentence
-says so, lest a table that repeats the generator's figures reads as if it worked.
+A verifier is among the rankings only if it improves the generator's order; a sentence names those that do not, lest a
+table that repeats the generator's figures reads as if they worked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LABELS = tuple(direction.label for direction in Direction)
 METRICS = ("R@1", "R@5", "R@10", "rSum")
 STAGES = ("caption", "identifiers", "train_identifier", "candidates", "train_verifier", "evaluate")
 VERIFIERS = ("listwise", "blocks", "pointwise", "likelihood")
-LEAST_GAIN = 1.0  # points of R@1: seeds are further apart
+LEAST_GAIN = 1.0  # points of R@1: seeds differ by more
 WIDTH = 120
 
 Held = Mapping[str, float]
@@ -27,12 +27,12 @@ Held = Mapping[str, float]
 
 
 def write_tables(document: Path, results: str, held: Held) -> None:
-    """Put the tables between the document's markers of a results file.
+    """Write the tables between the document's markers of a results file.
 
     Args:
         document: a markdown file with `<!-- results: FILE -->` and `<!-- /results -->`.
-        results: the file's name, as the marker has it.
-        held: what the results file holds.
+        results: the file's name in the marker.
+        held: the content of the results file.
 
     Raises:
         UserError: the document has no such markers.
@@ -48,7 +48,7 @@ def write_tables(document: Path, results: str, held: Held) -> None:
 
 
 def tables(held: Held) -> str:
-    """Return the table of scores, what is to be said of verifiers that do not work, and the table of costs."""
+    """Return the table of scores, a sentence on verifiers that do not work, and the table of costs."""
     working = [verifier for verifier in VERIFIERS if works(held, verifier)]
     scores = [
         (direction, ranking, *(_figure(held, f"{direction}, {ranking}, {metric}", 1) for metric in METRICS))
@@ -66,12 +66,12 @@ def tables(held: Held) -> str:
 
 
 def measured(held: Held) -> list[str]:
-    """Return the verifiers that a results file has."""
+    """Return the verifiers in a results file."""
     return [name for name in VERIFIERS if all(f"{d}, verified, {name}, R@1" in held for d in LABELS)]
 
 
 def works(held: Held, verifier: str) -> bool:
-    """Tell whether a verifier puts the generator's order right, in one direction at least."""
+    """Return whether a verifier improves the generator's order, in one direction at least."""
     return verifier in measured(held) and max(_gains(held, verifier)) >= LEAST_GAIN
 
 

@@ -17,7 +17,7 @@ from semcore.runtime.hardware import describe_measurement
 
 @dataclass(frozen=True)
 class Row:
-    """One thing measured; `ratio` above 1 means ours is better, None that there is nothing to compare."""
+    """One measurement; `ratio` above 1 means ours is better, None that there is nothing to compare."""
 
     name: str
     ours: float | None
@@ -33,12 +33,12 @@ def lower_is_better(name: str, ours: float, peer: float | None, unit: str, note:
 
 
 def higher_is_better(name: str, ours: float, peer: float | None, unit: str, note: str = "") -> Row:
-    """Make a row of things done a second."""
+    """Make a row of a throughput."""
     return Row(name, ours, peer, None if peer is None else ours / peer, unit, note)
 
 
 def not_run(name: str, why: str) -> Row:
-    """Make a row of what could not be measured here."""
+    """Make a row of a measurement that was not possible here."""
     return Row(name, None, None, None, "", f"not run: {why}")
 
 

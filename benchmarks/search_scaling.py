@@ -1,4 +1,4 @@
-"""How long a step of a whole search takes as the corpus grows: the constraint and the model together."""
+"""Time per step of a whole search as the corpus grows: the constraint and the model together."""
 
 from __future__ import annotations
 

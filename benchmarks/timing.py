@@ -1,4 +1,4 @@
-"""Times that can be compared: the runs of all sides alternate, and the median counts."""
+"""Comparable times: the runs of all sides alternate, and the median counts."""
 
 from __future__ import annotations
 

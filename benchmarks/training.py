@@ -5,7 +5,7 @@
     python -m benchmarks.training --quick
 
 stage1_packed: pairs of a sentence and an identifier. Ours are packed rows, the output head on label positions only;
-the peer has one pair a row, padded to the longest of its batch. A token counts if it is a prompt's or an answer's.
+the peer has one pair per row, padded to the longest of its batch. A token counts if it is a prompt's or an answer's.
 stage2_feature_store: questions about ten images. Ours read stored features; the peer's images go through the frozen
 vision tower in every step. Both sides of a row see the same examples in every step and start from the same weights;
 before anything is timed their losses are compared.
@@ -50,7 +50,7 @@ from semcore.verification import Choice, Question, option_tokens, question_turn
 
 Batch = dict[str, Any]
 TOLERANCE = 2e-3
-"""How far apart the losses of both sides may be, for rounding."""
+"""Largest difference of the losses of both sides, for rounding."""
 
 
 @dataclass
@@ -119,7 +119,7 @@ def main(settings: Settings) -> None:
 
 
 def stage1_row(checkpoint: Checkpoint, folder: Path, settings: Settings) -> Row:
-    """Time packed rows against one pair a row."""
+    """Time packed rows against one pair per row."""
     pairs = draw_pairs(checkpoint, settings.num_steps * settings.pairs_per_step)
     steps = list(cut(pairs, settings.pairs_per_step))
     start, pad = image_start_id(checkpoint), checkpoint.tokenizer.pad_token_id
@@ -211,7 +211,7 @@ def collated(visuals: Visuals, checkpoint: Checkpoint) -> Callable[[Sequence[Any
 
 
 def padded_batch(pairs: Sequence[Example], pad_token_id: int) -> Batch:
-    """Return what a `Trainer` is usually given: a pair a row, padded on the right, prompts without labels."""
+    """Return the usual batch of a `Trainer`: one pair per row, padded on the right, prompts without labels."""
     length = max(len(pair.prompt) + len(pair.answer) for pair in pairs)
 
     def pad(rows: Iterable[Sequence[int]], filler: int) -> torch.Tensor:
@@ -225,7 +225,7 @@ def padded_batch(pairs: Sequence[Example], pad_token_id: int) -> Batch:
 
 
 def compare_losses(checkpoint: Checkpoint, ours: Iterable[Batch], theirs: Iterable[Batch]) -> None:
-    """Refuse to time sides that do not learn the same."""
+    """Refuse to time sides with different losses."""
     sums = [mean_loss(checkpoint, batches) for batches in (ours, theirs)]
     if abs(sums[0] - sums[1]) > TOLERANCE:
         raise RuntimeError(f"the same examples have the loss {sums[0]:.5f} our way and {sums[1]:.5f} the plain way")
@@ -254,7 +254,7 @@ def train(
     settings: Settings,
     plain: bool = False,
 ) -> None:
-    """Train through all batches once; a learning rate of 0 leaves the weights as they are.
+    """Train on all batches once; a learning rate of 0 leaves the weights unchanged.
 
     `plain` is the libraries' own attention and loss, else they are those of our recipes.
     """

@@ -1,4 +1,4 @@
-"""Verification of ten images a query: features stored against every image encoded, candidates kept against stored.
+"""Verification of ten images per query: stored features against encoding, cached candidates against stored features.
 
     python -m benchmarks.verification_speed --json benchmarks/results/verification-cpu.json
     python -m benchmarks.verification_speed --device cuda --shape 1b --json benchmarks/results/verification-cuda.json
@@ -27,12 +27,12 @@ from semcore.data.dataset import open_image
 from semcore.data.directions import Direction
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import Prompts, load_prompts
-from semcore.models.visual_features import FeatureStore, encode_pictures
+from semcore.models.visual_features import FeatureStore
 from semcore.runtime.errors import UserError
 from semcore.training.block_packing import merge_blocks
 from semcore.training.collator import Collator
 from semcore.training.image_inputs import StoredFeatures
-from semcore.verification import BlockReader, Choice, Question, choose, option_tokens
+from semcore.verification import BlockReader, Choice, Question, VerifierSession, choose, option_tokens
 from semcore.verification.block_layout import cut_question
 
 SHAPES = {
@@ -40,7 +40,7 @@ SHAPES = {
     "1b": (random_models.ONE_B, random_models.VISION_300M),
 }
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
-"""How far apart two log-probabilities may be, for rounding."""
+"""Largest difference of two log-probabilities, for rounding."""
 
 
 @dataclass
@@ -94,17 +94,16 @@ def feature_store_row(checkpoint: Checkpoint, folder: Path, settings: Settings) 
     FeatureStore(checkpoint, paths, folder / "warm").add(list(paths)[:1])
     store = FeatureStore(checkpoint, paths, folder / "features")
     seconds_to_fill = timed(lambda: store.add(paths))
+    session = VerifierSession(checkpoint, prompts, store)
 
     def ours() -> list[list[float]]:
-        images = {choice.item_id for question in questions for choice in question.choices}
-        return choose(checkpoint, prompts, Direction.T2I, questions, store.of(images))
+        return choose(session, Direction.T2I, questions)
 
     def peer() -> list[list[float]]:
         scores = []
         for question in questions:
-            shown = [choice.item_id for choice in question.choices]
-            features = encode_pictures(checkpoint, [open_image(paths[image_id]) for image_id in shown])
-            scores += choose(checkpoint, prompts, Direction.T2I, [question], dict(zip(shown, features, strict=True)))
+            shown = {choice.item_id: open_image(paths[choice.item_id]) for choice in question.choices}
+            scores += choose(session.with_pictures(shown), Direction.T2I, [question])
         return scores
 
     apart = float((torch.tensor(ours()) - torch.tensor(peer())).abs().max())
@@ -120,7 +119,7 @@ def feature_store_row(checkpoint: Checkpoint, folder: Path, settings: Settings) 
 
 
 def blocks_row(checkpoint: Checkpoint, folder: Path, settings: Settings) -> Row:
-    """Time the listwise verifier with candidates read before, and with full attention on stored features."""
+    """Time the listwise verifier with cached candidates, and with full attention on stored features."""
     paths = draw_images(folder, settings.num_images)
     questions = draw_questions(list(paths), settings)
     prompts = load_prompts(special_tokens=checkpoint.special_tokens)
@@ -128,12 +127,13 @@ def blocks_row(checkpoint: Checkpoint, folder: Path, settings: Settings) -> Row:
     store.add(paths)
     shown = {choice.item_id for question in questions for choice in question.choices}
     reader = BlockReader(checkpoint, prompts)
+    full, in_blocks = (VerifierSession(checkpoint, prompts, store, blocks) for blocks in (None, reader))
 
     def ours() -> list[list[float]]:
-        return choose(checkpoint, prompts, Direction.T2I, questions, store.of(shown), blocks=reader)
+        return choose(in_blocks, Direction.T2I, questions)
 
     def peer() -> list[list[float]]:
-        return choose(checkpoint, prompts, Direction.T2I, questions, store.of(shown))
+        return choose(full, Direction.T2I, questions)
 
     cold = timed(ours)
     features = store.of(shown)
@@ -157,7 +157,14 @@ def blocks_row(checkpoint: Checkpoint, folder: Path, settings: Settings) -> Row:
 def whole_pass(
     checkpoint: Checkpoint, prompts: Prompts, question: Question, features: dict[str, torch.Tensor]
 ) -> list[float]:
-    """Return the letters' log-probabilities of a question in candidate blocks, as it is trained: in one pass."""
+    """Return the letters' log-probabilities of a question in candidate blocks, as in training: in one pass.
+
+    Args:
+        checkpoint: the verifier.
+        prompts: its prompts.
+        question: the question.
+        features: image id -> features (visual tokens, hidden).
+    """
     tokenizer, config = checkpoint.tokenizer, checkpoint.model.config
     letters = option_tokens(tokenizer)[: len(question.choices)]
     row = merge_blocks(

@@ -1,4 +1,4 @@
-"""All verifiers on the shortlists of finished quickstarts: their scores, their time, and what the order does to them.
+"""All verifiers on the shortlists of finished quickstarts: scores, time, and order bias.
 
     python -m benchmarks.quickstart --out runs
     python -m benchmarks.verifier_scores --runs [runs/seed-0,runs/seed-1,runs/seed-2] --out runs/verifiers
@@ -26,7 +26,7 @@ from semcore.runtime.packaged_files import resource_folder
 from semcore.runtime.subprocesses import Step, run_step, step_environment
 
 MEASURED = ("t2i", "i2t", "data", "metrics.json", "verification.json", "report.md", "report.html", "report_images")
-"""What a copy leaves out: the results of the first evaluation, and the dataset, whose place the run knows."""
+"""Entries that a copy leaves out: the results of the first evaluation, and the dataset, whose path the run has."""
 
 
 @dataclass
@@ -125,7 +125,7 @@ def second_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
 
 
 def order_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
-    """Return accuracy, its spread over the places of the right answer, and agreement under reshuffling."""
+    """Return accuracy, its spread over the relevant item's position, and agreement under reshuffling."""
     rows = []
     for direction in Direction:
         name = direction.label

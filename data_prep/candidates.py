@@ -7,13 +7,13 @@ Run as:
     python -m data_prep.candidates --data DATA --run RUN --config recipes/configs/scenes.yaml
     python -m data_prep.candidates --data DATA --run RUN --directions [t2i]
 
-Asks with the sentences and images that the identifier model was not trained on, and searches as many
+Searches with the sentences and images that the identifier model was not trained on, and searches as many
 training images at once as the evaluation does. Needs RUN/identifier_model. Writes into RUN/candidates:
 
     t2i.jsonl  i2t.jsonl    {"direction", "query_id", "query", "candidates", "right"}, ids in the generator's order
     val/                    the same of the val split, where there is one: what the verifier's training is stopped by
     held_out.json           the queries
-    stats.json              how often the right item was first, among the candidates, or put in
+    stats.json              how often the relevant item was first, among the candidates, or added
 
 A killed job goes on where it stopped.
 """
@@ -35,9 +35,9 @@ from semcore.models.lineage import as_record, directions_in_use
 from semcore.models.next_steps import after_candidates
 from semcore.models.run_checkpoints import generator_of
 from semcore.models.run_lineage import check_run_models, prompts_of
+from semcore.models.session import load_session
 from semcore.retrieval.batch import SplitKey, SplitView, WorkDir, generate_hits
 from semcore.retrieval.generator import Engine
-from semcore.retrieval.session import ModelSession, load_session
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import hash_of, sha256_of, write_json, write_jsonl
 from semcore.runtime.fingerprints import fingerprint
@@ -73,21 +73,21 @@ class Settings(LineageSettings):
     directions: list[DirectionName] | None = None
     """What candidates are mined for, [t2i] say; by default all that the identifier model was trained for."""
     num_candidates: int = 10  # paper, A.1
-    """Candidates a query."""
+    """Candidates per query."""
     num_beams: int = 20  # ours: as in evaluation
     """Width of the beam."""
     num_images: int | None = None
     """Search about so many training images at once; by default as many as the test split has."""
     seed: int = 0
-    """Of the dealing of images into blocks, and of the draw that --limit makes."""
+    """Seed of the partition of images into blocks, and of the draw that --limit makes."""
     limit: int | None = None
     """Ask with so many queries a direction only, drawn at random, for a quick trial."""
     val_limit: int = 100  # ours: enough to tell a better model from a worse one
     """Queries of val a direction, drawn at random; 0 for none, and the training then goes to its last step."""
     engine: Engine = "semcore"
-    """Who searches: "semcore", or "transformers" for Hugging Face `generate`."""
+    """Beam-search backend: "semcore", or "transformers" for Hugging Face `generate`."""
     keep_features: bool = True
-    """Keep what the vision tower makes of every image in RUN/features; false spares the disk and costs time."""
+    """Store every image's visual features in RUN/features; false saves disk space and costs time."""
     batch_size: int = 32
     """Queries searched at once."""
     dtype: Dtype = "auto"
@@ -165,15 +165,15 @@ def views_to_mine(
     seed: int,
     limit: int | None,
 ) -> dict[SplitKey, SplitView]:
-    """Return block and direction -> what is searched there and what is asked.
+    """Return (block, direction) -> the items to search and the queries to search them with.
 
     Args:
         run: holds the identifiers.
-        dataset: whose training split is dealt out.
+        dataset: its training split is partitioned.
         held_out: direction to mine for -> ids of the queries that the generator has not trained on.
-        num_images: of a block, about.
-        seed: of the dealing, and of the draw of queries.
-        limit: queries a direction, at most.
+        num_images: about how many images a block has.
+        seed: seed of the partition and of the draw of queries.
+        limit: queries per direction, at most.
 
     Raises:
         UserError: nothing was held out.
@@ -230,7 +230,7 @@ def mine_views(
 ) -> dict[SplitKey, list[Mined]]:
     """Load the identifier model and search each block."""
     checkpoint = load_for_inference(generator_of(run), dtype=settings.dtype, device=settings.device, base=settings.base)
-    session: ModelSession = load_session(checkpoint, dataset, work_dir.features)
+    session = load_session(checkpoint, dataset, work_dir.features)
     mined = {}
     for key, view in views.items():
         hits = generate_hits(
@@ -269,7 +269,7 @@ def write_candidates(
 
 
 def _images_searched(dataset: Dataset) -> int:
-    """Return how many images an evaluation searches: those of test, else of val, else all there are."""
+    """Return how many images an evaluation searches: those of test, else of val, else all images."""
     return len(dataset.split("test")) or len(dataset.split("val")) or len(dataset.split("train"))
 
 

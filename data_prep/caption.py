@@ -17,7 +17,7 @@ or by a server:
 CHECKPOINT is a folder, an adapter's folder, or a hub id. With --server the model runs elsewhere: any server
 of OpenAI's protocol (vLLM, lmdeploy, `transformers serve`) that serves it under NAME. Writes
 
-    RUN/captions.jsonl        {"image_id", "caption"}, one line an image that has one
+    RUN/captions.jsonl        {"image_id", "caption"}, one line per image that has one
     RUN/captions.stats.json   how many are ok, truncated, unreadable, empty, only thoughts, refused, filtered and
                               failed, and which
     RUN/features              every image as the model sees it, so that later stages need not look again
@@ -83,7 +83,7 @@ class Settings(LineageSettings):
     device: str | None = None
     """Where the model runs ("cpu", "cuda"); by default the fastest device there is."""
     keep_features: bool = True
-    """Keep what the vision tower makes of every image in RUN/features; false spares the disk and costs time."""
+    """Store every image's visual features in RUN/features; false saves disk space and costs time."""
     server: str | None = None
     """The address of a server that writes the captions, such as http://localhost:8000."""
     concurrency: int = 16  # ours: enough to keep a GPU's batches full
@@ -145,37 +145,37 @@ def main(settings: Settings) -> None:
 
 
 def check_model(settings: Settings) -> list[Mismatch]:
-    """Hold the model against what is recorded beside it, its base above all where it is an adapter."""
+    """Compare the model, and an adapter's base, with the fingerprints recorded beside it."""
     here = Surroundings(base=settings.base)
     return check_lineage(settings.model, here, settings.allowed, must_say=False)
 
 
 def lasting(settings: Settings) -> dict[str, Any]:
-    """Return the settings that captions depend on: the same server may answer at another address, or faster."""
+    """Return the settings that captions depend on; the server's address and its speed are not among them."""
     passing = ("server", "concurrency", "timeout_s", "max_attempts", "api_key_variable")
     kept = {key: value for key, value in resolved(settings).items() if key not in passing}
     return {**kept, "served": True} if settings.server else kept
 
 
 def caption_dataset(settings: Settings, run: RunFolder, dataset: Dataset, key: str) -> list[Caption]:
-    """Caption the images, batch by batch, each batch once whatever is killed between."""
+    """Caption the images batch by batch; finished batches are reloaded after an interruption."""
     records = first_images(dataset, settings.limit)
     result = in_chunks(
         work_folder(run.path, "caption", key),
         "captions",
         records,
         settings.batch_size,
-        ask_server(settings, dataset) if settings.server else ask_model(settings, run, dataset, records),
+        server_captioner(settings, dataset) if settings.server else model_captioner(settings, run, dataset, records),
         progress=is_main_process(),
         unit="image",
     )
     return [Caption(*row) for row in result.rows]
 
 
-def ask_model(
+def model_captioner(
     settings: Settings, run: RunFolder, dataset: Dataset, records: list[ImageRecord]
 ) -> Callable[[list[ImageRecord]], list[Caption]]:
-    """Load the model, show it the images, and return what captions one batch with it."""
+    """Load the model, encode the images, and return a function that captions one batch."""
     checkpoint = load_for_inference(settings.model, dtype=settings.dtype, device=settings.device, base=settings.base)
     prompts: Prompts = load_prompts(special_tokens=checkpoint.special_tokens)
     folder = run / "features" if settings.keep_features else None
@@ -195,8 +195,8 @@ def ask_model(
     return caption_batch
 
 
-def ask_server(settings: Settings, dataset: Dataset) -> Callable[[list[ImageRecord]], list[Caption]]:
-    """Look whether the server is there, and return what lets it caption one batch."""
+def server_captioner(settings: Settings, dataset: Dataset) -> Callable[[list[ImageRecord]], list[Caption]]:
+    """Check the server, and return a function that captions one batch with it."""
     server = Server(
         str(settings.server),
         settings.model,

@@ -1,4 +1,4 @@
-"""The sentences of one value of a data set: a text, a list of them, or a list that was written as a text."""
+"""Sentences in one value of a data set: a text, a list of texts, or a list written as a text."""
 
 from __future__ import annotations
 

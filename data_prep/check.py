@@ -94,7 +94,7 @@ def _unreadable(dataset: Dataset, images: list[ImageRecord]) -> dict[str, str]:
 
 
 def _remarks(dataset: Dataset) -> dict[str, list[str]]:
-    """Return what does not stop anyone but should be known, title -> entries."""
+    """Return findings that do not make the folder unusable, title -> entries."""
     about = _about(dataset)
     named = {record.file_name for record in dataset.images}
     stored = sorted(f"images/{path.name}" for path in (dataset.folder / "images").glob("*"))

@@ -1,4 +1,4 @@
-"""What becomes of a sentence on its way into a dataset folder: little, and counted."""
+"""Cleaning of sentences on import: minimal, and every change is counted."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ WORDS = {
 
 
 def clean_sentence(text: str) -> tuple[str, list[str]]:
-    r"""Return a sentence as it is stored, and what was found in it (keys of `WORDS`).
+    r"""Return a sentence as it is stored, and the kinds of changes or remarks (keys of `WORDS`).
 
-    It is cleaned as text is everywhere (`semcore.runtime.text`). An empty sentence stays one, and is left out by the
-    importers.
+    The cleaning is that of all text (`semcore.runtime.text`). An empty sentence stays empty; importers leave it out.
 
     >>> clean_sentence("  a dog\n on grass ")
     ('a dog on grass', [])
@@ -43,5 +42,5 @@ def clean_sentence(text: str) -> tuple[str, list[str]]:
 
 
 def printable(text: str) -> str:
-    """Replace what no UTF-8 file can hold; file names may hold it too."""
+    """Replace characters that UTF-8 cannot encode; file names may hold them too."""
     return HALVES.sub(REPLACEMENT, text)

@@ -26,7 +26,7 @@ def is_coco(path: Path) -> bool:
 
 
 class CocoCaptions:
-    """The images of a captions_*.json with their sentences, brought together on disk and not in memory."""
+    """The images of a captions_*.json with their sentences, joined on disk and not in memory."""
 
     def __init__(self, path: Path, folder: Path, settings: SplitSettings, findings: Findings):
         """Read the file.
@@ -113,7 +113,7 @@ class CocoCaptions:
 
 
 def _blob(text: str) -> bytes:
-    """Return a text as bytes; halves of surrogate pairs, which no database takes for text, are kept."""
+    """Return a text as bytes; lone surrogates, which no database accepts as text, are kept."""
     return text.encode("utf-8", "surrogatepass")
 
 

@@ -1,7 +1,7 @@
-"""Write a dataset folder: all of it or nothing, and a second time only what was not done.
+"""Atomic writing of a dataset folder: whole or not at all, and not twice for one request.
 
-The folder is built as a hidden sibling and takes its name when everything is in it, so a killed
-import leaves no half dataset; the next one clears what it left.
+The folder is built as a hidden sibling and renamed when it is complete, so a killed import leaves
+no half dataset; the next import removes the remains.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ NUM_SHOWN = 10
 
 @dataclass(frozen=True)
 class Source:
-    """Where a dataset comes from.
+    """The origin of a dataset.
 
     Attributes:
         name: the dataset's name.
-        place: what it was made of, in words.
-        licence: a note on what may be done with it.
-        request: what makes the content: the command, its settings, fingerprints of the files.
+        place: the file, folder or hub name it was made from.
+        licence: a note on permitted use.
+        request: the command, its settings and fingerprints of the files, which determine the content.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Source:
 
 
 def already_made(out: Path, request: Mapping[str, Any]) -> bool:
-    """Tell, and print, whether exactly this request is already done.
+    """Return, and print, whether exactly this request is already done.
 
     Args:
         out: the dataset folder to make.
@@ -108,13 +108,13 @@ def building(out: Path) -> Iterator[Path]:
 
 
 def place_image(source: Path, target: Path, copy: bool, *, move: bool = False) -> None:
-    """Put a picture in its place: a hard link, else a symbolic link, else (or with `copy`) a copy.
+    """Place an image at `target`: a hard link, else a symbolic link, else (or with `copy`) a copy.
 
     Args:
-        source: the picture.
-        target: its place.
+        source: the image file.
+        target: its path in the dataset folder.
         copy: copy it.
-        move: the picture was written for this and is moved.
+        move: the image was written for this import and is moved.
 
     Raises:
         UserError: no space left on the disk.
@@ -142,13 +142,13 @@ def write_folder(
     findings: Findings,
     sentence_ids: Keys | None = None,
 ) -> dict[str, Any]:
-    """Write metadata.jsonl, skipped.jsonl and dataset.json, and return what the last says.
+    """Write metadata.jsonl, skipped.jsonl and dataset.json, and return the content of the last.
 
     Args:
-        folder: the folder from `building`; the pictures are there, or `rows` puts them there.
+        folder: the folder from `building`; the images are there, or `rows` puts them there.
         rows: the lines of metadata.jsonl, in their order.
-        source: where all of it came from.
-        findings: what was found so far; `rows` may add to it.
+        source: the origin of the dataset.
+        findings: the findings so far; `rows` may add to them.
         sentence_ids: filled by `rows`, where ids come from a source that may use one twice.
     """
     num_images: Counter[str] = Counter()
@@ -184,7 +184,7 @@ def write_folder(
 
 
 def _number_repeated_ids(metadata: Path, sentence_ids: Keys, findings: Findings) -> None:
-    """Give the second and later sentences of one id a number, where there are any."""
+    """Append a number to the ids of the second and later sentences with one id."""
     hashes = sentence_ids.repeated()
     if not hashes:
         return
@@ -209,7 +209,7 @@ def _number_repeated_ids(metadata: Path, sentence_ids: Keys, findings: Findings)
 
 
 def print_made(out: Path, about: dict[str, Any], *, already: bool = False) -> None:
-    """Print what a command made, what it left out of what it met, and the next command."""
+    """Print what a command made and left out, and the next command."""
     counts, sentences = about["counts"], about["sentence_counts"]
     size = f"{sum(counts.values())} images, {sum(sentences.values())} sentences"
     print(f"{out}{' is already made' if already else ''}: {size}")

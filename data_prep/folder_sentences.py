@@ -1,4 +1,4 @@
-"""What a tree of images says about them: metadata.jsonl, metadata.csv, and text files beside the images."""
+"""Sentences in a tree of images: metadata.jsonl, metadata.csv, and text files beside the images."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Sentences = tuple[tuple[str | None, object], ...]
 
 
 def read_sentences(root: Path, files: list[str], findings: Findings) -> dict[str, Sentences]:
-    """Return name of the image -> what is said about it, for all images of which something is said.
+    """Return image name -> sentences, for all images with a sentence.
 
     Args:
         root: the folder.
         files: all files below it.
-        findings: the files that are not read, and the lines that cannot be used, are noted here.
+        findings: notes the files that are not read and the lines that cannot be used.
     """
     beside, used = Beside(files), set[str]()
     spoken: dict[str, Sentences] = {}
@@ -69,7 +69,7 @@ def _note_others(files: list[str], used: set[str], findings: Findings) -> None:
 
 
 def _read_metadata(root: Path, name: str, told: dict[str, Sentences], findings: Findings) -> None:
-    """Add what one metadata file says; what an earlier one has said of an image stands."""
+    """Add the sentences of one metadata file; those of an earlier file have precedence."""
     before = set(told)
     rows = _csv_rows(root / name) if name.lower().endswith(".csv") else _json_rows(root / name)
     for number, row in rows:

@@ -1,4 +1,4 @@
-"""All files below a folder, those behind links too, and what stands beside what."""
+"""Files below a folder, including those behind links, and text files that belong to images."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ TEXT_SUFFIX = ".txt"
 def files_below(root: Path, findings: Findings) -> list[str]:
     """Return the paths of all files relative to the root, in order; hidden files and folders are left out.
 
-    Every folder is read once, however many links lead to it, and under its own name where it has one below the root.
+    Every folder is read once, however many links lead to it, and under its own name where that is below the root.
 
     Args:
         root: the folder.
-        findings: the files are counted here; links that lead nowhere, or again to a folder, are noted, and so
-            are hidden images.
+        findings: counts the files; notes broken links, links to folders already read, and hidden images.
     """
     found: list[str] = []
     met: set[tuple[int, int]] = set()

@@ -84,7 +84,7 @@ class Row(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How a table is to be read: its columns' numbers; `separator` is empty for .token files."""
+    """The layout of a table: its columns' numbers; `separator` is empty for .token files."""
 
     separator: str
     num_columns: int
@@ -110,16 +110,16 @@ def main(settings: Settings) -> None:
 
 
 def source_images(settings: Settings, findings: Findings) -> Callable[[], Iterator[SourceImage]]:
-    """Look through the table once, and return what reads its images with their sentences.
+    """Scan the table once, and return a function that yields its images with their sentences.
 
-    Rows of one image usually follow each other; only where they do not, all sentences are held in memory.
+    Rows of one image usually follow each other; only where they do not are all sentences held in memory.
 
     Args:
-        settings: which table.
-        findings: the rows that cannot be used are noted here.
+        settings: name the table.
+        findings: notes the rows that cannot be used.
 
     Raises:
-        UserError: the table has not the columns, or not one row that can be used.
+        UserError: the table lacks the columns, or has no row that can be used.
     """
     layout = find_layout(settings)
     given: dict[str, str] = {}
@@ -144,7 +144,7 @@ def source_images(settings: Settings, findings: Findings) -> Callable[[], Iterat
 
 
 def find_layout(settings: Settings) -> Layout:
-    """Find the columns, and what parts them where that is not given.
+    """Find the columns, and their separator where none is given.
 
     Raises:
         UserError: there is no column of images, or none of sentences.
@@ -171,9 +171,9 @@ def read_rows(settings: Settings, layout: Layout, findings: Findings | None = No
     """Yield the rows of the table that can be used.
 
     Args:
-        settings: which table.
+        settings: name the table.
         layout: its columns.
-        findings: the rows are counted here, and those that cannot be used are noted.
+        findings: counts the rows, and notes those that cannot be used.
     """
     find = lru_cache(maxsize=1024)(lambda name: _name_there(settings.images, name))
     findings = findings or Findings()
@@ -239,7 +239,7 @@ def _row(cells: list[str], layout: Layout, settings: Settings) -> Row:
 
 
 def _name_there(folder: Path, name: str) -> str:
-    """Return the name of the file as it is spelt on the disk, without the number of a sentence; else the name."""
+    """Return the file's name as spelt on disk, without a sentence's number; the given name where there is no file."""
     for spelt in (name, *_WITH_NUMBER.findall(name)):
         path = find_file(folder, spelt)
         if path.is_file():

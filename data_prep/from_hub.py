@@ -36,7 +36,7 @@ from semcore.runtime.errors import UserError
 
 FORMATS = {".parquet": "parquet", ".tar": "webdataset"}
 UNNAMED = "all"
-MAX_APART = 0.1  # rows apart from those of their image, by the images so far; more is no accident
+MAX_APART = 0.1  # rows apart from the others of their image, per image so far; more is no accident
 
 
 @dataclass
@@ -156,10 +156,10 @@ def source_images(
     """Yield the images of all rows, each written into the folder `incoming`.
 
     Args:
-        settings: which columns.
-        streams: the data set's parts.
-        incoming: is made.
-        findings: the rows are counted here, and those that cannot be used are noted.
+        settings: name the columns.
+        streams: the data set's splits or files.
+        incoming: a folder to make.
+        findings: counts the rows, and notes those that cannot be used.
 
     Raises:
         UserError: the data set cannot be read to its end, a column is missing, or most images' rows do not
@@ -230,7 +230,7 @@ def _nothing(settings: Settings, findings: Findings) -> str:
 
 
 def _share(limit: int | None, part: int, num_parts: int) -> int | None:
-    """Return how many images a part gives to the limit: as many as every other, the first ones one more."""
+    """Return how many images a stream contributes to the limit: equal numbers, the first streams one more."""
     return None if limit is None else limit // num_parts + (part < limit % num_parts)
 
 
@@ -245,7 +245,7 @@ def _split(given: str, of_stream: str, image_id: str, settings: Settings) -> str
 
 
 def _reading(stream: Stream, settings: Settings) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows; whatever goes wrong in reading them is one sentence."""
+    """Yield the rows; any error in reading them becomes a `UserError` of one sentence."""
     while True:
         try:
             row = next(stream.rows, None)

@@ -62,7 +62,7 @@ def main(settings: Settings) -> None:
         raise UserError(f"there is no image in {root}; looked for {', '.join(IMAGE_SUFFIXES)}")
     spoken = read_sentences(root, files, findings)
     keep_bare = not (spoken or findings.seen["rows"] or findings.num_of("unreadable_text"))
-    names = sorted({*names, *spoken})  # what is spoken of but not there is reported as missing
+    names = sorted({*names, *spoken})  # an image that is only mentioned is reported as missing
     splits = _splits(names, settings)
     images = [SourceImage(root / name, name, splits[name], spoken.get(name, ())) for name in names if name in splits]
     request = request_of("from_imagefolder", settings, files=_fingerprint(root, files))
@@ -78,7 +78,7 @@ def main(settings: Settings) -> None:
 
 
 def _splits(names: list[str], settings: Settings) -> dict[str, str]:
-    """Return name -> split; with split folders, what lies outside of them has none."""
+    """Return name -> split; with split folders, files outside of them have none."""
     tops = {name: name.split("/")[0] for name in names if "/" in name}
     by_folder = {name: SPLIT_NAMES[top] for name, top in tops.items() if top in SPLIT_NAMES}
     if by_folder:

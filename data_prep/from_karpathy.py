@@ -43,7 +43,7 @@ PUBLISHED = {
     "flickr30k": (29_000, 1_014, 1_000),
     "coco": (113_287, 5_000, 5_000),
 }
-# Where the paper (section 4.1) counts otherwise.
+# Splits for which the paper (section 4.1) gives other counts.
 IN_THE_PAPER = {"flickr30k": (29_783, 1_000, 1_000)}
 
 
@@ -103,7 +103,7 @@ def _coco(settings: Settings, findings: Findings) -> tuple[Images, Survey]:
 def _karpathy(
     settings: Settings, findings: Findings, about: dict[str, Any], licences: set[str]
 ) -> tuple[Images, Survey]:
-    """Look through the captions, a second time where entries repeat each other."""
+    """Scan the captions, a second time where entries repeat each other."""
     keys = Keys()
     found = survey(lambda: _source_images(settings, about, licences, keys, findings=findings))
     repeated = keys.repeated()
@@ -114,10 +114,10 @@ def _karpathy(
 
 
 def _refuse_other_files(settings: Settings) -> None:
-    """Say what a file is and which command reads it, where it is a table or a data set's part.
+    """Refuse files that another command reads.
 
     Raises:
-        UserError: it is one.
+        UserError: the file is a table or a shard of a data set; names the command.
     """
     path, suffix = settings.json, settings.json.suffix.lower()
     images, out = ("--images", settings.images), ("--out", settings.out)
@@ -144,7 +144,7 @@ def _nothing(settings: Settings, findings: Findings) -> str:
 
 
 def count_notes(name: str, counts: Mapping[str, int]) -> list[str]:
-    """Hold the images of each split against the published ones, and say where the paper counts otherwise.
+    """Compare the images of each split with the published counts, and say where the paper's differ.
 
     >>> count_notes("coco", {"train": 113_287, "val": 5_000, "test": 5_000})
     []
@@ -165,7 +165,7 @@ def count_notes(name: str, counts: Mapping[str, int]) -> list[str]:
 
 
 def stream_captions(path: Path, about: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the entries of a caption file; what else it says of itself goes into `about`.
+    """Yield the entries of a caption file; the file's other values go into `about`.
 
     Raises:
         UserError: missing, damaged, not JSON (with the line number) or of another layout.
@@ -189,12 +189,12 @@ def _source_images(
     """Yield the images that can be used.
 
     Args:
-        settings: which captions.
-        about: what else the file says is put here.
-        licences: the licences of the images are put here.
-        keys: what no two images may have in common is put here.
-        repeated: hashes of what several have; all but the first of them are left out.
-        findings: the entries are counted here, and those that cannot be used are noted.
+        settings: name the captions.
+        about: receives the file's other values.
+        licences: receives the licences of the images.
+        keys: receives the keys that no two images may share.
+        repeated: hashes of keys that several images share; all but the first of these images are left out.
+        findings: counts the entries, and notes those that cannot be used.
     """
     repeats = Repeats(repeated or set())
     for index, entry in enumerate(stream_captions(settings.json, {} if about is None else about)):
@@ -217,7 +217,7 @@ def _source_images(
 
 
 def _keys(entry: dict[str, Any], image: SourceImage) -> Iterator[tuple[str, str]]:
-    """Yield what no two images may have in common."""
+    """Yield the keys that no two images may share."""
     yield "file", str(image.path)
     if "imgid" in entry:
         yield "imgid", str(entry["imgid"])
@@ -243,7 +243,7 @@ def _source_image(entry: Any, folder: Path) -> SourceImage:
 
 
 def _sentence(entry: Any) -> tuple[str | None, object]:
-    """Return the id and the text of a sentence; what is no text is left out later, and counted."""
+    """Return the id and the text of a sentence; a value that is no text is counted and left out later."""
     if not isinstance(entry, dict):
         return None, entry
     text = entry["raw"] if "raw" in entry else " ".join(map(str, entry.get("tokens") or []))

@@ -1,4 +1,4 @@
-"""What a row of a data set says: its image's bytes, its sentences, its id and its split."""
+"""Rows of a data set: their image's bytes, sentences, id and split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FLAGS = ("--image-column", "--sentence-column", "--id-column", "--split-column")
 
 
 class HubRow(NamedTuple):
-    """One row; `split` is empty where it says none, `file_name` where the image has none."""
+    """One row; `split` is empty where the row names none, `file_name` where the image has none."""
 
     image: bytes
     file_name: str
@@ -27,7 +27,7 @@ class HubRow(NamedTuple):
 
 
 class Columns:
-    """Finds the columns of a data set, and takes its rows apart.
+    """Finder of a data set's columns and parser of its rows.
 
     A column is the first of its usual names that any row has a value under; rows without one are bad rows.
     """
@@ -39,14 +39,14 @@ class Columns:
         self.met: dict[str, None] = {}  # all columns so far, in their order
 
     def read(self, row: Mapping[str, Any], default_id: str) -> HubRow:
-        """Take a row apart.
+        """Parse a row.
 
         Args:
             row: column -> value; images not decoded.
-            default_id: where there is no id.
+            default_id: the id where the row has none.
 
         Raises:
-            BadRow: there is no image, it is neither bytes nor a file, or nothing is said about it.
+            BadRow: there is no image, it is neither bytes nor a file, or it has no sentence.
         """
         flat = {**(row["json"] if isinstance(row.get("json"), Mapping) else {}), **row}
         self.met.update(dict.fromkeys(flat))
@@ -59,7 +59,7 @@ class Columns:
         return HubRow(content, file_name, sentences_in(sentences), shown, str(split) if split is not None else "")
 
     def missing(self) -> str | None:
-        """Return the sentence about a column that no row so far had; None where all are there."""
+        """Return an error sentence about a column that no row has had so far; None where all are there."""
         columns = ", ".join(self.met)
         for name, flag in zip(self._names, FLAGS, strict=True):
             if name is not None and name not in self.met:

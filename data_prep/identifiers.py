@@ -10,10 +10,10 @@ Run as:
     python -m data_prep.identifiers --data DATA --run RUN --scheme numeric
     python -m data_prep.identifiers --data DATA --run RUN --global-id false
 
-Needs RUN/captions.jsonl, from `python -m data_prep.caption` or written by hand: one line an image,
+Needs RUN/captions.jsonl, from `python -m data_prep.caption` or written by hand: one line per image,
 {"image_id": "...", "caption": "..."}. Writes into RUN/identifiers:
 
-    t2i.jsonl  i2t.jsonl     one identifier an item, all splits; a global_id of -1 means that there is none
+    t2i.jsonl  i2t.jsonl     one identifier per item, all splits; a global_id of -1 means that there is none
     clusters.safetensors     the centroids, for items that come later
     cluster_words.json       the words that characterise each cluster
     mention_rates.jsonl      how often training sentences say each keyword of their image, for items that come later
@@ -83,7 +83,7 @@ class Settings:
     encoder: str = DEFAULT_ENCODER  # ours: KeyBERT's default; the paper says "BERT", section 3.2.2
     """The sentence encoder: a sentence-transformers name, or a folder."""
     keyword_method: Literal["fast", "keybert"] = "fast"  # ours: the same words, all texts at once
-    """Who extracts keywords: "fast" finds KeyBERT's words for all texts at once, "keybert" is the library itself."""
+    """Keyword extraction: "fast" finds KeyBERT's words for all texts at once, "keybert" is the library itself."""
     diversity: float | None = None  # KeyBERT's default: similarity alone counts
     """With keybert, maximal marginal relevance: from 0, similarity alone, to 1, words unlike each other."""
     nr_candidates: int | None = None  # KeyBERT's default: similarity alone counts
@@ -235,11 +235,11 @@ def criteria(settings: Settings) -> dict[str, Criterion]:
 
 
 def refuse_few_keywords(identifiers: StructuredIdentifiers, least: float) -> None:
-    """Look whether enough images, and enough sentences, have a keyword.
+    """Check that enough images, and enough sentences, have a keyword.
 
     Raises:
-        UserError: words were found in a smaller share than `least`, or fewer than half of that share have a word
-            left that is not their cluster's.
+        UserError: words were found in a smaller fraction than `least`, or fewer than half of that fraction keep a
+            word that is not their cluster's.
     """
     num_images, num_sentences = identifiers.num_with_word
     for rows, found, items in (
@@ -257,7 +257,7 @@ def refuse_few_keywords(identifiers: StructuredIdentifiers, least: float) -> Non
 
 
 def encoder_of(settings: Settings) -> Encode:
-    """Return what embeds texts; of texts whose embeddings are kept, it needs no model."""
+    """Return the function that embeds texts; the model is loaded only for texts without a stored embedding."""
 
     def load() -> Encode:
         return load_encoder(settings.encoder, settings.device)
@@ -266,7 +266,7 @@ def encoder_of(settings: Settings) -> Encode:
 
 
 def content_of(encoder: str) -> str:
-    """Return what stands for an encoder: the hash of a folder's weights and settings, or a name."""
+    """Return the fingerprint of an encoder: the hash of a folder's weights and settings, or a name."""
     return fingerprint(encoder) if Path(encoder).is_dir() else encoder
 
 
@@ -278,7 +278,7 @@ def about(settings: Settings) -> dict[str, Any]:
 
 
 def print_summary(report: dict[str, Any]) -> None:
-    """Print one line a direction, and what was left out."""
+    """Print one line per direction, and what was left out."""
     captions = report["captions"]
     if captions["missing"]:
         print(f"identifiers: {len(captions['missing'])} of {captions['num_images']} images have no caption and so none")

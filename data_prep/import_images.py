@@ -1,7 +1,7 @@
-"""From pictures that lie somewhere to the rows and links of a dataset folder; bad ones are left out.
+"""Import of image files into a dataset folder: rows of metadata and links; bad images are left out.
 
-Pictures come as an iterator that is asked for twice: once to count them and to look whether they are
-there, once to import them. Memory holds a few hundred at a time, however many there are.
+Images come as an iterator that is made twice: once to count the images and to find missing ones, once
+to import them. Memory holds a few hundred at a time, however many there are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from data_prep.cells import is_null
 from data_prep.clean_sentences import clean_sentence, printable
 from data_prep.dataset_writer import Source, building, place_image, print_made, print_skipped, write_folder
 from data_prep.left_out import Findings
-from data_prep.names import look_alike
+from data_prep.names import similar_name
 from data_prep.repeats import Keys
 from data_prep.source_images import Images, SourceImage, Survey, suffix_of, verified, within_shares, without_suffix
 from semcore.commands.arguments import require_minimum
@@ -26,7 +26,7 @@ from semcore.data.subsets import share_out
 from semcore.runtime.errors import UnreadableImage, UserError
 from semcore.runtime.text import clean_text
 
-INCOMING = "incoming"  # where pictures that come as bytes wait, inside the unfinished folder
+INCOMING = "incoming"  # holds images that come as bytes, inside the unfinished folder
 
 
 @dataclass(kw_only=True)
@@ -45,14 +45,14 @@ class LinkSettings:
 
 
 def request_of(command: str, settings: Any, **hashes: str) -> dict[str, Any]:
-    """Return what makes an import's content, to know it again.
+    """Return the command, settings and hashes that determine an import's content, to recognise a repeated import.
 
-    Paths are relative to the dataset folder: one that was moved together with its source is still known.
+    Paths are relative to the dataset folder, so a folder that was moved together with its source is still recognised.
 
     Args:
         command: its name.
         settings: its settings.
-        hashes: of the files it reads; `json` is the hash of what the setting of that name points to.
+        hashes: hashes of the files it reads, by the setting that names the file.
     """
     given = {key: value for key, value in asdict(settings).items() if key != "out"}
     out = settings.out.absolute()
@@ -70,19 +70,19 @@ def import_images(
     *,
     keep_bare: bool = False,
 ) -> None:
-    """Make the dataset folder `out` of the pictures that can be read, and print what was made.
+    """Make the dataset folder `out` from the images that can be read, and print what was made.
 
     Args:
         out: the dataset folder.
-        images: what to import, in this order.
+        images: the images to import, in this order.
         found: their survey.
-        source: where they come from.
-        settings: whether to copy, what to do without missing ones, and how many to take.
-        findings: what was found so far; grows.
-        keep_bare: keep pictures about which nothing is said.
+        source: their origin.
+        settings: whether to copy, whether to skip missing images, and how many to import.
+        findings: the findings so far; grows.
+        keep_bare: keep images without sentences.
 
     Raises:
-        UserError: pictures are missing, or not one can be used.
+        UserError: images are missing, or not one can be used.
     """
     total = sum(found.counts.values())
     if found.num_missing and not (settings.skip_missing and found.num_missing < total):
@@ -105,23 +105,23 @@ def make_folder(
     keep_bare: bool = False,
     total: int | None = None,
 ) -> None:
-    """Make the dataset folder of a single pass over the pictures.
+    """Make the dataset folder in a single pass over the images.
 
     Args:
         out: the dataset folder.
         images: gets the unfinished folder, and may write files that are `owned` into it.
-        source: where the pictures come from.
-        findings: what was found so far; grows.
+        source: the images' origin.
+        findings: the findings so far; grows.
         copy: copy the files instead of linking them.
-        keep_bare: keep pictures about which nothing is said.
-        total: how many pictures there are, where that is known.
+        keep_bare: keep images without sentences.
+        total: the number of images, where it is known.
     """
     sentence_ids = Keys()
     with building(out) as folder:
         (folder / "images").mkdir()
         rows = _rows(folder, verified(images(folder), total), copy, keep_bare, findings, sentence_ids)
         about = write_folder(folder, rows, source, findings, sentence_ids)
-        shutil.rmtree(folder / INCOMING, ignore_errors=True)  # what could not be read is still there
+        shutil.rmtree(folder / INCOMING, ignore_errors=True)  # unreadable images are still there
         _refuse_nothing(about, source.place, findings)
     print_skipped(findings.skipped)
     print_made(out, about)
@@ -150,7 +150,7 @@ def _rows(
     findings: Findings,
     sentence_ids: Keys,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the lines of metadata.jsonl, and link each picture before its line."""
+    """Yield the lines of metadata.jsonl, and link each image before its line."""
     used_ids: set[int] = set()
     for image, outcome in images:
         findings.seen["images"] += 1
@@ -178,12 +178,12 @@ def _rows(
 
 def _skip_image(image: SourceImage, reason: str, findings: Findings) -> None:
     there = os.path.exists(image.path)
-    alike = None if there else look_alike(image.path)
+    alike = None if there else similar_name(image.path)
     findings.skip(image.name, "unreadable" if there else "missing", f"{reason}; there is {alike}" if alike else reason)
 
 
 def _clean(image: SourceImage, findings: Findings) -> list[tuple[str | None, str]]:
-    """Return the sentences as they are stored; empty ones are left out, and what was changed is counted."""
+    """Return the sentences as they are stored; empty ones are left out, and changes are counted."""
     sentences = []
     for given, text in image.sentences:
         findings.seen["sentences"] += 1
@@ -201,7 +201,7 @@ def _clean(image: SourceImage, findings: Findings) -> list[tuple[str | None, str
 
 
 def _unused(image_id: str, used: set[int]) -> str:
-    """Return the id, or where another name gave the same one, the id with a number; `used` holds their hashes."""
+    """Return the id, with a number where another name gave the same id; `used` holds the hashes of all ids."""
     candidate, number = image_id, 1
     while hash(candidate) in used:
         number += 1

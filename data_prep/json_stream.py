@@ -1,8 +1,8 @@
-"""Read large lists out of a JSON file, entry by entry: memory holds an entry, not the file.
+"""Streaming reader of large lists in a JSON file: memory holds an entry, not the file.
 
-The values are those of the standard library's own decoder, which reads each of them in one piece. ijson (3.6) was tried
-in its place: it takes half a surrogate pair for a question mark, where the importers count and replace it; says no line
-and column of an error; reads a list and the values beside it in two passes; and needs 1.7 times as long for one.
+Each value is decoded in one piece by the standard library's decoder. ijson (3.6) was tried instead: it replaces a lone
+surrogate by a question mark, where the importers count and replace it; gives no line and column of an error; reads a
+list and the values beside it in two passes; and takes 1.7 times as long for one.
 """
 
 from __future__ import annotations

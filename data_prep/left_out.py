@@ -1,6 +1,6 @@
-"""What an import met and what of it was left out, counted by one rule for all importers.
+"""Counts of what an import read and what it left out, by one rule for all importers.
 
-Everything that goes in is counted: rows of a table, images, sentences, files of a folder. What is left out has a
+Every input is counted: rows of a table, images, sentences, files of a folder. What is left out has a
 kind, a reason and a line in skipped.jsonl, and the last lines of a command say "left out N of M" of each.
 """
 
@@ -40,7 +40,7 @@ UNITS = ("rows", "files", "images", "sentences")
 
 
 class BadRow(Exception):
-    """Say why a row is left out; `kind` is a key of `KINDS`."""
+    """The reason why a row is left out; `kind` is a key of `KINDS`."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
@@ -49,13 +49,13 @@ class BadRow(Exception):
 
 @dataclass
 class Findings:
-    """What an import meets, leaves out, changes and remarks.
+    """Record of what an import read, left out and changed.
 
     Attributes:
-        skipped: what was left out: "file", "kind", "reason".
-        seen: how many of each of `UNITS` were met, left out or not.
+        skipped: inputs that were left out: "file", "kind", "reason".
+        seen: how many of each of `UNITS` were read, left out or not.
         cleaned: how many sentences were changed or remarkable, by `data_prep.clean_sentences.WORDS`.
-        notes: what a reader of the scores should know.
+        notes: sentences that a reader of the scores should know.
     """
 
     skipped: list[dict[str, str]] = field(default_factory=list)
@@ -64,11 +64,11 @@ class Findings:
     notes: list[str] = field(default_factory=list)
 
     def skip(self, file: str, kind: str, reason: str) -> None:
-        """Note what is left out and why; that it was met is for the caller to count."""
+        """Record an input that is left out, and why; the caller counts it in `seen`."""
         self.skipped.append({"file": printable(file), "kind": kind, "reason": printable(reason)})
 
     def forget(self) -> None:
-        """Forget all, to look a second time."""
+        """Clear the record, for a second pass."""
         for own in (self.skipped, self.seen, self.cleaned, self.notes):
             own.clear()
 
@@ -77,7 +77,7 @@ class Findings:
         return sum(entry["kind"] == kind for entry in self.skipped)
 
     def note(self, sentence: str) -> None:
-        """Note what should be known, once."""
+        """Add a sentence to the notes, once."""
         if sentence not in self.notes:
             self.notes.append(sentence)
 

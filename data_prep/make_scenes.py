@@ -1,10 +1,10 @@
-"""Draw a dataset of scenes: pictures of a few shapes, five sentences each, some nearly alike.
+"""Draw a dataset of scenes: images of a few shapes, five sentences each, some of them hard negatives.
 
     python -m data_prep.make_scenes --out data/scenes --train 2000 --val 200 --test 500 --seed 0
 
 The same seed draws the same bytes; no scene is in two splits. Beside the dataset, scenes.jsonl holds
-what each picture shows and what each sentence states, and ceiling.json the best recalls that anyone
-could reach who reads all of it rightly.
+what each image shows and what each sentence states, and ceiling.json the recalls of an ideal reader,
+the best that any system can reach.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class DrawnScene:
-    """A scene, where it belongs, and what is said about it."""
+    """A scene with its id, split and sentences."""
 
     image_id: str
     split: str
@@ -66,7 +66,7 @@ class DrawnScene:
 
 
 def main(settings: Settings) -> None:
-    """Draw scenes, sentences and pictures, and compute the ceiling."""
+    """Draw scenes, sentences and images, and compute the ceiling."""
     counts = {"train": settings.train, "val": settings.val, "test": settings.test}
     request = {"command": "make_scenes", "counts": counts, "seed": settings.seed, "limit": settings.limit}
     if already_made(settings.out, request):
@@ -96,7 +96,7 @@ def draw_dataset(counts: dict[str, int], seed: int, limit: int | None = None) ->
         limit: draw at most so many, shared out over the splits.
 
     Returns:
-        The scenes in the order of their ids, which says nothing about their splits.
+        The scenes in the order of their ids, which is independent of their splits.
     """
     rng = random.Random(f"scenes {seed}")
     seen: set[Scene] = set()
@@ -115,7 +115,7 @@ def draw_dataset(counts: dict[str, int], seed: int, limit: int | None = None) ->
 
 
 def _draw_rows(folder: Path, drawn: list[DrawnScene], seed: int) -> Iterator[dict[str, Any]]:
-    """Draw each picture and yield its line of metadata.jsonl."""
+    """Draw each image and yield its line of metadata.jsonl."""
     for item in tqdm(drawn, unit="scene"):
         file_name = f"images/{item.image_id}.png"
         with writing_to(folder / file_name):
@@ -141,7 +141,7 @@ def _scene_row(item: DrawnScene) -> dict[str, Any]:
 
 
 def _ceilings(drawn: list[DrawnScene]) -> dict[str, dict[str, dict[str, float]]]:
-    """Return split -> direction -> recall of the ideal reader, for the splits that are measured on."""
+    """Return split -> direction -> recall of the ideal reader, for the splits used in evaluation."""
     ceilings = {}
     for split in ("val", "test"):
         members = [item for item in drawn if item.split == split]

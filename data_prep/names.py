@@ -1,4 +1,4 @@
-"""Files found by a name that may be spelt in another Unicode normal form, or with another separator.
+"""Look-up of files by names in another Unicode normal form, or with another separator.
 
 File systems and tables disagree: macOS stores "é" as two letters, most tables hold one; tables from Windows
 separate folders with backslashes. Names that differ in case are other names, and are only said.
@@ -13,14 +13,14 @@ from pathlib import Path, PurePosixPath
 
 
 def normal(name: str) -> str:
-    """Return a name in the normal form that names are compared in."""
+    """Return a name in the normal form in which names are compared."""
     return unicodedata.normalize("NFC", name)
 
 
 def find_file(folder: Path, name: str) -> Path:
-    """Return where the file of a relative name lies; where there is none, where it would lie.
+    """Return the path of a relative name, whether the file exists or not.
 
-    A name that is there letter by letter is preferred; another spelling counts where it is the only one.
+    A file of exactly this name is preferred; another spelling counts where it is the only one.
     """
     path = folder / name
     if os.path.exists(path):
@@ -34,7 +34,7 @@ def find_file(folder: Path, name: str) -> Path:
     return path
 
 
-def look_alike(path: Path) -> str | None:
+def similar_name(path: Path) -> str | None:
     """Return the name of the file beside a missing one that differs from it in case, or in its suffix, only."""
     names = [name for own in _listing(path.parent).values() for name in own]
     for key in (_folded, lambda name: _folded(PurePosixPath(name).stem)):
@@ -64,7 +64,7 @@ def _listing(folder: Path) -> dict[str, tuple[str, ...]]:
 
 @lru_cache(maxsize=16)
 def _listed(folder: str, _changed: int) -> dict[str, tuple[str, ...]]:
-    """Return normal form -> the names of it in a folder; read again when the folder changes."""
+    """Return normal form -> the names in a folder that have it; read again when the folder changes."""
     names: dict[str, tuple[str, ...]] = {}
     for name in sorted(os.listdir(folder)):
         names[normal(name)] = (*names.get(normal(name), ()), name)

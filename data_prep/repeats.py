@@ -1,6 +1,6 @@
-"""Find duplicate keys in a stream by their 64-bit hashes.
+"""Duplicate keys of a stream, found by 64-bit hashes; a second pass tells which keys they are.
 
-Eight bytes a key are kept; a set would take sixty, and the sentence ids of MSCOCO are 616,000.
+The hashes take eight bytes per key; a set would take sixty, and MSCOCO has 616,000 sentence ids.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Keys:
         self._hashes.append(hash(key))
 
     def repeated(self) -> set[int]:
-        """Return the hashes that stand more than once; another key may have one of them too, in theory."""
+        """Return the hashes that occur more than once; in theory a unique key may share one of them."""
         hashes = self._sorted()
         return set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
 
@@ -39,14 +39,14 @@ class Keys:
 
 
 class Repeats:
-    """Tells the second and later ones of keys of which some are known to stand more than once."""
+    """Finder of the second and later occurrences of keys with known duplicate hashes."""
 
     def __init__(self, hashes: set[int]) -> None:
         self._hashes = hashes
         self._met: dict[Hashable, str] = {}
 
     def owner(self, key: Hashable, own: str) -> str | None:
-        """Return who had this key before; None for the first one, which has it from now on under the name `own`."""
+        """Return the name of this key's first owner; None for the first, which is remembered as `own`."""
         if hash(key) not in self._hashes:
             return None
         if key in self._met:

@@ -1,4 +1,4 @@
-"""Pictures where they lie, before they are imported: which there are, which are missing, which can be read."""
+"""Images of an import's source: their survey, missing files, and verification by decoding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from data_prep.clean_sentences import printable
-from data_prep.names import look_alike
+from data_prep.names import similar_name
 from semcore.data.dataset import verify_image
 from semcore.data.subsets import spread
 from semcore.runtime.errors import UnreadableImage
@@ -23,21 +23,21 @@ IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".bmp", ".dib", ".gif", ".tif", ".tiff",
     ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico",
 )  # fmt: skip
-UNLISTED_SUFFIXES = (".avif",)  # of these, what `datasets.load_dataset("imagefolder")` does not take for images
+UNLISTED_SUFFIXES = (".avif",)  # of these, not taken for images by `datasets.load_dataset("imagefolder")`
 _SUFFIX_OF = {"JPEG2000": ".jp2", "MPO": ".jpg"}  # formats that are not called like a suffix
-CHUNK = 256  # pictures whose decoding is under way at once
-NUM_NAMED = 5  # of the missing pictures
+CHUNK = 256  # images whose decoding is under way at once
+NUM_NAMED = 5  # missing images that a message names
 
 
 @dataclass(frozen=True)
 class SourceImage:
-    """A picture where it lies, and what is said about it there.
+    """An image file of the source with its split and sentences.
 
     Attributes:
         path: the file.
-        name: its name within the source; becomes `source_file` and, made safe, the image_id.
+        name: its name within the source; becomes `source_file` and, with unsafe characters escaped, the image_id.
         split: "train", "val" or "test".
-        sentences: (sentence_id or None, text) of each sentence; what is no text is counted and left out.
+        sentences: (sentence_id or None, text) of each sentence; a value that is no text is counted and left out.
         owned: the file was written for the import, and is moved instead of linked.
     """
 
@@ -49,12 +49,12 @@ class SourceImage:
 
 
 Images = Callable[[], Iterator[SourceImage]]
-"""Gives all pictures in their order, each time it is called."""
+"""Yields all images in their order, each time it is called."""
 
 
 @dataclass
 class Survey:
-    """What a first look at the pictures finds: how many a split has, and which are not there."""
+    """Result of a first pass over the images' names: images per split, and missing files."""
 
     counts: Counter[str] = field(default_factory=Counter)
     num_missing: int = 0
@@ -62,14 +62,14 @@ class Survey:
 
 
 def survey(images: Images) -> Survey:
-    """Look at all pictures' names once; none is opened."""
+    """Count the images and find missing files; none is opened."""
     found = Survey()
     for image in images():
         found.counts[image.split] += 1
         if not os.path.exists(image.path):
             found.num_missing += 1
             if len(found.first_missing) < NUM_NAMED:
-                alike = look_alike(image.path)
+                alike = similar_name(image.path)
                 found.first_missing.append(printable(f"{image.name} (there is {alike})" if alike else image.name))
     return found
 
@@ -77,12 +77,12 @@ def survey(images: Images) -> Survey:
 def within_shares(
     images: Iterator[SourceImage], counts: Mapping[str, int], shares: Mapping[str, int]
 ) -> Iterator[SourceImage]:
-    """Yield each split's share, evenly spread over it.
+    """Yield the wanted number of images of each split, evenly spread over it.
 
     Args:
-        images: all of them.
-        counts: how many a split has.
-        shares: how many of them are wanted.
+        images: all images.
+        counts: split -> number of its images.
+        shares: split -> number of wanted images.
     """
     wanted = {split: spread(range(counts[split]), share) for split, share in shares.items()}
     following = {split: next(places, None) for split, places in wanted.items()}
@@ -95,7 +95,7 @@ def within_shares(
 
 
 def verified(images: Iterator[SourceImage], total: int | None) -> Iterator[tuple[SourceImage, str | UnreadableImage]]:
-    """Yield each picture with its format, or why it cannot be read; decoding uses all cores."""
+    """Yield each image with its format, or why it cannot be read; decoding uses all cores."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool, tqdm(total=total, unit="image") as bar:
         while chunk := list(islice(images, CHUNK)):
             for image, outcome in zip(chunk, pool.map(_outcome, chunk), strict=True):
@@ -111,13 +111,13 @@ def _outcome(image: SourceImage) -> str | UnreadableImage:
 
 
 def suffix_of(path: Path, image_format: str) -> str:
-    """Keep a known suffix; else name it after the format, so that other tools know the picture as one."""
+    """Return a known suffix as it is, else the format's, so that other tools recognise the file as an image."""
     suffix = path.suffix.lower()
     return suffix if suffix in IMAGE_SUFFIXES else _SUFFIX_OF.get(image_format, f".{image_format.lower()}")
 
 
 def is_image(name: str) -> bool:
-    """Tell whether a file is called like an image."""
+    """Return whether a file has the suffix of an image."""
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
@@ -128,6 +128,6 @@ def without_suffix(name: str) -> str:
 
 
 def inside(name: str) -> bool:
-    """Tell whether a relative path stays within the folder it is relative to."""
+    """Return whether a relative path stays within its folder."""
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts

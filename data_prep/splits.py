@@ -1,4 +1,4 @@
-"""Which split a picture belongs to: by the name a source uses, or by lot."""
+"""Splits of images: named by the source, or drawn at random."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Tables of a user, row by row: quotes that are never closed swallow nothing, and a bad row is one row.
+"""Tolerant reader of users' tables, row by row: an unclosed quote damages no more than its own row.
 
-A quote at the head of a cell opens a quoted cell, which may hold separators, doubled quotes and line breaks. It is
-taken for a letter where it is not closed, where something stands behind the closing one, or where it could only be
-closed behind lines that are rows themselves; such a row is read as it stands, and said. Memory holds a row.
+A quote at the start of a cell opens a quoted cell, which may hold separators, doubled quotes and line breaks. It is
+read as a letter where it is not closed, where text follows the closing quote, or where it could only be closed after
+lines that are rows themselves; such a row is read as it stands, and reported. Memory holds a row.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Line(NamedTuple):
 
     Attributes:
         number: the line it begins at, from 1.
-        cells: without the blanks and the quotes around them.
-        as_it_stands: a quote in it is not closed, and was read as a letter.
+        cells: their texts, without surrounding blanks and quotes.
+        as_it_stands: a quote in it is not closed and was read as a letter.
     """
 
     number: int
@@ -62,14 +62,14 @@ def read_lines(
 
 
 class _Lines:
-    """Lines that can be given back."""
+    """Lines of a file, which can be pushed back."""
 
     def __init__(self, handle: TextIO):
         self._handle, self._waiting = handle, deque[str]()
         self.number = 0
 
     def take(self) -> str:
-        """Return the next line with its end, "" behind the last."""
+        """Return the next line with its end, "" after the last."""
         line = self._waiting.popleft() if self._waiting else self._handle.readline()
         self.number += bool(line)
         return line
@@ -115,7 +115,7 @@ def split_quoted(text: str, separator: str, quote: str) -> list[str] | None:
     pattern = _cell_pattern(separator, quote)
     while place <= len(text):
         found = pattern.match(text, place)
-        if found is None:  # a quote is open, or something stands behind the closing one
+        if found is None:  # a quote is open, or text follows the closing one
             return None if _is_open(text[place:].lstrip(), quote) else []
         quoted = found["quoted"]
         cells.append(found["plain"].strip() if quoted is None else quoted.replace(quote * 2, quote))

@@ -13,8 +13,8 @@ or with the queries shared between processes, on CPUs or GPUs:
 RUN/verifier_model for the listwise verifier. Writes into RUN
 
     t2i/  i2t/                 run.generated.trec, run.verified.trec, qrels.trec, per_query.jsonl
-    metrics.json               scores of all verifiers asked for, fused and alone, order bias, ablations, the ceiling
-    verification.json          how each verifier is asked and weighed against the generator, fitted on val
+    metrics.json               scores of the chosen verifiers, fused and alone, order bias, ablations, the ceiling
+    verification.json          each verifier's shifts, and its fusion with the generator, fitted on val
     report.md  report.html     the same to read, with examples
 
 A killed evaluation goes on where it stopped; `--check` looks whether everything is there.

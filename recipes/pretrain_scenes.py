@@ -4,7 +4,7 @@ Run as:
 
     python recipes/pretrain_scenes.py --out BASE
 
-It learns to look words up, to see, to describe, to read sentences and to choose among several images by letter
+It learns to match words, to describe images, to read sentences and to choose among several images by letter
 (`data_prep/scenes/pretraining/courses.py` has the order of the lessons), on scenes of the pretraining pool only: no
 dataset that `make_scenes` draws, whatever its seed, holds one of them. It takes minutes on a GPU with some CPU cores
 beside it (`--device cuda --num-workers 12`), hours on two CPU cores that multiply bfloat16 natively; a killed run goes
@@ -20,10 +20,10 @@ from typing import Any, Literal
 import torch
 
 from data_prep.scenes.pretraining.card import Making, write_card
-from data_prep.scenes.pretraining.classroom import Classroom, ScenePool
 from data_prep.scenes.pretraining.courses import COURSES
 from data_prep.scenes.pretraining.exam import examine
 from data_prep.scenes.pretraining.keywords import keep_examples
+from data_prep.scenes.pretraining.lesson_data import LessonData, ScenePool
 from data_prep.scenes.pretraining.model import (
     VISUAL_TOKENS,
     build_image_processor,
@@ -31,7 +31,7 @@ from data_prep.scenes.pretraining.model import (
     build_tokenizer,
     common_words,
 )
-from data_prep.scenes.pretraining.train import Machine, take_course
+from data_prep.scenes.pretraining.train import Machine, train_course
 from data_prep.scenes.pretraining.visual_words import WORD_GROUPS
 from semcore.commands.arguments import require_minimum, run_command
 from semcore.models.checkpoint import load_checkpoint
@@ -41,7 +41,7 @@ from semcore.runtime.packaged_files import resource_folder
 from semcore.runtime.stopwatch import Stopwatch
 from semcore.runtime.typed_commands import command, data_command
 
-FEWEST_FAMILIES = 4  # a lesson asks for the keywords of four scenes at once
+FEWEST_FAMILIES = 4  # a lesson has the keywords of four scenes at once
 
 
 @dataclass
@@ -49,9 +49,9 @@ class Settings:
     """What `recipes/pretrain_scenes.py` takes."""
 
     out: Path
-    """Where the checkpoint goes."""
+    """Folder of the checkpoint."""
     work: Path = Path("pretraining")
-    """Where the training keeps its own checkpoints."""
+    """Folder of the training's own checkpoints."""
     seed: int = 20_000
     """Seed of the scenes and of the weights."""
     num_families: int = 12_000
@@ -67,7 +67,7 @@ class Settings:
 
 
 def main(settings: Settings) -> None:
-    """Train, save, examine."""
+    """Train, save, evaluate."""
     # 1. The tokenizer, the prompts, the model
     settings.work.mkdir(parents=True, exist_ok=True)
     stopwatch = Stopwatch(settings.work / "seconds.txt")
@@ -78,22 +78,22 @@ def main(settings: Settings) -> None:
     prompts = load_prompts(prompt_folder, tokenizer.get_added_vocab())
     model = build_model(tokenizer)
 
-    # 2. The scenes to learn from
+    # 2. The training scenes
     pool = ScenePool(settings.num_families, settings.seed)
     kept = settings.work / f"keywords-{settings.num_families}-{settings.seed}.jsonl"
     examples = keep_examples(kept, pool.scenes, settings.num_families, settings.seed)
     words = words_of_one_token(tokenizer)
-    room = Classroom(tokenizer, prompts, pool, examples, words, VISUAL_TOKENS)
+    data = LessonData(tokenizer, prompts, pool, examples, words, VISUAL_TOKENS)
     print(f"pretrain_scenes: {len(pool.scenes)} scenes, {model.num_parameters():,} parameters")
 
     # 3. The courses, one after the other
     machine = Machine(settings.device, settings.num_workers)
     for number, course in enumerate(COURSES, start=1):
-        model = take_course(model, room, course, settings.work / f"course-{number}", settings.seed + number, machine)
+        model = train_course(model, data, course, settings.work / f"course-{number}", settings.seed + number, machine)
         print(f"pretrain_scenes: course {number} ends after {stopwatch.seconds():.0f} s")
     seconds = stopwatch.stop()
 
-    # 4. Save and examine
+    # 4. Save and evaluate
     new = settings.out.with_name(f".{settings.out.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     for part in (model.cpu().bfloat16(), tokenizer, build_image_processor()):

@@ -42,7 +42,7 @@ from semcore.training.images import load_training_images
 from semcore.training.mining import VAL
 from semcore.training.option_checks import check_mode
 from semcore.training.schedule import plan_question_rows, plan_val_rows
-from semcore.training.settings import LoraSettings, TrainingSettings
+from semcore.training.settings import LoraSettings, VerifierTrainingSettings
 from semcore.training.trainer import Validation
 from semcore.training.verifier_questions import QuestionMaker, read_candidates
 from semcore.verification.block_inference import check_blocks
@@ -90,7 +90,7 @@ class Settings(LineageSettings):
     """Keep what a frozen vision tower makes of every image in RUN/features; false spares the disk and costs time."""
     model: ModelSettings = field(default_factory=ModelSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
-    training: TrainingSettings = field(default_factory=TrainingSettings)
+    training: VerifierTrainingSettings = field(default_factory=VerifierTrainingSettings)
 
     def __post_init__(self) -> None:
         if self.extra_questions < 0:
@@ -108,7 +108,8 @@ def main(settings: Settings) -> None:
     items = {d: {item.item_id: item for item in read_items(run, dataset, d)} for d in Direction}
     asked = named_directions(settings.directions) if settings.directions is not None else None
     candidates = read_candidates(run / "candidates", items, asked)
-    directions = named_directions({own.direction for own in candidates})
+    # A direction that was mined belongs to the model, even if a small dataset gave no set of it.
+    directions = asked or [d for d in Direction if (run / "candidates" / f"{d}.jsonl").exists()]
     val_folder = run / "candidates" / VAL
     of_val = read_candidates(val_folder, items) if val_folder.is_dir() else []
     of_val = [own for own in of_val if own.direction in directions]
@@ -135,7 +136,9 @@ def main(settings: Settings) -> None:
             splits=("train", VAL) if of_val else ("train",),
         )  # fmt: skip
 
-        questions = QuestionMaker(checkpoint.tokenizer, prompts, images, visuals, settings.extra_questions)
+        questions = QuestionMaker(
+            checkpoint.tokenizer, prompts, images, visuals, settings.extra_questions, marked=training.attention_loss > 0
+        )
         start, how = image_start_id(checkpoint), settings.attention
         if how == "blocks":
             check_blocks(checkpoint, prompts)

@@ -1,4 +1,4 @@
-"""SemCORE: retrieval between pictures and sentences by generating identifiers, then verifying them."""
+"""SemCORE: generative cross-modal retrieval of images and sentences, by generated identifiers and verification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The house stands: every import goes down, no two modules import each other, and some rooms need no torch."""
+"""Architecture: every import goes down, no two modules import each other, and some rooms need no torch."""
 
 from __future__ import annotations
 

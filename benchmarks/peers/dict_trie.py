@@ -1,4 +1,4 @@
-"""What the field uses: nested dictionaries, asked once a beam a step."""
+"""Nested dictionaries as prefix tree, the field's usual constraint: one call per beam and step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 class DictTrie:
-    """A prefix tree of nested dictionaries; the items of an identifier hang on its last node."""
+    """A prefix tree of nested dictionaries; an identifier's last node has its items."""
 
     ITEMS = -1
 
@@ -33,7 +33,7 @@ class DictTrie:
         return [token for token in node if token != self.ITEMS]
 
     def callback(self, prompt_length: int, end_token: int) -> Callable[[int, torch.Tensor], list[int]]:
-        """Return the `prefix_allowed_tokens_fn` of this tree."""
+        """Return the `prefix_allowed_tokens_fn` of this tree: token ids of a prefix (tokens,) -> allowed token ids."""
 
         def allowed(_query: int, tokens: torch.Tensor) -> list[int]:
             return self.allowed_tokens(tokens[prompt_length:].tolist()) or [end_token]

@@ -1,4 +1,4 @@
-"""The other way to search: embed the query and compare it with every item's vector, here by FAISS."""
+"""Dense retrieval by FAISS: the query's embedding is compared with every item's vector."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ TOP_K = 10
 def dense_scan_row(num_items: int, num_queries: int, ours: float, repeats: int) -> Row:
     """Time an exact scan of random unit vectors, with as many threads as torch has.
 
-    Up to 10^8 items or so the scan is the cheaper of the two; what generation saves is the vectors.
+    Up to about 10^8 items the scan is the cheaper of the two; generation saves the memory of the vectors.
 
     Args:
-        num_items: how many vectors.
-        num_queries: queries asked at once.
+        num_items: number of vectors.
+        num_queries: queries searched at once.
         ours: seconds of our search for as many queries among as many items.
         repeats: runs that count.
     """

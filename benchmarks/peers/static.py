@@ -1,8 +1,8 @@
 """STATIC (Su et al., 2026), run from a copy of youtube/static-constraint-decoding that the user has fetched.
 
-It takes identifiers of one length, so ours are padded, and tables over the whole vocabulary, so it gets the dense
-numbers of the tokens that occur, which is in its favour. Its first token is looked up in a dense table, the rest in
-compressed rows.
+It needs identifiers of one length, so ours are padded, and tables over the whole vocabulary, so it gets dense numbers
+of the tokens that occur, which is in its favour. Its first token is looked up in a dense table, the rest in compressed
+rows.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class StaticPeer:
     """STATIC's index of a corpus, and its constraint step on some prefixes."""
 
     def __init__(self, folder: Path, corpus: Corpus, prefixes: list[list[list[int]]], logits: torch.Tensor) -> None:
-        """Build the index and find the rows' states, one list of prefixes a step."""
+        """Build the index and find the rows' states, one list of prefixes per step; `logits` are (rows, vocabulary)."""
         build, self._step = _load(folder)
         vocabulary, table = _padded(corpus)
         size = len(vocabulary) + 1
@@ -40,7 +40,7 @@ class StaticPeer:
         ]
 
     def steps(self) -> list[Any]:
-        """Run its constraint step once a list of prefixes."""
+        """Run its constraint step once per list of prefixes."""
         return [
             self._step(self._logits, states, self._packed, self._starts, limit, self._size, self._logits.device)
             for states, limit in zip(self._states, self._limits, strict=True)

@@ -1,4 +1,4 @@
-"""What a model or a server answered when it was asked for a caption -> the caption, or what it is instead.
+"""Answers of a model or a server read as captions: the caption, or the kind of answer that is none.
 
 Models think aloud, decline, and dress their answers up; none of that is a caption, and what is stored as one becomes
 an identifier, a training pair and a prompt.
@@ -64,7 +64,7 @@ _REFUSAL = re.compile(
 
 
 def read_caption(answer: str) -> tuple[Kind, str]:
-    """Return what an answer is, and the caption in it; of a refusal what was said, else nothing.
+    """Return the kind of an answer and its caption; for a refusal its words, otherwise "" where there is no caption.
 
     Thoughts are left out, closed or not; so is what stands around a caption ("Caption: ...", quotes about the whole,
     markdown's marks), where nothing else can be meant.
@@ -86,7 +86,7 @@ def read_caption(answer: str) -> tuple[Kind, str]:
 
 
 def without_thoughts(answer: str) -> str:
-    """Return what of an answer is meant for the reader, without marks of chat templates."""
+    """Return the part of an answer that is meant for the reader, without marks of chat templates."""
     if _CHANNEL.search(answer):
         channels = _FINAL.split(answer)
         answer = channels[-1].partition("<|channel|>")[0] if len(channels) > 1 else ""

@@ -1,4 +1,4 @@
-"""What a model writes about an image: the caption that identifiers are made from (paper, section 3.2.1)."""
+"""Captions by a local model, from which identifiers are made (paper, section 3.2.1)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_END = "it thought aloud until its tokens ran out: more --max-new-tokens, or a
 
 
 class Caption(NamedTuple):
-    """What became of one image; `text` is empty unless the outcome is one of `WRITTEN`.
+    """The outcome of one image; `text` is empty unless the outcome is one of `WRITTEN`.
 
     "thoughts" thinks aloud and never comes to a caption, "refused" declines. "filtered" and "failed" are a
     server's: its filter held the answer back, or it gave none of an image that can be read.
@@ -45,18 +45,18 @@ def caption_images(
     max_new_tokens: int,
     num_beams: int = 1,
 ) -> list[Caption]:
-    """Caption one batch of images; what cannot be read is said in its place.
+    """Caption one batch of images; an image that cannot be read has the outcome "unreadable".
 
     Args:
         checkpoint: the model that writes.
         prompts: holds the prompt "caption".
         images: ids.
         features: of a dataset that the images belong to.
-        max_new_tokens: a caption that has not ended by then is cut off, and counted as truncated.
+        max_new_tokens: a longer caption is cut off and counted as truncated.
         num_beams: 1 is greedy decoding.
 
     Returns:
-        One caption an image, in the order of `images`.
+        One caption per image, in the order of `images`.
     """
     seen = features.readable(images)
     written = captions_of_features(
@@ -72,12 +72,12 @@ def caption_images(
 
 
 def as_caption(image_id: str, answer: str, ended: bool) -> Caption:
-    """Return what an answer is for an image: its caption, or why there is none.
+    """Return the outcome of an image from the model's answer: its caption, or why there is none.
 
     Args:
         image_id: the image it is about.
         answer: what the model wrote.
-        ended: whether it came to its end.
+        ended: whether the answer ended by itself, rather than at `max_new_tokens`.
     """
     kind, text = read_caption(answer)
     match kind:
@@ -93,13 +93,13 @@ def as_caption(image_id: str, answer: str, ended: bool) -> Caption:
 def write_captions(
     checkpoint: Checkpoint,
     prompts: Prompts,
-    pictures: Sequence[Image.Image],
+    images: Sequence[Image.Image],
     *,
     max_new_tokens: int,
     num_beams: int = 1,
 ) -> list[tuple[str, bool]]:
-    """Return (caption, whether it came to its end) of every picture of a batch."""
-    features = encode_pictures(checkpoint, pictures)
+    """Return (caption, whether it ended by itself) of every image of a batch."""
+    features = encode_pictures(checkpoint, images)
     return captions_of_features(checkpoint, prompts, features, max_new_tokens=max_new_tokens, num_beams=num_beams)
 
 
@@ -112,7 +112,7 @@ def captions_of_features(
     max_new_tokens: int,
     num_beams: int = 1,
 ) -> list[tuple[str, bool]]:
-    """Return (caption, whether it came to its end) of every image of a batch, from its features (V, H)."""
+    """Return (caption, whether it ended by itself) of a batch of images, from features (visual tokens, hidden)."""
     if not features:
         return []
     turn = prompts.render("caption", image=IMAGE)

@@ -1,4 +1,4 @@
-"""Asking a server of OpenAI's protocol until it answers: vLLM, lmdeploy, `transformers serve`, ...
+"""Requests to a server of OpenAI's protocol (vLLM, lmdeploy, `transformers serve`, ...), with retries.
 
 What may pass is tried again with growing pauses: no answer, a slow one, a cut connection, an answer that is no
 answer, status 408, 429 and 500 and above. Only a server that refuses the client ends the job.
@@ -35,7 +35,7 @@ PASSING = (408, 429)  # and all from 500
 
 @dataclass(frozen=True)
 class Server:
-    """How a server is asked.
+    """A server and how requests are sent to it.
 
     Attributes:
         url: its address, with or without /v1.
@@ -100,7 +100,7 @@ def ask(server: Server, path: str, body: dict[str, Any] | None, read: Callable[[
     """Ask until there is an answer, or all attempts are used up.
 
     Args:
-        server: who is asked.
+        server: the server to ask.
         path: of the protocol, "chat/completions" say.
         body: of a POST request; None for a GET.
         read: takes the answer apart, and raises `TryAgain` where it is no answer.

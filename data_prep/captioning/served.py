@@ -1,4 +1,4 @@
-"""Captions written by a server that speaks OpenAI's protocol, several images asked for at once.
+"""Captions written by a server that speaks OpenAI's protocol, with several requests at once.
 
 What does not get a caption is said of the one image it concerns; only a server that answers for none of a
 batch, or refuses the client, ends the job.
@@ -24,22 +24,22 @@ from semcore.runtime.text import clean_text
 
 MAX_SIDE = 1344  # pixels: three tiles of InternVL's 448; larger images are made smaller
 FILTERED = ("content_filter", "content_policy", "sensitive", "safety", "SAFETY")
-"""How servers say that a filter held an answer back: as the reason why it ended, or in an error of status 400."""
+"""Servers' words for a filtered answer, as the finish reason or in an error of status 400."""
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")
-"""Where servers put thoughts that they part from the answer."""
+"""Message fields in which servers put reasoning that they separate from the answer."""
 
 
 def serve_captions(server: Server, user_turn: str, images: Mapping[str, Path], *, num_at_once: int) -> list[Caption]:
     """Let the server caption image files; every image has an outcome.
 
     Args:
-        server: who writes.
+        server: the server that writes the captions.
         user_turn: the prompt "caption" as rendered, with `IMAGE` in its place.
         images: image id -> file.
         num_at_once: requests under way at the same time.
 
     Returns:
-        One caption an image, in the order of `images`: "failed" where the server gave none.
+        One caption per image, in the order of `images`: "failed" where the server gave none.
 
     Raises:
         UserError: the server refuses the client, or gave no caption to any image.
@@ -69,7 +69,7 @@ def serve_captions(server: Server, user_turn: str, images: Mapping[str, Path], *
 
 
 def request_body(server: Server, user_turn: str, kind: str, content: bytes) -> dict[str, Any]:
-    """Return the question about one image, its parts in the prompt's order."""
+    """Return the body of the request for one image's caption, text and image in the prompt's order."""
     url = f"data:{kind};base64,{base64.b64encode(content).decode()}"
     before, _, after = user_turn.partition(str(IMAGE))
     parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": url}}]
@@ -91,18 +91,18 @@ def encoded_image(path: Path) -> tuple[str, bytes]:
     Raises:
         UnreadableImage: as `open_image`.
     """
-    picture = open_image(path)
+    image = open_image(path)
     kind = plain_format(path)
-    if kind and max(picture.size) <= MAX_SIDE:
+    if kind and max(image.size) <= MAX_SIDE:
         return f"image/{kind.lower()}", path.read_bytes()
-    picture.thumbnail((MAX_SIDE, MAX_SIDE))
+    image.thumbnail((MAX_SIDE, MAX_SIDE))
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=95)
+    image.save(file, "JPEG", quality=95)
     return "image/jpeg", file.getvalue()
 
 
 def read_answer(image_id: str, answer: Any) -> Caption:
-    """Return what an answer is for an image.
+    """Return the caption, or the other outcome, in a server's answer for an image.
 
     Raises:
         TryAgain: the answer is not in the protocol's form.

@@ -1,4 +1,4 @@
-"""What is said about a scene: the full description, and sentences as people would write them.
+"""Captions of a scene: the full description, and sentences as people would write them.
 
 A sentence comes with its reading: the facts it states, which the ideal reader (`ideal_reader.py`)
 compares with every scene.
@@ -62,7 +62,7 @@ class Reading:
     """The facts of a sentence.
 
     Attributes:
-        mentions: one dict an object spoken of, from detail ("shape", ...) to its value.
+        mentions: one dict per mentioned object, from detail ("shape", ...) to its value.
         relation: ("left" | "right" | "above" | "below") between the first two mentions, or None.
         background: the background's colour, or None.
         count: how many objects there are in all, or None.
@@ -84,9 +84,9 @@ def describe(scene: Scene) -> str:
 
 
 def parse_description(text: str) -> tuple[dict[str, tuple[str, str, str]], str]:
-    """Read a description back: place -> (size, colour, shape), and the background.
+    """Parse a description into quadrant -> (size, colour, shape), and the background.
 
-    Parts that are not of the description's form are left out, so that a model's caption can be
+    Clauses that do not have the description's form are skipped, so that a model's caption can be
     compared slot by slot.
     """
     slots: dict[str, tuple[str, str, str]] = {}

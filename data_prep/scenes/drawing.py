@@ -1,4 +1,4 @@
-"""Scene graph -> picture: 64 x 64 pixels, one object a quadrant, drawn with anti-aliased edges."""
+"""Images of scene graphs: 64 x 64 pixels, one object per quadrant, drawn with anti-aliased edges."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Point = tuple[float, float]
 
 
 def draw(scene: Scene, rng: random.Random) -> Image.Image:
-    """Draw a scene; places, radii and colours vary a little, by `rng`."""
+    """Draw a scene; positions, radii and colours vary a little, by `rng`."""
     side = IMAGE_SIZE * SUPERSAMPLING
     behind = _shade(scene.background, rng)
     image = Image.new("RGB", (side, side), behind)

@@ -1,9 +1,9 @@
-"""The ideal reader: the best ranking anyone could give who reads every sentence and scene rightly.
+"""The ideal reader: the best ranking that perfect reading of sentences and scenes allows.
 
 A speaker picks some objects of a scene at random and states facts about them, so that
-p(reading | scene) is proportional to the share of ordered choices of objects for which the facts
+p(reading | scene) is proportional to the fraction of ordered choices of objects for which the facts
 hold. By Bayes' rule p(scene | reading) follows, and ranking by it is optimal in both directions.
-What is left wrong is what the sentences do not say: the ceiling for any system.
+Its errors come from details that sentences leave out, so its recall is the ceiling for any system.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def expected_recall(scores: np.ndarray, right: np.ndarray, ks: Sequence[int] = (
 
     Args:
         scores: (queries, items), higher is better.
-        right: (queries, items) booleans.
+        right: (queries, items) booleans, true for the relevant items.
         ks: the cut-offs.
     """
     hits = dict.fromkeys(ks, 0.0)
@@ -85,7 +85,7 @@ class _SceneFacts:
         self.count = np.array([len(scene.objects) for scene in scenes])
 
     def likelihood(self, reading: Reading) -> np.ndarray:
-        """Share of the ordered choices of objects that make the reading true, shape (scenes,)."""
+        """Return the fraction of ordered choices of objects that make the reading true, shape (scenes,)."""
         fits = [self._fits(mention) for mention in reading.mentions]
         true = np.zeros(len(self.count))
         for quadrants in permutations(range(len(PLACES)), len(fits)):

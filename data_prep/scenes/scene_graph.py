@@ -1,4 +1,4 @@
-"""Scene graphs: what a scene holds, and how scenes that are nearly alike are drawn on purpose."""
+"""Scene graphs: the content of scenes, drawn at random or as hard negatives of each other."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown"
 SIZES = ("small", "large")
 PLACES = ("upper left", "upper right", "lower left", "lower right")
 BACKGROUNDS = ("white", "gray", "black", "beige")
-# A generator prefers the pictures that are likely by themselves, and one of four given objects is a hundred times less
-# likely than one of three: beside them it would hardly ever be found (LOG.md).
+# A generator prefers images with a high prior, and an image of four given objects is a hundred times less likely than
+# one of three: beside those it would hardly ever be found (LOG.md).
 NUM_OBJECTS_WEIGHTS = {"datasets": {2: 0.2, 3: 0.8}, "pretraining": {2: 0.2, 3: 0.5, 4: 0.3}}
 
-# How often the look-alike of a scene differs from it in this way. Sizes and backgrounds are the
-# details people leave out most, so these pairs are the ones a sentence cannot always tell apart.
+# How often the hard negative of a scene differs from it in this way. Sizes and backgrounds are the details that people
+# leave out most, so a sentence cannot always tell these pairs apart.
 HARD_NEGATIVE_WEIGHTS = {"size": 0.62, "background": 0.22, "colour": 0.04, "shape": 0.03, "swap": 0.09}
 HARD_NEGATIVE_FRACTION = 0.42
 
@@ -38,7 +38,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture's content: objects in the order of their places, and the background."""
+    """An image's content: objects in the order of their quadrants, and the background."""
 
     objects: tuple[SceneObject, ...]
     background: str
@@ -73,7 +73,7 @@ def draw_scene(rng: random.Random, pool: Pool) -> Scene:
 
 
 def draw_hard_negative(scene: Scene, rng: random.Random, pool: Pool) -> Scene:
-    """Draw a scene that differs from `scene` in one detail, or in the places of two objects."""
+    """Draw a scene that differs from `scene` in one detail, or in that two objects are swapped."""
     while True:
         alike = _change_one_detail(scene, _choose(rng, HARD_NEGATIVE_WEIGHTS), rng)
         looks = {(item.colour, item.shape) for item in alike.objects}
@@ -89,12 +89,12 @@ def draw_scenes(
     pool: Pool = "datasets",
     avoid: Collection[Scene] = (),
 ) -> list[Scene]:
-    """Draw different scenes, `hard_negative_fraction` of them in pairs that are nearly alike.
+    """Draw distinct scenes, `hard_negative_fraction` of them in pairs of hard negatives.
 
     Args:
         num_scenes: how many scenes to draw.
-        rng: the source of chance.
-        hard_negative_fraction: share of the scenes that have a look-alike among the drawn ones.
+        rng: the random generator.
+        hard_negative_fraction: fraction of the scenes that have a hard negative among the drawn ones.
         pool: which half of all scenes to draw from.
         avoid: scenes that may not be drawn, say those of another split.
     """

@@ -1,1 +1,1 @@
-"""What a user types: the only room that prints or knows flags."""
+"""Commands: the only room that prints or knows flags."""

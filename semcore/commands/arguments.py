@@ -1,4 +1,4 @@
-"""From `sys.argv` and a YAML section to a dataclass, and from a user's mistake to one sentence.
+"""Parsing of `sys.argv` and a YAML section into a dataclass, with one sentence for a user's mistake.
 
 With `help_text`, the only module that knows jsonargparse. Its types and conversions are used; where it refuses, what
 is wrong is found by parsing each setting on its own, and said in a sentence of ours.
@@ -43,7 +43,7 @@ def run_command(
     """Parse the command line, run `main`, and turn a `UserError` into one sentence and exit code 2.
 
     Args:
-        main: what the command does.
+        main: the command's function.
         settings_type: a dataclass with attribute docstrings; a field that is a dataclass is a
             section, its fields are given as `--section.key value`. Help opens with the docstring
             of the module it stands in.
@@ -51,7 +51,7 @@ def run_command(
             flags do; `settings_type` then has a field `config: Path | None`.
         positional: fields that may be given without their name, in this order.
         arguments: instead of `sys.argv[1:]`, for commands with subcommands.
-        program: what the help text calls the command.
+        program: the command's name in the help text.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name or a text that the terminal cannot show ends no command
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -79,7 +79,7 @@ def parse(
     positional: Sequence[str] = (),
     program: str | None = None,
 ) -> S:
-    """Return the settings that the arguments and the config file's section ask for.
+    """Return the settings from the arguments and the config file's section.
 
     Raises:
         UserError: an unknown option or key, a wrong type or range, a config file that is missing
@@ -93,7 +93,7 @@ def parse(
     from_file = read_section(Path(flags["config"]), section, hints) if section and "config" in flags else {}
     base = Namespace()
     for key, value in from_file.items():
-        if value is None and not _takes_null(hints[key]):  # jsonargparse takes it for "not given"
+        if value is None and not _takes_null(hints[key]):  # jsonargparse treats it as "not given"
             where = f"{section}.{key} in {flags['config']}"
             raise UserError(f"{where} takes {_expected(hints[key])}, found null; leave the line out for the default")
         base[key] = value
@@ -110,14 +110,14 @@ def parse(
 def resolved(settings: Any) -> dict[str, Any]:
     """Return the settings as plain data for config.yaml and the manifest.
 
-    What says where things lie (`data`, `run`, `config`, `embeddings`, `base`), whether to run (`check`) and what to
-    go on in spite of (`allow_mismatch`) is left out.
+    Paths (`data`, `run`, `config`, `embeddings`, `base`), whether to run (`check`) and allowed mismatches
+    (`allow_mismatch`) are left out.
     """
     return {key: plain_data(value) for key, value in dataclasses.asdict(settings).items() if key not in FLAGS_ONLY}
 
 
 def announcer(name: str) -> Callable[[str], None]:
-    """Return what prints a command's sentences, its name before each; of a launcher's processes the main one prints."""
+    """Return a function that prints a command's sentences, prefixed with its name, in the main process only."""
 
     def say(sentence: str) -> None:
         if is_main_process():
@@ -134,7 +134,7 @@ def _exit_with(sentence: str, status: int) -> None:
 
 
 def _make_parser(settings_type: type, positional: Sequence[str], program: str | None) -> ArgumentParser:
-    """Return a parser of all settings; those of a section one by one, not the section as a whole too."""
+    """Return a parser of all settings; a section's settings are options, the section itself is not."""
     name = program or _program_name()
     description, examples = manual_of(settings_type)
     parser = ArgumentParser(
@@ -229,7 +229,7 @@ def _takes_null(hint: Any) -> bool:
 
 
 def _expected(hint: Any) -> str:
-    """Put a type into words."""
+    """Describe a type in words."""
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
     if hint in words:
         return words[hint]

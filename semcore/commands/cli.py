@@ -1,4 +1,4 @@
-"""The command `semcore`: the table of its subcommands, each of which is imported when it is typed."""
+"""Table of `semcore`'s subcommands, each imported on use."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ examples:
 
 @dataclass
 class _Choice:
-    """Which command to run."""
+    """The command to run."""
 
     command: str
     """Its name."""

@@ -61,7 +61,8 @@ def compare_runs(first: Path, second: Path) -> list[dict[str, Any]]:
     if not directions:
         anew = command("semcore", "evaluate", "--run", second, "--directions", f"[{of_first[0]}]")
         raise UserError(
-            f"{first} is measured {of_first[0]} and {second} {of_second[0]}: measure both in one direction, `{anew}` say"
+            f"{first} is measured {of_first[0]} and {second} {of_second[0]}: measure both in one direction, "
+            f"`{anew}` say"
         )
     both_verified = was_verified(first) and was_verified(second)
     rankings: tuple[Ranking, ...] = ("generated", "verified") if both_verified else ("generated",)

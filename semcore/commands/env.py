@@ -51,7 +51,7 @@ class EnvironmentSettings:
 
 
 class Missing(NamedTuple):
-    """Something that is not there: what, what cannot be done without it, and what to type."""
+    """A missing component: its name, the functions that need it, and the command that installs it."""
 
     what: str
     needed_for: str
@@ -59,7 +59,7 @@ class Missing(NamedTuple):
 
 
 def main(settings: EnvironmentSettings) -> None:
-    """Print what is found here."""
+    """Print the environment."""
     if settings.build:
         compile_operation()
     facts = describe_environment()
@@ -91,7 +91,7 @@ def _print_environment(facts: dict[str, Any], console: Console) -> None:
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return all that `semcore env` tells, as plain data."""
+    """Return the output of `semcore env` as plain data."""
     return {
         "semcore": __version__,
         "git": git_sha(),
@@ -106,22 +106,22 @@ def describe_environment() -> dict[str, Any]:
 
 
 def missing_parts() -> list[Missing]:
-    """Return what is missing of the libraries, the extras, the tools and the base checkpoint."""
+    """Return the missing libraries, extras and tools, and the base checkpoint if it is missing."""
     return [*_missing_packages(), *_missing_tools()]
 
 
 def missing_for_quickstart() -> list[Missing]:
-    """Return what `semcore quickstart` cannot run without."""
+    """Return the missing components that `semcore quickstart` needs."""
     packages = [name for name in QUICKSTART_PACKAGES if find_spec(name.replace("-", "_")) is None]
     lacking = [Missing(", ".join(packages), "the quickstart", _install_command("quickstart"))] if packages else []
     return [*lacking, *_missing_tools()]
 
 
 def extensions_folder() -> Path:
-    """Return where DeepSpeed's compiled operations are kept.
+    """Return the folder of DeepSpeed's compiled operations.
 
-    `TORCH_EXTENSIONS_DIR` decides; without it the folder that `make` prepares inside the virtual
-    environment, where there is one, and else torch's own.
+    It is `TORCH_EXTENSIONS_DIR`; without that, the folder that `make` prepares inside the virtual
+    environment, where there is one, else torch's own.
     """
     if "TORCH_EXTENSIONS_DIR" in os.environ:
         return Path(os.environ["TORCH_EXTENSIONS_DIR"])
@@ -130,15 +130,15 @@ def extensions_folder() -> Path:
 
 
 def is_operation_compiled() -> bool:
-    """Tell whether the operation that DeepSpeed compiles at its first start on a CPU is there."""
+    """Return whether the operation that DeepSpeed compiles at its first start on a CPU exists."""
     return any(extensions_folder().glob(f"**/{SHARED_MEMORY_OPERATION}*.so"))
 
 
 def compile_operation() -> bool:
-    """Compile DeepSpeed's shared-memory operation, which its first start on a CPU otherwise waits for.
+    """Compile DeepSpeed's shared-memory operation, which otherwise delays its first start on a CPU.
 
     Returns:
-        False where DeepSpeed does without it (a GPU, or another system than Linux).
+        False where DeepSpeed does not need it (a GPU, or another system than Linux).
 
     Raises:
         UserError: there is no C++ compiler.
@@ -153,14 +153,14 @@ def compile_operation() -> bool:
 
 
 def _operation_builder() -> Any:
-    """Return what compiles the operation on this machine's accelerator, or None."""
+    """Return the builder of the operation for this machine's accelerator, or None."""
     from deepspeed.accelerator import get_accelerator
 
     return get_accelerator().create_op_builder("ShareMemCommBuilder")
 
 
 def _describe_torch() -> dict[str, Any]:
-    """Return the device that training and search would use, its dtype, and what the processes talk over."""
+    """Return the device of training and search, its dtype, and the backend of communication."""
     try:
         import torch
     except ImportError:
@@ -171,7 +171,7 @@ def _describe_torch() -> dict[str, Any]:
 
 
 def _missing_packages() -> Iterator[Missing]:
-    """Compare what the installed package asks for, extra by extra, with what is there."""
+    """Compare the package's requirements, extra by extra, with the installed distributions."""
     try:
         about = metadata("semcore")
     except PackageNotFoundError:
@@ -186,7 +186,7 @@ def _missing_packages() -> Iterator[Missing]:
 
 
 def _install_command(extra: str) -> str:
-    """Return how to install an extra: from the source tree where this is one."""
+    """Return the command that installs an extra, from the source tree where this is one."""
     source = Path(__file__).resolve().parents[2]
     package = "." if (source / "pyproject.toml").exists() else "semcore"
     return f"pip install {'-e ' if package == '.' else ''}'{package}{f'[{extra}]' if extra else ''}'"

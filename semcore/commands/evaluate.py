@@ -7,14 +7,14 @@
     semcore evaluate --run RUN --folds 5 --baselines [sentence-encoder,openai/clip-vit-base-patch32]
     accelerate launch recipes/evaluate.py --config recipes/configs/scenes.yaml --data DATA --run RUN
 
-Searches the items of one split with its own queries: beams, then verification of the best ten. What is called
-verified is ordered by the verifier's score together with the generator's, weighed on val; in the paper the verifier
-alone decides, which is `--fusion none`. Both are always in metrics.json. Where val itself is measured, a fifth of it is
-ranked with the weights of the other four. A query whose answer has no identifier counts as a miss. Writes into RUN
+Searches the items of one split with its own queries: beams, then verification of the best ten. The verified ranking is
+by the fused scores of verifier and generator, with weights fitted on val; in the paper the verifier alone decides,
+which is `--fusion none`. Both are always in metrics.json. Where val itself is measured, each fifth of it is ranked with
+weights fitted on the other four. A query without a retrievable relevant item counts as a miss. Writes into RUN
 
     t2i/  i2t/                 run.generated.trec, run.verified.trec, qrels.trec, per_query.jsonl
-    metrics.json               scores of all verifiers asked for, fused and alone, order bias, ablations, the ceiling
-    verification.json          how each verifier is asked and weighed against the generator, fitted on val
+    metrics.json               scores of the chosen verifiers, fused and alone, order bias, ablations, the ceiling
+    verification.json          each verifier's shifts, and its fusion with the generator, fitted on val
     report.md  report.html     the same to read, with examples
 
 A killed evaluation goes on where it stopped.
@@ -79,51 +79,51 @@ class EvaluateSettings(LineageSettings):
     config: Path | None = None
     """A YAML file whose section `evaluate` is read before the flags."""
     check: bool = False
-    """Look whether everything is there, and measure nothing."""
+    """Check that everything is there, and measure nothing."""
     split: Literal["train", "val", "test"] = "test"
     """The split whose items are searched with its queries."""
     directions: list[DirectionName] | None = None
     """What is measured, [t2i] say; by default all that the identifier model was trained for."""
     num_beams: int = 20  # ours: the paper's tables use 50, which cost twice as much
-    """Width of the beam, and the most items a query finds."""
+    """Width of the beam, and the maximum number of hits per query."""
     constraint: bool = True  # paper, algorithm 1; false is Table 3's "w/o constrained decoding"
-    """Let the generator write identifiers that exist only; false searches the whole vocabulary, as `generate` does."""
+    """Generate existing identifiers only; false searches the whole vocabulary, as `generate` does."""
     num_candidates: int = 10  # paper, A.1
-    """How many of the best are verified."""
+    """How many of the best hits are verified."""
     verifier: Literal["listwise", "blocks", "pointwise", "likelihood", "both", "all", "none"] = (
         "listwise"  # section 3.3
     )
-    """Who verifies; "blocks" is the listwise verifier trained with --attention blocks. "both" measures listwise, blocks
-    where it is trained, and likelihood, "all" these and pointwise; the best one on val counts."""
+    """The verifier; "blocks" is the listwise verifier trained with --attention blocks. "both" measures listwise, blocks
+    where it is trained, and likelihood, "all" these and pointwise; the best one on val gives the final ranking."""
     fusion: Literal["val", "none"] = "val"  # ours; in the paper the verifier decides alone: none
-    """Order candidates by the verifier's score and the generator's, weighed on val, or by the verifier's alone."""
+    """Rank candidates by the fused scores of verifier and generator, fitted on val, or by the verifier's alone."""
     shifts: int = 1  # ours: training shuffles the candidates already
-    """Ask the listwise verifier so many times, its candidates shifted cyclically, and average; 1 is fast, as many as
-    there are candidates is exact: then it does not matter which of them is the first."""
+    """Cyclic shifts of the candidates that the listwise verifier is averaged over; 1 is fast, with as many as there are
+    candidates the result does not depend on their order."""
     pointwise_model: str | None = None
     """The model of the pointwise verifier; by default the one that wrote the captions."""
     likelihood_model: str | None = None
     """The model of the likelihood verifier; by default the one that wrote the captions."""
     num_order_queries: int = 20  # ours: 20 forward passes each, seconds in all
-    """Queries a direction, drawn at random, to ask the listwise verifier in other orders; 0 asks none."""
+    """Queries per direction, drawn at random, to measure the listwise verifier's order bias on; 0 for none."""
     order_bias_untrained: bool = False
-    """Measure what the order does to the model that the listwise verifier was trained from too."""
+    """Measure the order bias of the model that the listwise verifier was trained from too."""
     ablations: bool = True
-    """Measure what remains without verification and without the trie too."""
+    """Measure the ablations without verification and without the trie too."""
     num_ablation_queries: int = 200  # ours: a free search is slow, and the effect is large
-    """Queries a direction, drawn at random, for the search without the trie and the one beside it with the trie."""
+    """Queries per direction, drawn at random, for the search without the trie and its comparison with the trie."""
     num_val_queries: int = 500  # ours: two weights and a calibration of five numbers are fitted
-    """Queries a direction, drawn at random from val, to weigh the verifiers with."""
+    """Queries per direction, drawn at random from val, on which fusions are fitted."""
     folds: int | None = None
-    """Also search so many folds of the split, each by itself, and give the mean: 5 for MSCOCO's 1k scores."""
+    """Also search this many folds of the split separately, and give the mean: 5 for MSCOCO's 1k scores."""
     baselines: list[str] | None = None
     """Also measure dense retrieval: sentence-encoder (sentences with captions), CLIP or SigLIP checkpoints."""
     limit: int | None = None
-    """Ask so many queries a direction only, drawn at random; all items are searched."""
+    """Search with this many queries per direction only, drawn at random; all items are searched."""
     engine: Engine = "semcore"
-    """Who searches: "semcore", or "transformers" for Hugging Face `generate`."""
+    """Beam-search backend: "semcore", or "transformers" for Hugging Face `generate`."""
     keep_features: bool = True
-    """Keep what the vision tower makes of every image in RUN/features; false spares the disk and costs time."""
+    """Store every image's visual features in RUN/features; false saves disk space and costs time."""
     batch_size: int = 32  # ours: as many queries as fit a beam each
     """Queries searched at once."""
     dtype: Dtype = "auto"
@@ -163,7 +163,7 @@ class EvaluateSettings(LineageSettings):
         return ("listwise", *blocks, *pointwise, "likelihood")
 
     def plan(self) -> EvaluationPlan:
-        """Return what is measured, and how."""
+        """Return the settings as an evaluation's plan."""
         return EvaluationPlan(
             split=self.split,
             directions=directions_in_use(self.directions, generator_of(RunFolder(self.run))),
@@ -191,7 +191,7 @@ class EvaluateSettings(LineageSettings):
 
     @property
     def other_models(self) -> dict[str, str]:
-        """Return verifier -> its model, where it is not the run's own; folders from the root on."""
+        """Return verifier -> its model, where it is not the run's own; folders as absolute paths."""
         named = {"pointwise": self.pointwise_model, "likelihood": self.likelihood_model}
         used = {name: model for name, model in named.items() if model and name in self.verifiers}
         return {name: absolute_place(model) for name, model in used.items()}
@@ -248,7 +248,7 @@ def main(settings: EvaluateSettings) -> None:
 
 
 def by_content(plan: EvaluationPlan) -> dict[str, str]:
-    """Return the settings that say where checkpoints lie -> fingerprints of what lies there."""
+    """Return the settings that are paths of checkpoints -> fingerprints of their content."""
     named = {f"{name}_model": fingerprint(path) for name, path in plan.other_models.items()}
     baselines = [name if name == SENTENCE_ENCODER else fingerprint(name) for name in plan.baselines]
     return {**named, "baselines": hash_of(baselines)}

@@ -1,8 +1,8 @@
 """Help of a command: its manual, its options in sections, and examples.
 
 Texts are docstrings: the manual is that of the module that holds the settings, an option's text that of its field.
-Sections are the fields of a class that several commands inherit, the fields that are dataclasses themselves, and what
-begins at a field that is named in the class's `help_sections`.
+Sections are the fields of a class that several commands inherit, fields that are dataclasses themselves, and those
+that start at a field named in the class's `help_sections`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ METAVARS: dict[Any, Mapping[str, str]] = {
     Path: dict.fromkeys(FOLDERS, "FOLDER") | dict.fromkeys(FILES, "FILE"),
     str: dict.fromkeys(CHECKPOINTS, "CHECKPOINT") | {"server": "URL", "allow_mismatch": "KINDS", "device": "DEVICE"},
 }
-"""What stands for the value of an option of this type and name."""
+"""Metavar of an option of this type and name."""
 KINDS: dict[Any, str] = {int: "N", float: "NUMBER", str: "TEXT", Path: "PATH", bool: "{true,false}"}
-"""What stands for the value of any other."""
+"""Metavar of any other option of this type."""
 
 
 class OptionGroup(NamedTuple):
-    """Options that stand together in the help text."""
+    """A group of options in the help text."""
 
     title: str
     description: str
@@ -45,13 +45,13 @@ class OptionGroup(NamedTuple):
     prefix: str
     names: list[str]
     default: Any = None
-    """An instance that holds the defaults, where they are not the class's own."""
+    """An instance with the defaults, where they are not the class's own."""
 
 
 def manual_of(settings_type: type) -> tuple[str, str]:
-    """Return what a command does, and its examples.
+    """Return a command's description and its examples.
 
-    An example is a paragraph that begins with a command; one before it that ends with a colon goes with it.
+    An example is a paragraph that begins with a command, with the paragraph before it if that ends with a colon.
     """
     docstring = getattr(inspect.getmodule(settings_type), "__doc__", None) or ""
     text: list[str] = []
@@ -68,7 +68,7 @@ def manual_of(settings_type: type) -> tuple[str, str]:
 
 
 def usage_of(settings_type: type, positional: Sequence[str], program: str) -> str:
-    """Return the line that shows what has to be given."""
+    """Return the usage line, with the required options."""
     hints, required = leaf_types(settings_type), required_settings(settings_type)
     words = [key.upper() if key in required else f"[{key.upper()}]" for key in positional]
     words += [f"{option(key)} {metavar_of(key, hints[key])}" for key in required if key not in positional]
@@ -101,7 +101,7 @@ def make_formatter(settings_type: type, positional: Sequence[str]) -> type[HelpF
 
 
 def metavar_of(key: str, hint: Any) -> str:
-    """Return what stands for an option's value: FOLDER, N, {a,b}, [TEXT,...]."""
+    """Return an option's metavar: FOLDER, N, {a,b}, [TEXT,...]."""
     name, inner = key.rpartition(".")[2], get_args(hint)
     if get_origin(hint) is Literal:
         return "{" + ",".join(map(str, inner)) + "}"
@@ -113,7 +113,7 @@ def metavar_of(key: str, hint: Any) -> str:
 
 
 class _Formatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Options with dashes and what they take; behind their texts the default, or that there is none."""
+    """Formatter of options: dashes, metavars, and the default after the text, or that the option is required."""
 
     shown: Mapping[str, str]
     switches: Sequence[str]
@@ -133,7 +133,7 @@ class _Formatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
 
 
 def _note(default: Any) -> str:
-    """Return what a help text says of a default; nothing where it is none, empty or a switch that is off."""
+    """Return the help text's note on a default; "" where it is None, empty or a switch that is off."""
     if default in (None, "", [], ()) or default is False:
         return ""
     if isinstance(default, (list, tuple)):
@@ -150,7 +150,7 @@ def _titles(settings_type: type, positional: Sequence[str], prefix: str) -> dict
     own: dict[str, tuple[str, str]] = {}
     inherited: dict[str, tuple[str, str]] = {}
     title = f"{prefix.rstrip('.')} options".lstrip().replace("_", "-")
-    about = _first_line(settings_type) if prefix else ""  # that of the command itself is its manual
+    about = _first_line(settings_type) if prefix else ""  # the command itself has its manual
     for field in dataclasses.fields(settings_type):
         owner = next(kind for kind in settings_type.__mro__ if field.name in inspect.get_annotations(kind))
         if field.name in positional:
@@ -166,6 +166,6 @@ def _titles(settings_type: type, positional: Sequence[str], prefix: str) -> dict
 
 
 def _first_line(settings_type: type) -> str:
-    """Return what a class's docstring begins with; nothing for the one that dataclasses make up."""
+    """Return the first line of a class's docstring; "" for the one that dataclasses generate."""
     first = inspect.cleandoc(settings_type.__doc__ or "").split("\n", 1)[0]
     return "" if first.startswith(f"{settings_type.__name__}(") else first

@@ -27,7 +27,7 @@ class InitSettings:
 
 
 def main(settings: InitSettings) -> None:
-    """Copy what a user edits, and say where it went."""
+    """Copy the files that a user edits, and print where they are."""
     written = copy_out(settings.folder)
     sys.stdout.write(f"{len(written)} files written to {settings.folder}; commands started there use them\n")
 
@@ -35,13 +35,13 @@ def main(settings: InitSettings) -> None:
 def copy_out(folder: Path) -> list[Path]:
     """Copy the files that users edit into a folder, where every command then finds them first.
 
-    A file that is there with the same content is left alone; nothing is copied where one differs.
+    Existing files with the same content are kept; nothing is copied if one differs.
 
     Returns:
         The files written, relative to `folder`.
 
     Raises:
-        UserError: a file of that name with other content is there, or the folder cannot be written.
+        UserError: a file of that name with other content exists, or the folder cannot be written.
     """
     originals = {path: source for name in FOLDERS for path, source in _files_of(_packaged_folder(name), name).items()}
     missing = {path: source for path, source in originals.items() if not _is_there(folder / path, source)}
@@ -51,13 +51,13 @@ def copy_out(folder: Path) -> list[Path]:
 
 
 def _packaged_folder(name: str) -> Path:
-    """Return a folder as the package brings it: inside the wheel, or beside it in the source tree."""
+    """Return a folder of the package: inside the wheel, or beside it in the source tree."""
     package = Path(str(files("semcore")))
     return package / name if (package / name).is_dir() else package.parent / name
 
 
 def _files_of(folder: Path, name: str) -> dict[Path, Path]:
-    """Return every file below a folder: its path as it will be -> where it is."""
+    """Return target path -> source path of every file below a folder."""
     found = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return {Path(name) / path.relative_to(folder): path for path in found}
 

@@ -48,7 +48,7 @@ class PlanSettings:
     sentences_per_image: int = 5  # Flickr30K and MSCOCO
     """How many sentences each has, without --data."""
     tokens_per_second: float | None = None
-    """Tokens a GPU trains on in a second, to say how long it takes."""
+    """Throughput of a GPU in tokens per second, to compute the duration."""
     json: bool = False
     """Print JSON, for machines."""
 
@@ -90,7 +90,7 @@ def read_training(kind: type[S], section: str, path: Path) -> S:
 
 
 def count_images(settings: PlanSettings) -> tuple[int, int] | None:
-    """Return how many training images there are and how many sentences each has, None where nothing says so."""
+    """Return the numbers of training images and of sentences per image, None where they are unknown."""
     if settings.data is None:
         return None if settings.num_images is None else (settings.num_images, settings.sentences_per_image)
     images = load_dataset(settings.data).split("train")
@@ -99,7 +99,7 @@ def count_images(settings: PlanSettings) -> tuple[int, int] | None:
 
 
 def facts_of(plan: TrainingPlan, tokens_per_second: float | None) -> dict[str, Any]:
-    """Return a plan as plain data; bytes are a GPU's, "host" is the machine's own memory."""
+    """Return a plan as plain data; bytes are per GPU, "host" is the host memory."""
     chosen = plan.chosen
     return {
         "stage": plan.stage,
@@ -128,7 +128,7 @@ COLUMNS = ("weights", "gradients", "optimizer", "activations", "other", "total")
 
 
 def text_of(plan: TrainingPlan, tokens_per_second: float | None) -> str:
-    """Return in words and a table what a training needs, which stage to take, and how long it lasts."""
+    """Return a training's needs as text and a table, with the recommended stage and the duration."""
     parameters = plan.parameters
     lines = [
         f"{plan.stage}: {plan.model}, {parameters.total:,} parameters, {parameters.trained:,} trained ({_how(plan)})",

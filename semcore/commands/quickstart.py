@@ -33,7 +33,7 @@ from semcore.runtime.packaged_files import asset_folder, resource_folder
 from semcore.runtime.subprocesses import Step, run_step, step_environment
 from semcore.runtime.typed_commands import command, data_command, launcher_options, read_launcher, typed
 
-MIN_FREE_BYTES = 2 * 1024**3  # the dataset, two models and the trainings' last checkpoints, with room to spare
+MIN_FREE_BYTES = 2 * 1024**3  # the dataset, two models and the trainings' last checkpoints, with a margin
 METRICS = ("R@1", "R@5", "R@10", "rSum")
 
 
@@ -67,7 +67,7 @@ class QuickstartSettings:
 
 
 def main(settings: QuickstartSettings) -> None:
-    """Run the pipeline, then show its scores, what each stage cost, and what to try next."""
+    """Run the pipeline, then show its scores, the cost of each stage, and next commands."""
     console = Console(highlight=False)
     _check_parts(settings)
     started = time.monotonic()
@@ -120,7 +120,7 @@ def launcher_file(settings: QuickstartSettings) -> Path:
 
 
 def environment_of(step: Step, settings: QuickstartSettings) -> dict[str, str]:
-    """Return what a step runs with: no network, and no more threads than there are cores."""
+    """Return the environment of a step: no network, and no more threads than cores."""
     environment = step_environment(_threads_per_process(settings) if step.command[0] == "accelerate" else None)
     environment.setdefault("HF_HUB_OFFLINE", "1")  # everything that the scenes need is installed
     if extensions_folder().is_relative_to(sys.prefix):
@@ -144,7 +144,7 @@ def show_summary(settings: QuickstartSettings, console: Console) -> None:
 
 
 def _score_table(metrics: dict[str, Any]) -> Table:
-    """Return what metrics.json holds, each verifier alone and fused, and the best score possible."""
+    """Return the scores of metrics.json, each verifier alone and fused, and the ceiling."""
     title = (
         f"{metrics.get('split', 'test')} scenes, percent; {metrics['num_beams']} beams; verified: fused with the "
         "generator's score by weights from val; * the verifier that was better on val"
@@ -167,7 +167,7 @@ def _score_table(metrics: dict[str, Any]) -> Table:
 
 
 def _cost_table(manifest: dict[str, Any]) -> Table:
-    """Return what every stage cost, from manifest.json."""
+    """Return the cost of every stage, from manifest.json."""
     table = Table("stage", "seconds", "peak memory a process", "processes", "engine", "loss", title_justify="left")
     for row in stage_rows(manifest):
         seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
@@ -203,7 +203,7 @@ def _run(step: Step, settings: QuickstartSettings) -> int:
 
 
 def _leave_unless_done(code: int, step: Step, console: Console) -> None:
-    """Leave with the step's own exit code, or as a shell counts a signal; what was wrong the step has said."""
+    """Exit with the step's own code, or a shell's code for a signal; the step has printed its error."""
     if code == 0:
         return
     if code != 2:

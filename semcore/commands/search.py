@@ -1,9 +1,9 @@
-"""Show the best items for a sentence or a picture, as a table or as JSON.
+"""Show the best items for a sentence or an image, as a table or as JSON.
 
     semcore search --run runs/quickstart "a small red circle above a blue star"
     semcore search --run runs/quickstart --image photo.jpg --top-k 5 --json
 
-A sentence searches pictures, a picture searches sentences. The confidence of a hit is the probability that it answers
+A sentence searches images, an image searches sentences. The confidence of a hit is the probability that it answers
 the query, calibrated on val.
 """
 
@@ -13,9 +13,10 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from semcore.data.directions import Direction
+from semcore.retrieval.hits import Hit
 from semcore.runtime.errors import UserError
 from semcore.runtime.garbage import uncollected
 from semcore.runtime.settings import LineageSettings
@@ -28,9 +29,9 @@ class SearchSettings(LineageSettings):
     run: Path
     """The run folder."""
     text: str | None = None
-    """A sentence; pictures are searched."""
+    """A sentence; images are searched."""
     image: Path | None = None
-    """A picture; sentences are searched."""
+    """An image; sentences are searched."""
     top_k: int = 10
     """How many hits to show."""
     split: Literal["all", "train", "val", "test"] = "all"
@@ -76,13 +77,8 @@ def _search(settings: SearchSettings) -> None:
         sys.stderr.write(f"search: {note}\n")
 
 
-def _print_hits(hits: list[Any]) -> None:
-    """Print the hits as a table; what an item is depends on the direction.
-
-    Args:
-        hits: `semcore.retrieval.retriever.Hit`. The annotation does not say so, since jsonargparse imports what
-            annotations of this module need, and that would be torch.
-    """
+def _print_hits(hits: list[Hit]) -> None:
+    """Print the hits as a table; what an item is depends on the direction."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -97,5 +93,7 @@ def _print_hits(hits: list[Any]) -> None:
     Console(highlight=False).print(table)
 
 
-def _shortened(path: Path) -> str:
+def _shortened(path: Path | None) -> str:
+    if path is None:
+        return ""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

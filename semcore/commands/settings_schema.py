@@ -1,4 +1,4 @@
-"""The fields of a settings dataclass by dotted name; fields that are dataclasses themselves are sections."""
+"""Schema of a settings dataclass: its fields by dotted name; fields that are dataclasses are sections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Section(NamedTuple):
 
     type: type
     make_default: Callable[[], Any]
-    """Gives None where the field has none; the section's own fields may have."""
+    """Returns the default; None where the field has none, though the section's own fields may."""
 
 
 def sections_of(settings_type: type) -> dict[str, Section]:
@@ -30,7 +30,7 @@ def sections_of(settings_type: type) -> dict[str, Section]:
 
 
 def leaf_types(settings_type: type, prefix: str = "") -> dict[str, Any]:
-    """Return the type of every setting by its dotted name; sections are walked into."""
+    """Return the type of every setting by its dotted name, including those of sections."""
     sections = sections_of(settings_type)
     leaves: dict[str, Any] = {}
     hints = get_type_hints(settings_type)
@@ -56,7 +56,7 @@ def required_settings(settings_type: type, prefix: str = "") -> list[str]:
 
 
 def build(settings_type: type[S], values: Mapping[str, Any]) -> S:
-    """Return the settings that parsed values make, sections first; a section's values are a namespace."""
+    """Build the settings from parsed values, sections first; a section's values are a namespace."""
     built: dict[str, Any] = {
         name: build(section.type, vars(values[name])) for name, section in sections_of(settings_type).items()
     }

@@ -91,7 +91,7 @@ def main(settings: StudySettings) -> None:
 
 
 def work_dir(settings: StudySettings, study: Study) -> WorkDir:
-    """Return where the study works.
+    """Return the study's paths.
 
     Raises:
         UserError: there is neither a dataset nor scenes to draw, or a dataset without a model.
@@ -109,7 +109,7 @@ def work_dir(settings: StudySettings, study: Study) -> WorkDir:
 
 
 def print_plan(study: Study, work: WorkDir) -> None:
-    """Print the commands in an order that works, and which stages are shared (the study links their outputs)."""
+    """Print the commands in a valid order, and the shared stages (the study links their outputs)."""
     owners = owners_of(study, work)
     for seed in study.seeds if work.data is None else ():
         sys.stdout.write(f"{shlex.join(drawing_command(study, work, seed))}\n")
@@ -124,7 +124,7 @@ def print_plan(study: Study, work: WorkDir) -> None:
 
 
 def about(study: Study, work: WorkDir) -> dict[str, Any]:
-    """Return what all variants of a study have in common; of the base a hash of the stages that run."""
+    """Return the common inputs of a study's variants; for the base, a hash of the stages that run."""
     base = hash_of({stage: study.base_settings.get(stage) for stage in study.stages})
     data = load_dataset(work.data).fingerprint if work.data else None
     common = {"scenes": study.scenes, "model": study.model, "stages": list(study.stages)}
@@ -133,7 +133,7 @@ def about(study: Study, work: WorkDir) -> dict[str, Any]:
 
 
 def run_all(settings: StudySettings, study: Study, work: WorkDir) -> None:
-    """Run the commands that are left; a failed one ends the study with its exit code and the end of its log."""
+    """Run the remaining commands; a failed one ends the study with its exit code and the end of its log."""
     jobs, started = jobs_of(study, work), time.monotonic()
     cores = len(os.sched_getaffinity(0))
     most = settings.jobs or (1 if work.launcher else cores)

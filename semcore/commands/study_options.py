@@ -1,4 +1,4 @@
-"""A check of a study's commands before the first one starts: every option is one that its command takes."""
+"""Check of a study's commands before the first one starts: every option must be one that its command takes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from semcore.study.definition import Study
 
 
 def check_options(study: Study, work: WorkDir) -> None:
-    """Parse the arguments of every command as the command itself will.
+    """Parse the arguments of every command in the way the command itself does.
 
     Raises:
         UserError: an unknown setting or a wrong value; names the variant and the stage.
@@ -46,6 +46,6 @@ def _from_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their annotations up there
+    sys.modules[name] = module  # dataclasses look up their annotations there
     spec.loader.exec_module(module)
     return module

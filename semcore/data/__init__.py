@@ -1,1 +1,1 @@
-"""The two folders, dataset and run, and the records in them."""
+"""Dataset and run folders, and the records in them."""

@@ -1,4 +1,4 @@
-"""The texts identifiers are made from: an image's caption, and the sentences themselves."""
+"""Texts that identifiers are made from: an image's caption, and the sentences themselves."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class TextItem(NamedTuple):
 
 @dataclass(frozen=True)
 class Captions:
-    """The captions of a dataset's images, and what is to be said about the others.
+    """The captions of a dataset's images, and the images without one.
 
     Attributes:
         items: the images that have a caption, in the dataset's order.
         missing: ids of the images without a caption, or with an empty one.
-        num_unknown: captions of images that the dataset does not have.
+        num_unknown: number of captions of images that are not in the dataset.
     """
 
     items: list[TextItem]
@@ -44,9 +44,9 @@ def read_captions(path: Path, dataset: Dataset, limit: int | None = None) -> Cap
     """Read captions.jsonl and match it with the images of a dataset.
 
     Args:
-        path: one line an image, {"image_id", "caption"}.
-        dataset: whose images they are.
-        limit: use so many images only, shared out over the splits.
+        path: one line per image, {"image_id", "caption"}.
+        dataset: holds the images.
+        limit: use only so many images, distributed over the splits.
 
     Raises:
         UserError: a malformed line, an image with two captions, or no image with a caption.
@@ -69,7 +69,7 @@ def read_captions(path: Path, dataset: Dataset, limit: int | None = None) -> Cap
 
 
 def sentence_items(dataset: Dataset, limit: int | None = None) -> list[TextItem]:
-    """Return the sentences as items; those of an image without a caption too."""
+    """Return the sentences as items, including those of images without a caption."""
     return [
         TextItem(sentence.sentence_id, record.split, sentence.text)
         for record in first_images(dataset, limit)

@@ -1,10 +1,10 @@
-"""The dataset folder: pictures, the sentences people wrote about them, and their splits.
+"""Dataset folder: images, the sentences people wrote about them, and their splits.
 
     DATA/images/<image_id>.<ext>
-    DATA/metadata.jsonl    one line a picture
+    DATA/metadata.jsonl    one line per image
     DATA/dataset.json      name, source, licence, counts, sha256 of metadata.jsonl
 
-Items of direction t2i are pictures (item_id = image_id), items of i2t are sentences
+Items of direction t2i are images (item_id = image_id), items of i2t are sentences
 (item_id = sentence_id).
 """
 
@@ -47,7 +47,7 @@ WAYS = (
 )
 MAX_ID_LETTERS = 180  # a file name may have 255 bytes
 # `datasets.load_dataset("imagefolder")` takes these words, between delimiters anywhere in a path,
-# for a split's name, and then drops all metadata without a word.
+# for a split's name, and then silently drops all metadata.
 SPLIT_WORDS = (
     "training", "train", "validation", "valid", "val", "dev", "testing", "test", "evaluation", "eval",
 )  # fmt: skip
@@ -57,7 +57,7 @@ _SAFE_ID = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence a person wrote about a picture; an item of direction i2t."""
+    """A sentence a person wrote about an image; an item of direction i2t."""
 
     sentence_id: str
     text: str
@@ -65,14 +65,14 @@ class Sentence:
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """A picture and its sentences; an item of direction t2i.
+    """An image and its sentences; an item of direction t2i.
 
     Attributes:
         image_id: safe as a file name and in TREC files.
         file_name: relative to the dataset folder.
         split: "train", "val" or "test".
-        sentences: what people wrote about it, perhaps nothing.
-        source_file: its name where it came from.
+        sentences: the sentences about it, possibly none.
+        source_file: its name in the source.
     """
 
     image_id: str
@@ -84,10 +84,10 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset folder that was read and found whole.
+    """A dataset folder that was read and validated.
 
     Attributes:
-        folder: where it lies.
+        folder: its path.
         name: from dataset.json.
         images: in the order of metadata.jsonl.
         fingerprint: sha256 of metadata.jsonl.
@@ -99,13 +99,13 @@ class Dataset:
     fingerprint: str
 
     def split(self, name: str) -> list[ImageRecord]:
-        """Return the pictures of "train", "val" or "test"."""
+        """Return the images of "train", "val" or "test"."""
         if name not in SPLITS:
             raise UserError(f"there is no split {name!r}; choose one of {', '.join(SPLITS)}")
         return [record for record in self.images if record.split == name]
 
     def image_path(self, record: ImageRecord) -> Path:
-        """Return where the picture lies."""
+        """Return the path of the image."""
         return self.folder / record.file_name
 
     @cached_property
@@ -115,9 +115,9 @@ class Dataset:
 
 
 def shared_sentences(images: Iterable[ImageRecord]) -> dict[str, list[str]]:
-    """Return the texts that stand word for word under more than one picture -> the ids of their sentences, in order.
+    """Return text -> ids of its sentences, in order, for texts that more than one image has word for word.
 
-    No search can tell such sentences apart: they get one identifier, and are ranked in the order of the dataset.
+    No search can tell such sentences apart: they share one identifier, and are ranked in the dataset's order.
     """
     places: dict[str, list[tuple[str, str]]] = {}
     for record in images:
@@ -131,13 +131,13 @@ def shared_sentences(images: Iterable[ImageRecord]) -> dict[str, list[str]]:
 
 
 def load_dataset(folder: Path | str) -> Dataset:
-    """Read a dataset folder and check every line of its metadata; pictures are not opened.
+    """Read a dataset folder and check every line of its metadata; images are not opened.
 
     Blank sentences are left out.
 
     Raises:
         UserError: the folder is missing or empty, or a line is malformed, repeats an id, holds an
-            unsafe id or points out of the folder (with the file and the line number).
+            unsafe id or points outside of the folder (with the file and the line number).
     """
     folder = Path(folder)
     metadata = folder / METADATA
@@ -216,7 +216,7 @@ def _list(row: dict[str, Any], key: str) -> list[Any]:
 
 
 def is_safe_id(text: str) -> bool:
-    """Tell whether an id is letters, digits, - and _ only, and no tool takes it for a split's name."""
+    """Return whether an id has only letters, digits, - and _, and no tool takes it for a split's name."""
     return _SAFE_ID.fullmatch(text) is not None and _SPLIT_WORD.search(text) is None
 
 

@@ -1,4 +1,4 @@
-"""The two directions of retrieval: sentences that ask for images, and images that ask for sentences."""
+"""Directions of retrieval: images by a sentence (t2i), and sentences by an image (i2t)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DirectionName = Literal["t2i", "i2t"]
 
 
 class Direction(StrEnum):
-    """A direction; as a string it is the name that files and folders go by, "t2i" or "i2t".
+    """A direction of retrieval; as a string it is the name used by files and folders, "t2i" or "i2t".
 
     >>> Direction("t2i").label, f"run/{Direction.T2I}"
     ('text → image', 'run/t2i')
@@ -24,17 +24,17 @@ class Direction(StrEnum):
 
     @property
     def items_are_images(self) -> bool:
-        """Tell whether images are found; the queries are sentences then."""
+        """Return whether images are retrieved; the queries are then sentences."""
         return self is Direction.T2I
 
     @property
     def queries_are_images(self) -> bool:
-        """Tell whether images ask; the items are sentences then."""
+        """Return whether the queries are images; the items are then sentences."""
         return self is Direction.I2T
 
     @property
     def item_kind(self) -> str:
-        """Return what is found: "images" or "sentences"."""
+        """Return the kind of the items: "images" or "sentences"."""
         return "images" if self.items_are_images else "sentences"
 
     @property
@@ -49,7 +49,7 @@ class Direction(StrEnum):
 
     @property
     def identify_prompt(self) -> str:
-        """Return the name of the prompt that a query is generated from."""
+        """Return the name of the prompt from which an identifier is generated."""
         return f"identify_{self}"
 
     @property

@@ -1,6 +1,6 @@
-"""What an identifier looks like, and the files that hold them.
+"""Format of identifiers, and the files that hold them.
 
-RUN/identifiers/t2i.jsonl, i2t.jsonl     one row an item, all splits
+RUN/identifiers/t2i.jsonl, i2t.jsonl     one row per item, all splits
 RUN/identifiers/cluster_words.json       the words that characterise each cluster
 """
 
@@ -30,7 +30,7 @@ class IdentifierRow(TypedDict):
 
 
 def cluster_token(global_id: int) -> str:
-    """Return the one new token that stands for a cluster.
+    """Return the new token of a cluster.
 
     >>> cluster_token(17)
     '<|cluster_17|>'
@@ -41,8 +41,8 @@ def cluster_token(global_id: int) -> str:
 def identifier_text(global_id: int, lexical_id: Sequence[str]) -> str:
     """Return the text the model generates: cluster token, then the keywords with single spaces.
 
-    No space stands after the cluster token: InternVL's tokenizer would make a token of its own of it.
-    With `NO_CLUSTER` the keywords stand alone.
+    There is no space after the cluster token: InternVL's tokenizer would make a separate token of it.
+    With `NO_CLUSTER` the text is the keywords alone.
 
     >>> identifier_text(17, ["dog", "frisbee"])
     '<|cluster_17|>dog frisbee'
@@ -75,7 +75,7 @@ def read_identifiers(folder: Path | str, direction: str, split: str | None = Non
         split: "train", "val" or "test"; all three by default.
 
     Raises:
-        UserError: the file is missing, or a line lacks something.
+        UserError: the file is missing, or a line lacks a field.
     """
     path = Path(folder) / f"{direction}.jsonl"
     if not path.is_file():
@@ -94,7 +94,7 @@ def read_identifiers(folder: Path | str, direction: str, split: str | None = Non
 def read_cluster_words(folder: Path | str) -> list[list[str]]:
     """Return each cluster's words of greatest TF-IDF weight, best first; the position is the global id.
 
-    Identifiers without a global id have no cluster, and none is returned.
+    For identifiers without a global id the list is empty.
 
     Args:
         folder: RUN/identifiers.

@@ -1,15 +1,15 @@
-"""Pictures as every stage sees them: 8-bit RGB, upright, on white, whatever they came as.
+"""Decoding of images to 8-bit RGB, upright, on white, from any format.
 
-`open_image` is the one place where a picture is opened or converted. It takes any mode Pillow knows:
+`open_image` is the one place where an image is opened or converted. It takes any mode Pillow knows:
 
     16-bit grey           scaled by its white (65535, or 4095 in a 12-bit TIFF)
-    transparency          laid on white: alpha channels, palettes, and single transparent colours
-    EXIF, XMP             turned as they say; damaged EXIF data turns nothing
+    transparency          composed on white: alpha channels, palettes, and single transparent colours
+    EXIF, XMP             their orientation is applied; damaged EXIF data is ignored
     CMYK, LAB, HSV, ...   converted; palettes looked up
     ICC profiles          converted to sRGB; a damaged profile, or one for another kind of colour, is ignored
-    32-bit, float         refused by name: nothing says which value is white
+    32-bit, float         refused by name: no value is defined as white
 
-Of an animation the first frame is taken, of a picture in memory the frame it is at.
+Of an animation the first frame is used, of an image in memory the current frame.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from PIL import Image, ImageCms
 
 from semcore.runtime.errors import UnreadableImage
 
-MAX_PIXELS = 89_478_485  # Pillow's own bound; above it a picture is more likely an attack than a photograph
+MAX_PIXELS = 89_478_485  # Pillow's own bound; above it an image is more likely an attack than a photograph
 ORIENTATION = 274  # EXIF tag
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # TIFF tags
 WHITE_IS_ZERO = 0  # of PHOTOMETRIC
@@ -35,36 +35,36 @@ _TURNS = {
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
-# Premultiplied and palette modes, by the mode whose colours and alpha can be taken apart.
+# Premultiplied and palette modes -> the mode in which colours and alpha are separate.
 _PLAIN_ALPHA = {"LA": "LA", "La": "LA", "RGBA": "RGBA", "RGBa": "RGBA", "PA": "RGBA", "P": "RGBA",
                 "1": "LA", "L": "LA", "RGB": "RGBA"}  # fmt: skip
 _COLOURS_OF_PROFILES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _NO_WHITE = {"F": "32-bit floating point", "I": "32-bit integers"}
 
-# Our own bound, in `_opened`, is stricter and says so once a picture.
+# Our own bound, in `_opened`, is stricter and says so once per image.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def open_image(source: Any) -> Image.Image:
-    """Return a picture as 8-bit RGB, upright, transparent parts white.
+    """Return an image as 8-bit RGB, upright, transparent areas white.
 
     Args:
-        source: a path, the bytes of a file, a binary file object, a PIL image (which stays as it is), or an
-            array of (height, width) or (height, width, 3 or 4), 8 bits a channel or 16 bits of grey.
+        source: a path, the bytes of a file, a binary file object, a PIL image (which is not changed), or an
+            array (height, width) or (height, width, 3 or 4), 8 bits per channel or 16 bits of grey.
 
     Raises:
-        UnreadableImage: missing, empty, truncated, too large, of a depth without a white, or no picture at all.
+        UnreadableImage: missing, empty, truncated, too large, of a depth without a white, or no image at all.
     """
     with _opened(source) as image:
         packing = _packing(image)
-        image.load()  # turns a TIFF as it says, and then says no more of it
+        image.load()  # applies a TIFF's orientation, and then removes the tag
         turn = _TURNS.get(_orientation(image))
         rgb = _to_rgb(image, packing)
         return rgb if turn is None else rgb.transpose(turn)
 
 
 def verify_image(path: Path | str) -> str:
-    """Decode a picture as cheaply as finds every truncation, and return its format ("JPEG", ...).
+    """Decode an image as cheaply as every truncation can be found, and return its format ("JPEG", ...).
 
     Raises:
         UnreadableImage: as `open_image`.
@@ -80,12 +80,12 @@ def image_size(path: Path | str) -> tuple[int, int]:
     """Return the width and height that `open_image` gives, from the file's header alone.
 
     Raises:
-        UnreadableImage: missing, empty, too large, of a depth without a white, or no picture at all.
+        UnreadableImage: missing, empty, too large, of a depth without a white, or no image at all.
     """
     with _opened(path) as image:
         _white(image)
         width, height = image.size
-        sideways = _orientation(image) >= 5 and image.format != "TIFF"  # whose size is given upright
+        sideways = _orientation(image) >= 5 and image.format != "TIFF"  # Pillow gives a TIFF's size upright
         return (height, width) if sideways else (width, height)
 
 
@@ -93,7 +93,7 @@ def plain_format(path: Path | str) -> str | None:
     """Return the format of a JPEG or PNG file whose pixels are those that `open_image` gives; None for others.
 
     Raises:
-        UnreadableImage: missing, empty, too large or no picture at all.
+        UnreadableImage: missing, empty, too large or no image at all.
     """
     with _opened(path) as image:
         plain = (
@@ -109,7 +109,7 @@ def plain_format(path: Path | str) -> str | None:
 
 @contextmanager
 def _opened(source: Any) -> Iterator[Image.Image]:
-    """Open a picture, undecoded; whatever goes wrong with it is an `UnreadableImage`."""
+    """Open an image, undecoded; every error while it is open becomes an `UnreadableImage`."""
     try:
         with _handle(source) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -124,7 +124,7 @@ def _opened(source: Any) -> Iterator[Image.Image]:
 @contextmanager
 def _handle(source: Any) -> Iterator[Image.Image]:
     if isinstance(source, Image.Image):
-        yield source  # whose it is, closes it
+        yield source  # the caller closes it
     elif isinstance(source, bytes | bytearray | memoryview):
         with _decoder(io.BytesIO(source), len(source)) as image:
             yield image
@@ -147,7 +147,7 @@ def _decoder(source: Any, num_bytes: int) -> Image.Image:
 
 
 def _packing(image: Image.Image) -> str:
-    """Return how the file packs its pixels ("RGB;16B", "L;2"), as far as it is not yet decoded."""
+    """Return the file's pixel packing ("RGB;16B", "L;2"), as long as it is not decoded."""
     tiles = getattr(image, "tile", None)
     if not tiles:
         return ""
@@ -158,13 +158,13 @@ def _packing(image: Image.Image) -> str:
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # damaged EXIF data raises errors of every kind, and is no part of the picture
+    except Exception:  # damaged EXIF data raises errors of every kind, and is no part of the image
         return 1
     return value if value in _TURNS else 1
 
 
 def _white(image: Image.Image) -> int:
-    """Return the value that is white in a picture of one deep channel; 255 for all others."""
+    """Return the value that is white in an image of one deep channel; 255 for all others."""
     if image.mode.startswith("I;16"):
         bits = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))
         return (1 << (bits[0] if isinstance(bits, tuple) else bits)) - 1
@@ -179,7 +179,7 @@ def _white(image: Image.Image) -> int:
 
 
 def _to_rgb(image: Image.Image, packing: str) -> Image.Image:
-    """Return the decoded picture as RGB on white, not turned."""
+    """Return the decoded image as RGB on white, not yet rotated."""
     colours, alpha = _shallow(image) if _white(image) != 255 or image.mode[:1] == "I" else _apart(image, packing)
     if image.mode == "LAB":
         rgb = colours.convert("RGB")  # a profile of a LAB file is about what it was made of
@@ -191,11 +191,11 @@ def _to_rgb(image: Image.Image, packing: str) -> Image.Image:
 
 
 def _shallow(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Return the 8-bit grey of a picture of one deep channel, and its alpha where a value is transparent."""
+    """Return the 8-bit grey of an image of one deep channel, and its alpha where a value is transparent."""
     white = _white(image)
     scaled = [min(255, (value * 255 + white // 2) // white) for value in range(65_536)]
     if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
-        scaled = [255 - value for value in scaled]  # Pillow turns shallow ones itself
+        scaled = [255 - value for value in scaled]  # Pillow inverts shallow ones itself
     deep = image.convert("I")
     clear = image.info.get("transparency")
     alpha = deep.point([0 if value == clear else 255 for value in range(65_536)], "L") if clear is not None else None
@@ -203,7 +203,7 @@ def _shallow(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def _apart(image: Image.Image, packing: str) -> tuple[Image.Image, Image.Image | None]:
-    """Return the colours (mode L, RGB, CMYK or LAB) and the alpha channel of a picture of shallow channels."""
+    """Return the colours (mode L, RGB, CMYK or LAB) and the alpha channel of an image of shallow channels."""
     if image.has_transparency_data and image.mode in _PLAIN_ALPHA:
         whole = _with_scaled_key(image, packing).convert(_PLAIN_ALPHA[image.mode])
         return whole.convert("L" if whole.mode == "LA" else "RGB"), whole.getchannel("A")
@@ -236,7 +236,7 @@ def _in_srgb(colours: Image.Image, profile: bytes | None) -> Image.Image:
                 converted = ImageCms.profileToProfile(colours, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
                 return converted if converted is not None else colours.convert("RGB")
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            pass  # a damaged profile is no part of the picture
+            pass  # a damaged profile is no part of the image
     return colours.convert("RGB")
 
 

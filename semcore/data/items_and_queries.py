@@ -1,6 +1,6 @@
-"""What can be retrieved and what is asked: items with their identifiers, queries with what is right.
+"""Items with their identifiers, and queries with their relevant items.
 
-Direction t2i asks with sentences for images, i2t with images for sentences.
+Direction t2i retrieves images by sentences, i2t retrieves sentences by images.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from semcore.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class Item:
-    """An image or a sentence that can be found.
+    """An image or a sentence that can be retrieved.
 
     Attributes:
         item_id: its id in the dataset.
-        image_id: the image it is, or was written about.
-        identifier: what the model generates to find it.
-        keywords: the words of its lexical id, as verification shows them.
+        image_id: the image itself, or the one that a sentence was written about.
+        identifier: the text that the model generates to retrieve it.
+        keywords: the words of its lexical id, as in verification prompts.
         text: the sentence; empty for an image.
         image_path: the image; None for a sentence.
     """
@@ -43,13 +43,13 @@ class Queries:
     """The queries of one split and direction.
 
     Attributes:
-        contents: query id -> the sentence (t2i) or the image's id (i2t), of what is asked.
+        contents: query id -> its sentence (t2i) or its image's id (i2t), for queries that are searched.
         display: query id -> the sentence (t2i) or the image's file name (i2t).
-        relevant: query id -> the ids of the items that answer it, of every query.
-        unanswerable: queries that find nothing right: no item that answers them has an identifier, or their image
-            cannot be read, in which case they are not asked. They count as misses.
-        num_shared_sentences: sentences of these images that stand word for word under another of them too; no
-            search can tell them apart, and they are ranked in the order of the identifier file.
+        relevant: query id -> the ids of its relevant items, for every query.
+        unanswerable: queries whose relevant items have no identifier, or whose image cannot be read (these are not
+            searched). They count as misses.
+        num_shared_sentences: number of sentences that another of these images has word for word too; no search can
+            tell them apart, and they are ranked in the order of the identifier file.
     """
 
     contents: dict[str, str]
@@ -59,7 +59,7 @@ class Queries:
     num_shared_sentences: int = 0
 
     def only(self, kept: Iterable[str]) -> Queries:
-        """Return some of the queries, in the order given."""
+        """Return the given queries, in the given order."""
         kept = list(kept)
         return Queries(
             {query: self.contents[query] for query in kept if query in self.contents},
@@ -114,11 +114,11 @@ def read_queries(
     Every sentence, and every image with a sentence, is a query, whether its answer has an identifier or not.
 
     Args:
-        records: whose queries are wanted.
+        records: the images.
         direction: which items.
         images: the items of t2i.
         sentences: the items of i2t.
-        unreadable: ids of images that cannot be asked with.
+        unreadable: ids of images that cannot be used as queries.
     """
     known = {item.item_id for item in (images if direction.items_are_images else sentences)}
     display: dict[str, str] = {}
@@ -142,12 +142,12 @@ def read_queries(
 
 
 def image_of(direction: Direction, query: str, relevant: Collection[str]) -> str:
-    """Return the image that a query belongs to: what a sentence was written about, or the query itself."""
+    """Return the image that a query belongs to: the one a sentence was written about, or the query itself."""
     return query if direction.queries_are_images else next(iter(relevant))
 
 
 def draw_queries(queries: Queries, most: int | None, seed: int = 0) -> Queries:
-    """Return the queries, or so many of them drawn at random, in their order."""
+    """Return the queries, or `most` of them drawn at random, in their order."""
     if most is None or most >= len(queries.relevant):
         return queries
     chosen = set(random.Random(seed).sample(sorted(queries.relevant), most))

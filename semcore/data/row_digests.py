@@ -1,4 +1,4 @@
-"""Digests of rows, split by split, so that rows which came later can be told from rows which have changed."""
+"""Digests of rows per split, which tell added rows from changed ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def identifier_rows(run: RunFolder, direction: str) -> Iterator[tuple[str, Any]]
 
 
 def dataset_rows(dataset: Dataset) -> Iterator[tuple[str, Any]]:
-    """Yield split and content of a dataset's images: ids and sentences, not where the pictures lie."""
+    """Yield split and content of a dataset's images: ids and sentences, without their paths."""
     for record in dataset.images:
         sentences = [[sentence.sentence_id, sentence.text] for sentence in record.sentences]
         yield record.split, [record.image_id, sentences]

@@ -1,4 +1,4 @@
-"""What differs between a stage as it was begun and as it is asked for now."""
+"""Differences between a stage's recorded settings and inputs and those of the present command."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 
 def changes(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Return (dotted key, old value, new value) of what differs; a missing value is None."""
+    """Return (dotted key, old value, new value) of every difference; a missing value is None."""
     flat_old, flat_new = _flat(old), _flat(new)
     pairs = [(key, flat_old.get(key), flat_new.get(key)) for key in {**flat_old, **flat_new}]
     return [(key, before, now) for key, before, now in pairs if before != now]
 
 
 def setting_changes(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Return (dotted key, old value, new value) of what differs between two entries, by content where it is known."""
+    """Return (dotted key, old value, new value) where two entries differ, comparing content where it is known."""
     before, now = _flat(old["settings"]), _flat(new["settings"])
     if "by_content" not in old:
         return changes(before, now)
@@ -26,7 +26,7 @@ def setting_changes(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str,
 
 
 def from_the_root(settings: dict[str, Any], keys: Collection[str], prefix: str = "") -> dict[str, Any]:
-    """Return settings in which folders under these dotted keys are absolute: later stages start from anywhere."""
+    """Return settings with absolute folders under these dotted keys, since later stages may start elsewhere."""
     made = {}
     for key, value in settings.items():
         if isinstance(value, dict):
@@ -45,5 +45,5 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def shown(value: Any) -> str:
-    """Return a value as a sentence shows it."""
+    """Return a value as it is printed in a sentence."""
     return value if isinstance(value, str) else json.dumps(value)

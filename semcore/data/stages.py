@@ -25,7 +25,7 @@ STAGE_OUTPUTS = {
 }
 
 Record = Callable[[str, dict[str, Any]], None]
-"""Takes the name of a stage and adds values to its entry of the manifest."""
+"""Adds values to the manifest's entry of a stage, given its name."""
 
 
 class Stage:
@@ -73,9 +73,9 @@ def entry_of(run: Path, name: str, before: dict[str, Any] | None, new: dict[str,
 
     Args:
         run: the run folder.
-        name: of the stage.
-        before: its entry so far, if there is one.
-        new: its entry with the settings and inputs of now.
+        name: the stage's name.
+        before: its present entry, if there is one.
+        new: its entry with the new settings and inputs.
 
     Raises:
         UserError: the stage was started with other settings or inputs, and its outputs exist.

@@ -1,4 +1,4 @@
-"""What `--limit N` means: N in all, shared out over the splits."""
+"""Subsets for `--limit N`: N in all, distributed over the splits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def share_out(counts: Mapping[str, int], limit: int | None) -> dict[str, int]:
-    """Return how many of each split make up a limit: in proportion, and at least one where there are any.
+    """Return the size of each split's subset: in proportion, and at least one where the split has any.
 
     Where the limit is smaller than the number of splits, the first of them come first.
 
@@ -33,7 +33,7 @@ def share_out(counts: Mapping[str, int], limit: int | None) -> dict[str, int]:
 
 
 def first_images(dataset: Dataset, limit: int | None) -> list[ImageRecord]:
-    """Return all images of a dataset, or the first of each split that make up the limit."""
+    """Return all images of a dataset, or the first ones of each split within the limit."""
     if limit is None:
         return dataset.images
     splits = {split: dataset.split(split) for split in SPLITS}

@@ -1,4 +1,4 @@
-"""Identifiers that a model may generate, and the searches over them: token ids in, token ids and scores out."""
+"""Constrained search over identifiers: token ids in, token ids and scores out."""
 
 from semcore.decoding.beam_search import SearchResult, constrained_beam_search
 from semcore.decoding.exhaustive import exhaustive_search

@@ -1,8 +1,8 @@
-"""Adding sequences to a prefix tree without building it anew.
+"""Additions to a prefix tree without rebuilding it.
 
-The children of a node stand side by side, so a node that gets one more has its children copied to the end of the
-table, the new one among them; the old places are marked dead. Leaves are never changed: one whose tail is cut
-or whose items become more is written again under a new number. Searches notice nothing of either.
+The children of a node are adjacent, so a node that gets one more has its children copied to the end of the table,
+the new one among them; the old entries are marked dead. Leaves are never changed: one whose tail is cut or whose
+items grow is written again under a new number. Searches are not affected by either.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from semcore.decoding.trie import DEAD, ROOT, STOP, Trie, smallest_ints
 
 
 def add_sequences(trie: Trie, items: Items, flat: FlatSequences, ids: list[str]) -> tuple[Trie, Items]:
-    """Return the tree and its items with more sequences in them; arrays are copied, the given ones stay as they are."""
+    """Return the tree and its items with added sequences; the given arrays are not changed."""
     trie = _with_vocabulary(trie, flat.tokens)
     dense = np.searchsorted(trie.vocabulary, flat.tokens).tolist()
     growing = Growing(trie, items)
@@ -28,7 +28,7 @@ def add_sequences(trie: Trie, items: Items, flat: FlatSequences, ids: list[str])
 
 
 class Growing:
-    """A prefix tree being changed: its columns with room to grow, and its new leaves."""
+    """A prefix tree under change: its columns with spare capacity, and its new leaves."""
 
     def __init__(self, trie: Trie, items: Items) -> None:
         """Copy the columns of a tree."""
@@ -112,7 +112,7 @@ class Growing:
         self.link[old], self.fanout[old] = DEAD, 0
 
     def _split(self, node: int, tail: list[int], rest: list[int], item: str) -> None:
-        """Turn a leaf into inner nodes down to where its tail and another part, with a leaf for each."""
+        """Turn a leaf into inner nodes down to where its tail and another one diverge, with a leaf for each."""
         common = next(
             (i for i, (a, b) in enumerate(zip(tail, rest, strict=False)) if a != b), min(len(tail), len(rest))
         )
@@ -127,7 +127,7 @@ class Growing:
         self.link[node], self.fanout[node] = link, fanout
 
     def _append(self, token: NDArray[Any], link: NDArray[Any], fanout: NDArray[Any]) -> int:
-        """Write nodes side by side at the end of the table and return the first one's number."""
+        """Append adjacent nodes to the table and return the first one's number."""
         first, self._size = self._size, self._size + len(token)
         if self._size > len(self.token):
             room = self._size // 4 + 64
@@ -141,7 +141,7 @@ class Growing:
 
 
 def _with_vocabulary(trie: Trie, tokens: NDArray[Any]) -> Trie:
-    """Give new tokens their numbers; the others move up, for numbers keep the order of the token ids."""
+    """Number new tokens; existing numbers shift, since numbers keep the order of the token ids."""
     vocabulary = np.union1d(trie.vocabulary, tokens).astype(trie.vocabulary.dtype)
     if len(vocabulary) == len(trie.vocabulary):
         return trie
@@ -157,5 +157,5 @@ def _with_vocabulary(trie: Trie, tokens: NDArray[Any]) -> Trie:
 
 
 def _appended(offsets: NDArray[Any], lengths: NDArray[Any]) -> NDArray[np.int64]:
-    """Return offsets with more rows behind them."""
+    """Return offsets extended by more rows."""
     return np.concatenate([offsets.astype(np.int64), int(offsets[-1]) + offsets_of(lengths)[1:]])

@@ -1,10 +1,10 @@
-"""Beam search over identifiers that reads each prompt once and looks at nothing but identifiers (performance.md, 1).
+"""Beam search over identifiers (paper, algorithm 1) that reads each prompt once and scores only identifiers' tokens.
 
 Every score is exact: the sum of the model's log-probabilities of the sequence's tokens given the prompt. The paths
-are those of a step-by-step beam search of the same width. Of equal scores the path whose tokens come first wins, on
+are those of a step-by-step beam search of the same width. Among equal scores the path with the smaller tokens wins, on
 every device.
 
-Shapes: Q queries, B beams, c continuations, n rows read in a pass.
+Shapes: Q queries, B beams, c continuations, n rows of a forward pass.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ def constrained_beam_search(
         inputs: the left-padded keyword arguments of `model(**inputs)` for Q queries, images included.
         index: the identifiers, on the model's device.
         num_beams: width of the beam (the paper's tables use 50).
-        normalization: what a token's probability is relative to: the whole `"vocabulary"` (the paper's score), or the
-            tokens that occur in `"identifiers"`.
-        top_k: how many sequences to return a query; all `num_beams` if None. Fewer need less work.
+        normalization: the tokens over which probabilities are normalised: the whole `"vocabulary"` (the paper's
+            score), or the tokens that occur in `"identifiers"`.
+        top_k: sequences to return per query; all `num_beams` if None. Fewer need less work.
 
     Raises:
-        UserError: the beam is narrower than one path, the normalisation unknown, the prompt longer than the model's
-            positions, or model and index do not fit each other.
+        UserError: `num_beams` is below 1, the normalisation unknown, the prompt longer than the model's positions, or
+            model and index do not fit each other.
     """
     check_at_least_one("num_beams", num_beams)
     wanted = num_beams if top_k is None else min(top_k, num_beams)
@@ -124,16 +124,17 @@ def _score(
 
 def _result(index: IdentifierIndex, finished: Finished, top_k: int) -> SearchResult:
     scores = finished.scores.cpu()
-    leaves, tokens = finished.nodes.tolist(), finished.paths.tolist()
-    sequences = []
-    for own, nodes, paths in zip(scores.tolist(), leaves, tokens, strict=True):
+    sequences, leaves = [], []
+    for own, nodes, paths in zip(scores.tolist(), finished.nodes.tolist(), finished.paths.tolist(), strict=True):
         found = [
-            (-score, index.sequence(leaf, path))
+            (-score, index.sequence(leaf, path), leaf)
             for score, leaf, path in zip(own, nodes, paths, strict=True)
             if score > -torch.inf
         ]
-        sequences.append([sequence for _, sequence in sorted(found)[:top_k]])
-    return SearchResult(sequences, scores[:, :top_k])
+        best = sorted(found)[:top_k]
+        sequences.append([sequence for _, sequence, _ in best])
+        leaves.append([leaf for _, _, leaf in best])
+    return SearchResult(sequences, leaves, scores[:, :top_k])
 
 
 @dataclass(frozen=True)
@@ -142,5 +143,7 @@ class SearchResult:
 
     sequences: list[list[tuple[int, ...]]]
     """For each query its token sequences, end token included; fewer than `num_beams` where the corpus has fewer."""
+    leaves: list[list[int]]
+    """The leaf of each sequence in the index, from which `IdentifierIndex.items_of_leaf` has its items."""
     scores: torch.Tensor
     """Sums of log-probabilities, float32 (queries, beams), on the CPU; -inf where a query has fewer sequences."""

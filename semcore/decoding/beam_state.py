@@ -1,6 +1,6 @@
-"""The paths of a beam search and how they compete, as tensors: no path is a Python object.
+"""State of a beam search as tensors: unfinished paths, finished ones, and the selection among them.
 
-Shapes: Q queries, B beams, D depth so far (tokens since the prompt), W the longest identifier, C candidates a query,
+Shapes: Q queries, B beams, D depth so far (tokens since the prompt), W the longest identifier, C candidates per query,
 c candidates in all.
 """
 
@@ -19,20 +19,20 @@ from semcore.decoding.trie_tensors import TrieTensors, expand
 class Beams:
     """The B best unfinished paths of each query, all of the same depth D, in the order of their tokens.
 
-    A path stands on an inner node, or goes along the tail of a leaf. The rest of a tail may be scored in one pass, but
-    the path goes on competing token by token, so the result is that of a step-by-step search.
+    A path is at an inner node, or along the tail of a leaf. The rest of a tail may be scored in one pass, but the path
+    still competes token by token, so the result is that of a step-by-step search.
     """
 
     scores: torch.Tensor
-    """Sums of log-probabilities (Q, B); -inf marks an empty place."""
+    """Sums of log-probabilities (Q, B); -inf marks an empty entry."""
     nodes: torch.Tensor
     """Node of the prefix tree (Q, B)."""
     paths: torch.Tensor
-    """Dense tokens down to the node, -1 behind them (Q, B, W)."""
+    """Dense tokens down to the node, padded with -1 (Q, B, W)."""
     slots: torch.Tensor
-    """Where the keys and values of the path's tokens but the last are cached, after the prompt (Q, B, D - 1)."""
+    """Cache positions after the prompt of the path's tokens except the last (Q, B, D - 1)."""
     tail_scores: torch.Tensor
-    """Score after each tail token, as far as known, for paths on a leaf (Q, B, W)."""
+    """Score after each tail token, as far as computed, for paths on a leaf (Q, B, W)."""
     tail_used: torch.Tensor
     """How many tokens of the tail the path has taken (Q, B)."""
     tail_known: torch.Tensor
@@ -44,40 +44,40 @@ class Finished:
     """The best whole identifiers of each query so far, best first."""
 
     scores: torch.Tensor
-    """(Q, B); -inf marks an empty place."""
+    """(Q, B); -inf marks an empty entry."""
     nodes: torch.Tensor
     """Leaf (Q, B)."""
     paths: torch.Tensor
-    """Dense tokens down to the leaf, -1 behind them (Q, B, W)."""
+    """Dense tokens down to the leaf, padded with -1 (Q, B, W)."""
 
 
 class Continuations(NamedTuple):
-    """Every way the beams can go on by one token."""
+    """All continuations of the beams by one token."""
 
     owners: torch.Tensor
-    """Which beam goes on, as its number q * B + b (c,)."""
+    """The continued beam, as its number q * B + b (c,)."""
     nodes: torch.Tensor
-    """The node it comes to; along a tail it stays on its leaf (c,)."""
+    """The node it leads to; along a tail this is the same leaf (c,)."""
     branching: torch.Tensor
-    """Whether it comes from an inner node, not along a tail (c,)."""
+    """Whether it starts at an inner node, not along a tail (c,)."""
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The continuations with their scores, padded to C a query."""
+    """The continuations with their scores, padded to C per query."""
 
     scores: torch.Tensor
     """(Q, C); -inf pads."""
     parents: torch.Tensor
-    """Which beam it continues (Q, C)."""
+    """The beam it continues (Q, C)."""
     nodes: torch.Tensor
-    """Where it leads (Q, C)."""
+    """The node it leads to (Q, C)."""
     whole: torch.Tensor
     """Whether it is a whole identifier (Q, C)."""
 
 
 def start(num_queries: int, num_beams: int, width: int, device: torch.device) -> tuple[Beams, Finished]:
-    """Return beams that hold the root alone, and nothing finished."""
+    """Return beams (Q, B) that hold only the root, and nothing finished."""
     shape = (num_queries, num_beams)
     scores = torch.full(shape, -torch.inf, device=device)
     nodes = torch.full(shape, ROOT, device=device)
@@ -90,20 +90,20 @@ def start(num_queries: int, num_beams: int, width: int, device: torch.device) ->
 
 
 def continuations(trie: TrieTensors, beams: Beams) -> Continuations:
-    """Return every way the beams can go on by one token."""
+    """Return all continuations (c,) of the beams by one token."""
     beam_nodes = beams.nodes.flatten()
     owners, nodes = expand(trie, beam_nodes, (beams.scores > -torch.inf).flatten())
     return Continuations(owners, nodes, ~trie.is_leaf(beam_nodes)[owners])
 
 
 def candidates(trie: TrieTensors, beams: Beams, steps: Continuations, gains: torch.Tensor) -> Candidates:
-    """Score the continuations and lay them out by query.
+    """Score the continuations and arrange them by query, (Q, C).
 
     Args:
         trie: the prefix tree.
         beams: the paths continued.
         steps: their continuations.
-        gains: log-probability of each one's token; not looked at for steps along a tail (c,).
+        gains: log-probability of each one's token; unused for steps along a tail (c,).
     """
     num_queries, num_beams = beams.scores.shape
     owners, nodes = steps.owners, steps.nodes
@@ -128,7 +128,7 @@ def candidates(trie: TrieTensors, beams: Beams, steps: Continuations, gains: tor
 
 
 def survivors(trie: TrieTensors, beams: Beams, found: Candidates, depth: int) -> Beams:
-    """Keep the B best candidates that are not whole, with all that belongs to their paths.
+    """Keep the B best candidates that are not whole identifiers, with the state of their paths.
 
     Args:
         trie: the prefix tree.
@@ -155,7 +155,7 @@ def collect(trie: TrieTensors, beams: Beams, found: Candidates, finished: Finish
 
 
 def follow_tails(trie: TrieTensors, beams: Beams, finished: Finished) -> Finished:
-    """Finish the beams when all of them are on tails already scored: none can push another out any more."""
+    """Finish the beams when all of them are on tails already scored: none can displace another any more."""
     _, lengths = trie.tails(beams.nodes)
     ends = beams.tail_scores.gather(2, (lengths - 1).clamp(min=0)[..., None])[..., 0]
     scores = ends.masked_fill(beams.scores == -torch.inf, -torch.inf)
@@ -163,17 +163,17 @@ def follow_tails(trie: TrieTensors, beams: Beams, finished: Finished) -> Finishe
 
 
 def with_slots(beams: Beams, slots: torch.Tensor) -> Beams:
-    """Note where the keys and values of each path's last token are cached (Q, B)."""
+    """Set the cache positions of each path's last token (Q, B)."""
     return replace(beams, slots=torch.cat([beams.slots, slots[..., None]], dim=2))
 
 
 def with_tails(beams: Beams, owners: torch.Tensor, places: torch.Tensor, gains: torch.Tensor) -> Beams:
-    """Note the scores along tails that have just been read.
+    """Set the scores along tails that have just been read.
 
     Args:
-        beams: the paths; those named in `owners` stand on a leaf.
+        beams: the paths; those named in `owners` are on a leaf.
         owners: beam of each tail token, as its number q * B + b (n,).
-        places: its place in the tail (n,); of one beam, one after another from where the path stands.
+        places: its index in the tail (n,); consecutive within a beam, starting where the path is.
         gains: its log-probability (n,).
     """
     steps = torch.zeros_like(beams.tail_scores).flatten(0, 1)
@@ -189,7 +189,7 @@ def with_tails(beams: Beams, owners: torch.Tensor, places: torch.Tensor, gains: 
 
 
 def merge(first: Finished, second: Finished) -> Finished:
-    """Return the B best of two lists of finished paths; of equal scores those of the first list stand first."""
+    """Return the B best of two lists of finished paths; among equal scores those of the first list come first."""
     scores, picked = torch.cat([first.scores, second.scores], dim=1).sort(dim=1, descending=True, stable=True)
     scores, picked = (columns[:, : first.scores.shape[1]] for columns in (scores, picked))
     nodes = torch.cat([first.nodes, second.nodes], dim=1).gather(1, picked)
@@ -211,9 +211,9 @@ class _Best(NamedTuple):
 
 
 def _best(trie: TrieTensors, beams: Beams, found: Candidates, kind: torch.Tensor, depth: int) -> _Best:
-    """Pick the B best candidates of a kind, in their order, and write their tokens into their paths.
+    """Select the B best candidates of a kind, in their order, and write their tokens into their paths.
 
-    A `STOP` writes nothing new, and steps along a tail are not written: the leaf knows its tail.
+    A `STOP` adds no token, and steps along a tail are not written: the leaf has its tail.
     """
     scores = found.scores.masked_fill(~kind, -torch.inf)
     picked = first_of_best(scores, beams.scores.shape[1])
@@ -228,9 +228,9 @@ def _best(trie: TrieTensors, beams: Beams, found: Candidates, kind: torch.Tensor
 
 
 def first_of_best(scores: torch.Tensor, most: int) -> torch.Tensor:
-    """Return the columns of the greatest scores of each row, ascending; of equal scores the first ones.
+    """Return the columns (Q, most) of the greatest scores of each row, ascending; among equal scores the first ones.
 
-    `topk` does not say which of equal ones it takes, and differs between devices.
+    `topk` does not define which of equal scores it returns, and differs between devices.
 
     Args:
         scores: (Q, C).
@@ -248,5 +248,5 @@ def first_of_best(scores: torch.Tensor, most: int) -> torch.Tensor:
 
 
 def _of(values: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
-    """Take the rows of the parents: (Q, B, W) by (Q, C) -> (Q, C, W)."""
+    """Gather the rows of the parents: (Q, B, W) by (Q, C) -> (Q, C, W)."""
     return values.gather(1, parents[..., None].expand(-1, -1, values.shape[2]))

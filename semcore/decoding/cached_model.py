@@ -1,8 +1,8 @@
-"""Reading prompts once, and more tokens after them as a tree: what a search needs of a language model.
+"""Forward passes of a search: prompts once, then further tokens as a tree over the same key-value cache.
 
 Works with any decoder-only Hugging Face model whose layers keep keys and values in a `DynamicCache`. The prompts'
-keys and values are kept once a query; tokens of a beam are appended behind them and an additive attention mask says
-who sees whom, so nothing is ever copied or reordered.
+keys and values are kept once per query; tokens of a beam are appended after them, and an additive attention mask
+restricts each token to its own path, so nothing is ever copied or reordered.
 
 Shapes: Q queries, P prompt tokens, S tokens cached after the prompt, R tokens read in one pass, d hidden size.
 """
@@ -23,19 +23,19 @@ from semcore.decoding.key_value_cache import cache_argument
 
 @dataclass(frozen=True)
 class Prompts:
-    """A batch of prompts a model has read."""
+    """A batch of prompts in a model's key-value cache."""
 
     model: Any
     cache: DynamicCache
-    """Keys and values of the prompts and of everything read since."""
+    """Keys and values of the prompts and of all tokens read since."""
     mask: torch.Tensor
     """Which prompt tokens are not padding, bool (Q, P)."""
     next_position: torch.Tensor
     """Position of the first token after each prompt (Q,)."""
     states: torch.Tensor
-    """What predicts the first token after each prompt: hidden states (Q, d), or logits where there is no `head`."""
+    """States that predict the first token after each prompt: hidden states (Q, d), or logits where `head` is None."""
     head: nn.Linear | None
-    """The output head; None if the model does more than a linear map to its last hidden states."""
+    """The output head; None if the model's logits are not a linear map of its last hidden states."""
 
     @property
     def num_cached(self) -> int:
@@ -71,13 +71,13 @@ def read_prompts(model: Any, inputs: Mapping[str, Any]) -> Prompts:
 
 
 def read_tree(prompts: Prompts, tokens: torch.Tensor, depths: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
-    """Read more tokens after the prompts, each seeing the prompt and the tokens it is told to see.
+    """Read more tokens after the prompts, each attending to the prompt and to the tokens visible to it.
 
     Args:
-        prompts: what the model has read so far; its cache grows by R.
+        prompts: the prompts and tokens read so far; their cache grows by R.
         tokens: token ids (Q, R).
-        depths: how many tokens stand between the prompt and each (Q, R).
-        visible: who sees whom, itself included, bool (Q, R, S + R).
+        depths: number of tokens between the prompt and each token (Q, R).
+        visible: the tokens that each token attends to, itself included, bool (Q, R, S + R).
 
     Returns:
         Hidden states (Q, R, d), or logits where the prompts have no `head` (Q, R, vocabulary).
@@ -107,14 +107,14 @@ def prompt_mask(inputs: Mapping[str, Any]) -> torch.Tensor:
 
 
 class _Watched:
-    """What went into and came out of the parts of a model during one pass."""
+    """Inputs and outputs of a model's modules, recorded during one pass."""
 
     decoder_output: torch.Tensor
     head_input: torch.Tensor
     head_output: torch.Tensor | None = None
 
     def explain(self, logits: torch.Tensor) -> bool:
-        """Tell whether the logits are just the head's map of the decoder's last states: no scaling, no capping."""
+        """Return whether the logits are the head's linear map of the decoder's last states: no scaling, no capping."""
         return self.head_output is logits and torch.equal(self.decoder_output[:, -1], self.head_input[:, -1])
 
 

@@ -1,6 +1,6 @@
-"""Scoring every identifier: what a beam without limit would find (small corpora).
+"""Exhaustive search: exact scores of every identifier, as by a beam of unlimited width (small corpora).
 
-Shapes: Q queries, N sequences, R tree nodes read in a pass, S tokens cached after the prompt (0 before each pass).
+Shapes: Q queries, N sequences, R tree nodes of a pass, S tokens cached after the prompt (0 before each pass).
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ def exhaustive_search(
     normalization: Normalization = "vocabulary",
     nodes_per_pass: int = NODES_PER_PASS,
 ) -> SearchResult:
-    """Score every identifier of a corpus exactly, for each query; it tells what a beam loses.
+    """Score every identifier of a corpus exactly, for each query, as a reference for what a beam loses.
 
-    The prompt is read once; the identifiers follow as one tree, some nodes a pass, each seeing its ancestors only.
+    The prompt is read once; the identifiers follow as one tree, a few nodes per pass, each attending to its ancestors.
 
     Args:
         model: a decoder-only Hugging Face model, in evaluation mode.
         inputs: the left-padded keyword arguments of `model(**inputs)` for Q queries, images included.
         index: the identifiers, on the model's device.
         normalization: as in `constrained_beam_search`.
-        nodes_per_pass: most tree nodes to read at once a query; it bounds the memory.
+        nodes_per_pass: most tree nodes to read at once per query; it bounds the memory.
 
     Returns:
-        All sequences of the corpus for each query, best first; those of equal score in the order of their tokens.
+        All sequences of the corpus for each query, best first; equal scores in the order of the tokens.
 
     Raises:
         UserError: as `constrained_beam_search`.
@@ -54,19 +54,25 @@ def exhaustive_search(
         [_score(prompts, scorer, tree) for tree in _trees(sequences, index, nodes_per_pass)], dim=1
     ).cpu()
     ordered, order = scores.sort(dim=1, descending=True, stable=True)
-    return SearchResult([[sequences[place] for place in row] for row in order.tolist()], ordered)
+    leaves = [index.leaf(sequence) for sequence in sequences]
+    places = order.tolist()
+    return SearchResult(
+        [[sequences[place] for place in row] for row in places],
+        [[leaves[place] for place in row] for row in places],
+        ordered,
+    )
 
 
 @dataclass(frozen=True)
 class _Tree:
-    """The prefixes of some sequences, as nodes to read, and the steps that score the sequences."""
+    """The prefixes of some sequences as nodes to read, and the steps that score the sequences."""
 
     tokens: list[int]
     """Token id of each node."""
     ancestors: list[list[int]]
-    """The nodes each sees, itself included."""
+    """The nodes that each attends to, itself included."""
     steps: list[tuple[int, int, int]]
-    """For each token of each sequence: the sequence, the node that predicts it (-1: the prompt), the token's number."""
+    """For each token of each sequence: the sequence, the node that predicts it (-1: the prompt), the dense token."""
     num_sequences: int
 
 
@@ -113,7 +119,7 @@ def _gains(scorer: Scorer, states: torch.Tensor, nodes: torch.Tensor, tokens: to
 
 
 def _read(prompts: Prompts, tree: _Tree) -> torch.Tensor:
-    """Read the nodes of a tree after the prompts and forget them again (Q, R, ...)."""
+    """Read the nodes of a tree after the prompts, then remove them from the cache (Q, R, ...)."""
     num_queries, size = len(prompts.mask), len(tree.tokens)
     device = prompts.mask.device
     visible = torch.zeros((size, size), dtype=torch.bool)

@@ -1,10 +1,10 @@
-"""Which tokens one pass over the beams reads, and who sees whom.
+"""Rows of one forward pass over the beams: their tokens, positions and attention masks.
 
-A path needs its last token read, to score what may follow. On a leaf nothing but the tail can follow, so the tail may
-be read with it and the whole rest is scored at once; then the path needs no further pass. That is done where few
-continuations compete, for what is read of a path that is pushed out later is lost.
+A path needs its last token read, to score its continuations. On a leaf only the tail can follow, so the tail may be
+read with it and scored at once; the path then needs no further pass. Speculatively scoring a tail is wasted when its
+beam is pruned, so it is done only when few continuations compete.
 
-Shapes: Q queries, B beams, R rows a query (padded), n rows in all, D depth, S tokens cached after the prompt.
+Shapes: Q queries, B beams, R rows per query (padded), n rows in all, D depth, S tokens cached after the prompt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from semcore.decoding.beam_state import Beams
 from semcore.decoding.trie_tensors import TrieTensors, ragged
 
 FEW = 1.5
-"""Continuations for each place in the beam up to which tails are read to their end.
+"""Continuations per beam up to which tails are read to their end.
 
 Measured on 100,000 synthetic identifiers, two queries, 20 beams: 315 rows are read without a limit, 279 with 2, 255
 with 1.5 or 1.25, 244 with 1, whose passes are smaller and no faster in all. Below 1 some tails would never be read.
@@ -26,26 +26,26 @@ with 1.5 or 1.25, 244 with 1, whose passes are smaller and no faster in all. Bel
 
 @dataclass(frozen=True)
 class Rows:
-    """The tokens of one pass."""
+    """The rows of one pass."""
 
     beams: torch.Tensor
     """The beam each row belongs to, as its number q * B + b (n,)."""
     places: torch.Tensor
-    """How many tokens of the tail stand up to the row's own; 0 on inner nodes (n,)."""
+    """Number of tail tokens up to and including the row's own; 0 on inner nodes (n,)."""
     queries: torch.Tensor
-    """(n,)."""
+    """The query of each row (n,)."""
     columns: torch.Tensor
-    """Where the row stands among its query's (n,)."""
+    """Index of the row among its query's (n,)."""
     first_row: torch.Tensor
     """Row of each beam's last token, for beams that have one (Q * B,)."""
     slots: torch.Tensor
-    """Where its keys and values will be cached, after the prompt (Q, B)."""
+    """Cache position after the prompt of each beam's last token (Q, B)."""
     tokens: torch.Tensor
     """Token ids, 0 pads (Q, R)."""
     depths: torch.Tensor
     """Tokens between the prompt and each row (Q, R)."""
     visible: torch.Tensor
-    """Who sees whom, bool (Q, R, S + R)."""
+    """The cached and new tokens that each row attends to, bool (Q, R, S + R)."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,17 @@ class TailRows:
     """The rows that predict a token of a tail, t of them."""
 
     rows: torch.Tensor
-    """Which row (t,)."""
+    """Index of the row (t,)."""
     tokens: torch.Tensor
     """Dense token it predicts (t,)."""
     beams: torch.Tensor
     """Beam it belongs to, as its number q * B + b (t,)."""
     places: torch.Tensor
-    """Place of the token in the tail (t,)."""
+    """Index of the token in the tail (t,)."""
 
 
 def rows_to_read(trie: TrieTensors, beams: Beams, num_cached: int) -> Rows | None:
-    """Lay out what the beams need read; None if nothing.
+    """Return the rows that the beams need; None if there are none.
 
     Args:
         trie: the prefix tree.
@@ -104,7 +104,7 @@ def rows_to_read(trie: TrieTensors, beams: Beams, num_cached: int) -> Rows | Non
 
 
 def tail_rows(trie: TrieTensors, beams: Beams, rows: Rows) -> TailRows:
-    """Return which rows predict the tokens of tails."""
+    """Return the rows that predict the tokens of tails."""
     nodes = beams.nodes.flatten()[rows.beams]
     chosen = trie.is_leaf(nodes).nonzero()[:, 0]
     starts, _ = trie.tails(nodes[chosen])

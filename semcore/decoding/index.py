@@ -1,4 +1,4 @@
-"""`IdentifierIndex`: which token sequences are identifiers, and whose (Contract 4)."""
+"""Index of identifiers: the token sequences that are identifiers, and their items (Contract 4)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CPU = torch.device("cpu")
 class IdentifierIndex:
     """All identifiers of a corpus as a compressed prefix tree, with the items behind each.
 
-    Sequences contain their end token already; the index adds, needs and strips none. Several items may share one
+    Sequences contain their end token; the index neither adds nor strips one. Several items may share one
     sequence, and a sequence may be a prefix of another.
 
     Examples:
@@ -49,11 +49,11 @@ class IdentifierIndex:
     """
 
     def __init__(self, trie: Trie, items: Items, max_length: int, fingerprint: str, device: torch.device = CPU) -> None:
-        """Take parts that `from_sequences` or `load` made."""
+        """Wrap the parts that `from_sequences` or `load` made."""
         self.trie = trie
         """The prefix tree, in the memory of the CPU."""
         self.max_length = max_length
-        """Tokens of the longest sequence; after `remove` perhaps more."""
+        """Upper bound on the tokens of a sequence; exact until `remove`."""
         self.fingerprint = fingerprint
         """SHA-256 of sequences, ids and tokenizer, and of the changes since."""
         self.device = device
@@ -72,14 +72,14 @@ class IdentifierIndex:
         """Build the index of a corpus.
 
         Args:
-            token_sequences: one token sequence an item, end token included; or a pair of arrays (tokens, offsets);
-                or the flat array of all tokens, with `offsets` beside it.
-            item_ids: one id an item; items of one sequence keep this order.
-            offsets: where each sequence begins in the flat array, and its end (items + 1,).
-            tokenizer_fingerprint: a hash of the tokenizer; it goes into the index's own fingerprint.
+            token_sequences: one token sequence per item, end token included; or a pair of arrays (tokens, offsets);
+                or the flat array of all tokens (tokens,), together with `offsets`.
+            item_ids: one id per item; items of one sequence keep this order.
+            offsets: start of each sequence in the flat array, and its end (items + 1,).
+            tokenizer_fingerprint: a hash of the tokenizer, part of the index's own fingerprint.
 
         Raises:
-            UserError: no item, an empty identifier, a token no vocabulary can hold, or not one id a sequence.
+            UserError: no item, an empty identifier, a token id out of range, or not one id per sequence.
         """
         flat, text = _flatten(token_sequences, offsets, item_ids)
         trie, items = build(flat, text)
@@ -88,10 +88,15 @@ class IdentifierIndex:
     def add(
         self, token_sequences: TokenSequences, item_ids: Sequence[str], offsets: NDArray[Any] | None = None
     ) -> None:
-        """Add items; arguments as for `from_sequences`. The work is small when the items are few.
+        """Add items; a few items cost little time.
+
+        Args:
+            token_sequences: as for `from_sequences`.
+            item_ids: one id per sequence.
+            offsets: as for `from_sequences`, (items + 1,).
 
         Raises:
-            UserError: as `from_sequences`; the index then stays as it was.
+            UserError: as `from_sequences`; the index is then unchanged.
         """
         flat, text = _flatten(token_sequences, offsets, item_ids)
         trie, items = added(self.trie, self._items, flat, text, item_ids)
@@ -99,10 +104,10 @@ class IdentifierIndex:
         self._change(trie, items, "add", fingerprint_of(flat, text, ""))
 
     def remove(self, item_ids: Sequence[str]) -> None:
-        """Remove items, and the sequences that no item has any more.
+        """Remove items, and sequences left without items.
 
         Raises:
-            UserError: an item is not in the index, or none would stay; the index then stays as it was.
+            UserError: an item is not in the index, or none would remain; the index is then unchanged.
         """
         trie, items = removed(self.trie, self._items, item_ids)
         self._change(trie, items, "remove", "\0".join(sorted(item_ids)))
@@ -129,7 +134,7 @@ class IdentifierIndex:
         return self.trie.nbytes + self._items.nbytes
 
     def allowed_tokens(self, prefix: Sequence[int]) -> list[int]:
-        """Return the tokens that may follow a prefix, ascending; none after a whole identifier or a foreign prefix."""
+        """Return the tokens that may follow a prefix, ascending; none after a whole identifier or an unknown prefix."""
         node, consumed = self.find(prefix)
         if consumed < 0:
             return []
@@ -141,17 +146,23 @@ class IdentifierIndex:
         return self.trie.vocabulary[dense[dense != STOP]].tolist()
 
     def items(self, sequence: Sequence[int]) -> list[str]:
-        """Return the ids of the items with this identifier, in the order they were given; none if it is foreign."""
+        """Return the ids of the items with this identifier, in the order given; none if it is not in the index."""
+        return [] if (leaf := self.leaf(sequence)) < 0 else self.items_of_leaf(leaf)
+
+    def items_of_leaf(self, leaf: int) -> list[str]:
+        """Return the ids of the items of a leaf, in the order they were given."""
+        return self._items.ids(int(self.trie.node_link[leaf]))
+
+    def leaf(self, sequence: Sequence[int]) -> int:
+        """Return the node that an identifier ends on; -1 if it is foreign."""
         node, consumed = self.find(sequence)
         if consumed < 0:
-            return []
+            return -1
         if self.trie.node_fanout[node]:
             node = int(self.trie.node_link[node])
             if self.trie.node_token[node] != STOP:
-                return []
-        if len(self._tail(node)) != consumed:
-            return []
-        return self._items.ids(int(self.trie.node_link[node]))
+                return -1
+        return node if len(self._tail(node)) == consumed else -1
 
     def find(self, prefix: Sequence[int]) -> tuple[int, int]:
         """Return the node a prefix leads to, and how many tokens of its tail; -1 tokens if it leads nowhere."""
@@ -174,7 +185,7 @@ class IdentifierIndex:
         """Return the tokens that identifiers end with, ascending.
 
         Raises:
-            UserError: one of them also stands inside an identifier.
+            UserError: one of them also occurs inside an identifier.
         """
         ends, inside = end_and_inner_tokens(self.trie)
         clash = np.intersect1d(ends, inside)
@@ -201,7 +212,7 @@ class IdentifierIndex:
         """Write the index as one safetensors file, atomically.
 
         Raises:
-            UserError: the place cannot be written to.
+            UserError: the path cannot be written to.
         """
         arrays = {name: getattr(self.trie, name) for name in TRIE_ARRAYS}
         arrays.update({name: getattr(self._items, name) for name in ITEM_ARRAYS})
@@ -212,7 +223,7 @@ class IdentifierIndex:
         """Open a saved index; its arrays are memory-mapped.
 
         Raises:
-            UserError: the file is missing, cut short, foreign, or of other identifiers than expected.
+            UserError: the file is missing, truncated, not an index, or of other identifiers than expected.
         """
         arrays, metadata = load_arrays(Path(path), TRIE_ARRAYS + ITEM_ARRAYS)
         fingerprint = metadata.get("fingerprint", "")

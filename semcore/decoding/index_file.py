@@ -1,4 +1,4 @@
-"""An index on disk: one safetensors file, written atomically and memory-mapped when read."""
+"""Index file: one safetensors file, written atomically and memory-mapped when read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORMAT = "semcore-identifier-index-1"
 
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
-    """Write named arrays, atomically.
+    """Write named arrays (of any shape), atomically.
 
     Raises:
         UserError: no space left, or no permission to write there.
@@ -29,10 +29,10 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mappin
 
 
 def load_arrays(path: Path, names: tuple[str, ...]) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Map the named arrays of a file into memory; pages are read when touched, and changes stay private.
+    """Map the named arrays (of any shape) of a file into memory; pages are read on access, and changes stay private.
 
     Raises:
-        UserError: the file is missing, cut short, or no index of ours.
+        UserError: the file is missing, truncated, or not an index.
     """
     if not path.is_file():
         raise UserError(f"there is no index file {path}: build the index again and save it there")

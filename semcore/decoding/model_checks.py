@@ -1,9 +1,9 @@
-"""Whether a search can trust a model: a few tokens are read as the search reads them, and the outcome is compared.
+"""Check by trial that a model supports the search's cache, masks and positions.
 
-The search keeps the tokens of all beams side by side in one cache. That is right only where a model fills the cache,
-where what an attention mask hides has no influence, and where `position_ids`, not places in the cache, order the
-tokens. No argument list and no configuration says so reliably, so four small trees are read in one batch: as they are,
-with other hidden tokens, in another order, and after another prompt, which shows how large an influence is.
+The search keeps the tokens of all beams side by side in one cache. That is correct only if the model fills the cache,
+if masked tokens have no influence, and if `position_ids`, not positions in the cache, order the tokens. No signature
+or configuration says so reliably, so four small trees are read in one batch: as they are, with other masked tokens, in
+another order, and after another prompt, whose influence sets the scale.
 
 Shapes: P prompt tokens, R tokens of a tree; vocabulary V.
 """
@@ -35,15 +35,15 @@ HIDDEN, OTHER_HIDDEN = (4, 7), (6, 5)
 NUM_HIDDEN = 24
 """Far enough for a bias that grows with the distance in the cache (ALiBi) to show."""
 NEGLIGIBLE = 0.3
-"""Of the influence of the prompt: bfloat16 reaches 0.07 in the checkpoints tried, faults begin at 1."""
+"""As a fraction of the prompt's influence: bfloat16 reaches 0.07 in the checkpoints tried, faults start at 1."""
 
 _fault_of: WeakKeyDictionary[nn.Module, str | None] = WeakKeyDictionary()
 
 
 def check_model(model: Any, inputs: Mapping[str, Any]) -> None:
-    """Refuse a model whose search could only go wrong; a model is tried once, with a few tiny passes.
+    """Refuse a model that the search does not support; a model is tried once, with a few tiny passes.
 
-    What `set_attn_implementation` changes later is not seen.
+    A later `set_attn_implementation` is not noticed.
 
     Raises:
         UserError: it has no key-value cache, free positions or attention masks, or it places the tokens of images in
@@ -65,7 +65,7 @@ def _find_fault(model: Any) -> str | None:
     if cache_name(model) is None:
         return NO_CACHE
     prompts = _attempt(_read_prompts, model)
-    if prompts is not None and not _fills_every_layer(prompts):  # hybrid models remember otherwise in some layers
+    if prompts is not None and not _fills_every_layer(prompts):  # hybrid models have layers with another state
         return NO_CACHE
     fault = NO_CACHE if prompts is None else _compare_trees(model, prompts)
     return NO_POSITIONS if fault is not None and not _heeds_positions(model) else fault
@@ -85,7 +85,7 @@ def _compare(logits: torch.Tensor, plain: torch.Tensor, plain_other: torch.Tenso
     """Compare the logits after the target: (4, V) of the trees, and (V) of plain passes after the two prompts."""
     found, masked, moved, other = logits.float()
     influence = (other - found).norm()
-    if not influence > 0:  # a model that says the same after every prompt has nothing to get wrong
+    if not influence > 0:  # a model whose logits ignore the prompt cannot be wrong
         return None if torch.equal(plain, plain_other) else NO_CACHE
     if (masked - found).norm() > NEGLIGIBLE * influence:
         return NO_MASKS
@@ -100,7 +100,7 @@ def _read_prompts(model: Any) -> Prompts:
 
 
 def _read_trees(prompts: Prompts) -> torch.Tensor:
-    """Read the target beside tokens that it does not see; return the logits after it (4, V)."""
+    """Read the target beside tokens masked for it; return the logits after it (4, V)."""
     hidden, other = ([*tokens] * (NUM_HIDDEN // 2) for tokens in (HIDDEN, OTHER_HIDDEN))
     rows = [[*hidden, TARGET], [*other, TARGET], [TARGET, *hidden], [*hidden, TARGET]]
     tokens = torch.tensor(rows, device=prompts.mask.device)
@@ -117,7 +117,7 @@ def _read_plainly(model: Any) -> torch.Tensor:
 
 
 def _heeds_positions(model: Any) -> bool:
-    """Tell whether positions further apart change what the model says."""
+    """Return whether positions further apart change the model's logits."""
     close, apart = (_attempt(_read_spaced, model, step) for step in (1, 2))
     return close is not None and apart is not None and not torch.equal(close, apart)
 
@@ -129,7 +129,7 @@ def _read_spaced(model: Any, step: int) -> torch.Tensor:
 
 
 def _has_axes(model: Any) -> bool:
-    """Tell whether a token has a position for each of time, height and width, as in Qwen2-VL."""
+    """Return whether a token has a position for each of time, height and width, as in Qwen2-VL."""
     with _evaluating(model), torch.inference_mode():
         flat, tall = (_attempt(_read_on_axes, model, height) for height in (1, 9))
     return flat is not None and tall is not None and len(flat) == 1 and not torch.equal(flat, tall)
@@ -142,18 +142,18 @@ def _read_on_axes(model: Any, height: int) -> torch.Tensor:
 
 
 def _attempt(read: Any, *arguments: Any) -> Any:
-    """Return what a pass gives, or None where the model refuses it."""
+    """Return the result of a pass, or None where the model refuses it."""
     try:
         return read(*arguments)
     except torch.OutOfMemoryError:
         raise
-    except Exception:  # each model refuses in its own words
+    except Exception:  # each model raises its own errors
         return None
 
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Switch dropout off for a while."""
+    """Switch to evaluation mode (no dropout) while the context is open."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""Which items stand behind each sequence: ids as one stretch of UTF-8, sequence by sequence.
+"""Postings: the item ids of each sequence, as one array of UTF-8 bytes.
 
 Shapes: S sequences, N items.
 """
@@ -21,22 +21,22 @@ class Items:
     """The postings list of an index."""
 
     item_start: NDArray[Any]
-    """First item of each sequence, and the end of the last (S + 1,)."""
+    """Index of each sequence's first item, and the end of the last (S + 1,)."""
     text_start: NDArray[Any]
-    """Where each item's id begins in `text`, and the end of the last (N + 1,)."""
+    """Start of each item's id in `text`, and the end of the last (N + 1,)."""
     text: NDArray[np.uint8]
-    """All ids."""
+    """Bytes of all ids (bytes,)."""
 
     @classmethod
     def sorted_by(cls, text: FlatText, order: NDArray[Any], item_start: NDArray[Any]) -> Items:
-        """Bring ids into the order of their sequences."""
+        """Sort ids by their sequences: item order (N,), offsets of the sequences (S + 1,)."""
         lengths = np.diff(text.offsets)[order]
         data = gather_ragged(text.data, text.offsets[:-1][order], lengths)
         return cls.packed(item_start, offsets_of(lengths), data)
 
     @classmethod
     def packed(cls, item_start: NDArray[Any], text_start: NDArray[Any], text: NDArray[np.uint8]) -> Items:
-        """Store the offsets in as few bytes as they need, four at least."""
+        """Store the offsets (S + 1,) and (N + 1,) in as few bytes as they need, four at least."""
         return cls(
             smallest_ints(item_start, max(len(text_start), 2**16)),
             smallest_ints(text_start, max(len(text), 2**16)),
@@ -57,7 +57,7 @@ class Items:
         return self.text[int(self.text_start[row]) : int(self.text_start[row + 1])].tobytes().decode()
 
     def find(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """Return the rows of all items with one of these ids, ascending."""
+        """Return the row indices of all items with one of these ids, ascending (rows,)."""
         wanted = flatten_text(ids)
         lengths, wanted_lengths = np.diff(self.text_start), np.diff(wanted.offsets)
         found = []
@@ -73,7 +73,7 @@ class Items:
 
 
 def _words(data: NDArray[np.uint8], starts: NDArray[Any], length: int) -> NDArray[Any]:
-    """Cut strings of one length out of a stretch of bytes."""
+    """Gather strings of one length from an array of bytes."""
     if length == 0:
         return np.zeros(len(starts), dtype="S1")
     letters = np.ascontiguousarray(data[starts[:, None] + np.arange(length)])

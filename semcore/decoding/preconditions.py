@@ -1,4 +1,4 @@
-"""What can be wrong with a search before it starts, each in one sentence."""
+"""Preconditions of a search, checked before it starts, with one sentence for each failure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from semcore.runtime.errors import UserError
 
 
 def check_search(model: Any, inputs: Mapping[str, Any], index: IdentifierIndex, normalization: str) -> None:
-    """Refuse what a search could only get wrong.
+    """Refuse a model, inputs or index with which a search would be wrong.
 
     Raises:
         UserError: unknown normalisation, prompts padded on the right or too long, a model without a key-value cache,
@@ -65,9 +65,9 @@ def _check_prompts(model: Any, inputs: Mapping[str, Any], index: IdentifierIndex
 
 
 def _num_positions(model: Any) -> int | None:
-    """Return how many tokens the model can look over; a sliding window counts as the limit.
+    """Return the model's maximum context in tokens; a sliding window counts as the limit.
 
-    The search reads more tokens under masks of its own, which know no window.
+    The search passes explicit masks, which ignore the window.
     """
     limits = (getattr(model.config.get_text_config(), "max_position_embeddings", None), longest_window(model.config))
     return min((limit for limit in limits if limit is not None), default=None)

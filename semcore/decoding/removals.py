@@ -1,7 +1,7 @@
-"""Removing items from a prefix tree without building it anew.
+"""Removals from a prefix tree without rebuilding it.
 
-A sequence goes when its last item does; a node goes when its last child does. The children that stay move together,
-so that they still stand side by side.
+A sequence is removed with its last item, a node with its last child. The remaining children of a node are moved
+together, so that they stay adjacent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from semcore.decoding.trie import DEAD, ROOT, Trie
 
 
 def leaf_nodes(trie: Trie) -> NDArray[np.int64]:
-    """Return the node of each sequence number; `DEAD` where changes have left a number unused (S,)."""
+    """Return the node of each sequence number; `DEAD` for numbers that changes have left unused (S,)."""
     nodes = np.flatnonzero((trie.node_fanout == 0) & (trie.node_link != DEAD))
     by_number = np.full(trie.num_sequences, DEAD, dtype=np.int64)
     by_number[trie.node_link[nodes]] = nodes
@@ -26,7 +26,7 @@ def leaf_nodes(trie: Trie) -> NDArray[np.int64]:
 
 
 def remove_items(trie: Trie, items: Items, rows: NDArray[np.int64]) -> tuple[Trie, Items]:
-    """Return the tree and its items without some rows of the items; at least one row of the index must stay."""
+    """Return the tree and its items without the items at `rows` (rows,); at least one item must remain."""
     nodes = leaf_nodes(trie)
     numbers = np.searchsorted(items.item_start, rows, side="right") - 1
     growing = Growing(trie, items)
@@ -57,7 +57,7 @@ def _parents(trie: Trie) -> NDArray[np.int64]:
 
 
 def _remove_nodes(growing: Growing, parents: NDArray[Any], emptied: list[int]) -> None:
-    """Take nodes out of their parents' children, and the parents too when nothing is left below them."""
+    """Remove nodes from their parents' children, and the parents too when they have no children left."""
     lost: dict[int, set[int]] = defaultdict(set)
     while emptied:
         node = emptied.pop()

@@ -28,7 +28,7 @@ ROWS_AT_A_TIME = 1024
 
 @dataclass(frozen=True)
 class Scorer:
-    """How the states of a model become log-probabilities."""
+    """Log-probabilities of identifier tokens from a model's states."""
 
     head: nn.Linear | None
     """The output head; None if states are logits already."""
@@ -41,8 +41,8 @@ class Scorer:
 
         Args:
             states: hidden states or logits (n, ...).
-            rows: which state (p,).
-            tokens: which token, as its place in `vocabulary` (p,).
+            rows: index of the state (p,).
+            tokens: the token, as its index in `vocabulary` (p,).
         """
         if len(rows) == 0:
             return torch.empty(0, device=states.device)
@@ -69,13 +69,13 @@ class Scorer:
 
     @cached_property
     def _identifier_head(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the rows of the head for identifier tokens, taken out once a search, float32 (V, d), (V,)."""
+        """Return the head's rows of identifier tokens, gathered once per search, float32 (V, d), (V,)."""
         assert self.head is not None
         bias = None if self.head.bias is None else self.head.bias[self.vocabulary].float()
         return self.head.weight[self.vocabulary].float(), bias
 
     def _over_the_vocabulary(self, states: torch.Tensor, head: nn.Linear) -> torch.Tensor:
-        """Go through the head a slice of the vocabulary at a time, keeping sums and the identifiers' logits."""
+        """Multiply with the head one slice of the vocabulary at a time, keeping sums and the identifiers' logits."""
         elements = CHUNK_ELEMENTS.get(states.device.type, LARGE_CHUNK_ELEMENTS)
         width = max(elements // max(len(states), 1), 256)
         firsts = range(0, head.out_features, width)

@@ -1,4 +1,4 @@
-"""Token sequences and item ids as flat arrays: checked once here, trusted everywhere else.
+"""Token sequences and item ids as flat arrays, validated once here.
 
 Shapes: N sequences, T tokens in all; `offsets` has N + 1 entries, sequence i is `tokens[offsets[i]:offsets[i + 1]]`.
 """
@@ -22,7 +22,7 @@ BLOCK = 1_000_000
 
 
 class FlatSequences(NamedTuple):
-    """Sequences one after another, and where each begins."""
+    """Concatenated sequences, and the start of each."""
 
     tokens: NDArray[Any]
     """Token ids (T,)."""
@@ -36,7 +36,7 @@ class FlatSequences(NamedTuple):
 
 
 class FlatText(NamedTuple):
-    """Strings one after another as UTF-8, and where each begins."""
+    """Concatenated strings in UTF-8, and the start of each."""
 
     data: NDArray[np.uint8]
     """Bytes of all strings."""
@@ -45,15 +45,15 @@ class FlatText(NamedTuple):
 
 
 def flatten_sequences(token_sequences: TokenSequences, offsets: NDArray[Any] | None = None) -> FlatSequences:
-    """Bring token sequences into one flat array and check them.
+    """Concatenate token sequences into one flat array and validate them.
 
     Args:
-        token_sequences: one sequence of token ids an item; or a pair of arrays (tokens, offsets); or the flat array,
-            with `offsets` beside it.
-        offsets: where each sequence begins in the flat array, and its end (N + 1,).
+        token_sequences: one sequence of token ids per item; or a pair of arrays (tokens, offsets); or the flat array
+            (T,), together with `offsets`.
+        offsets: start of each sequence in the flat array, and its end (N + 1,).
 
     Raises:
-        UserError: no sequence, an empty one, or a token that no vocabulary can hold.
+        UserError: no sequence, an empty one, or a token id out of range.
     """
     if offsets is not None:
         flat = _flat_arrays(np.asarray(token_sequences), np.asarray(offsets))
@@ -77,14 +77,20 @@ def flatten_text(strings: Sequence[str]) -> FlatText:
 
 
 def offsets_of(lengths: NDArray[Any]) -> NDArray[np.int64]:
-    """Return where each of some ragged rows begins, and the end of the last (N + 1,)."""
+    """Return the start of each ragged row, and the end of the last (N + 1,), from their lengths (N,)."""
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
 
 
 def gather_ragged(values: NDArray[Any], starts: NDArray[Any], lengths: NDArray[Any]) -> NDArray[Any]:
-    """Concatenate the slices `values[start:start + length]`, a block of rows at a time to bound the memory."""
+    """Concatenate the slices `values[start:start + length]`, one block of rows at a time to bound the memory.
+
+    Args:
+        values: flat array (entries,).
+        starts: start of each slice (N,).
+        lengths: length of each slice (N,).
+    """
     ends = offsets_of(lengths)
     gathered = np.empty(int(ends[-1]), dtype=values.dtype)
     for first in range(0, len(starts), BLOCK):

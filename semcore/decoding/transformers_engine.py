@@ -1,4 +1,4 @@
-"""The same search by Hugging Face `generate`: slower, kept for comparison and as the reference in tests."""
+"""Beam search by Hugging Face `generate`: slower, kept for comparison and as the reference in tests."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from semcore.decoding.beam_search import SearchResult
 from semcore.decoding.index import IdentifierIndex
 
 BEAM_SETTINGS = {"length_penalty": 0.0, "early_stopping": "never"}
-"""Sums of log-probabilities, and no stop while an unfinished path can still win; one beam knows neither setting."""
+"""Sums of log-probabilities, and no stop while an unfinished path can still win; unused with a single beam."""
 
 UNREACHABLE = -1e8
-"""`generate` marks beams that lead nowhere with sums near -1e9; no sum of log-probabilities comes near this."""
+"""`generate` gives beams without continuation sums near -1e9; no sum of log-probabilities comes near this."""
 
 
 @torch.inference_mode()
@@ -26,14 +26,14 @@ def generate_with_transformers(
     Args:
         model: a decoder-only Hugging Face model.
         inputs: the left-padded keyword arguments of `model(**inputs)`, for Q queries.
-        index: the identifiers; each must end with a token that stands nowhere else, as an end token does.
-        num_beams: width of the beam, and the most sequences a query gets.
+        index: the identifiers; each must end with a token that occurs nowhere else, as an end token does.
+        num_beams: width of the beam, and the maximum number of sequences per query.
 
     Raises:
-        UserError: an end token also stands inside an identifier, where `generate` would stop.
+        UserError: an end token also occurs inside an identifier, where `generate` would stop.
     """
     ends = index.end_tokens()
-    # Without input_ids, `generate` hands the callback, and returns, the new tokens only.
+    # Without input_ids, `generate` passes only the new tokens to the callback, and returns only these.
     prompt_length = inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
     output = model.generate(
         **inputs,
@@ -53,15 +53,16 @@ def generate_with_transformers(
     scores = output.sequences_scores if num_beams > 1 else _greedy_scores(output, ends)
     scores = scores.view(-1, num_beams).float().cpu()
     answers = output.sequences[:, prompt_length:].view(*scores.shape, -1).tolist()
-    return _reachable(answers, scores, set(ends))
+    return _reachable(answers, scores, index, set(ends))
 
 
 def prefix_callback(
     index: IdentifierIndex, prompt_length: int, ends: list[int]
 ) -> Callable[[int, torch.Tensor], list[int]]:
-    """Return the `prefix_allowed_tokens_fn` of an index.
+    """Return the `prefix_allowed_tokens_fn` of an index: token ids of a prefix (tokens,) -> allowed token ids.
 
-    `generate` also asks about beams that have ended or lead nowhere and accepts no empty answer; they get `ends`.
+    `generate` also calls it for beams that have ended or have no continuation and accepts no empty list; for these the
+    function returns `ends`.
     """
 
     def allowed(query: int, tokens: torch.Tensor) -> list[int]:
@@ -80,13 +81,16 @@ def _greedy_scores(output: Any, ends: list[int]) -> torch.Tensor:
     return log_probs.masked_fill(ended_before, 0.0).sum(dim=1)
 
 
-def _reachable(answers: list[list[list[int]]], scores: torch.Tensor, ends: set[int]) -> SearchResult:
-    """Cut each answer behind its end token and drop the beams that lead nowhere, which `generate` ranks last."""
+def _reachable(
+    answers: list[list[list[int]]], scores: torch.Tensor, index: IdentifierIndex, ends: set[int]
+) -> SearchResult:
+    """Cut each answer after its end token and drop the beams without continuation, which `generate` ranks last."""
     counts = (scores > UNREACHABLE).sum(dim=1).tolist()
     sequences = [
         [_until_end(answer, ends) for answer in beams[:count]] for beams, count in zip(answers, counts, strict=True)
     ]
-    return SearchResult(sequences, scores.masked_fill(scores <= UNREACHABLE, -torch.inf))
+    leaves = [[index.leaf(sequence) for sequence in own] for own in sequences]
+    return SearchResult(sequences, leaves, scores.masked_fill(scores <= UNREACHABLE, -torch.inf))
 
 
 def _until_end(answer: list[int], ends: set[int]) -> tuple[int, ...]:

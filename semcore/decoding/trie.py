@@ -1,11 +1,11 @@
-"""The identifiers as a compressed prefix tree in a few flat arrays (performance.md, section 1).
+"""Compressed prefix tree of the identifiers in a few flat arrays.
 
-Sequences that share a prefix share its nodes. The children of a node stand side by side, in the order of
-their tokens, so the number of an edge is the number of the node it leads to and no next-state column is kept.
-Where only one sequence is left below a node, the node is a leaf and the rest of the sequence is a slice of
-`tail_token`. A sequence that is a prefix of another ends in a leaf under the token `STOP`.
+Sequences that share a prefix share its nodes. The children of a node are adjacent, in the order of their tokens,
+so the number of an edge is the number of the node it leads to and no next-state column is kept. Where only one
+sequence is left below a node, the node is a leaf and the rest of the sequence is a slice of `tail_token`. A
+sequence that is a prefix of another ends in a leaf under the token `STOP`.
 
-Tokens are numbered densely, in the order of their ids: a corpus uses few of a model's tokens, so two bytes do.
+Tokens are numbered densely, in the order of their ids: a corpus uses few of a model's tokens, so two bytes suffice.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from semcore.decoding.token_sequences import FlatSequences, gather_ragged, offsets_of
 
 STOP = -1
-"""The dense token of an edge that no token stands for: the sequence ends here, others go on."""
+"""The dense token of an edge without a token: a sequence ends here that others continue."""
 
 ROOT = 0
 
@@ -40,7 +40,7 @@ class Trie:
     node_fanout: NDArray[Any]
     """Number of children (E,); 0 marks a leaf."""
     tail_start: NDArray[Any]
-    """Where the tail of a sequence begins in `tail_token` (S + 1,)."""
+    """Start of the tail of each sequence in `tail_token` (S + 1,)."""
     tail_token: NDArray[Any]
     """Dense tokens after the leaf's own, sequence by sequence."""
 
@@ -57,13 +57,13 @@ class Trie:
 
 @dataclass
 class BuiltTrie:
-    """A prefix tree, and which of the given sequences stand where."""
+    """A prefix tree, and the leaf of each given sequence."""
 
     trie: Trie
     order: NDArray[np.int64]
     """The given sequences sorted by their tokens; equal ones in the order given (N,)."""
     item_start: NDArray[np.int64]
-    """Where the group of equal sequences of each leaf begins in `order` (S + 1,)."""
+    """Start in `order` of each leaf's group of equal sequences (S + 1,)."""
 
 
 def build_trie(flat: FlatSequences) -> BuiltTrie:
@@ -78,7 +78,7 @@ def build_trie(flat: FlatSequences) -> BuiltTrie:
 
 
 def smallest_ints(values: NDArray[Any], largest: int) -> NDArray[Any]:
-    """Store whole numbers up to `largest` in two, four or eight signed bytes."""
+    """Return integers (entries,) up to `largest` as int16, int32 or int64."""
     kinds: list[type[np.signedinteger[Any]]] = [np.int16, np.int32, np.int64]
     return values.astype(next(kind for kind in kinds if largest <= np.iinfo(kind).max))
 
@@ -86,7 +86,7 @@ def smallest_ints(values: NDArray[Any], largest: int) -> NDArray[Any]:
 def sort_sequences(dense: FlatSequences, num_tokens: int) -> NDArray[np.int64]:
     """Return the stable order of sequences of dense tokens (N,).
 
-    As many tokens as fit are packed into one word; only rows still equal are compared on the next word.
+    As many tokens as fit are packed into one 64-bit word; only rows still equal are compared on the next word.
     """
     bits = int(num_tokens).bit_length()
     width = 63 // bits
@@ -133,7 +133,7 @@ def _still_tied(
     width: int,
     bits: int,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Keep the places whose row equals a neighbour's in this word too, and number their groups."""
+    """Keep the positions whose row equals a neighbour's in this word too, and number their groups."""
     if not len(tied):
         return tied, groups
     words = _packed(dense, order[tied], depth, width, bits)
@@ -162,7 +162,7 @@ def _cut(
     lengths: NDArray[Any],
     shared: NDArray[Any],
 ) -> Trie:
-    """Lay out the nodes breadth first; a sequence is a leaf one token after what it shares with a neighbour."""
+    """Lay out the nodes breadth first; a sequence's leaf is one token after the prefix it shares with a neighbour."""
     leaf_depth = np.maximum(shared, np.append(shared[1:], 0)) + 1
     tokens, links, fanouts = [np.array([STOP])], [], []
     inner, num_nodes = np.array([0]), 1

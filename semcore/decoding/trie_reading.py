@@ -1,4 +1,4 @@
-"""Reading a prefix tree back: its sequences, and the tokens that end them.
+"""Sequences of a prefix tree, and the tokens that end them.
 
 Shapes: S sequences, n nodes of one level, D their depth.
 """
@@ -19,13 +19,13 @@ class Listing(NamedTuple):
     """The sequences of a prefix tree, in the order of their numbers."""
 
     sequences: FlatSequences
-    """Token ids."""
+    """The sequences' token ids."""
     numbers: NDArray[np.int64]
-    """Sequence number of each (S,); numbers that changes have left unused do not appear."""
+    """Sequence number of each (S,), without numbers that changes have left unused."""
 
 
 def list_sequences(trie: Trie) -> Listing:
-    """Read all sequences back."""
+    """Return all sequences of a prefix tree."""
     levels = list(_leaves_by_level(trie))
     numbers = np.concatenate([trie.node_link[nodes] for nodes, _ in levels]).astype(np.int64)
     heads = np.concatenate([(paths != STOP).sum(axis=1) for _, paths in levels])
@@ -48,7 +48,7 @@ def list_sequences(trie: Trie) -> Listing:
 
 
 def end_and_inner_tokens(trie: Trie) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return the token ids that end a sequence, and those that another token follows."""
+    """Return the token ids that end a sequence (end tokens,), and those that another token follows (tokens,)."""
     flat = list_sequences(trie).sequences
     last = flat.offsets[1:] - 1
     return np.unique(flat.tokens[last]), np.unique(np.delete(flat.tokens, last))
@@ -69,6 +69,6 @@ def _leaves_by_level(trie: Trie) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
 
 
 def ragged_places(starts: NDArray[Any], lengths: NDArray[Any]) -> NDArray[np.int64]:
-    """Enumerate `start, start + 1, ...` for each of some ragged rows."""
+    """Enumerate `start, start + 1, ...` for each ragged row (n,), concatenated to (entries,)."""
     ends = offsets_of(lengths)
     return np.repeat(starts - ends[:-1], lengths) + np.arange(ends[-1])

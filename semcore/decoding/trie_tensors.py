@@ -1,6 +1,6 @@
-"""The prefix tree as tensors on a device, and the one thing a search asks of it: the children of many nodes.
+"""Prefix tree as tensors on a device, with the expansion of many nodes at once.
 
-Shapes: n nodes asked about, c children found.
+Shapes: n nodes, c children of them.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ class TrieTensors:
         )
 
     def is_leaf(self, nodes: torch.Tensor) -> torch.Tensor:
-        """Tell which nodes have a single sequence below them."""
+        """Return which nodes have a single sequence below them, same shape (...)."""
         return self.node_fanout[nodes] == 0
 
     def tails(self, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return where the tails of leaves begin in `tail_token`, and their lengths; 0 for inner nodes, same shape."""
+        """Return the starts of leaves' tails in `tail_token` and their lengths, 0 for inner nodes; same shape (...)."""
         numbers = torch.where(self.is_leaf(nodes), self.node_link[nodes].long(), 0)
         starts = self.tail_start[numbers].long()
         return starts, torch.where(self.is_leaf(nodes), self.tail_start[numbers + 1].long() - starts, 0)
 
 
 def ragged(counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Enumerate ragged rows: for each entry its row, and its place in the row.
+    """Enumerate ragged rows: for each entry its row, and its index in the row, both (entries,).
 
     Args:
         counts: entries of each row (n,).
@@ -62,7 +62,7 @@ def ragged(counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def expand(trie: TrieTensors, nodes: torch.Tensor, live: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return every way to go on by one token: the children of inner nodes; a leaf goes on along its own tail.
+    """Return all continuations by one token: the children of inner nodes; a leaf continues along its own tail.
 
     Args:
         trie: the prefix tree.
@@ -70,7 +70,7 @@ def expand(trie: TrieTensors, nodes: torch.Tensor, live: torch.Tensor) -> tuple[
         live: which of them to expand (n,).
 
     Returns:
-        For each continuation, which of the nodes it continues and the node it leads to (c,).
+        For each continuation, the index of the node it continues and the node it leads to, both (c,).
     """
     fanout = trie.node_fanout[nodes].long()
     first = torch.where(fanout > 0, trie.node_link[nodes].long(), nodes)

@@ -1,7 +1,7 @@
-"""Changing an index: small changes are worked into its arrays, large ones build it anew.
+"""Updates of an index: small ones change its arrays, large ones rebuild it.
 
-Small changes leave unused places behind (`additions.py`, `removals.py`); when half of the nodes or of the leaves are
-unused, the index is built anew from its own content.
+Small updates leave unused entries behind (`additions.py`, `removals.py`); when half of the nodes or of the leaves are
+unused, the index is rebuilt from its own content.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from semcore.decoding.trie_reading import list_sequences, ragged_places
 from semcore.runtime.errors import UserError
 
 LARGE_SHARE = 4
-"""A change of one item in four or more builds the index anew."""
+"""An update of one item in four or more rebuilds the index."""
 
 
 def build(flat: FlatSequences, text: FlatText) -> tuple[Trie, Items]:
@@ -30,7 +30,7 @@ def build(flat: FlatSequences, text: FlatText) -> tuple[Trie, Items]:
 
 
 def added(trie: Trie, items: Items, flat: FlatSequences, text: FlatText, ids: Sequence[str]) -> tuple[Trie, Items]:
-    """Return the tree and its items with more sequences in them."""
+    """Return the tree and its items with added sequences."""
     if len(ids) * LARGE_SHARE < trie.num_sequences:
         return _tidy(*add_sequences(trie, items, flat, list(ids)))
     old_flat, old_text = _content(trie, items, _rows(trie, items))
@@ -41,10 +41,10 @@ def added(trie: Trie, items: Items, flat: FlatSequences, text: FlatText, ids: Se
 
 
 def removed(trie: Trie, items: Items, ids: Sequence[str]) -> tuple[Trie, Items]:
-    """Return the tree and its items without some items, every sequence of theirs.
+    """Return the tree and its items without some items.
 
     Raises:
-        UserError: an id is not in the index, or nothing would stay.
+        UserError: an id is not in the index, or nothing would remain.
     """
     present = _rows(trie, items)
     rows = np.intersect1d(items.find(ids), present)
@@ -59,7 +59,7 @@ def removed(trie: Trie, items: Items, ids: Sequence[str]) -> tuple[Trie, Items]:
 
 
 def _tidy(trie: Trie, items: Items) -> tuple[Trie, Items]:
-    """Build the index anew if half of its nodes or leaves are unused."""
+    """Rebuild the index if half of its nodes or leaves are unused."""
     unused_nodes = np.count_nonzero((trie.node_fanout == 0) & (trie.node_link == DEAD))
     unused_leaves = np.count_nonzero(leaf_nodes(trie) == DEAD)
     if 2 * unused_nodes < len(trie.node_token) and 2 * unused_leaves < trie.num_sequences:
@@ -75,7 +75,7 @@ def _rows(trie: Trie, items: Items) -> NDArray[np.int64]:
 
 
 def _content(trie: Trie, items: Items, rows: NDArray[np.int64]) -> tuple[FlatSequences, FlatText]:
-    """Return the sequences and ids of some items, one of each an item."""
+    """Return the sequences and ids of some items, one of each per item."""
     flat, numbers = list_sequences(trie)
     owners = np.searchsorted(numbers, np.searchsorted(items.item_start, rows, side="right") - 1)
     lengths = flat.lengths[owners]

@@ -1,4 +1,5 @@
-"""Rankings and judgements in, scores and files out; knows no model, no dataset and no table.
+"""Evaluation of rankings: scores, statistics and files.
 
-`metrics` scores a run, `statistics` says how sure a score is, `trec` and `per_query` are the files.
+`metrics` scores a run, `statistics` gives intervals and tests, `trec` and `per_query` read and write the files;
+`pipeline` runs a whole evaluation.
 """

@@ -1,4 +1,4 @@
-"""What the parts of the system are worth, without training anything (paper, section 4.3)."""
+"""Ablations that need no training (paper, section 4.3)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from semcore.retrieval.hits import GeneratedHit
 
 
 def without_verification(hits: Sequence[GeneratedHit]) -> list[GeneratedHit]:
-    """Let an arbitrary unique suffix decide between items of one identifier, as an identifier table does.
+    """Order the items of one identifier by an arbitrary unique suffix, as a table of unique identifiers would.
 
-    The suffix comes from a hash of the item's id: it knows nothing of queries, contents or files.
+    The suffix is a hash of the item's id, and so independent of queries, contents and files.
     """
     shuffled: list[GeneratedHit] = []
     for _, equals in groupby(hits, key=lambda hit: hit.identifier):

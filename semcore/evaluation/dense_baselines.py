@@ -1,7 +1,7 @@
-"""Dense retrieval on the same items and queries, to hold a run against: nothing is trained.
+"""Dense retrieval baselines on the same items and queries, without training.
 
-Two kinds: `SENTENCE_ENCODER` compares sentences with the captions the model wrote about the images (always
-possible: both are there), and a CLIP or SigLIP checkpoint compares sentences with the images themselves.
+Two kinds: `SENTENCE_ENCODER` compares sentences with the model's captions of the images (always possible:
+both exist), and a CLIP or SigLIP checkpoint compares sentences with the images themselves.
 
 Shapes: N texts or images, d dimensions; all vectors have length 1.
 """
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from semcore.data.dataset import Dataset, open_image
+from semcore.data.directions import Direction
 from semcore.evaluation.metrics import CUTOFFS, retrieval_metrics
 from semcore.identifiers.sentence_encoder import embed, load_encoder
 from semcore.models.checkpoint import load_image_processor, load_tokenizer
@@ -34,7 +35,7 @@ Scores = dict[str, float]
 
 
 class Baseline(NamedTuple):
-    """How texts and images become vectors (N, d): texts are given as they are, images by their ids."""
+    """Encoders of texts and images to vectors (N, d): texts are given as they are, images by their ids."""
 
     texts: Callable[[Sequence[str]], Vectors]
     images: Callable[[Sequence[str]], Vectors]
@@ -48,17 +49,17 @@ def measure_baselines(
     views: Mapping[SplitKey, SplitView],
     work_dir: WorkDir,
     device: str | None = None,
-) -> dict[str, dict[str, Scores]]:
+) -> dict[str, dict[Direction, Scores]]:
     """Score each baseline on each part.
 
     Args:
         names: `SENTENCE_ENCODER`, or checkpoints: folders or hub ids.
         dataset: holds the images.
-        captions: image id -> what the model wrote about it, for the sentence encoder.
+        captions: image id -> the model's caption, for the sentence encoder.
         encoder: the sentence encoder's name.
-        views: what is searched and asked.
-        work_dir: where rankings are kept from a kill.
-        device: where the encoders run.
+        views: items and queries.
+        work_dir: folder of the resumable work.
+        device: the encoders' device.
 
     Returns:
         name -> direction -> scores.
@@ -66,7 +67,7 @@ def measure_baselines(
     Raises:
         UserError: a checkpoint is no CLIP or SigLIP, or an image cannot be read.
     """
-    scores: dict[str, dict[str, Scores]] = {}
+    scores: dict[str, dict[Direction, Scores]] = {}
     for number, name in enumerate(names):
         by_caption = name == SENTENCE_ENCODER
         baseline = caption_baseline(captions, encoder, device) if by_caption else dual_encoder(name, dataset, device)
@@ -79,11 +80,11 @@ def measure_baselines(
 
 
 def caption_baseline(captions: Mapping[str, str], encoder: str, device: str | None = None) -> Baseline:
-    """Let the captions stand for the images, and the sentence encoder compare."""
+    """Return the baseline that compares sentences with the images' captions by the sentence encoder."""
     encode = load_encoder(encoder, device)
 
-    def texts(asked: Sequence[str]) -> Vectors:
-        return _normalised(embed(asked, encode))
+    def texts(sentences: Sequence[str]) -> Vectors:
+        return _normalised(embed(sentences, encode))
 
     return Baseline(texts, lambda image_ids: texts([captions[image_id] for image_id in image_ids]))
 
@@ -92,16 +93,16 @@ def dual_encoder(name: str, dataset: Dataset, device: str | None = None) -> Base
     """Load a CLIP or SigLIP checkpoint.
 
     Raises:
-        UserError: it cannot be loaded, or is neither.
+        UserError: it cannot be loaded, or is neither of them.
     """
     device = device or default_device()
     tokenizer = load_tokenizer(name)
-    tokenizer.padding_side = "right"  # these text towers read a prompt from its first position
+    tokenizer.padding_side = "right"  # these text towers count positions from the start
     model = _load_dual_encoder(name).to(device)
     processor = load_image_processor(name)
     paths = dataset.image_paths
     longest = model.config.text_config.max_position_embeddings
-    padding = True if model.config.model_type == "clip" else "max_length"  # SigLIP has only seen full lengths
+    padding = True if model.config.model_type == "clip" else "max_length"  # SigLIP was trained on full lengths
 
     def texts(batch: Sequence[str]) -> torch.Tensor:
         inputs = tokenizer(list(batch), padding=padding, truncation=True, max_length=longest, return_tensors="pt")
@@ -111,27 +112,34 @@ def dual_encoder(name: str, dataset: Dataset, device: str | None = None) -> Base
         pictures = [_open(paths[image_id]) for image_id in batch]
         return model.get_image_features(**processor(images=pictures, return_tensors="pt").to(device)).pooler_output
 
-    return Baseline(lambda asked: _in_batches(texts, asked), lambda asked: _in_batches(images, asked))
+    return Baseline(lambda given: _in_batches(texts, given), lambda given: _in_batches(images, given))
 
 
 def nearest(
     queries: Vectors, items: Vectors, item_ids: Sequence[str], num_items: int = max(CUTOFFS)
 ) -> list[list[str]]:
-    """Return each query's nearest items by cosine, best first; of equal ones the first in `item_ids`."""
+    """Return each query's nearest items by cosine, best first; among equals the first in `item_ids`.
+
+    Args:
+        queries: (queries, d), unit vectors.
+        items: (items, d), unit vectors.
+        item_ids: the ids of the items.
+        num_items: items per query, at most.
+    """
     order = np.argsort(-(queries @ items.T), axis=1, kind="stable")[:, :num_items]
     return [[item_ids[index] for index in row] for row in order]
 
 
 def _score(baseline: Baseline, step: str, key: SplitKey, view: SplitView, work_dir: WorkDir) -> Scores:
     item_ids = list(view.items)
-    found: list[Vectors] = []  # embedded at the first chunk that is not done yet
+    found: list[Vectors] = []  # computed at the first unfinished chunk
 
     def work(queries: list[str]) -> list[Any]:
         if not found:
             texts = [item.text for item in view.items.values()]
             found.append(baseline.images(item_ids) if key.direction.items_are_images else baseline.texts(texts))
-        asked = baseline.images(queries) if key.direction.queries_are_images else baseline.texts(queries)
-        return nearest(asked, found[0], item_ids)
+        vectors = baseline.images(queries) if key.direction.queries_are_images else baseline.texts(queries)
+        return nearest(vectors, found[0], item_ids)
 
     contents = view.unique_queries
     rankings = dict(zip(contents, work_dir.run(step, contents, QUERIES_PER_CHUNK, work, "query"), strict=True))
@@ -140,9 +148,9 @@ def _score(baseline: Baseline, step: str, key: SplitKey, view: SplitView, work_d
 
 
 def _with_captions(view: SplitView, captions: Mapping[str, str]) -> SplitView:
-    """Ask only with images that have a caption; the others count as misses."""
-    asked = {query: image_id for query, image_id in view.queries.contents.items() if captions.get(image_id)}
-    return SplitView(view.items, replace(view.queries, contents=asked))
+    """Return the view with only those image queries that have a caption; the others count as misses."""
+    captioned = {query: image_id for query, image_id in view.queries.contents.items() if captions.get(image_id)}
+    return SplitView(view.items, replace(view.queries, contents=captioned))
 
 
 def _load_dual_encoder(name: str) -> Any:
@@ -162,8 +170,8 @@ def _load_dual_encoder(name: str) -> Any:
 
 
 @torch.inference_mode()
-def _in_batches(encode: Callable[[Sequence[str]], torch.Tensor], asked: Sequence[str]) -> Vectors:
-    batches = [encode(asked[start : start + BATCH]).float().cpu().numpy() for start in range(0, len(asked), BATCH)]
+def _in_batches(encode: Callable[[Sequence[str]], torch.Tensor], given: Sequence[str]) -> Vectors:
+    batches = [encode(given[start : start + BATCH]).float().cpu().numpy() for start in range(0, len(given), BATCH)]
     return _normalised(np.concatenate(batches))
 
 

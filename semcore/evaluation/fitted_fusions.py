@@ -1,4 +1,4 @@
-"""The fusions of a verifier, fitted on val, and the rankings they make."""
+"""Fusions of a verifier, fitted on val, and the rankings they give."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ Ranking = list[tuple[str, float]]
 
 @dataclass(frozen=True)
 class Fitted:
-    """A verifier's fusion in one direction, and for what val asks one that was fitted without it."""
+    """A verifier's fusion in one direction, and for each query of val a fusion that was fitted without it."""
 
     overall: Fusion
     held_out: Mapping[str, Fusion] = field(default_factory=dict)
 
     def of(self, split: str, content: str) -> Fusion:
-        """Return the fusion that ranks what was asked in a split, or in a fold of it."""
+        """Return the fusion that ranks a query of a split, or of a fold of it."""
         return self.held_out.get(content, self.overall) if split.split()[0] == "val" else self.overall
 
 
 def fit(
-    part: SplitView, shortlists: Sequence[Shortlist], scores: Sequence[Sequence[float]], *, alone: bool = False
+    view: SplitView, shortlists: Sequence[Shortlist], scores: Sequence[Sequence[float]], *, alone: bool = False
 ) -> Fitted:
-    """Weigh a verifier on the queries of val; a query asked twice counts twice.
+    """Fit a verifier's fusion on the queries of val; a query that occurs twice counts twice.
 
     Args:
-        part: one direction of val.
-        shortlists: of everything it asks.
-        scores: the verifier's, of each candidate.
+        view: one direction of val.
+        shortlists: the shortlists of its queries.
+        scores: the verifier's score of each candidate.
         alone: leave the generator's score out.
     """
     places = {shortlist.query: number for number, shortlist in enumerate(shortlists)}
-    answers = [(content, part.queries.relevant[query]) for query, content in part.queries.contents.items()]
-    asked = [shortlists[places[content]] for content, _ in answers]
-    rows = [own.generator for own in asked], [scores[places[content]] for content, _ in answers]
-    right = [[item.item_id in own for item in each.items] for each, (_, own) in zip(asked, answers, strict=True)]
-    overall = replace(fit_fusion(*rows, right, alone=alone), num_items=len(part.items))
-    groups = [tuple(sorted(own)) for _, own in answers]  # the sentences of an image have the same answer
+    answers = [(content, view.queries.relevant[query]) for query, content in view.queries.contents.items()]
+    chosen = [shortlists[places[content]] for content, _ in answers]
+    rows = [own.generator for own in chosen], [scores[places[content]] for content, _ in answers]
+    right = [[item.item_id in own for item in each.items] for each, (_, own) in zip(chosen, answers, strict=True)]
+    overall = replace(fit_fusion(*rows, right, alone=alone), num_items=len(view.items))
+    groups = [tuple(sorted(own)) for _, own in answers]  # the sentences of one image have the same relevant item
     contents = [content for content, _ in answers]
     return Fitted(overall, cross_fit(*rows, right, contents=contents, groups=groups, alone=alone))
 
@@ -50,7 +50,7 @@ def fit(
 def rank_all(
     key: SplitKey, shortlists: Sequence[Shortlist], scores: Sequence[Sequence[float]], fitted: Fitted
 ) -> dict[str, Ranking]:
-    """Return what was asked -> (item id, fused score), best first."""
+    """Return query -> (item id, fused score), best first."""
     return {
         shortlist.query: [
             (item.item_id, fused) for item, fused, _ in rank(shortlist, own, fitted.of(key.split, shortlist.query))

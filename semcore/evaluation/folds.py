@@ -1,6 +1,6 @@
-"""Folds of a test split, as MSCOCO's 1k scores are made: the mean over five folds of a thousand images.
+"""Folds of a test split, as for MSCOCO's 1k scores: the mean over five folds of a thousand images.
 
-Each fold is searched by itself: its items are the only ones that can be found, and its queries the only ones asked.
+Each fold is searched separately, with its own items and queries.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from semcore.runtime.errors import UserError
 
 
 def assign_folds(image_ids: Sequence[str], num_folds: int) -> list[list[str]]:
-    """Cut the images into consecutive folds whose sizes differ by one at most, as the field does.
+    """Divide the images into consecutive folds whose sizes differ by one at most, as the field does.
 
     >>> assign_folds(["a", "b", "c", "d", "e"], 2)
     [['a', 'b'], ['c', 'd', 'e']]

@@ -1,4 +1,4 @@
-"""Inputs of an evaluation, found in the run and the dataset: models, views of the splits, what the scores depend on."""
+"""Inputs of an evaluation from the run and the dataset: models, split views, and their fingerprints."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def views_to_measure(plan: EvaluationPlan, run: RunFolder, dataset: Dataset) -> 
 
 
 def fold_split_views(views: Mapping[SplitKey, SplitView], num_folds: int) -> dict[SplitKey, SplitView]:
-    """Cut the views of a split into folds of its images, each with its own items and queries.
+    """Divide the views of a split into folds of its images, each with its own items and queries.
 
     Returns:
         (fold name, direction) -> view; a direction without a query in a fold has none.
@@ -96,7 +96,7 @@ def score_inputs(plan: EvaluationPlan, run: RunFolder, dataset: Dataset, models:
 
 
 def captions_and_encoder(plan: EvaluationPlan, run: RunFolder) -> tuple[dict[str, str], str]:
-    """Return what the sentence encoder's baseline needs: captions by image id, and the encoder of the identifiers."""
+    """Return the inputs of the sentence encoder's baseline: captions by image id, and the identifiers' encoder."""
     if SENTENCE_ENCODER not in plan.baselines:
         return {}, ""
     captions = {row["image_id"]: clean_text(row["caption"]) for row in read_jsonl(run / "captions.jsonl")}

@@ -1,7 +1,7 @@
 """Scores of a ranking: the field's R@K, rSum and MRR@10, counted on items and never on identifier strings.
 
-R@K is the share of queries with at least one right item among the first K. Information retrieval calls that
-Success@K; TREC's own R@K divides by the number of right items and is another figure (with five sentences an image
+R@K is the fraction of queries with at least one relevant item among the first K. Information retrieval calls that
+Success@K; TREC's own R@K divides by the number of relevant items and is another figure (with five sentences per image
 and one of them in the first three, it is 20 % where the field says 100 %).
 """
 
@@ -16,7 +16,7 @@ Rankings = Mapping[str, Sequence[str]]
 """query_id -> item ids, best first."""
 
 Judgements = Mapping[str, Collection[str]]
-"""query_id -> the right item ids, at least one a query."""
+"""query_id -> ids of the relevant items, at least one per query."""
 
 
 def retrieval_metrics(run: Rankings, qrels: Judgements, num_items: int) -> dict[str, float]:
@@ -24,7 +24,7 @@ def retrieval_metrics(run: Rankings, qrels: Judgements, num_items: int) -> dict[
 
     Args:
         run: Rankings, best first. A judged query without a ranking counts as a miss.
-        qrels: The right items of every query.
+        qrels: The relevant items of every query.
         num_items: The number of items that were searched, reported beside the scores.
 
     Returns:
@@ -32,7 +32,7 @@ def retrieval_metrics(run: Rankings, qrels: Judgements, num_items: int) -> dict[
         "MRR@10" between 0 and 1, "num_queries" and "num_items".
 
     Raises:
-        ValueError: A query has no right item or no judgement, or a ranking holds an item twice.
+        ValueError: A query has no relevant item or no judgement, or a ranking has an item twice.
     """
     _check(run, qrels)
     measures = [Success @ cutoff for cutoff in CUTOFFS] + [RR @ max(CUTOFFS)]
@@ -50,7 +50,7 @@ def retrieval_metrics(run: Rankings, qrels: Judgements, num_items: int) -> dict[
 
 
 def first_relevant_rank(ranking: Sequence[str], right: Collection[str]) -> int | None:
-    """Return the rank (from 1) of the first right item, None where there is none.
+    """Return the rank (from 1) of the first relevant item, None where there is none.
 
     >>> first_relevant_rank(["cat", "dog", "owl"], {"dog", "owl"})
     2
@@ -59,7 +59,7 @@ def first_relevant_rank(ranking: Sequence[str], right: Collection[str]) -> int |
 
 
 def _descending_scores(run: Rankings) -> dict[str, dict[str, float]]:
-    """Turn ranks into scores, so that no measure meets a tie; what stands below the last cutoff changes nothing."""
+    """Convert ranks to scores without ties; items below the last cutoff are dropped."""
     depth = max(CUTOFFS)
     return {query: {item: float(depth - i) for i, item in enumerate(items[:depth])} for query, items in run.items()}
 

@@ -1,11 +1,11 @@
-"""How much a listwise choice depends on the candidates' order, as numbers.
+"""Order bias: the dependence of a listwise choice on the candidates' order.
 
-A query is asked in every rotation of some random orders of its candidates, so that its right answer
-stands once at every position of each order. From these answers follows what one question, or the
-average over some cyclic shifts, would have picked. With all shifts `choose` turns a circle that does
-not depend on the given order; what is counted here then compares random circles.
+A query is scored in every rotation of some random orders of its candidates, so that its relevant item
+is once at every position of each order. These scores give the choice of a single question, and that of
+an average over cyclic shifts. With K shifts, agreement compares two random base orders; in production
+the base order is fixed (`semcore.verification.shifts.base_order_of`).
 
-Shapes: O orders, K choices, of which one is right.
+Shapes: O orders, K choices, of which one is relevant.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Places = NDArray[np.int64]
 
 
 class Reordered(NamedTuple):
-    """The answers to one query in every rotation of some orders."""
+    """The scores of one query's candidates in every rotation of some orders."""
 
     orders: Places
-    """Which choice, as first given, stands where: (O, K)."""
+    """Index of the choice at each position: (O, K)."""
     right: int
-    """The right choice, as first given."""
+    """Index of the relevant choice."""
     scores: Scores
     """Log-probability of each letter, (O, K rotations, K letters)."""
 
@@ -48,16 +48,16 @@ def reorder(question: Question, orders: Places) -> list[Question]:
 
 
 def order_bias(answers: Sequence[Reordered], num_shifts: int) -> dict[str, Any]:
-    """Return what the choices of a model depend on, in percent.
+    """Return the measures of a model's order bias, in percent.
 
     Args:
-        answers: of queries with equally many choices and orders, at least two orders.
-        num_shifts: how many cyclic shifts are averaged.
+        answers: scores of queries with equally many choices and orders, at least two orders.
+        num_shifts: number of averaged cyclic shifts.
 
     Returns:
-        "accuracy", the share of right picks; "accuracy_by_position", the same by the position of the right
-        answer; "spread", the standard deviation of those; "agreement", how often two random orders of the
-        same choices lead to the same pick.
+        "accuracy", the fraction of correct choices; "accuracy_by_position", the same by the position of the
+        relevant item; "spread", the standard deviation of those; "agreement", how often two random orders of
+        the same candidates lead to the same choice.
     """
     by_position = np.mean([_right_by_position(own, _picks(own, num_shifts)) for own in answers], axis=0)
     agreement = np.mean([_agreement(own, _picks(own, num_shifts)) for own in answers])
@@ -71,7 +71,7 @@ def order_bias(answers: Sequence[Reordered], num_shifts: int) -> dict[str, Any]:
 
 
 def _picks(answer: Reordered, num_shifts: int) -> Places:
-    """Return the best place in its order when asked from each rotation on, (O, K)."""
+    """Return the chosen position in its order, starting from each rotation, (O, K)."""
     num_choices = answer.orders.shape[1]
     rotation, place = np.ogrid[:num_choices, :num_choices]
     by_place = answer.scores[:, rotation, (place - rotation) % num_choices]
@@ -81,14 +81,14 @@ def _picks(answer: Reordered, num_shifts: int) -> Places:
 
 
 def _right_by_position(answer: Reordered, picks: Places) -> Scores:
-    """Return the share of right picks where the right answer stands at each position, (K,)."""
+    """Return the fraction of correct choices by the position of the relevant item, (K,)."""
     place = (answer.orders == answer.right).argmax(axis=1)[:, None]
     rotations = (place - np.arange(answer.orders.shape[1])) % answer.orders.shape[1]
     return np.take_along_axis(picks == place, rotations, axis=1).mean(axis=0)
 
 
 def _agreement(answer: Reordered, picks: Places) -> float:
-    """Return how often the picks from two rotations of different orders are the same choice."""
+    """Return how often the choices in two rotations of different orders are equal."""
     chosen = np.take_along_axis(answer.orders, picks, axis=1)
     pairs = [(one, other) for place, one in enumerate(chosen) for other in chosen[place + 1 :]]
     return float(np.mean([np.equal.outer(one, other).mean() for one, other in pairs]))

@@ -1,7 +1,7 @@
-"""Ask a listwise verifier the same questions in other orders, and count what changes (`verification.order_bias`).
+"""Order probes of a listwise verifier: the same candidates scored in several orders (`evaluation.order_bias`).
 
-The questions are built, not met: each has exactly one right candidate, put among the generator's
-best wrong ones, so that what is measured does not depend on how often the generator finds it.
+Each probe has one positive among the generator's top-ranked negatives, so that the figures do not
+depend on the generator's recall.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from numpy.typing import NDArray
 from semcore.evaluation.order_bias import Reordered, draw_orders, order_bias, reorder
 from semcore.retrieval.batch import SplitKey, SplitView, WorkDir
 from semcore.retrieval.hits import GeneratedHit
-from semcore.retrieval.session import ModelSession, images_shown
-from semcore.retrieval.shortlist import Shortlist, question_of
-from semcore.verification import choose_in_given_order
+from semcore.retrieval.shortlist import Shortlist, images_shown, question_of
+from semcore.verification import VerifierSession, choose_in_given_order
 
-NUM_ORDERS = 2  # agreement needs two; every rotation of each is asked
-QUERIES_PER_CHUNK = 2  # few, so that several processes have about equally much to do
+NUM_ORDERS = 2  # agreement needs two; every rotation of each is scored
+QUERIES_PER_CHUNK = 2  # few, so that several processes have about the same work
 
 
 class OrderProbe(NamedTuple):
-    """Candidates of which exactly one is right; `right` is its place."""
+    """Candidates of which exactly one is relevant; `right` is its index."""
 
     shortlist: Shortlist
     right: int
@@ -35,16 +34,16 @@ class OrderProbe(NamedTuple):
 def draw_order_probes(
     view: SplitView, hits: Mapping[str, Sequence[GeneratedHit]], num_candidates: int, num_queries: int, seed: int = 0
 ) -> list[OrderProbe]:
-    """Draw queries at random and give each its right item among the best wrong ones.
+    """Draw queries at random and give each its relevant item among the best-ranked negatives.
 
     All have equally many candidates: as many as wanted, or as most queries' hits allow.
 
     Args:
-        view: what is searched and asked.
-        hits: what was asked -> the generator's ranking.
-        num_candidates: candidates a query, at most.
-        num_queries: how many to draw, at most.
-        seed: of the drawing.
+        view: items and queries.
+        hits: query -> the generator's ranking.
+        num_candidates: candidates per query, at most.
+        num_queries: number of drawn queries, at most.
+        seed: seed of the draw.
     """
     right: dict[str, set[str]] = {}
     for query, content in view.queries.contents.items():
@@ -59,29 +58,26 @@ def draw_order_probes(
 
 def measure_order_bias(
     name: str,
-    session: ModelSession,
+    session: VerifierSession,
     key: SplitKey,
     probes: Sequence[OrderProbe],
     work_dir: WorkDir,
     shifts: Sequence[int],
 ) -> dict[str, Any]:
-    """Ask the puzzles in many orders and return what metrics.json says of it, shares in percent.
+    """Score the probes in many orders and return the entries of metrics.json, fractions in percent.
 
     Args:
-        name: what the measured model is called.
+        name: the measured model's name.
         session: the model.
-        key: the part the puzzles are from.
+        key: the split view of the probes.
         probes: from `draw_order_probes`, at least one.
-        work_dir: keeps the answers from a kill.
-        shifts: numbers of cyclic shifts to average; more than there are candidates are as good as all.
+        work_dir: folder of the resumable work.
+        shifts: numbers of cyclic shifts to average; more than the candidates count as all.
     """
 
     def work(chunk: list[OrderProbe]) -> list[Any]:
-        features = session.features.of(images_shown(key.direction, [probe.shortlist for probe in chunk]))
         questions = [own for probe in chunk for own in reorder(question_of(probe.shortlist), orders_of(probe))]
-        answers = choose_in_given_order(
-            session.checkpoint, session.prompts, key.direction, questions, features, blocks=session.blocks
-        )
+        answers = choose_in_given_order(session, key.direction, questions)
         return torch.stack(answers).view(len(chunk), NUM_ORDERS, num_candidates, num_candidates).tolist()
 
     num_candidates = len(probes[0].shortlist.items)
@@ -99,14 +95,14 @@ def measure_order_bias(
 
 
 def orders_of(probe: OrderProbe) -> NDArray[np.int64]:
-    """Return the orders a puzzle is asked in, the same at every call."""
+    """Return the orders of a probe's candidates (orders, candidates), the same at every call."""
     return draw_orders(len(probe.shortlist.items), NUM_ORDERS, probe.shortlist.query)
 
 
 def _order_probe(
     view: SplitView, content: str, right: set[str], hits: Sequence[GeneratedHit], num_candidates: int
 ) -> OrderProbe:
-    """Put the right item where the generator found it, or last, and leave out other right ones."""
+    """Return the probe: the relevant item at the generator's rank, or last, without other relevant items."""
     answer = next((hit.item_id for hit in hits if hit.item_id in right), min(right))
     wrong = [hit.item_id for hit in hits if hit.item_id not in right][: num_candidates - 1]
     found = [hit.item_id for hit in hits if hit.item_id == answer or hit.item_id in wrong]

@@ -1,4 +1,4 @@
-"""The per-query file: what was asked, what is right, what came back, and at which rank the right item stood.
+"""Per-query file: each query with its relevant items, its hits, and the rank of the first relevant item.
 
 A row of `per_query.jsonl`:
 
@@ -30,13 +30,13 @@ def per_query_rows(
     generated: Mapping[str, Sequence[GeneratedHit]],
     verified: Mapping[str, Sequence[tuple[str, float]]],
 ) -> Iterator[dict[str, Any]]:
-    """Yield one row a judged query, in the order of `qrels`.
+    """Yield one row per judged query, in the order of `qrels`.
 
     Ranks are counted in the whole rankings; only the lists in the row are cut.
 
     Args:
         queries: The text of every query, or the file name of its image.
-        qrels: The right items of every query.
+        qrels: The relevant items of every query.
         generated: The generator's ranking of every query, best first; a query may be absent.
         verified: (item id, score) after verification, best first; empty where nothing was verified.
     """
@@ -60,12 +60,12 @@ def write_per_query(
     generated: Mapping[str, Sequence[GeneratedHit]],
     verified: Mapping[str, Sequence[tuple[str, float]]],
 ) -> None:
-    """Write the rows of `per_query_rows` to `path`, whole or not at all."""
+    """Write the rows of `per_query_rows` to `path`, atomically."""
     write_jsonl(path, per_query_rows(queries, qrels, generated, verified))
 
 
 def read_per_query(path: Path) -> list[dict[str, Any]]:
-    """Read the rows back.
+    """Read the rows of a per-query file.
 
     Raises:
         UserError: The file is missing, is no JSON, or a row lacks a key.

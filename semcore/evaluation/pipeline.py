@@ -1,4 +1,4 @@
-"""From the parts of an evaluation to its scores and files."""
+"""The course of an evaluation: generate, verify, fit fusions, score."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from semcore.data.dataset import Dataset
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import draw_queries
 from semcore.evaluation.ablations import without_verification
 from semcore.evaluation.fitted_fusions import Fitted, fit, rank_all
@@ -13,7 +14,9 @@ from semcore.evaluation.folds import mean_metrics
 from semcore.evaluation.order_probes import draw_order_probes, measure_order_bias
 from semcore.evaluation.plan import EvaluationPlan
 from semcore.evaluation.results import EvaluationResult, Scores, score
+from semcore.models.checkpoint import Checkpoint
 from semcore.models.inference import load_for_inference
+from semcore.models.session import load_session
 from semcore.retrieval.batch import (
     SplitKey,
     SplitView,
@@ -25,14 +28,16 @@ from semcore.retrieval.batch import (
     verify_by_options,
 )
 from semcore.retrieval.hits import GeneratedHit
-from semcore.retrieval.session import ModelSession, load_session
 from semcore.retrieval.shortlist import Shortlist
 from semcore.retrieval.verifiers import VerifierName
-from semcore.verification import Fusion
+from semcore.verification import Fusion, VerifierSession, load_verifier
 from semcore.verification.score_fusion import FusionSettings
 
+Fits = dict[Direction, Fitted]
+CandidateScores = Sequence[Sequence[float]]
+"""A score of every candidate of every shortlist."""
 ORDERED: dict[str, str] = {"listwise": "trained", "blocks": "trained, blocks"}
-"""Verifiers that an order can sway -> what their models are called beside the untrained one."""
+"""Verifiers with order bias -> names of their models in the comparison with the untrained one."""
 
 
 def run_evaluation(
@@ -45,10 +50,10 @@ def run_evaluation(
     """Generate, verify and score; one model is in memory at a time.
 
     Args:
-        plan: what is measured, and how.
+        plan: settings of the evaluation.
         dataset: holds the images.
         models: "generator", the verifiers asked for, and "untrained" to compare the listwise one with.
-        views: what is searched and asked.
+        views: items and queries, of val too where fusions are fitted.
         work_dir: where results are kept from a kill.
     """
     hits, ablations = _generate(plan, dataset, models["generator"], views, work_dir)
@@ -65,46 +70,69 @@ def run_evaluation(
         ablations=ablations,
     )
     result.folds["generated"] = mean_over_folds(plan.split, views, hits)
-    fitted = [key for key in views if key.split == "val"]
-    weighings: dict[str, dict[str, Fitted]] = {}
+    fitted: dict[str, Fits] = {}
     for name in plan.verifiers:
         scores = _verify(name, plan, dataset, models[name], shortlists, result, work_dir)
-        both = {}
-        for alone in (False, True):
-            own = {key.direction: fit(views[key], shortlists[key], scores[key], alone=alone) for key in fitted}
-            unfitted = Fitted(Fusion(0.0, 1.0) if alone else Fusion())
-            both[alone] = (
-                own,
-                {key: rank_all(key, shortlists[key], scores[key], own.get(key.direction, unfitted)) for key in views},
-            )
-        result.rankings[name] = {key.direction: both[False][1][key] for key in measured}
-        result.alone[name] = {key.direction: both[True][1][key] for key in measured}
-        weighings[name], rankings = both[plan.fusion == "none"]
-        result.folds[name] = mean_over_folds(plan.split, views, rankings)
-        result.on_val[name] = {key.direction: score(views[key], rankings[key]) for key in fitted}
-    without = {key: [[0.0] * len(own.items) for own in shortlists[key]] for key in fitted}
-    weighings["none"] = {key.direction: fit(views[key], shortlists[key], without[key]) for key in fitted}
+        fitted[name] = _rank(name, plan, views, shortlists, scores, result)
+    without = {key: [[0.0] * len(each.items) for each in own] for key, own in shortlists.items()}
+    fitted["none"] = _fit(views, shortlists, without)
+    fusions = {name: {str(direction): fit.overall for direction, fit in own.items()} for name, own in fitted.items()}
     better = better_on_val(plan.verifiers, result.on_val)
-    fusions = {name: {direction: each.overall for direction, each in own.items()} for name, own in weighings.items()}
-    result.fusion_settings = FusionSettings(better, fusions, plan.shifts, plan.other_models)
+    result.fusion_settings = FusionSettings(better, fusions, plan.shifts, dict(plan.other_models))
     if "untrained" in models:
-        _measure_untrained(plan, dataset, models["untrained"], result, work_dir)
+        session = load_verifier(_load(models["untrained"], plan), dataset, work_dir.features)
+        _add_order_bias("untrained", plan, session, result, work_dir)
     return result
+
+
+def _rank(
+    name: VerifierName,
+    plan: EvaluationPlan,
+    views: Mapping[SplitKey, SplitView],
+    shortlists: Mapping[SplitKey, Sequence[Shortlist]],
+    scores: Mapping[SplitKey, CandidateScores],
+    result: EvaluationResult,
+) -> Fits:
+    """Rank all views by a verifier, fused and alone, into the result; return the fusions that count."""
+    fused, alone = _fit(views, shortlists, scores), _fit(views, shortlists, scores, alone=True)
+    rankings = [
+        {key: rank_all(key, shortlists[key], scores[key], fits.get(key.direction, unfitted)) for key in views}
+        for fits, unfitted in ((fused, Fitted(Fusion())), (alone, Fitted(Fusion(0.0, 1.0))))
+    ]
+    result.rankings[name], result.alone[name] = (
+        {key.direction: ranked for key, ranked in own.items() if key.split == plan.split} for own in rankings
+    )
+    counting = rankings[plan.fusion == "none"]
+    result.folds[name] = mean_over_folds(plan.split, views, counting)
+    result.on_val[name] = {key.direction: score(views[key], counting[key]) for key in views if key.split == "val"}
+    return alone if plan.fusion == "none" else fused
+
+
+def _fit(
+    views: Mapping[SplitKey, SplitView],
+    shortlists: Mapping[SplitKey, Sequence[Shortlist]],
+    scores: Mapping[SplitKey, CandidateScores],
+    *,
+    alone: bool = False,
+) -> Fits:
+    """Fit a verifier's fusion on val in each direction."""
+    fitted_on = [key for key in views if key.split == "val"]
+    return {key.direction: fit(views[key], shortlists[key], scores[key], alone=alone) for key in fitted_on}
 
 
 def mean_over_folds(
     split: str, views: Mapping[SplitKey, SplitView], rankings: Mapping[SplitKey, Any]
-) -> dict[str, Scores]:
-    """Return direction -> mean scores over the folds among the parts, as `fold_parts` names them."""
-    scores: dict[str, list[Scores]] = {}
+) -> dict[Direction, Scores]:
+    """Return direction -> mean scores over the folds among the views, as `fold_split_views` names them."""
+    scores: dict[Direction, list[Scores]] = {}
     for key, view in views.items():
         if key.split.startswith(f"{split} fold "):
             scores.setdefault(key.direction, []).append(score(view, rankings[key]))
     return {direction: mean_metrics(own) for direction, own in scores.items()}
 
 
-def better_on_val(verifiers: Sequence[VerifierName], on_val: Mapping[VerifierName, Mapping[str, Scores]]) -> str:
-    """Return the verifier with the greater sum of R@1 over the directions of val; the first of equals."""
+def better_on_val(verifiers: Sequence[VerifierName], on_val: Mapping[VerifierName, Mapping[Direction, Scores]]) -> str:
+    """Return the verifier with the greatest sum of R@1 over the directions of val; the first of equals."""
     if not verifiers:
         return "none"
     return max(verifiers, key=lambda name: sum(scores["R@1"] for scores in on_val[name].values()))
@@ -112,16 +140,16 @@ def better_on_val(verifiers: Sequence[VerifierName], on_val: Mapping[VerifierNam
 
 def _generate(
     plan: EvaluationPlan, dataset: Dataset, model: str, views: Mapping[SplitKey, SplitView], work_dir: WorkDir
-) -> tuple[dict[SplitKey, dict[str, list[GeneratedHit]]], dict[str, dict[str, Scores]]]:
-    """Return the generator's rankings of all parts, and the ablations of the measured ones."""
-    session = _ask(model, plan, dataset, work_dir)
+) -> tuple[dict[SplitKey, dict[str, list[GeneratedHit]]], dict[str, dict[Direction, Scores]]]:
+    """Return the generator's rankings of all views, and the ablations of the measured ones."""
+    session = load_session(_load(model, plan), dataset, work_dir.features)
     sizes = {"num_beams": plan.num_beams, "batch_size": plan.batch_size}
     if plan.constraint:
         engine = plan.engine
         hits = {key: generate_hits(session, key, view, work_dir, engine=engine, **sizes) for key, view in views.items()}
     else:
         hits = {key: generate_unconstrained(session, key, view, work_dir, **sizes) for key, view in views.items()}
-    ablations: dict[str, dict[str, Scores]] = {}
+    ablations: dict[str, dict[Direction, Scores]] = {}
     if plan.ablations:
         for key, view in views.items():
             if key.split == plan.split:
@@ -136,9 +164,8 @@ def _generate(
     return hits, ablations
 
 
-def _ask(model: str, plan: EvaluationPlan, dataset: Dataset, work_dir: WorkDir) -> ModelSession:
-    checkpoint = load_for_inference(model, dtype=plan.dtype, device=plan.device, base=plan.base)
-    return load_session(checkpoint, dataset, work_dir.features)
+def _load(model: str, plan: EvaluationPlan) -> Checkpoint:
+    return load_for_inference(model, dtype=plan.dtype, device=plan.device, base=plan.base)
 
 
 def _verify(
@@ -150,8 +177,8 @@ def _verify(
     result: EvaluationResult,
     work_dir: WorkDir,
 ) -> dict[SplitKey, list[list[float]]]:
-    """Return a verifier's scores; where an order can sway it, measure that too."""
-    session = _ask(model, plan, dataset, work_dir)
+    """Return a verifier's scores; for a listwise verifier, measure its order bias too."""
+    session = load_verifier(_load(model, plan), dataset, work_dir.features)
     if name == "likelihood":
         return verify_by_likelihood(session, shortlists, work_dir)
     shifts = plan.shifts
@@ -161,17 +188,10 @@ def _verify(
     return scores
 
 
-def _measure_untrained(
-    plan: EvaluationPlan, dataset: Dataset, model: str, result: EvaluationResult, work_dir: WorkDir
-) -> None:
-    session = _ask(model, plan, dataset, work_dir)
-    _add_order_bias("untrained", plan, session, result, work_dir)
-
-
 def _add_order_bias(
-    name: str, plan: EvaluationPlan, session: ModelSession, result: EvaluationResult, work_dir: WorkDir
+    name: str, plan: EvaluationPlan, session: VerifierSession, result: EvaluationResult, work_dir: WorkDir
 ) -> None:
-    """Measure one question, the shifts that were asked for, and all of them, on a few queries a direction."""
+    """Measure order bias with one shift, the chosen number, and all shifts, on a few queries per direction."""
     for direction, view in result.views.items():
         count = plan.num_candidates
         probes = draw_order_probes(view, result.hits[direction], count, plan.num_order_queries)

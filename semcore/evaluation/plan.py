@@ -1,4 +1,4 @@
-"""The plan of an evaluation: what of a run is measured, and how."""
+"""Plan of an evaluation: its settings as plain data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from semcore.retrieval.verifiers import VerifierName
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationPlan:
-    """What is measured, and how.
+    """Settings of an evaluation.
 
     Attributes:
         split: whose items are searched with its queries.
@@ -23,23 +23,23 @@ class EvaluationPlan:
         limit: queries a direction, drawn at random; None for all.
         folds: also search so many folds of the split, each by itself; None for no folds.
         num_beams: width of the beam.
-        constraint: whether only identifiers that exist can be written.
-        engine: who searches.
+        constraint: whether only existing identifiers can be generated.
+        engine: the beam-search backend.
         batch_size: queries searched at once.
-        num_candidates: how many of the best are verified.
-        verifiers: that are measured.
+        num_candidates: how many of the best hits are verified.
+        verifiers: the verifiers to measure.
         other_models: verifier -> its model, where it is not the run's own.
-        shifts: cyclic shifts of the candidates that a listwise verifier is asked over.
-        fusion: "val" where the fused order counts, "none" where the verifier's own does.
-        num_val_queries: queries a direction of val that fusions are fitted on.
-        num_order_queries: queries a direction that a listwise verifier is asked in other orders.
+        shifts: cyclic shifts of the candidates that a listwise verifier is averaged over.
+        fusion: "val" for the fused order as the final one, "none" for the verifier's own.
+        num_val_queries: queries of val per direction on which fusions are fitted.
+        num_order_queries: queries per direction of the order probes.
         order_bias_untrained: measure order bias on the model that the listwise verifier was trained from too.
-        ablations: measure what remains without verification and without the trie.
-        num_ablation_queries: queries a direction for the search without the trie.
-        baselines: dense retrieval to measure beside, by name.
+        ablations: measure the ablations without verification and without the trie.
+        num_ablation_queries: queries per direction of the search without the trie.
+        baselines: names of dense baselines to measure.
         dtype: precision of the models.
-        device: where they run; the fastest there is where None.
-        base: where the checkpoint that the run was made with is now, None where it was.
+        device: their device; None for the fastest one.
+        base: present path of the checkpoint that the run was made with, None if it has not moved.
     """
 
     split: str

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.fitted_fusions import Ranking
 from semcore.evaluation.metrics import retrieval_metrics
@@ -23,24 +24,24 @@ Scores = dict[str, float]
 
 @dataclass
 class EvaluationResult:
-    """What was found, and how good it is.
+    """Rankings and scores of an evaluation.
 
     Attributes:
-        split: that is measured.
+        split: the evaluated split.
         num_beams: width of the beam.
         constraint: whether only identifiers that exist could be written.
         seconds: of each step.
-        hits: direction -> what was asked -> the generator's ranking.
-        rankings: verifier -> direction -> what was asked -> its ranking, fused with the generator's.
+        hits: direction -> query -> the generator's ranking.
+        rankings: verifier -> direction -> query -> its ranking, fused with the generator's.
         alone: likewise, by the verifier's score alone.
-        fusion: "val" where the fused ranking counts, "none" where the verifier's own does.
+        fusion: "val" where the fused ranking is the final one, "none" where the verifier's own is.
         views: direction -> items and queries of the measured split.
-        on_val: verifier -> direction -> scores on val, of the ranking that counts; no query is ranked with weights
-            that were fitted on it.
+        on_val: verifier -> direction -> scores on val, of the final ranking; no query is ranked with weights that were
+            fitted on it.
         ablations: name -> direction -> scores.
-        order_bias: direction -> what the order of the candidates does to the listwise verifier, model by model.
-        fusion_settings: how the verifiers are weighed, for later searches.
-        mismatches: what differs from what the models were made with, and was allowed.
+        order_bias: direction -> order bias of the listwise verifier, model by model.
+        fusion_settings: the verifiers' fitted fusions, for later searches.
+        mismatches: lineage mismatches that were allowed.
         folds: "generated" or verifier -> direction -> mean scores over folds of the measured split.
         baselines: name -> direction -> scores of dense retrieval.
     """
@@ -48,33 +49,33 @@ class EvaluationResult:
     split: str
     num_beams: int
     seconds: dict[str, float]
-    views: dict[str, SplitView]
-    hits: dict[str, dict[str, list[GeneratedHit]]]
+    views: dict[Direction, SplitView]
+    hits: dict[Direction, dict[str, list[GeneratedHit]]]
     constraint: bool = True
     fusion: str = "val"
-    rankings: dict[VerifierName, dict[str, dict[str, Ranking]]] = field(default_factory=dict)
-    alone: dict[VerifierName, dict[str, dict[str, Ranking]]] = field(default_factory=dict)
-    on_val: dict[VerifierName, dict[str, Scores]] = field(default_factory=dict)
-    ablations: dict[str, dict[str, Scores]] = field(default_factory=dict)
-    folds: dict[str, dict[str, Scores]] = field(default_factory=dict)
-    baselines: dict[str, dict[str, Scores]] = field(default_factory=dict)
-    order_bias: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    rankings: dict[VerifierName, dict[Direction, dict[str, Ranking]]] = field(default_factory=dict)
+    alone: dict[VerifierName, dict[Direction, dict[str, Ranking]]] = field(default_factory=dict)
+    on_val: dict[VerifierName, dict[Direction, Scores]] = field(default_factory=dict)
+    ablations: dict[str, dict[Direction, Scores]] = field(default_factory=dict)
+    folds: dict[str, dict[Direction, Scores]] = field(default_factory=dict)
+    baselines: dict[str, dict[Direction, Scores]] = field(default_factory=dict)
+    order_bias: dict[Direction, list[dict[str, Any]]] = field(default_factory=dict)
     fusion_settings: FusionSettings = field(default_factory=lambda: FusionSettings("none", {}))
     mismatches: list[Mismatch] = field(default_factory=list)
 
     @property
     def verifier(self) -> str:
-        """Return the verifier that counts, "none" without any."""
+        """Return the verifier of the final ranking, "none" without any."""
         return self.fusion_settings.verifier
 
     @property
-    def counting(self) -> dict[VerifierName, dict[str, dict[str, Ranking]]]:
-        """Return the rankings that count: fused, or the verifiers' own."""
+    def counting(self) -> dict[VerifierName, dict[Direction, dict[str, Ranking]]]:
+        """Return the final rankings: fused, or the verifiers' own."""
         return self.rankings if self.fusion == "val" else self.alone
 
 
 def score(view: SplitView, rankings: Mapping[str, Sequence[tuple[str, Any]] | Sequence[GeneratedHit]]) -> Scores:
-    """Score rankings of what was asked, query by query; the first entry of a hit is its item's id."""
+    """Score rankings query by query; the first entry of a hit is its item's id."""
     run = {query: [hit[0] for hit in rankings[content]] for query, content in view.queries.contents.items()}
     return retrieval_metrics(run, view.queries.relevant, len(view.items))
 
@@ -89,7 +90,7 @@ def write_results(run: RunFolder, result: EvaluationResult, protocol: str, ceili
 
 
 def metrics_of(result: EvaluationResult, protocol: str, ceiling: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what metrics.json holds."""
+    """Return the content of metrics.json."""
     fused, alone = (_score_verifiers(result.views, rankings) for rankings in (result.rankings, result.alone))
     counting = fused if result.fusion == "val" else alone
     metrics: dict[str, Any] = {}
@@ -128,8 +129,8 @@ def metrics_of(result: EvaluationResult, protocol: str, ceiling: Mapping[str, An
 
 
 def _score_verifiers(
-    views: Mapping[str, SplitView], rankings: Mapping[VerifierName, Mapping[str, Mapping[str, Ranking]]]
-) -> dict[str, dict[str, Scores]]:
+    views: Mapping[Direction, SplitView], rankings: Mapping[VerifierName, Mapping[Direction, Mapping[str, Ranking]]]
+) -> dict[str, dict[Direction, Scores]]:
     return {
         name: {direction: score(views[direction], ranked) for direction, ranked in own.items()}
         for name, own in rankings.items()
@@ -147,7 +148,7 @@ def _folds(result: EvaluationResult) -> dict[str, Any]:
 
 def _write_direction(
     run: RunFolder,
-    direction: str,
+    direction: Direction,
     view: SplitView,
     hits: Mapping[str, Sequence[GeneratedHit]],
     verified: Mapping[str, Ranking],

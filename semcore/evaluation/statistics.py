@@ -1,6 +1,6 @@
 """Bootstrap intervals of a mean, and paired randomisation tests between two runs; both are SciPy's.
 
-The sentences of one image are no independent draws: an odd image makes all five of its queries hard. Both functions
+The sentences of one image are not independent: an unusual image makes all five of its queries hard. Both functions
 therefore take `groups`; queries of one group are drawn, or swapped between the runs, together.
 """
 
@@ -31,7 +31,7 @@ class PairedTest(NamedTuple):
 
 
 def hits(ranks: Iterable[int | None], cutoff: int) -> Values:
-    """Turn ranks of first right items into 100 (found among the first `cutoff`) or 0; their mean is R@cutoff.
+    """Convert ranks of first relevant items to 100 (among the first `cutoff`) or 0, (queries,); the mean is R@cutoff.
 
     >>> hits([1, 7, None], cutoff=5).tolist()
     [100.0, 0.0, 0.0]
@@ -49,14 +49,14 @@ def bootstrap_interval(
 ) -> Interval:
     """Return the percentile bootstrap interval of a mean.
 
-    Values that are all equal give an interval of no width: resampling cannot show what was never seen.
+    Values that are all equal give an interval of zero width: resampling cannot show unobserved values.
 
     Args:
-        values: (queries,) one value a query.
-        groups: (queries,) equal keys are resampled together; None takes every query for itself.
-        confidence: The share of resampled means inside the interval, between 0 and 1.
-        num_resamples: How often the groups are drawn anew.
-        seed: Seeds the draws; equal seeds give equal intervals.
+        values: (queries,) one value per query.
+        groups: (queries,) equal keys are resampled together; None takes every query separately.
+        confidence: The fraction of resampled means inside the interval, between 0 and 1.
+        num_resamples: Number of resamples.
+        seed: Seed of the draws; equal seeds give equal intervals.
 
     Raises:
         ValueError: There is no value, or `groups` has another length.
@@ -90,14 +90,14 @@ def paired_randomisation_test(
     """Test whether two runs differ on the same queries, by swapping their values at random.
 
     The p-value counts the observed assignment as one of the draws, so it is never zero. Where there are no more
-    assignments than draws, all of them are tried and it is exact.
+    assignments than draws, all of them are enumerated and it is exact.
 
     Args:
         first: (queries,) the values of one run.
         second: (queries,) the values of the other, in the same order.
-        groups: (queries,) equal keys are swapped together; None takes every query for itself.
-        num_resamples: How many assignments are compared with the observed one.
-        seed: Seeds the assignments.
+        groups: (queries,) equal keys are swapped together; None takes every query separately.
+        num_resamples: Number of assignments that are compared with the observed one.
+        seed: Seed of the assignments.
 
     Raises:
         ValueError: The runs have different lengths, there is no value, or `groups` has another length.

@@ -1,7 +1,7 @@
 """TREC run and qrels files, which trec_eval, ir-measures and ranx read.
 
 trec_eval reads scores as 32-bit floats, ignores the rank column and breaks ties by item id. Scores are therefore
-written so that they fall strictly even after that rounding: the file says the same order to everyone.
+written so that they fall strictly even after that rounding: every tool reads the same order.
 """
 
 import io
@@ -22,10 +22,10 @@ ScoredRun = dict[str, list[tuple[str, float]]]
 
 
 def write_run(path: Path, run: Mapping[str, Sequence[tuple[str, float]]], tag: str = "semcore") -> None:
-    """Write a run file; a score is lowered by as little as keeps the given order.
+    """Write a run file; scores are lowered just enough to keep the given order.
 
     Args:
-        path: Replaced whole, or left as it was.
+        path: The file, replaced atomically.
         run: (item id, score) of every query, best first.
         tag: The name of the run, its last column.
 
@@ -50,12 +50,12 @@ def read_run(path: Path) -> ScoredRun:
 
 
 def rankings(run: Mapping[str, Sequence[tuple[str, float]]]) -> dict[str, list[str]]:
-    """Leave out the scores: query_id -> item ids, best first."""
+    """Return query_id -> item ids, best first, without scores."""
     return {query: [item for item, _ in hits] for query, hits in run.items()}
 
 
 def write_qrels(path: Path, qrels: Mapping[str, Collection[str]]) -> None:
-    """Write the right items of every query, sorted within a query.
+    """Write the relevant items of every query, sorted within a query.
 
     Raises:
         UserError: An id is empty or has white space in it.
@@ -66,7 +66,7 @@ def write_qrels(path: Path, qrels: Mapping[str, Collection[str]]) -> None:
 
 
 def read_qrels(path: Path) -> dict[str, set[str]]:
-    """Read the right items of every query; items judged 0 or less are left out.
+    """Read the relevant items of every query; items judged 0 or less are left out.
 
     Raises:
         UserError: The file is missing or a line is no line of a qrels file.
@@ -79,7 +79,7 @@ def read_qrels(path: Path) -> dict[str, set[str]]:
 
 
 def strictly_decreasing(scores: Iterable[float]) -> list[np.float32]:
-    """Lower scores as little as makes them fall strictly in 32 bits; scores that already do are kept.
+    """Lower scores just enough that they fall strictly in 32 bits, (scores,); scores that already do are kept.
 
     >>> [str(score) for score in strictly_decreasing([-0.5, -0.5, -0.25, -2.0])]
     ['-0.5', '-0.50000006', '-0.5000001', '-2.0']
@@ -90,7 +90,7 @@ def strictly_decreasing(scores: Iterable[float]) -> list[np.float32]:
     result = []
     bound = np.float32(np.inf)
     for score in scores:
-        if not abs(score) <= _LARGEST:  # not a number compares as false
+        if not abs(score) <= _LARGEST:  # NaN compares as false
             raise ValueError(f"the score {score} cannot be written to a run file")
         bound = min(np.float32(score), np.nextafter(bound, np.float32(-np.inf)))
         result.append(bound)

@@ -1,1 +1,1 @@
-"""Structured natural-language identifiers: a cluster and a few keywords an item (paper, section 3.2)."""
+"""Structured natural-language identifiers: a cluster and some keywords per item (paper, section 3.2)."""

@@ -1,7 +1,7 @@
-"""Identifiers whose words are replaced by a number (paper, section 4.3, "w/o SID").
+"""Identifier schemes of the ablations: numbers for keywords, no global ids (paper, section 4.3).
 
-The row of Table 3 "replaces the keywords within structured natural language identifiers with anonymous
-unique numbers": the cluster stays.
+The row "w/o SID" of Table 3 "replaces the keywords within structured natural language identifiers with
+anonymous unique numbers": the cluster stays.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def with_numbers(identifiers: StructuredIdentifiers, seed: int) -> StructuredIde
     a number: no mention rates are left.
 
     Args:
-        identifiers: whose clusters stay.
-        seed: of the draw.
+        identifiers: the identifiers, whose clusters stay.
+        seed: seed of the draw.
     """
     rng = np.random.default_rng(seed)
     t2i, i2t = (_numbered(rows, rng) for rows in (identifiers.t2i, identifiers.i2t))
@@ -43,7 +43,7 @@ def _numbered(rows: Sequence[IdentifierRow], rng: np.random.Generator) -> list[I
 def without_global_ids(identifiers: StructuredIdentifiers) -> StructuredIdentifiers:
     """Leave the clusters out of identifiers, "retaining only lexical ID" (paper, section 4.3, "w/o global ID").
 
-    The lexical ids stay as they were made, without the words of the clusters that are now left out.
+    The lexical ids are not changed: they still lack the words of the clusters that are now left out.
     """
     t2i, i2t = (
         [make_row(row["item_id"], row["split"], NO_CLUSTER, row["lexical_id"]) for row in rows]

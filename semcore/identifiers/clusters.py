@@ -1,4 +1,4 @@
-"""The global id: k-means over caption embeddings, and the nearest centroid for everything else.
+"""Global ids: k-means over caption embeddings, and the nearest centroid for all other items.
 
 Shapes: embeddings (items, dimensions) float32, centroids (clusters, dimensions) float32.
 """
@@ -35,18 +35,18 @@ def fit_centroids(
 ) -> np.ndarray:
     """Fit k-means and return the centroids (paper, section 3.2.1).
 
-    One thread does it: the order of the sums, and with it the result, then depends on the seed
+    It runs in one thread, so that the order of the sums, and with it the result, depends on the seed
     alone. With fewer distinct embeddings than clusters some centroids repeat and their clusters
     stay empty.
 
     Args:
         embeddings: (items, dimensions), at least `num_clusters` rows.
         num_clusters: how many clusters.
-        seed: of the starting points and of the sample.
-        num_inits: runs from different starting points, of which the best counts.
-        max_iterations: of one run.
-        max_fit_items: above so many items a random sample of so many is fitted; there are at least
-            256 a cluster in it, which keeps the inertia within 1 % of a fit on all items.
+        seed: seed of the starting points and of the sample.
+        num_inits: number of runs from different starting points; the best is used.
+        max_iterations: iterations of one run, at most.
+        max_fit_items: with more items, a random sample of this size is fitted; it has at least
+            256 items per cluster, which keeps the inertia within 1 % of a fit on all items.
 
     Returns:
         (clusters, dimensions), float32.
@@ -62,7 +62,12 @@ def fit_centroids(
 
 
 def nearest_centroids(embeddings: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """Return the index of the nearest centroid (Euclidean) of each item, (items,); the lowest of equals."""
+    """Return the index (items,) of each item's nearest centroid (Euclidean distance); the lowest of equals.
+
+    Args:
+        embeddings: (items, dimensions).
+        centroids: (clusters, dimensions).
+    """
     nearest = np.empty(len(embeddings), dtype=np.int64)
     squares = (centroids.astype(np.float64) ** 2).sum(axis=1).astype(np.float32)
     with threadpool_limits(1):
@@ -73,7 +78,7 @@ def nearest_centroids(embeddings: np.ndarray, centroids: np.ndarray) -> np.ndarr
 
 
 def save_centroids(folder: Path, centroids: np.ndarray) -> None:
-    """Write clusters.safetensors, atomically."""
+    """Write the centroids (clusters, dimensions) to clusters.safetensors, atomically."""
     write_bytes(folder / CENTROIDS, save({"centroids": np.ascontiguousarray(centroids)}))
 
 

@@ -1,7 +1,7 @@
-"""The lexical id by the KeyBERT library itself, with its ways to choose keywords unlike each other.
+"""Lexical ids by the KeyBERT library itself, with its methods for diverse keywords.
 
-Slower than `keywords.top_keywords`, which finds the same words for the whole corpus at once (held by a test); this one
-also knows maximal marginal relevance and max-sum distance.
+Slower than `keywords.top_keywords`, which finds the same words for the whole corpus at once (held by a test), but with
+maximal marginal relevance and max-sum distance.
 
 Shapes: counts (documents, words) sparse, whose entries are the candidates.
 """
@@ -33,20 +33,21 @@ def keybert_keywords(
 
     Args:
         texts: the documents.
-        counts: (documents, words), from the vectorizer of `count_words`; a word that was taken out of it is no
-            candidate, though it stands in the text.
+        counts: (documents, words), from the vectorizer of `count_words`; a word that was removed from it is no
+            candidate, though it occurs in the text.
         vocabulary: the words.
         document_embeddings: (documents, dimensions).
         word_embeddings: (words, dimensions).
-        num_keywords: how many a document, at most.
-        diversity: of maximal marginal relevance, 0 to 1; without it similarity alone counts.
-        nr_candidates: take, of so many most similar ones, those least similar to each other (max-sum distance).
+        num_keywords: keywords per document, at most.
+        diversity: diversity of maximal marginal relevance, 0 to 1; None ranks by similarity alone.
+        nr_candidates: choose, among this many most similar candidates, those least similar to each other (max-sum
+            distance).
         progress: show a progress bar.
     """
     from keybert import KeyBERT
     from keybert.backend import BaseEmbedder
 
-    library = KeyBERT(BaseEmbedder())  # it embeds nothing: the embeddings are ours
+    library = KeyBERT(BaseEmbedder())  # it embeds nothing: the embeddings are given
     found: list[list[int]] = []
     for document, text in enumerate(tqdm(texts, desc="extracting keywords", unit="text", disable=not progress)):
         candidates = counts.indices[counts.indptr[document] : counts.indptr[document + 1]].tolist()
@@ -63,13 +64,13 @@ def keybert_keywords(
             **_selection(diversity, nr_candidates if len(words) > num_keywords else None),
         )
         place_of = dict(zip(words, candidates, strict=True))
-        # Max-sum's come in no order of similarity; equal ones keep KeyBERT's order.
+        # Max-sum returns no order of similarity; equal ones keep KeyBERT's order.
         found.append([place_of[word] for word, _ in sorted(pairs, key=lambda pair: -pair[1])])
     return found
 
 
 def _selection(diversity: float | None, nr_candidates: int | None) -> dict[str, Any]:
-    """Return KeyBERT's arguments; of fewer candidates than keywords its max-sum would return none."""
+    """Return KeyBERT's arguments; with fewer candidates than keywords its max-sum would return none."""
     if diversity is not None:
         return {"use_mmr": True, "diversity": diversity}
     return {} if nr_candidates is None else {"use_maxsum": True, "nr_candidates": nr_candidates}

@@ -1,4 +1,4 @@
-"""The lexical id: KeyBERT's keywords, computed for the whole corpus at once.
+"""Lexical ids: KeyBERT's keywords, computed for the whole corpus at once.
 
 KeyBERT compares a document's embedding with those of its n-grams. Document by document that embeds
 the same n-grams again and again; here every n-gram of the corpus is embedded once, and all
@@ -18,7 +18,7 @@ from semcore.identifiers.words import Segment, word_vectorizer
 from semcore.runtime.errors import UserError
 
 _PAIRS_AT_ONCE = 65_536
-# Embeddings of one text in batches of different make-up differ by up to 2e-7; what is equal up to that is a tie.
+# Embeddings of one text in batches of different composition differ by up to 2e-7; similarities this close are a tie.
 _DECIMALS = 6
 
 
@@ -36,7 +36,7 @@ def count_words(
 
     Args:
         texts: N texts.
-        ngram_range: fewest and most words a keyword.
+        ngram_range: fewest and most words per keyword.
         stop_words: "english", or None to keep all words.
         segmenter: for scripts without spaces; see `semcore.identifiers.words`.
 
@@ -63,7 +63,7 @@ def count_words(
 def remove_cluster_words(
     counts: sparse.csr_matrix, labels: np.ndarray, cluster_words: Sequence[Sequence[int]]
 ) -> sparse.csr_matrix:
-    """Take the words of each document's cluster out of its candidates, by exact match.
+    """Remove the words of each document's cluster from its candidates, by exact match (paper, section 3.2.2).
 
     Args:
         counts: (documents, words).
@@ -71,7 +71,7 @@ def remove_cluster_words(
         cluster_words: the words to remove, cluster by cluster.
 
     Returns:
-        (documents, words), with the other pairs only.
+        (documents, words), without the removed pairs.
     """
     num_words = counts.shape[1]
     banned = [cluster * num_words + word for cluster, words in enumerate(cluster_words) for word in words]
@@ -93,7 +93,7 @@ def top_keywords(
         counts: (documents, words), whose entries are the candidates.
         document_embeddings: (documents, dimensions).
         word_embeddings: (words, dimensions).
-        num_keywords: how many a document, at most.
+        num_keywords: keywords per document, at most.
     """
     documents = _documents(counts)
     similarity = _cosines(document_embeddings, word_embeddings, documents, counts.indices).round(_DECIMALS)

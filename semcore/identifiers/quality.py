@@ -1,4 +1,4 @@
-"""How good a set of identifiers is, read off the rows alone: collisions, keywords, clusters, lengths, entropy.
+"""Quality of a set of identifiers, from its rows alone: collisions, keywords, clusters, lengths, entropy.
 
 Evaluation indexes one split at a time, so every figure is given for each split and for all items.
 """
@@ -37,7 +37,7 @@ def measure_quality(rows: Sequence[IdentifierRow], num_clusters: int) -> dict[st
 
 
 def measure_items(rows: Sequence[IdentifierRow], num_clusters: int) -> dict[str, Any]:
-    """Return what one index would hold.
+    """Return the figures of one index over these items.
 
     Args:
         rows: the items, at least one.
@@ -45,7 +45,7 @@ def measure_items(rows: Sequence[IdentifierRow], num_clusters: int) -> dict[str,
 
     Returns:
         num_items; num_identifiers, the distinct ones; num_shared_items, those whose identifier
-        another item has too, and shared_percent; largest_group, the most items of one identifier;
+        another item has too, and shared_percent; largest_group, the most items with one identifier;
         num_without_keyword; num_keywords, the distinct ones; num_items_by_length, keywords ->
         items; alone_percent, j -> the share of items that no other item shares the cluster and the
         first j keywords with; cluster_size, over the clusters that hold an item, and how many hold
@@ -93,12 +93,12 @@ def bigram_entropy(rows: Sequence[IdentifierRow]) -> float:
 
 
 def items_without_keyword(rows: Sequence[IdentifierRow]) -> list[str]:
-    """Return the ids of the items whose identifier is the cluster token alone, or nothing at all."""
+    """Return the ids of the items whose identifier is only the cluster token, or empty."""
     return [row["item_id"] for row in rows if not row["lexical_id"]]
 
 
 def _num_alone(rows: Sequence[IdentifierRow], num_keywords: int) -> int:
-    """Count the items that are alone under their cluster and their first keywords."""
+    """Count the items whose cluster and first keywords no other item has."""
     nodes = Counter(identifier_text(row["global_id"], row["lexical_id"][:num_keywords]) for row in rows)
     return sum(size == 1 for size in nodes.values())
 

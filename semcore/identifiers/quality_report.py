@@ -1,4 +1,4 @@
-"""report.md: the figures of report.json for a reader."""
+"""Markdown report of identifiers: the figures of report.json as report.md."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def render_report(report: Mapping[str, Any], rows: Mapping[Direction, Sequence[I
     """Return the report as markdown.
 
     Args:
-        report: what report.json holds.
-        rows: direction -> its identifiers, from which a few examples are shown.
+        report: the content of report.json.
+        rows: direction -> its identifiers, of which a few are shown as examples.
     """
     blocks = ["# Identifiers", _introduction(report), _captions(report["captions"])]
     for direction in Direction:
@@ -52,7 +52,7 @@ def _introduction(report: Mapping[str, Any]) -> str:
 
 
 def _selection(report: Mapping[str, Any]) -> str:
-    """Say how keywords were chosen, where that was not by their similarity alone."""
+    """Name the method of choosing keywords, where it is not similarity alone."""
     if report["keyword_choice"] == "mention_rate":
         return f", the most mentioned of the {CANDIDATES_PER_KEYWORD * report['num_keywords']} most similar"
     if report["diversity"] is not None:

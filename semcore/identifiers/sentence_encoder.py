@@ -1,4 +1,4 @@
-"""The sentence encoder: text in, one vector a text out.
+"""Sentence encoder: text in, one vector per text out.
 
 Shapes: texts a list of N strings; embeddings (N, dimensions), float32.
 """
@@ -43,7 +43,7 @@ def load_encoder(name: str = DEFAULT_ENCODER, device: str | None = None) -> Enco
     source = encoder_folder(name)
     try:
         model = SentenceTransformer(str(source or name), device=device, local_files_only=source is not None)
-    except Exception as error:  # each kind of encoder fails in its own way, and all mean a wrong --encoder
+    except Exception as error:  # each kind of encoder raises its own errors, and all mean a wrong --encoder
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"the sentence encoder {name!r} cannot be loaded ({reason}); give --encoder a folder or a "
@@ -57,12 +57,12 @@ def load_encoder(name: str = DEFAULT_ENCODER, device: str | None = None) -> Enco
 
 
 def keeping(load: Callable[[], Encode], name: str, folder: Path) -> Encode:
-    """Return an encoder that keeps the embeddings of every batch as a file, and reads them the next time.
+    """Return an encoder that caches the embeddings of every batch in a file.
 
     Args:
-        load: returns the encoder; called at the first batch that is not kept yet.
-        name: stands for what the encoder is: its name, or the hash of its files.
-        folder: of the files; it may be deleted at any time.
+        load: returns the encoder; called at the first batch that is not cached yet.
+        name: identifies the encoder: its name, or the hash of its files.
+        folder: the folder of the files; it may be deleted at any time.
     """
     loaded: list[Encode] = []
 
@@ -100,7 +100,7 @@ def encoder_folder(name: str) -> Path | None:
 
 
 def needs_download(name: str) -> bool:
-    """Tell whether loading this encoder will fetch it from the Hugging Face hub."""
+    """Return whether loading this encoder downloads it from the Hugging Face hub."""
     from huggingface_hub import try_to_load_from_cache
 
     if encoder_folder(name) is not None:
@@ -122,7 +122,7 @@ def embed(
     Args:
         texts: N texts, repetitions allowed.
         encode: embeds one batch, from `load_encoder`.
-        tokens_per_batch: a batch has as many texts as make about so many tokens, one at least.
+        tokens_per_batch: about how many tokens a batch has; at least one text.
         progress: show a progress bar.
         description: what the texts are, for the progress bar.
 
@@ -144,7 +144,7 @@ def embed(
 
 
 def _batches(texts: Iterable[str], tokens_per_batch: int) -> Iterator[list[str]]:
-    """Yield the texts sorted by length: a batch then has next to no padding, which was a fifth of the time.
+    """Yield batches of texts sorted by length: there is next to no padding, which took a fifth of the time.
 
     The longest come first, so that a batch too large for the device's memory fails at once.
     """

@@ -1,4 +1,4 @@
-"""The paper's structured identifiers (section 3.2): from captions and sentences to rows.
+"""Structured identifiers (paper, section 3.2) of captions and sentences.
 
 Both directions share one set of clusters, so a cluster token means one thing: k-means is fitted on
 captions, and sentences get the nearest centroid.
@@ -36,15 +36,15 @@ from semcore.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class StructuredIdentifiers:
-    """What `build_structured_identifiers` makes.
+    """The result of `build_structured_identifiers`.
 
     Attributes:
         t2i: the rows of the images, in the order of the captions.
         i2t: the rows of the sentences, in their order.
         centroids: (clusters, dimensions).
         cluster_words: each cluster's words of greatest TF-IDF weight with the weight, best first.
-        num_fitted: captions each cluster was fitted on.
-        num_with_word: images, and sentences, in whose text a word was found that could be a keyword.
+        num_fitted: number of captions that each cluster was fitted on.
+        num_with_word: number of images, and of sentences, whose text has a word that could be a keyword.
         mention_counts: what the mention rates of keywords are made of, from the training split.
         mentions: how many sentences say the images' keywords, from `measure_mentions`.
     """
@@ -107,17 +107,17 @@ def build_structured_identifiers(
 ) -> StructuredIdentifiers:
     """Give every image (by its caption) and every sentence an identifier.
 
-    The defaults, and where each comes from, stand in `data_prep.identifiers`.
+    The defaults and their sources are in `data_prep.identifiers`.
 
     Args:
         captions: the items of text -> image, all splits.
         sentences: the items of image -> text, all splits.
         encode: embeds a batch of texts, from `load_encoder`.
         num_clusters: k of k-means.
-        num_keywords: keywords an item, at most.
+        num_keywords: keywords per item, at most.
         num_cluster_words: words by TF-IDF that characterise a cluster.
         deduplicate: leave a cluster's words out of its items' keywords.
-        ngram_range: fewest and most words a keyword.
+        ngram_range: fewest and most words per keyword.
         stop_words: "english" or None.
         segmenter: for scripts without spaces; see `semcore.identifiers.words`.
         protocol: see `fitted_on`.
@@ -125,7 +125,7 @@ def build_structured_identifiers(
         num_inits: see `fit_centroids`.
         max_iterations: likewise.
         max_fit_items: likewise.
-        tokens_per_batch: texts embedded at once make about so many tokens.
+        tokens_per_batch: about how many tokens are embedded at once.
         keyword_method: "fast", all items at once, or "keybert", the library itself; both find the same words.
         diversity: of KeyBERT's maximal marginal relevance, see `keybert_keywords`.
         nr_candidates: of KeyBERT's max-sum distance, likewise.

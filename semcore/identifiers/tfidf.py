@@ -1,4 +1,4 @@
-"""Equation 2: the words that characterise a cluster, which its items' keywords then leave out.
+"""Words that characterise a cluster (paper, equation 2), which its items' keywords then leave out.
 
 Shapes: counts (items, words), cluster_counts and weights (clusters, words), all sparse.
 """
@@ -33,7 +33,7 @@ def weigh_words(cluster_counts: sparse.csr_matrix) -> sparse.csr_matrix:
         W(x, cluster) = ||tf(x, cluster)|| * log(1 + A / f(x))
 
     tf is the word's count in the cluster, f its count over all clusters, A the mean number of
-    words a cluster. The formula is BERTopic's c-TF-IDF (Grootendorst, 2022, arXiv:2203.05794;
+    words per cluster. The formula is BERTopic's c-TF-IDF (Grootendorst, 2022, arXiv:2203.05794;
     `bertopic/vectorizers/_ctfidf.py`), where ||.|| is the division by the cluster's number of words
     (L1): so it is here. It makes clusters of different size comparable and changes no order within
     one. BERTopic rounds A down to a whole number; the paper does not say so, and we do not.
@@ -56,7 +56,11 @@ def weigh_words(cluster_counts: sparse.csr_matrix) -> sparse.csr_matrix:
 def top_words(weights: sparse.csr_matrix, num_words: int) -> list[list[tuple[int, float]]]:
     """Return each cluster's words of greatest weight as (word, weight), best first.
 
-    Words of equal weight stand in the order of the vocabulary, which is alphabetical.
+    Words of equal weight are in the order of the vocabulary, which is alphabetical.
+
+    Args:
+        weights: (clusters, words), from `weigh_words`.
+        num_words: words per cluster, at most.
     """
     best = []
     for start, end in zip(weights.indptr[:-1], weights.indptr[1:], strict=True):

@@ -1,8 +1,8 @@
-r"""Text -> the words that can be keywords, in any script: the vectorizer that KeyBERT and TF-IDF share.
+r"""Words of a text that can be keywords, in any script: the vectorizer that KeyBERT and TF-IDF share.
 
-In scripts that write spaces a word is a run of letters, digits, underscores and the marks that belong to them; of
-two characters or more, a Korean syllable may stand alone. Scripts that write no spaces are segmented: by a function
-that the user names, or without a dictionary by `segment`.
+In scripts with spaces a word is a run of letters, digits, underscores and the marks that belong to them, of two
+characters or more; a single Korean syllable counts. Scripts without spaces are segmented by a function that the user
+names, or without a dictionary by `segment`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from sklearn.feature_extraction.text import CountVectorizer
 from semcore.runtime.errors import UserError
 
 Segment = Callable[[str], Iterable[str]]
-"""Takes a run of letters of scripts without spaces, perhaps with digits and other letters in it; returns its words."""
+"""Segments a run of letters of scripts without spaces, possibly with digits and other letters in it, into words."""
 
 _ASCII_WORD = re.compile(r"\w\w+")
-_VARIATION = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")  # they choose between shapes of one character
+_VARIATION = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")  # choose between glyphs of one character
 _HAN = "\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _KATAKANA = "\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
 _HIRAGANA = "\u3041-\u309f"
@@ -36,7 +36,7 @@ _RUNS = re.compile(
     f"(?P<counted>\\d+[{_HAN}])|(?P<han>[{_HAN}]+)|(?P<katakana>[{_KATAKANA}]+)|(?P<hiragana>[{_HIRAGANA}]+)"
     f"|(?P<syllabic>[{_SYLLABIC}]+)|(?P<other>[^{_ALL_UNSPACED}]+?(?=\\d+[{_HAN}]|[{_ALL_UNSPACED}]|$))"
 )
-# Where Chinese words end: an indefinite number with its measure word, and words that only tie others together.
+# Boundaries between Chinese words: an indefinite number with its measure word, and function words.
 _HAN_TIES = re.compile(
     "[一二三四五六七八九十百两兩几幾每这那這]+"
     "[只個个位名条條张張把辆輛架座件头頭匹群双雙杯盘盤块塊片朵棵根支本台间間排堆些种種枚隻]"
@@ -54,10 +54,10 @@ _ENDING = re.compile(
 def word_vectorizer(
     *, ngram_range: tuple[int, int] = (1, 1), stop_words: str | None = "english", segmenter: Segment | None = None
 ) -> CountVectorizer:
-    """Return what counts the n-grams of texts: lower case, words as `split_words` finds them.
+    """Return a vectorizer that counts the n-grams of texts: lower case, words by `split_words`.
 
     Args:
-        ngram_range: fewest and most words a keyword.
+        ngram_range: fewest and most words per keyword.
         stop_words: "english", or None to keep all words.
         segmenter: for scripts without spaces; `segment` by default.
     """
@@ -107,11 +107,11 @@ def split_words(text: str, segmenter: Segment | None = None) -> list[str]:
 
 
 def segment(run: str) -> list[str]:
-    """Return what stands for words in a run of scripts without spaces, without a dictionary.
+    """Segment a run of scripts without spaces, without a dictionary.
 
-    Chinese characters and the syllables of Thai, Lao, Khmer, Myanmar and the like go in overlapping pairs, as search
-    engines index them, between the words that only tie others together; a Chinese character alone between two of
-    those is a word. A run of katakana is a word; hiragana loses particles and endings.
+    Chinese characters and the syllables of Thai, Lao, Khmer, Myanmar and the like are taken in overlapping pairs, as
+    search engines index them, between function words; a single Chinese character between two function words is a word.
+    A run of katakana is a word; particles and endings in hiragana are dropped.
 
     >>> segment("棕色的狗在草地上")
     ['棕色', '狗', '草地']
@@ -144,7 +144,7 @@ def _pairs(parts: list[str]) -> list[str]:
 
 
 def _hiragana_words(piece: str, *, after_han: bool) -> list[str]:
-    """Return the words of a run of hiragana; right after a Chinese character it begins with that word's ending."""
+    """Return the words of a run of hiragana; right after a Chinese character it starts with that word's ending."""
     if after_han and not _PARTICLE.match(piece):
         return []
     stems = (_ENDING.sub("", _PARTICLE.sub("", part) if len(part) > 2 else part) for part in piece.split("を"))
@@ -153,21 +153,21 @@ def _hiragana_words(piece: str, *, after_han: bool) -> list[str]:
 
 @cache
 def _marks() -> str:
-    """Return the combining marks (Mn, Mc) as the inside of a character class; made when first needed, in 30 ms."""
+    """Return the combining marks (Mn, Mc) as the inside of a character class; computed on first use, in 30 ms."""
     marks = (chr(code) for code in range(0x20000) if unicodedata.category(chr(code)) in ("Mn", "Mc"))
     return re.escape("".join(marks))
 
 
 @cache
 def _word() -> re.Pattern[str]:
-    """A letter or digit, then letters, digits, marks, and joiners between them."""
+    """Return the pattern of a word: a letter or digit, then letters, digits, marks, and joiners between them."""
     more = f"[\\w{_marks()}]"
     return re.compile(f"\\w{more}*(?:[\u200c\u200d]+{more}+)*")
 
 
 @cache
 def _syllable() -> re.Pattern[str]:
-    """A letter with its marks, a vowel written before it (Thai, Lao) or after it, stacked and silent consonants."""
+    """Return the pattern of a syllable: letter, marks, vowels before or after it, stacked and silent consonants."""
     marks = _marks()
     return re.compile(
         f"[\u0e40-\u0e44\u0ec0-\u0ec4]?[^{marks}](?:[{marks}]|(?<=[\u17d2\u1039])[^{marks}])*"

@@ -1,4 +1,4 @@
-"""RUN/identifiers: everything that is known about a run's identifiers, as files."""
+"""Writer of RUN/identifiers: rows, clusters and report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from semcore.runtime.files import atomic_text, write_json, write_jsonl
 def write_identifiers(
     folder: Path, identifiers: StructuredIdentifiers, captions: Captions, about: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write the rows, the clusters and the report, and return what report.json holds.
+    """Write the rows, the clusters and the report, and return the content of report.json.
 
     Args:
         folder: RUN/identifiers.

@@ -1,1 +1,1 @@
-"""A checkpoint made ready: load, adapt, quantise, convert, prompt, tokenise, look at images."""
+"""Checkpoints: loading, adapters, quantisation, conversion, prompts, tokenisation, visual features."""

@@ -1,4 +1,4 @@
-"""Adapter folders: which base an adapter sits on, and in which precision it was trained there."""
+"""Adapter folders: the base of an adapter, and the precision in which it was trained."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ CONFIG, BASE = "adapter_config.json", "base.json"
 
 @dataclass(frozen=True)
 class BaseNote:
-    """What an adapter was trained on.
+    """Record of the base that an adapter was trained on.
 
     Attributes:
-        fingerprint: of the base checkpoint, from `semcore.runtime.fingerprints`; "" where nobody noted it.
-        quantization: how the base's text model was packed.
-        dtype: precision that its weights were read in; "" where nobody noted it.
-        from_here: the way from the adapter's folder to the base's, which may move together; "" for a hub id.
+        fingerprint: fingerprint of the base, from `semcore.runtime.fingerprints`; "" where none was recorded.
+        quantization: quantisation of the base's text model.
+        dtype: precision in which its weights were loaded; "" where none was recorded.
+        from_here: relative path from the adapter's folder to the base's, which may move together; "" for a hub id.
     """
 
     fingerprint: str = ""
@@ -31,15 +31,15 @@ class BaseNote:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Tell whether a folder holds an adapter."""
+    """Return whether a folder holds an adapter."""
     return (folder / CONFIG).is_file()
 
 
 def base_of(folder: Path) -> str:
-    """Return the folder or hub id of the checkpoint that an adapter sits on.
+    """Return the folder or hub id of an adapter's base.
 
     Raises:
-        UserError: the adapter does not say.
+        UserError: the adapter does not name it.
     """
     base = read_json(folder / CONFIG).get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
@@ -48,14 +48,14 @@ def base_of(folder: Path) -> str:
 
 
 def find_base(folder: Path, moved: str | Path | None = None) -> str:
-    """Return where the checkpoint that an adapter was trained on is now.
+    """Return the present path of an adapter's base.
 
     Args:
-        folder: the adapter's.
-        moved: where a user says that it is.
+        folder: the adapter's folder.
+        moved: the path that the user gives.
 
     Raises:
-        UserError: the adapter does not name it, or it is nowhere.
+        UserError: the adapter does not name its base, or the base is not found.
     """
     note, recorded = read_note(folder), base_of(folder)
     missing = f"the base of {folder}, {recorded}, is no longer there; say where it is with --base FOLDER"
@@ -64,11 +64,11 @@ def find_base(folder: Path, moved: str | Path | None = None) -> str:
 
 
 def read_note(folder: Path) -> BaseNote:
-    """Return what an adapter was trained on; adapters of other tools say nothing of it."""
+    """Return the record of an adapter's base; adapters of other tools have an empty one."""
     noted = read_json(folder / BASE) if (folder / BASE).exists() else {}
     return BaseNote(**{own.name: noted[own.name] for own in fields(BaseNote) if own.name in noted})
 
 
 def write_note(folder: Path, note: BaseNote) -> None:
-    """Write beside an adapter what it was trained on."""
+    """Write the record of an adapter's base into its folder."""
     write_json(folder / BASE, asdict(note))

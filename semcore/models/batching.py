@@ -1,9 +1,9 @@
-"""Prompts whose images are encoded already -> the tensors a model reads.
+"""Batches of prompts with encoded images, as a model's input tensors.
 
-An image is encoded once in the life of a run (`semcore.models.visual_features`); here its features take the place
-of the image tokens' embeddings, which is exact.
+An image is encoded once per run (`semcore.models.visual_features`); here its features replace the image tokens'
+embeddings, which is exact.
 
-Shapes: B prompts, L tokens of the longest, V visual tokens an image, H the text model's hidden size.
+Shapes: B prompts, L tokens of the longest, V visual tokens per image, H the text model's hidden size.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ T = TypeVar("T")
 
 
 class Prompt(NamedTuple):
-    """A prompt as the model reads it."""
+    """A tokenized prompt with its visual features."""
 
     tokens: list[int]
-    """Token ids, an image token repeated V times an image."""
+    """Token ids, with V image tokens for each image."""
     images: tuple[torch.Tensor, ...] = ()
-    """The features (V, H) of its images, in the order of their places."""
+    """The features (V, H) of its images, in the order of the prompt."""
 
 
 def make_prompts(
@@ -34,9 +34,9 @@ def make_prompts(
     """Tokenize users' turns in the checkpoint's chat template.
 
     Args:
-        checkpoint: whose tokenizer and template.
+        checkpoint: gives the tokenizer and its chat template.
         turns: from `Prompts.render`.
-        images: the features of the images of each turn; without it no turn has an image.
+        images: the features (V, H) of each turn's images; None where no turn has an image.
     """
     images = images if images is not None else [()] * len(turns)
     texts = [
@@ -50,8 +50,8 @@ def make_prompts(
 def model_inputs(checkpoint: Checkpoint, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
     """Return the left-padded keyword arguments of `model(**inputs)`, on the model's device.
 
-    Prompts without images become `input_ids` (B, L), with images `inputs_embeds` (B, L, H); beside
-    it stands `attention_mask` (B, L).
+    Prompts without images become `input_ids` (B, L), with images `inputs_embeds` (B, L, H); both
+    come with `attention_mask` (B, L).
     """
     inputs = left_padded([prompt.tokens for prompt in prompts], checkpoint.filler_token_id)
     inputs = {name: tensor.to(checkpoint.device) for name, tensor in inputs.items()}
@@ -62,7 +62,7 @@ def model_inputs(checkpoint: Checkpoint, prompts: Sequence[Prompt]) -> dict[str,
 
 
 def embed_tokens(checkpoint: Checkpoint, token_ids: torch.Tensor, images: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return the embeddings (B, L, H) of tokens (B, L), the image tokens replaced by features row by row."""
+    """Return the embeddings (B, L, H) of tokens (B, L), with features (V, H) in place of image tokens, row by row."""
     model = checkpoint.model
     embeds = model.get_input_embeddings()(token_ids)
     if images:
@@ -84,9 +84,9 @@ def batches_by_length(
     """Yield (positions, entries) in batches of about equal length, so that little is padding.
 
     Args:
-        entries: what to batch.
-        lengths: the tokens of each.
-        tokens_per_batch: entries times the longest of a batch stays at or below this; a longer entry is alone.
+        entries: the entries to batch.
+        lengths: the number of tokens of each.
+        tokens_per_batch: limit on a batch's size, entries times the longest; a longer entry is alone in its batch.
     """
     chosen: list[int] = []
     for position in sorted(range(len(entries)), key=lambda position: (-lengths[position], position)):

@@ -1,7 +1,6 @@
-"""A model with its tokenizer and image processor, from a folder: whole checkpoints and adapters.
+"""Checkpoints: a model with its tokenizer and image processor, loaded from a full checkpoint or an adapter.
 
-Weights are read from safetensors only, remote code runs only when it is asked for by name, and a
-download is announced. New cluster tokens and LoRA are put on here, so that every stage does it alike.
+Weights are read from safetensors only, remote code runs only on request, and a download is announced.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded model and what belongs to it.
+    """A loaded model with its tokenizer and image processor.
 
-    `path` says where it came from, `quantization` how its text model is packed.
+    `path` is the folder or hub id it was loaded from, `quantization` that of its text model.
     """
 
     model: Any
@@ -43,28 +42,28 @@ class Checkpoint:
 
     @property
     def end_token_id(self) -> int:
-        """The token that ends an answer, `<|im_end|>` in InternVL's chat template."""
+        """Id of the token that ends an answer, `<|im_end|>` in InternVL's chat template."""
         return closing_token_id(self.tokenizer)
 
     @property
     def end_token_ids(self) -> list[int]:
-        """All tokens at which an answer is over: the one that closes a turn, and the tokenizer's own end of text."""
+        """Ids of all tokens that end an answer: the one that closes a turn, and the tokenizer's end of text."""
         own = self.tokenizer.eos_token_id
         return [self.end_token_id] if own in (None, self.end_token_id) else [self.end_token_id, own]
 
     @property
     def filler_token_id(self) -> int:
-        """The token that fills rows up, wherever a mask hides it."""
+        """Id of the padding token; masks hide it."""
         return filler_token_id(self.tokenizer)
 
     @property
     def special_tokens(self) -> list[str]:
-        """Every string the tokenizer reads as one token wherever it stands."""
+        """Every string that the tokenizer always reads as one token."""
         return list(self.tokenizer.get_added_vocab())
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The model's device."""
         return self.model.device
 
 
@@ -80,20 +79,20 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Load a checkpoint folder, a hub id, or a PEFT adapter folder.
 
-    The base under an adapter gets the weights that the adapter was trained on, in the digits that they
-    then had: under a QLoRA adapter they are packed, and unpacked again unless "nf4" is asked for.
+    For an adapter the base is loaded in the recorded dtype; for QLoRA it is quantised to NF4 and, unless "nf4" is
+    requested, dequantised again, so that inference sees the weights that training saw.
 
     Args:
         name_or_path: a folder of a native InternVL checkpoint or of an adapter on one, or a hub id.
-        dtype: "float32", "bfloat16", or "auto" for what the weights are stored in.
-        device: where the model goes.
+        dtype: "float32", "bfloat16", or "auto" for the precision the weights are stored in.
+        device: the model's device.
         trust_remote_code: run Python code that comes with the checkpoint.
-        quantization: "nf4" packs the text model's layers into four bits.
-        device_map: "auto" and the like, for the library to spread the layers over devices, instead of `device`.
-        base: where the base under an adapter is now, should it have moved.
+        quantization: "nf4" quantises the text model's layers to four bits.
+        device_map: "auto" and the like, for the library to distribute the layers over devices, instead of `device`.
+        base: the present path of an adapter's base, if it has moved.
 
     Raises:
-        UserError: if it is not a checkpoint this can load; the sentence says why.
+        UserError: it is not a checkpoint that can be loaded; the sentence says why.
     """
     path, placed = str(name_or_path), device_map or ({"": device} if quantization != "none" else None)
     folder = Path(path) if is_adapter(Path(path)) else None
@@ -129,7 +128,7 @@ def load_image_processor(name_or_path: str | Path, *, trust_remote_code: bool = 
 def _load_base(
     adapter: Path, base: str, dtype: str, quantization: Quantization, device_map: Any, trust_remote_code: bool
 ) -> Any:
-    """Load what an adapter was trained on: read and packed as it was then, now packed or plain as asked for."""
+    """Load an adapter's base as it was in training: same dtype and quantisation; dequantised unless "nf4" is asked."""
     note = read_note(adapter)
     if quantization not in ("none", note.quantization):
         raise UserError(f"{adapter} was not trained on a base in {quantization}; leave --lora.quantization none")
@@ -175,7 +174,7 @@ def _attach_adapter(model: Any, path: str, base: str, vocabulary_size: int) -> A
         model.resize_token_embeddings(vocabulary_size, mean_resizing=False)
     with _readable(path, "adapter"):
         adapted = PeftModel.from_pretrained(model, path)
-    adapted.peft_config["default"].base_model_name_or_path = absolute_place(base)  # where it is, not where it was
+    adapted.peft_config["default"].base_model_name_or_path = absolute_place(base)  # the present path
     return adapted
 
 
@@ -188,7 +187,7 @@ def _announce_download(name_or_path: str) -> None:
 
 
 class _readable:
-    """Turn what the libraries raise on a bad folder into one sentence."""
+    """Context that turns the libraries' errors on a bad folder into one sentence."""
 
     def __init__(self, name_or_path: str, part: str):
         self.name_or_path, self.part = name_or_path, part

@@ -1,4 +1,4 @@
-"""Cluster tokens: new tokens of a model, one a cluster, initialised from its words."""
+"""Cluster tokens: new tokens of a model, one per cluster, initialised from the cluster's words."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from semcore.models.embeddings import embedding_weights
 
 
 def add_cluster_tokens(checkpoint: Checkpoint, num_clusters: int, cluster_words: Sequence[Sequence[str]]) -> list[int]:
-    """Add one token a cluster and start its rows at the mean of its words' rows.
+    """Add one token per cluster and initialise its embeddings with the mean of its words' embeddings.
 
-    Tokens that are there already are left as they are, so this can be called on a trained model.
+    Existing tokens are left unchanged, so this can be called on a trained model.
 
     Args:
-        checkpoint: gets the tokens in its tokenizer, its input embedding and, where that is not
-            tied, its output head.
+        checkpoint: its tokenizer, its input embedding and, where it is untied, its output head get the tokens.
         num_clusters: how many clusters there are.
-        cluster_words: the top TF-IDF words of every cluster; a cluster without words starts at the
-            mean of all rows.
+        cluster_words: the top TF-IDF words of every cluster; a cluster without words is initialised with
+            the mean of all embeddings.
 
     Returns:
         The ids of the clusters' tokens, in order.
@@ -41,7 +40,7 @@ def add_cluster_tokens(checkpoint: Checkpoint, num_clusters: int, cluster_words:
         with torch.no_grad():
             known_rows = weight[: min(rows_before, ids[new[0]])]
             for cluster in new:
-                words = [f" {word}" for word in cluster_words[cluster]]  # a BOS token is no word: no special tokens
+                words = [f" {word}" for word in cluster_words[cluster]]  # without special tokens, such as BOS
                 word_ids = [i for word in words for i in tokenizer(word, add_special_tokens=False)["input_ids"]]
                 weight[ids[cluster]] = known_rows[word_ids].mean(0) if word_ids else known_rows.mean(0)
     return ids

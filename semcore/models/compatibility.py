@@ -1,4 +1,4 @@
-"""Whether a checkpoint is one that semcore works with: looked up before its weights are read."""
+"""Compatibility checks of a checkpoint, made before its weights are read."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ IMAGE_START, IMAGE_CONTEXT, IMAGE_END = "<img>", "<IMG_CONTEXT>", "</img>"
 
 
 def check_model(name: str, config: Mapping[str, Any]) -> None:
-    """Look whether a checkpoint is a native InternVL, and where it is a folder, whether its weights are whole.
+    """Check that a checkpoint is a native InternVL and, where it is a folder, that its weights are complete.
 
     Args:
         name: a folder or a hub id.
         config: its `config.json`.
 
     Raises:
-        UserError: it is of another architecture, or files are missing or cut short.
+        UserError: it has another architecture, or files are missing or truncated.
     """
     if not config:
         raise UserError(f"{name} has no config.json: it is no checkpoint folder; give another, or a hub id")
@@ -37,7 +37,7 @@ def check_model(name: str, config: Mapping[str, Any]) -> None:
 
 
 def _conversion(name: str) -> str:
-    """Return the command line that converts a checkpoint, downloaded first where it is on the hub."""
+    """Return the command line that converts a checkpoint, after a download where it is on the hub."""
     short = Path(name).name
     if Path(name).is_dir():
         return command("semcore", "convert-checkpoint", Path(name), f"{short}-native")
@@ -46,15 +46,15 @@ def _conversion(name: str) -> str:
 
 
 def check_tokenizer(name: str, tokenizer: Any, image_token_id: int) -> None:
-    """Look whether a tokenizer can write an image and a conversation for its model.
+    """Check that a tokenizer has the tokens and the chat template that prompts with images need.
 
     Args:
         name: the checkpoint, as it was given.
-        tokenizer: of the checkpoint.
-        image_token_id: what the model takes for a visual token.
+        tokenizer: the checkpoint's tokenizer.
+        image_token_id: the model's id of the visual token.
 
     Raises:
-        UserError: it has not InternVL's image tokens, no chat template, or no token that ends an answer.
+        UserError: InternVL's image tokens, the chat template, or a token that ends an answer are missing.
     """
     vocabulary = tokenizer.get_vocab()
     missing = [token for token in (IMAGE_START, IMAGE_CONTEXT, IMAGE_END) if token not in vocabulary]

@@ -8,6 +8,6 @@ import torch
 
 
 def embedding_weights(model: Any) -> list[torch.Tensor]:
-    """The input embedding's weight and, unless it is the same, the output head's."""
+    """Return the weight (vocabulary, hidden) of the input embedding and, where it is untied, of the output head."""
     embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     return [embedding] if head is embedding else [embedding, head]

@@ -1,4 +1,4 @@
-"""Loading a checkpoint to ask it, not to train it: device, precision, adapters merged."""
+"""Loading of checkpoints for inference: device, precision, adapters merged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load_for_inference(
         name_or_path: a checkpoint folder, a hub id, or an adapter folder.
         dtype: "float32", "bfloat16", or "auto" for bfloat16 where the device multiplies it natively.
         device: "cpu", "cuda", ...; the fastest there is by default.
-        base: where the base under an adapter is now, should it have moved.
+        base: the present path of an adapter's base, if it has moved.
 
     Raises:
         UserError: it cannot be loaded, or there is no such device.
@@ -40,7 +40,7 @@ def load_for_inference(
         checkpoint = replace(checkpoint, model=checkpoint.model.merge_and_unload().eval())
     if checkpoint.model.dtype == torch.bfloat16:
         keep_head_exact(checkpoint.model)
-    # A checkpoint's own may ask for sampling or penalties, and fills in whatever a search leaves open.
+    # A checkpoint's generation config may set sampling or penalties, which would apply wherever a search sets nothing.
     checkpoint.model.generation_config = GenerationConfig()
     return checkpoint
 
@@ -48,9 +48,10 @@ def load_for_inference(
 def keep_head_exact(model: Any) -> None:
     """Compute a model's logits in float32, whatever the precision of the rest.
 
-    Rounded to bfloat16, one in ten best identifiers of a half-trained model is another than in
-    float32, and some four of the twenty best tokens are exact ties; most of that comes from the
-    rounding of the logits. The head's copy takes four bytes a number: 0.5 GB for InternVL2.5-1B.
+    With logits rounded to bfloat16, the best identifier of a half-trained model differs from that in
+    float32 for one query in ten, and about four of the twenty best tokens are exact ties; most of this
+    comes from the rounding of the logits. The head's copy takes four bytes per weight: 0.5 GB for
+    InternVL2.5-1B.
     """
     model.set_output_embeddings(copy.deepcopy(model.get_output_embeddings()).float())
     model.get_decoder().register_forward_hook(_states_to_float32)
@@ -62,7 +63,7 @@ def _states_to_float32(_module: Any, _arguments: Any, output: Any) -> Any:
 
 
 def default_device() -> str:
-    """Return the fastest device there is; each process of a launcher has its own GPU."""
+    """Return the fastest available device; each process of a launcher has its own GPU."""
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
 
 

@@ -1,17 +1,17 @@
-"""Lineage: what a model was made from, held against what it is used with now.
+"""Lineage of a model: the inputs of its training, compared with those it is used with.
 
-A training leaves beside its model
+A training writes beside its model
 
     prompts.json    sha256 of the prompts that it was trained with
     base.json       under an adapter: fingerprint of the base (`semcore.models.adapters`)
     lineage.json    directions that it was trained for; digests of their identifiers and of the dataset; sha256 of
                     tokenizer and image processor files
 
-and every command that loads a model calls `check_lineage`. What is compared is content, never a path.
+and every command that loads a model calls `check_lineage`. Content is compared, never a path.
 
-Identifiers and dataset are compared row by row and split by split: what was there at the training has to stand there
-still, in its order, which decides between items that share an identifier. Rows that came later, behind those of
-their split, are no mismatch: a corpus grows, and the model writes identifiers that it was not trained on.
+Identifiers and dataset are compared row by row and split by split: the rows of the training must still be there, in
+their order, which decides between items that share an identifier. Rows that were added later at the end of their split
+are no mismatch: a corpus grows, and the model generates identifiers that it was not trained on.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ FILES: dict[Kind, tuple[str, ...]] = {
     "preprocessing": ("preprocessor_config.json", "processor_config.json"),
 }  # fmt: skip
 FLAGS: dict[Kind, str] = {"base": "--base FOLDER", "captioner": "--base FOLDER", "data": "--data DATA"}
-"""Flags that say where the right thing is."""
-SHOWN = 12  # letters of a hash in a sentence
+"""Flags that give the right path."""
+SHOWN = 12  # characters of a hash in a sentence
 
 
 class Mismatch(NamedTuple):
-    """One thing that differs.
+    """One difference between a model's lineage and its present use.
 
     Attributes:
-        model: whose lineage it is.
-        kind: what has to be named to go on.
-        subject: what differs, for people.
-        made_with: the content that the model was made with, "" where nobody recorded it.
-        found: the content now, "" where it has gone.
+        model: the model.
+        kind: the name to give to --allow-mismatch.
+        subject: description of what differs.
+        made_with: hash of the content in training, "" where it was not recorded.
+        found: hash of the content now, "" where it is missing.
     """
 
     model: str
@@ -71,13 +71,13 @@ class Mismatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a model is used with; what is left out does not matter for the use.
+    """The inputs that a model is used with; those left out do not matter for the use.
 
     Attributes:
-        prompts: file name -> sha256 of the prompts that the use needs.
-        run: holds the identifiers.
-        dataset: what is searched.
-        base: where the base under an adapter is now, should it have moved.
+        prompts: file name -> sha256 of the prompts in use.
+        run: the run folder with the identifiers.
+        dataset: the dataset that is searched.
+        base: the present path of an adapter's base, if it has moved.
     """
 
     prompts: Mapping[str, str] = field(default_factory=dict)
@@ -130,24 +130,24 @@ def require_directions(model: str | Path, directions: Collection[Direction]) -> 
 
 
 def write_lineage(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write lineage.json beside a model whose other files are there.
+    """Write lineage.json beside a model whose other files exist.
 
     Args:
-        folder: the model's.
+        folder: the model's folder.
         record: from `made_from`, {} for a model that was trained without a run.
     """
     write_json(folder / LINEAGE, {**record, **{kind: _file_hashes(folder, kind) for kind in FILES}})
 
 
 def renew_lineage(folder: Path, allowed: Sequence[Mismatch]) -> None:
-    """Write lineage.json anew for a model whose files were saved again, with what was allowed to differ."""
+    """Rewrite lineage.json for a model whose files were saved again, with the allowed mismatches."""
     record = read_json(folder / LINEAGE) if (folder / LINEAGE).exists() else {}
     if record or allowed:
         write_lineage(folder, {**record, **as_record(allowed)})
 
 
 def as_record(allowed: Iterable[Mismatch]) -> dict[str, list[dict[str, str]]]:
-    """Return what manifest.json and metrics.json say of mismatches that were allowed; {} where there are none."""
+    """Return the record of allowed mismatches for manifest.json and metrics.json; {} where there are none."""
     rows = [mismatch._asdict() for mismatch in dict.fromkeys(allowed)]
     return {ALLOWED: rows} if rows else {}
 
@@ -155,32 +155,30 @@ def as_record(allowed: Iterable[Mismatch]) -> dict[str, list[dict[str, str]]]:
 def check_lineage(
     model: str | Path, here: Surroundings, allow: Collection[str] = (), *, must_say: bool = True
 ) -> list[Mismatch]:
-    """Compare what a model was made from with what it is used with.
+    """Compare a model's recorded lineage with the inputs it is used with.
 
     Args:
-        model: its folder, or a hub id, of which nothing is recorded.
-        here: what it is used with.
-        allow: kinds to go on with although they differ.
-        must_say: the model was trained here, so that a missing record is a mismatch too. Of checkpoints that came
-            from elsewhere only what is recorded is compared, and under adapters always the base.
+        model: its folder, or a hub id, which has no record.
+        here: the inputs it is used with.
+        allow: kinds of mismatch that are allowed.
+        must_say: the model was trained here, so that a missing record is a mismatch too. For other checkpoints only
+            what is recorded is compared, and for adapters always the base.
 
     Returns:
-        What differs and is allowed.
+        The mismatches that are allowed.
 
     Raises:
-        UserError: something differs that is not; all of it, and what to type.
+        UserError: there are others; names all of them, and what to type.
     """
     return refuse_others(find_mismatches(Path(model), here, must_say=must_say), allow)
 
 
-def find_changes_since_weighing(
-    run: RunFolder, models: Mapping[str, str], prompts: Mapping[str, str]
-) -> list[Mismatch]:
-    """Return what differs from what verification.json was fitted with, to weigh verifiers.
+def find_changes_since_fitting(run: RunFolder, models: Mapping[str, str], prompts: Mapping[str, str]) -> list[Mismatch]:
+    """Return the changes in models and prompts since the fusions in verification.json were fitted.
 
     Args:
-        run: that was evaluated; without an evaluation there is nothing to compare.
-        models: "generator" and verifiers -> where they are.
+        run: the evaluated run; without an evaluation there is nothing to compare.
+        models: "generator" and verifiers -> their paths.
         prompts: file name -> sha256 of the prompts in use.
     """
     known = run.manifest().get("stages", {}).get("evaluate", {}).get("inputs", {})
@@ -196,7 +194,7 @@ def find_changes_since_weighing(
 
 
 def refuse_others(mismatches: Sequence[Mismatch], allow: Collection[str]) -> list[Mismatch]:
-    """Return mismatches if all their kinds are allowed; errors as `check_lineage`, and a kind that there is not."""
+    """Return mismatches if all their kinds are allowed; errors as `check_lineage`, and for an unknown kind."""
     unknown = [name for name in allow if name not in KINDS]
     if unknown:
         raise UserError(f"--allow-mismatch takes {', '.join(KINDS)}, with commas between; found {unknown[0]!r}")
@@ -211,7 +209,7 @@ def refuse_others(mismatches: Sequence[Mismatch], allow: Collection[str]) -> lis
 
 
 def _ways_back(refused: Sequence[Mismatch]) -> str:
-    """Return how to come back to what is recorded, "" where nothing is."""
+    """Return the sentence on how to restore the recorded content, "" where none is recorded."""
     recorded = [mismatch.kind for mismatch in refused if mismatch.made_with]
     flags = dict.fromkeys(FLAGS[kind] for kind in recorded if kind in FLAGS)
     where = f"say with {' and '.join(flags)} where the right one is, " if flags else ""
@@ -221,7 +219,7 @@ def _ways_back(refused: Sequence[Mismatch]) -> str:
 def find_mismatches(
     model: Path, here: Surroundings, kinds: Collection[Kind] = KINDS, *, must_say: bool
 ) -> list[Mismatch]:
-    """Return all that differs, as far as its kind matters; other arguments as in `check_lineage`."""
+    """Return all mismatches of these kinds; other arguments as in `check_lineage`."""
     if not model.is_dir():
         return []
     record = read_json(model / LINEAGE) if (model / LINEAGE).exists() else {}
@@ -233,7 +231,7 @@ def find_mismatches(
 
 
 _Pair = tuple[Kind, str, str, str]
-"""Kind, subject, content that the model was made with, content now."""
+"""Kind, subject, content in training, content now."""
 
 
 def _prompts(model: Path, here: Surroundings, must_say: bool) -> Iterable[_Pair]:
@@ -268,7 +266,7 @@ def _files(model: Path, record: Mapping[str, Any], must_say: bool) -> Iterable[_
 def _compare_rows(
     kind: Kind, subject: str, known: Mapping[str, Any], rows: Iterable[tuple[str, Any]] | None
 ) -> Iterable[_Pair]:
-    """Compare the rows that were known, split by split; `rows` is None where the whole file is as it was."""
+    """Compare the recorded rows, split by split; `rows` is None where the whole file is unchanged."""
     if rows is None:
         return
     if not known:

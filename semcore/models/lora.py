@@ -1,4 +1,4 @@
-"""LoRA: adapters on a model's linear layers, and new rows that train beside them."""
+"""LoRA adapters on a model's linear layers, with trainable embeddings of new tokens."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def apply_lora(
     target_modules: Sequence[str],
     new_token_ids: Sequence[int],
 ) -> Any:
-    """Put LoRA on the text model's layers; of the embeddings only the new tokens' rows train.
+    """Add LoRA to the text model's layers; of the embeddings only the new tokens' rows are trained.
 
     Args:
         model: a native InternVL model with the new tokens already added.
         rank: LoRA's r.
         alpha: LoRA's alpha.
         dropout: LoRA's dropout.
-        target_modules: names of linear layers of the text model, "q_proj" say.
-        new_token_ids: rows of the input embedding, and of an untied head, that train.
+        target_modules: names of linear layers of the text model, such as "q_proj".
+        new_token_ids: rows of the input embedding, and of an untied head, that are trained.
 
     Raises:
         UserError: the text model has no layer of such a name.

@@ -1,4 +1,4 @@
-"""An adapter and its base as one checkpoint, which needs neither of them nor peft any more."""
+"""Merging of an adapter and its base into one checkpoint, which needs neither of them nor peft."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ PROCESSOR = ("processor_config.json", "preprocessor_config.json", "generation_co
 def merge_adapter(
     source: Path, target: Path, *, base: Path | None = None, dtype: str = "auto", allow_mismatch: Collection[str] = ()
 ) -> Checkpoint:
-    """Write the checkpoint that an adapter makes of its base, rows of new tokens included.
+    """Merge an adapter into its base, embeddings of new tokens included, and write the checkpoint.
 
-    A base that was packed for training (QLoRA) is written with the values it was rounded to, so that
-    the merged model says what the trained one said. Memory: the whole model once.
+    A base that was quantised for training (QLoRA) is written with its dequantised values, so that the
+    merged model equals the trained one. Memory: the whole model once.
 
     Args:
         source: an adapter's folder, or a run folder with one.
         target: the new folder; it appears when everything is written.
-        base: where the base is now, should it have moved.
+        base: the present path of the base, if it has moved.
         dtype: precision to write, "float32" or "bfloat16"; "auto" keeps the base's.
-        allow_mismatch: kinds of lineage to go on with although they differ; the merged folder says so.
+        allow_mismatch: kinds of lineage mismatch that are allowed; the merged folder records them.
 
     Returns:
         The merged checkpoint.
 
     Raises:
-        UserError: there is no adapter or more than one, its base is gone or another, or the target exists.
+        UserError: there is no adapter or more than one, its base is missing or has changed, or the target exists.
     """
     folder = find_adapter(source)
     check_new(folder, target)
@@ -57,7 +57,7 @@ def merge_adapter(
 
 
 def find_adapter(source: Path) -> Path:
-    """Return the adapter's folder that a folder is or, being a run folder, holds.
+    """Return the folder itself if it is an adapter, else the adapter's folder in a run folder.
 
     Raises:
         UserError: there is none, or there are several.

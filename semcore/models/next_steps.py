@@ -1,4 +1,4 @@
-"""The command that goes on after each stage of a run, as the stage prints it at its end."""
+"""Next commands, as each stage of a run prints them at its end."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from semcore.models.run_checkpoints import recorded_captioner
 from semcore.runtime.config_file import read_yaml
 from semcore.runtime.typed_commands import Word, command, data_command, launch_command
 
-CAPTIONS_A_CLUSTER = 8  # where there are fewer captions than clusters are asked for
+CAPTIONS_A_CLUSTER = 8  # used when there are fewer captions than clusters
 
 
 def after_captions(run: RunFolder, data: Path, config: Path | None, num_captions: int, num_clusters: int) -> str:
-    """Return the command that makes identifiers, of fewer clusters where there are too few captions.
+    """Return the command that makes identifiers, with fewer clusters where there are too few captions.
 
     Args:
         run: the run.
         data: its dataset folder.
-        config: the file that the stages are configured with.
-        num_captions: of the training split.
-        num_clusters: that the identifiers would have.
+        config: the config file of the stages.
+        num_captions: number of captions of the training split.
+        num_clusters: number of clusters by default.
     """
     few = max(1, num_captions // CAPTIONS_A_CLUSTER)
     clusters = ("--num-clusters", str(few)) if 0 < num_captions < num_clusters else ()
@@ -28,7 +28,7 @@ def after_captions(run: RunFolder, data: Path, config: Path | None, num_captions
 
 
 def after_identifiers(run: RunFolder, data: Path, config: Path | None) -> str:
-    """Return the command that trains the identifier model; CHECKPOINT where nothing says what to start from."""
+    """Return the command that trains the identifier model; with CHECKPOINT where no starting point is known."""
     known = _base_in(config) or recorded_captioner(run)
     base = () if known else ("--model.base", "CHECKPOINT")
     return launch_command("train_identifier.py", *base, *_where(run, data, config))
@@ -45,7 +45,7 @@ def after_candidates(run: RunFolder, data: Path, config: Path | None) -> str:
 
 
 def after_verifier(run: RunFolder, data: Path, config: Path | None, attention: str) -> str:
-    """Return the command that measures the run, with the verifier that was trained last."""
+    """Return the command that evaluates the run with the verifier that was trained last."""
     verifier = ("--verifier", "blocks") if attention == "blocks" else ()
     return command("semcore", "evaluate", *verifier, *_where(run, data, config))
 

@@ -1,8 +1,8 @@
-"""Prompt files -> the text of a user's turn, with a placeholder for every image.
+"""Prompts: Jinja templates rendered to the text of a user's turn, with a placeholder for every image.
 
-Templates are Jinja files that anyone may edit, so they are run in a sandbox, a misspelt variable is
-an error, and a file that leaves out what the stage needs is refused when it is loaded. Text from
-users, captions or sentences goes in as data: what would be read as a special token is broken up.
+Templates may be edited by anyone, so they are run in a sandbox, a misspelt variable is an error, and
+a file that lacks a variable of its stage is refused when it is loaded. Text from users, captions or
+sentences is inserted as data: special tokens in it are escaped.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from semcore.runtime.text_files import read_text
 
 
 class ImageSlot(str):
-    """The place of an image in a prompt; `semcore.models.tokenization` puts the image's tokens there."""
+    """Placeholder of an image in a prompt; `semcore.models.tokenization` inserts the image's tokens there."""
 
 
 class LabelSlot(str):
-    """The place of a candidate's letter; `semcore.verification.block_layout` cuts a prompt there."""
+    """Placeholder of a candidate's letter; `semcore.verification.block_layout` cuts a prompt there."""
 
 
 IMAGE = ImageSlot("<image>")
 LABEL = LabelSlot("<label>")
 
-# The variables every template has to use. A list stands for the candidates of a verification; there are
-# two, so that a template which shows only the first of them is noticed.
+# The variables that each template must use. A list represents the candidates of a verification; it has
+# two entries, so that a template which shows only the first of them is noticed.
 _CANDIDATE_IMAGES = [{"label": "label", "image": IMAGE, "keywords": "keywords"}] * 2
 _CANDIDATE_SENTENCES = [{"label": "label", "sentence": "sentence", "keywords": "keywords"}] * 2
 _ONE_IMAGE = {"image": IMAGE, "keywords": "keywords"}
@@ -60,7 +60,7 @@ VARIABLES: dict[str, dict[str, Any]] = {
 
 
 class Prompts:
-    """The prompt files of one folder, checked.
+    """The validated prompt files of one folder.
 
     Attributes:
         sha256: file name -> hash of its content, for the manifest.
@@ -72,7 +72,7 @@ class Prompts:
         self._harmless = escape_special_tokens(special)
 
     def render(self, name: str, **variables: Any) -> str:
-        """Return the user's turn; `IMAGE` and `LABEL` stay placeholders, all other text is data."""
+        """Return the user's turn; `IMAGE` and `LABEL` remain placeholders, all other text is data."""
         return whole_characters(self._templates[name].render(**_clean(variables, self._harmless))).strip()
 
 
@@ -82,10 +82,10 @@ def load_prompts(folder: Path | None = None, special_tokens: Collection[str] = (
     Args:
         folder: holds one `<name>.jinja` for each of `VARIABLES`; by default `./prompts`, else the
             files that come with the package.
-        special_tokens: what the tokenizer reads as a token of its own, wherever it stands.
+        special_tokens: strings that the tokenizer always reads as one token.
 
     Raises:
-        UserError: if a file is missing, is not a template, misses a variable or has an unknown one.
+        UserError: a file is missing, is not a template, lacks a variable or has an unknown one.
     """
     folder = Path(folder) if folder else resource_folder("prompts")
     templates, sha256 = {}, {}
@@ -109,7 +109,7 @@ def _template(source: str) -> jinja2.Template:
 
 
 def escape_special_tokens(special_tokens: Collection[str]) -> Callable[[str], str]:
-    """Return a function that cleans text and rewrites it so that no special token can be read in it.
+    """Return a function that cleans text and escapes the special tokens in it.
 
     Every special token found gets a space after its first character, until none is left.
     """
@@ -140,7 +140,7 @@ def _clean(value: Any, harmless: Callable[[str], str]) -> Any:
 
 
 def _check_variables(path: Path, name: str, template: jinja2.Template) -> None:
-    """Render the template with a mark for every variable and look for the marks."""
+    """Render the template with a marker for every variable and check that the markers appear."""
     marks: dict[str, list[str]] = {}
     probe = _mark(VARIABLES[name], "", marks)
     known = ", ".join(marks) or "none"
@@ -161,7 +161,7 @@ def _check_variables(path: Path, name: str, template: jinja2.Template) -> None:
 
 
 def _mark(value: Any, name: str, marks: dict[str, list[str]]) -> Any:
-    """Return the value with a mark in every variable's place, and note the marks of each variable."""
+    """Return the value with a marker for every variable, and collect the markers of each variable."""
     if isinstance(value, dict):
         return {key: _mark(item, f"{name}.{key}" if name else key, marks) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,8 +1,8 @@
-"""Weights of the text model in four bits (nf4), by bitsandbytes: the base under a QLoRA adapter.
+"""NF4 quantisation of the text model by bitsandbytes, for the base of a QLoRA adapter.
 
-Source: QLoRA (Dettmers et al., 2023), sections 3 and 4: 4-bit NormalFloat, the quantisation constants
-quantised once more, computing in bfloat16. Vision tower, projector, embeddings and the output head,
-and with them the clusters' new rows, keep their precision.
+Source: QLoRA (Dettmers et al., 2023), sections 3 and 4: 4-bit NormalFloat, double quantisation of the
+constants, computation in bfloat16. Vision tower, projector, embeddings and output head, and with them
+the embeddings of cluster tokens, keep their precision.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ KEPT = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
 
 
 def nf4_config(dtype: torch.dtype) -> Any:
-    """Return what `from_pretrained` takes to pack a text model's linear layers into four bits.
+    """Return the argument of `from_pretrained` that quantises a text model's linear layers to four bits.
 
     Args:
-        dtype: precision the weights are read in, unpacked to and multiplied in.
+        dtype: precision in which the weights are read, dequantised and multiplied.
 
     Raises:
         UserError: bitsandbytes is not installed.
@@ -41,11 +41,11 @@ def nf4_config(dtype: torch.dtype) -> Any:
 
 
 def unpacked(model: Any) -> Any:
-    """Return a model from `nf4_config`, which is changed, with plain weights of the values they were rounded to."""
+    """Dequantise a model from `nf4_config` in place, to the values its weights were rounded to, and return it."""
     from transformers.utils import logging as transformers_logging
 
     level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # it warns of the precision, which is the one it was read in
+    transformers_logging.set_verbosity_error()  # silences a warning about a precision that is intended
     model = model.dequantize()
     transformers_logging.set_verbosity(level)
     model.is_loaded_in_4bit = False
@@ -56,10 +56,10 @@ def check_bitsandbytes(what: str) -> None:
     """Check that bitsandbytes is installed.
 
     Args:
-        what: needs it.
+        what: what needs it, for the message.
 
     Raises:
-        UserError: it is not.
+        UserError: it is not installed.
     """
     if find_spec("bitsandbytes") is None:
         raise UserError(f"{what} needs the library bitsandbytes; get it with: pip install 'semcore[qlora]'")

@@ -1,4 +1,4 @@
-"""Which checkpoints a run uses: what it has trained, and what wrote its captions."""
+"""Checkpoints of a run: the models it has trained, and the captioner."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semcore.runtime.moved_checkpoints import find_checkpoint
 from semcore.runtime.typed_commands import Word, launch_command
 
 VERIFIER_FOLDERS = {"full": "verifier_model", "blocks": "verifier_model_blocks"}
-"""Attention of a listwise verifier -> its folder in the run; both may be there, to be compared."""
+"""Attention of a listwise verifier -> its folder in the run; both may exist, for comparison."""
 
 
 def generator_of(run: RunFolder) -> str:
@@ -46,15 +46,15 @@ def blocks_verifier_of(run: RunFolder) -> str:
 
 
 def captioner_of(run: RunFolder, verifier: str = "likelihood", moved: str | Path | None = None) -> str:
-    """Return the checkpoint that wrote the run's captions: verifiers that need no training ask it.
+    """Return the checkpoint that wrote the run's captions, which untrained verifiers use.
 
     Args:
         run: the run folder.
-        verifier: who asks, "likelihood" or "pointwise".
-        moved: where a user says that it is now.
+        verifier: the verifier that uses it, "likelihood" or "pointwise".
+        moved: the path that the user gives.
 
     Raises:
-        UserError: the run's captions came from elsewhere, or from a server, or the checkpoint is nowhere.
+        UserError: the run's captions came from elsewhere, or from a server, or the checkpoint is not found.
     """
     stage = run.manifest().get("stages", {}).get("caption")
     if stage is None:
@@ -71,14 +71,14 @@ def captioner_of(run: RunFolder, verifier: str = "likelihood", moved: str | Path
 
 
 def generator_start_of(run: RunFolder, moved: str | Path | None = None) -> str:
-    """Return what the identifier model starts from, unless something else is named: the model that wrote the captions.
+    """Return the default checkpoint from which the identifier model is trained: the captioner.
 
     Args:
         run: the run folder.
-        moved: where a user says that the captioner is now.
+        moved: the captioner's path as the user gives it.
 
     Raises:
-        UserError: the run's captions came from elsewhere, or from a server, or their model is nowhere.
+        UserError: the run's captions came from elsewhere, or from a server, or their model is not found.
     """
     captioner = recorded_captioner(run)
     if captioner is None:
@@ -96,15 +96,15 @@ def recorded_captioner(run: RunFolder) -> str | None:
 
 
 def model_of(run: RunFolder, verifier: str, moved: str | Path | None = None) -> str:
-    """Return the run's checkpoint for a verifier: the one trained to choose, or for others the captioner.
+    """Return the run's checkpoint for a verifier: the trained listwise verifier, for others the captioner.
 
     Args:
         run: the run folder.
         verifier: its name.
-        moved: where a user says that the captioner is now.
+        moved: the captioner's path as the user gives it.
 
     Raises:
-        UserError: it is not trained yet, or not known, or nowhere.
+        UserError: it is not trained yet, unknown, or not found.
     """
     if verifier == "blocks":
         return blocks_verifier_of(run)
@@ -112,14 +112,14 @@ def model_of(run: RunFolder, verifier: str, moved: str | Path | None = None) -> 
 
 
 def untrained_verifier_of(run: RunFolder, moved: str | Path | None = None) -> str | None:
-    """Return what the listwise verifier was trained from, None where the run does not say.
+    """Return the checkpoint from which the listwise verifier was trained, None where it is not recorded.
 
     Args:
         run: the run folder.
-        moved: where a user says that it is now.
+        moved: the path that the user gives.
 
     Raises:
-        UserError: it is nowhere.
+        UserError: it is not found.
     """
     stages = run.manifest().get("stages", {})
     stage = stages.get("train_verifier", {})
@@ -136,15 +136,15 @@ def untrained_verifier_of(run: RunFolder, moved: str | Path | None = None) -> st
 
 
 def verifier_start_of(run: RunFolder, start: str, moved: str | Path | None = None) -> str:
-    """Return what a verifier starts from: "base" is what the identifier model started from, "identifier" that model.
+    """Return the checkpoint from which a verifier is trained.
 
     Args:
         run: the run folder.
-        start: "base" or "identifier".
-        moved: where a user says that the base is now.
+        start: "identifier" for the identifier model, "base" for the checkpoint that it was trained from.
+        moved: the base's path as the user gives it.
 
     Raises:
-        UserError: there is no identifier model yet, or its base is nowhere.
+        UserError: there is no identifier model yet, or its base is not found.
     """
     stage = run.manifest().get("stages", {}).get("train_identifier")
     if stage is None:
@@ -155,12 +155,12 @@ def verifier_start_of(run: RunFolder, start: str, moved: str | Path | None = Non
 
 
 def source_fingerprint(run: RunFolder, stage: str) -> str | None:
-    """Return the fingerprint of the checkpoint that a stage started from, None where it did not note one."""
+    """Return the fingerprint of the checkpoint that a stage started from, None where none was recorded."""
     return _fingerprint_of(run.manifest().get("stages", {}).get(stage, {}))
 
 
 def has_verifier(run: RunFolder, attention: str = "full") -> bool:
-    """Tell whether the listwise verifier is trained, with full attention or in "blocks"."""
+    """Return whether the listwise verifier is trained, with full attention or in "blocks"."""
     return _is_model(run, VERIFIER_FOLDERS[attention])
 
 
@@ -170,7 +170,7 @@ def _fingerprint_of(stage: dict[str, Any]) -> str | None:
 
 
 def _source_of(run: RunFolder, stage: dict[str, Any], place: str, moved: str | Path | None) -> str:
-    """Return where a checkpoint that a stage has recorded is now."""
+    """Return the present path of a checkpoint that a stage has recorded."""
     beside = None
     if "run" in stage and Path(place).is_absolute():
         beside = run.path / os.path.relpath(place, stage["run"])  # it may have moved together with the run

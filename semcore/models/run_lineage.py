@@ -1,4 +1,4 @@
-"""The lineage of a run's models, by what each is loaded for."""
+"""Lineage of a run's models, by their use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semcore.models.lineage import (
     Kind,
     Mismatch,
     Surroundings,
-    find_changes_since_weighing,
+    find_changes_since_fitting,
     find_mismatches,
     refuse_others,
     require_directions,
@@ -30,9 +30,9 @@ PROMPTS = {
     "pointwise": tuple(f"{direction.pointwise_prompt}.jinja" for direction in Direction),
     "likelihood": ("sentence_of_image.jinja", "sentence_alone.jinja"),
 }
-"""What a model is loaded for -> the prompts that it reads then."""
+"""Use of a model -> the prompts that it reads."""
 TRAINED = ("generator", "listwise", "blocks")
-"""Uses that a model of the run was trained for; the others ask the model that wrote the captions."""
+"""Uses that a model of the run was trained for; the others use the captioner."""
 
 
 def prompts_of(names: Iterable[str], directions: Collection[Direction] = tuple(Direction)) -> dict[str, str]:
@@ -80,7 +80,7 @@ def check_run_models(
         allow: kinds to go on with although they differ.
 
     Returns:
-        What differs and is allowed.
+        The mismatches that are allowed.
 
     Raises:
         UserError: something differs that is not allowed, or a model was trained for another direction only.
@@ -92,7 +92,7 @@ def check_run_models(
 def _find(
     run: RunFolder, dataset: Dataset, models: Mapping[str, str], named: Collection[str], base: str | Path | None
 ) -> list[Mismatch]:
-    """Return what differs, model by model; arguments as in `check_run_models`."""
+    """Return the mismatches, model by model; arguments as in `check_run_models`."""
     found = []
     for name, place in models.items():
         if name in TRAINED:
@@ -115,11 +115,11 @@ def check_search(
     base: str | Path | None,
     allow: Collection[str],
     *,
-    weighed: bool,
+    fused: bool,
 ) -> list[Mismatch]:
-    """Check the models that a search loads, and where a verifier was weighed, with what; as `check_run_models`."""
+    """Check the models of a search, and with fitted fusions those of the fit; otherwise as `check_run_models`."""
     found = _find(run, dataset, models, named, base)
-    found += find_changes_since_weighing(run, models, prompts_of(models)) if weighed else []
+    found += find_changes_since_fitting(run, models, prompts_of(models)) if fused else []
     return refuse_others(found, allow)
 
 
@@ -131,18 +131,18 @@ def check_verifier_start(
     base: Path | None,
     allow: Collection[str],
 ) -> list[Mismatch]:
-    """Check what a verifier's training begins with, and that the candidates' generator fits the run.
+    """Check the checkpoint that a verifier is trained from, and that the candidates' generator is the run's.
 
     Args:
         run: the run folder.
-        dataset: what is trained on.
+        dataset: the dataset of the training.
         start: the checkpoint to start from.
-        named: a user has named it; it is not what the identifier model started from, or that model.
-        base: where the base under an adapter is now, should it have moved.
-        allow: kinds to go on with although they differ.
+        named: the user has named it; it is neither the identifier model nor that model's base.
+        base: the present path of an adapter's base, if it has moved.
+        allow: kinds of mismatch that are allowed.
 
     Raises:
-        UserError: something differs that is not allowed.
+        UserError: there is a mismatch that is not allowed.
     """
     generator = run / "identifier_model"
     own = Path(start) == generator
@@ -157,7 +157,7 @@ def check_verifier_start(
 
 
 def _source(run: RunFolder, kind: Kind, stage: str, place: str) -> list[Mismatch]:
-    """Compare a checkpoint with what a stage has recorded of it."""
+    """Compare a checkpoint with a stage's record of it."""
     recorded, found = source_fingerprint(run, stage) or "", fingerprint(place)
     subject = {"captioner": "the model that wrote the captions", "base": "the base"}[kind]
     return [] if recorded == found else [Mismatch(str(run.path), kind, f"{subject}, {place},", recorded, found)]

@@ -1,4 +1,4 @@
-"""The tokens that a tokenizer needs no name for: what ends an answer, and what fills rows up."""
+"""Special tokens found by their role: the end of an answer, and padding."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ QUESTION, ANSWER = "a question", "the-answer-stands-here"
 def closing_token_id(tokenizer: Any) -> int:
     """Return the token that ends an answer: the one that closes the assistant's turn in the chat template.
 
-    A base model's tokenizer may name another end token than the one that its chat template closes turns with, and a
-    model waits for what it was taught to write. Where the template closes a turn with no single token, it is the
+    A base model's tokenizer may name another end token than the one with which its chat template closes turns, and a
+    model generates what it was trained on. Where the template closes a turn with no single token, it is the
     tokenizer's end token.
 
     Raises:
@@ -24,11 +24,11 @@ def closing_token_id(tokenizer: Any) -> int:
 
 
 def filler_token_id(tokenizer: Any) -> int:
-    """Return the token that fills rows up: whatever it is, a mask hides it from the model and labels from the loss."""
+    """Return the padding token; any token will do, as the attention mask and the labels exclude it."""
     return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else closing_token_id(tokenizer)
 
 
-@lru_cache(maxsize=16)  # asked for with every answer; all that it depends on is in the key
+@lru_cache(maxsize=16)  # called for every answer; it depends on nothing but the key
 def _closing_token_id(tokenizer: Any, template: str, eos_token_id: int | None, size: int) -> int:
     after = _after_the_answer(tokenizer)
     named = zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True)
@@ -44,7 +44,7 @@ def _closing_token_id(tokenizer: Any, template: str, eos_token_id: int | None, s
 
 
 def _after_the_answer(tokenizer: Any) -> str:
-    """Return what the chat template writes behind an answer, without the white space before it."""
+    """Return the text that the chat template adds after an answer, without leading white space."""
     turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
     try:
         text = tokenizer.apply_chat_template(turns, tokenize=False)

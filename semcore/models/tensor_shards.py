@@ -1,10 +1,10 @@
-"""Tensors by name, many in a file, written once and read through memory maps.
+"""Shards of named tensors, many per file, written once and read through memory maps.
 
-FOLDER/store.json             what the tensors belong to
-FOLDER/<shard>.safetensors    the tensors of a shard, one behind the other along the first axis
-FOLDER/<shard>.json           which rows belong to which name, and how many bytes the file has; written last
+FOLDER/store.json             the owner of the tensors
+FOLDER/<shard>.safetensors    the tensors of a shard, concatenated along the first axis
+FOLDER/<shard>.json           name -> rows, and the size of the file in bytes; written last
 
-A file without its .json does not count, so what a kill or a full disk left half written is never read.
+A file without its .json is ignored, so files that a kill or a full disk left incomplete are never read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROWS = "rows"
 
 @dataclass(frozen=True)
 class Shard:
-    """What a shard holds.
+    """The content of a shard.
 
     Attributes:
         path: its file of tensors.
@@ -47,7 +47,7 @@ class Shard:
         return chain(self.rows, self.failed)
 
     def open(self) -> Any:
-        """Map the file into memory; `[first:last]` of what is returned are rows.
+        """Map the file into memory; `[first:last]` of the result are rows.
 
         Raises:
             UserError: it is damaged.
@@ -61,11 +61,11 @@ class Shard:
 
 
 def claim(folder: Path, owner: Mapping[str, Any]) -> None:
-    """Write down what a folder's shards belong to.
+    """Record the owner of a folder's shards.
 
     Args:
-        folder: may not exist yet.
-        owner: plain text by name.
+        folder: the store's folder; it may not exist yet.
+        owner: names and texts that identify the owner.
     """
     check_owner(folder, owner)
     if not (folder / STORE).exists():
@@ -73,10 +73,10 @@ def claim(folder: Path, owner: Mapping[str, Any]) -> None:
 
 
 def check_owner(folder: Path, owner: Mapping[str, Any]) -> None:
-    """Refuse a folder whose shards belong to something else.
+    """Check the owner of a folder's shards.
 
     Raises:
-        UserError: they do.
+        UserError: they belong to another owner.
     """
     if not (folder / STORE).exists():
         if any(folder.glob("*.safetensors")):
@@ -94,12 +94,12 @@ def check_owner(folder: Path, owner: Mapping[str, Any]) -> None:
 
 
 def write_shard(folder: Path, name: str, tensors: Mapping[str, torch.Tensor], failed: Mapping[str, str]) -> None:
-    """Write a shard, then the file that says it is there.
+    """Write a shard, then the file that marks it as complete.
 
     Args:
-        folder: of the store.
-        name: of the shard.
-        tensors: name -> (rows, ...), all of one kind and shape but for the rows.
+        folder: the store's folder.
+        name: the shard's name.
+        tensors: name -> (rows, ...), all of one dtype and, except for the rows, of one shape.
         failed: name -> why it has no tensor.
 
     Raises:
@@ -116,10 +116,10 @@ def write_shard(folder: Path, name: str, tensors: Mapping[str, torch.Tensor], fa
 
 
 def read_shard(folder: Path, name: str) -> Shard | None:
-    """Return a shard, None where it was not written to the end.
+    """Return a shard, None where it is incomplete.
 
     Raises:
-        UserError: it was, and its tensors are missing or cut off now.
+        UserError: it was complete, and its tensors are missing or truncated now.
     """
     if not (folder / f"{name}.json").exists():
         return None
@@ -136,7 +136,7 @@ def read_shard(folder: Path, name: str) -> Shard | None:
 
 
 def read_shards(folder: Path) -> dict[str, Shard]:
-    """Return name -> shard of all that were written to the end; errors as `read_shard`."""
+    """Return name -> shard of all complete shards; errors as `read_shard`."""
     names = sorted(path.stem for path in folder.glob("*.json") if path.name != STORE)
     shards = ((name, read_shard(folder, name)) for name in names)
     return {name: shard for name, shard in shards if shard is not None}

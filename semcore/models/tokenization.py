@@ -1,10 +1,10 @@
-"""Prompt text and images -> the tensors a model reads.
+"""Tokenization of prompts and answers, and preparation of images for the vision tower.
 
-The text is tokenized here and nowhere else, so that training labels, index sequences and prompts
-agree to the token. An image becomes `<img>`, one `<IMG_CONTEXT>` a visual token, `</img>`, as
-InternVL writes it; tiling is left to the checkpoint's own image processor.
+All text is tokenized here, so that training labels, index sequences and prompts agree to the token.
+An image becomes `<img>`, one `<IMG_CONTEXT>` per visual token, `</img>`, as in InternVL; tiling is left
+to the checkpoint's own image processor.
 
-Shapes: B prompts, L tokens of the longest, T tiles, C x H x W values a tile.
+Shapes: B prompts, L tokens of the longest, T tiles, C x H x W values per tile.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from semcore.models.special_tokens import closing_token_id
 
 
 def prepare_images(checkpoint: Checkpoint, images: Sequence[Image.Image]) -> list[torch.Tensor]:
-    """Resize, tile and scale images as the checkpoint's image processor does; each is (T, C, H, W)."""
+    """Resize, tile and scale images with the checkpoint's image processor; return one tensor (T, C, H, W) per image."""
     if not images:
         return []
     prepared = checkpoint.image_processor(images=list(images), return_tensors="pt")
@@ -42,7 +42,7 @@ def expand_images(text: str, visual_tokens: Sequence[int]) -> str:
     """Replace the k-th image placeholder by the tokens of an image with `visual_tokens[k]` of them.
 
     Raises:
-        ValueError: if the text does not have one placeholder an image.
+        ValueError: the text does not have one placeholder per image.
     """
     parts = text.split(str(IMAGE))
     if len(parts) != len(visual_tokens) + 1:
@@ -52,18 +52,18 @@ def expand_images(text: str, visual_tokens: Sequence[int]) -> str:
 
 
 def tokenize(tokenizer: Any, text: str) -> list[int]:
-    """Return the token ids of a whole prompt, as it stands: nothing is added."""
+    """Return the token ids of a whole prompt, without added special tokens."""
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def answer_tokens(tokenizer: Any, prompt: str, answer: str) -> list[int]:
-    """Return the tokens of `answer` where it stands, right after `prompt`, and the token that closes a turn.
+    """Return the tokens of `answer` in context, right after `prompt`, and the token that closes a turn.
 
     Training labels and index sequences both come from here: " dog" and "dog" are different tokens,
-    and which one it is depends on what stands before.
+    and the preceding text decides which of them is used.
 
     Raises:
-        ValueError: if the prompt's own tokens change when the answer follows it.
+        ValueError: the answer changes the prompt's tokenization.
     """
     before = tokenize(tokenizer, prompt)
     whole = tokenize(tokenizer, prompt + answer)

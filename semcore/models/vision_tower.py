@@ -1,4 +1,4 @@
-"""The part of a checkpoint that looks at images: by itself, and by name."""
+"""Vision tower of a checkpoint as a separate model, and the description of its features."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from semcore.models.checkpoint import Checkpoint
 from semcore.runtime.peft_models import without_adapter
 
 Layer = Literal["projector", "vision tower"]
-FORMAT = "1"  # of the features; another number makes them anew
+FORMAT = "1"  # version of the stored features; a new number invalidates them
 
 
 class _VisionPart(InternVLModel):
-    """An InternVL without a text model, which nothing but `forward` needs."""
+    """An InternVL without a text model, which only `forward` needs."""
 
     def __init__(self, config: Any, modules: dict[str, torch.nn.Module]):
-        torch.nn.Module.__init__(self)  # the parent's would build every part anew
+        torch.nn.Module.__init__(self)  # the parent's would build every module again
         self.config = config
         for name, module in modules.items():
             self.add_module(name, module)
 
 
 def vision_part(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device | str) -> Checkpoint:
-    """Return a checkpoint whose model can do nothing but `get_image_features`.
+    """Return a checkpoint whose model supports only `get_image_features`.
 
-    The weights are the checkpoint's own where precision and device are, else copies.
+    The weights are shared with the checkpoint where precision and device are the same, else copies.
 
     Args:
-        checkpoint: stays as it is.
+        checkpoint: the whole model; it is not changed.
         dtype: precision of the vision tower and the projector.
-        device: where they are.
+        device: their device.
     """
     modules = {name: _at(module, dtype, device) for name, module in _modules(checkpoint, "projector").items()}
     return replace(checkpoint, model=_VisionPart(_base(checkpoint).config, modules))
 
 
 def describe_vision(checkpoint: Checkpoint, layer: Layer, dtype: torch.dtype) -> dict[str, str]:
-    """Return all that an image's features depend on, beside the image.
+    """Return everything that an image's features depend on, apart from the image.
 
     Args:
-        checkpoint: whose vision tower looks.
-        layer: whose output counts; the projector's weights matter where it is the projector's.
-        dtype: precision of the weights: what is equal in it gives the same features.
+        checkpoint: the model with the vision tower.
+        layer: the layer whose output is stored; the projector's weights are included only for "projector".
+        dtype: precision of the weights; weights that are equal in it give the same features.
     """
     config, processor = _base(checkpoint).config, checkpoint.image_processor.to_dict()
     preparation = {

@@ -1,12 +1,11 @@
-"""Images through the vision tower and the projector, once each in the life of a run: the visual-feature store.
+"""Visual-feature store: outputs of the vision tower and the projector, computed once per image and run.
 
-RUN/features/<key>/ holds the features of every image that a stage has asked for, in shards that are
-mapped into memory (`semcore.models.tensor_shards`). The key is a hash of the weights that made them, of how the
-images were prepared and of the precision, so stages whose vision tower is the same share them; inside,
-an image goes by the hash of its file's content. So a changed image or checkpoint is never answered with
-old features. The folder may be deleted at any time.
+RUN/features/<key>/ holds the features of the images that stages have used, in shards that are mapped into
+memory (`semcore.models.tensor_shards`). The key is a hash of the weights, the image preparation and the
+precision, so stages with the same vision tower share them; inside, an image is identified by the hash of its
+file's content. So a changed image or checkpoint never gets old features. The folder may be deleted at any time.
 
-Shapes: V visual tokens an image (tiles x tokens a tile), H the text model's hidden size.
+Shapes: V visual tokens per image (tiles x tokens per tile), H the text model's hidden size.
 """
 
 from __future__ import annotations
@@ -32,23 +31,23 @@ from semcore.runtime.files import hash_of
 from semcore.runtime.ranks import num_processes, process_rank
 from semcore.runtime.typed_commands import data_command
 
-THREADS = 8  # that read files
+THREADS = 8  # for reading files
 POLL_S = 0.1
 
 
 @torch.inference_mode()
 def encode_pictures(
-    checkpoint: Checkpoint, pictures: Sequence[Image.Image], layer: Layer = "projector"
+    checkpoint: Checkpoint, images: Sequence[Image.Image], layer: Layer = "projector"
 ) -> list[torch.Tensor]:
-    """Return the visual features of pictures in memory, on the model's device.
+    """Return the visual features of images in memory, on the model's device.
 
     Args:
-        checkpoint: whose vision tower looks at them.
-        pictures: one batch.
-        layer: "projector" for what stands in a prompt, (V, H); "vision tower" for what the projector
-            reads, (tiles, patches + 1, the tower's width).
+        checkpoint: the model with the vision tower.
+        images: one batch.
+        layer: "projector" for the features of prompts, (V, H); "vision tower" for the projector's input,
+            (tiles, patches + 1, the tower's width).
     """
-    tiles = prepare_images(checkpoint, pictures)
+    tiles = prepare_images(checkpoint, images)
     if not tiles:
         return []
     pixels = torch.cat(tiles).to(checkpoint.device, checkpoint.model.dtype)
@@ -62,20 +61,19 @@ def encode_pictures(
 class FeatureStore(Mapping[str, torch.Tensor]):
     """The features of a dataset's images by image id, on the CPU.
 
-    `add` encodes what the store does not have yet and keeps it on disk; `of` and `readable` only read,
-    and encode what is not there for themselves, to be forgotten at the next call. Without a folder that
-    is every image. As a mapping the store holds the images that were added and could be read; `failed`
-    says of the others why not.
+    `add` encodes missing images and stores them on disk; `of` and `readable` return stored features; missing ones are
+    encoded and held in memory until the next call. Without a folder all images are missing. As a mapping the store
+    contains the images that were added and could be read; `failed` has the reason for the others.
 
     Args:
-        checkpoint: whose vision tower looks at the images.
+        checkpoint: the model with the vision tower.
         paths: image id -> file.
-        folder: RUN/features; None keeps nothing.
+        folder: RUN/features; None stores nothing.
         layer: as in `encode_pictures`.
-        dtype: precision of the vision tower and of what is kept; the model's own by default.
-        device: where the vision tower runs; the model's own by default.
+        dtype: precision of the vision tower and of the stored features; the model's own by default.
+        device: device of the vision tower; the model's own by default.
         batch_size: images encoded at once.
-        images_a_shard: images a file of the store; a kill loses the work on one file.
+        images_a_shard: images per file of the store; a kill loses the work on one file.
     """
 
     def __init__(
@@ -97,7 +95,7 @@ class FeatureStore(Mapping[str, torch.Tensor]):
         self._unreadable: dict[str, str] = {}  # hash -> why
         self._contents: dict[str, str] = {}  # image id -> hash of its file
         self._held: dict[str, torch.Tensor] = {}
-        self._shards: dict[str, Shard] = {}  # hash -> where it is
+        self._shards: dict[str, Shard] = {}  # hash -> the shard that holds it
         self._open: dict[Path, Any] = {}
         self._folder: Path | None = None
         self._owner: dict[str, str] = {}
@@ -108,17 +106,17 @@ class FeatureStore(Mapping[str, torch.Tensor]):
             self._find_shards(self._folder)
 
     def add(self, image_ids: Iterable[str], *, progress: bool = False) -> None:
-        """Encode the images that are not in the store yet, all processes of a launcher together.
+        """Encode the images that are not in the store yet, shared between all processes of a launcher.
 
-        Every process has to call it, with the same images. Images that cannot be read are noted in
+        Every process must call it, with the same images. Images that cannot be read are recorded in
         `failed`. Without a folder it does nothing.
 
         Args:
-            image_ids: whose features will be needed.
+            image_ids: the images to encode.
             progress: show a progress bar.
 
         Raises:
-            UserError: no space left, or a shard has gone.
+            UserError: no space left, or a shard is missing.
         """
         if self._folder is not None:
             wanted = list(dict.fromkeys(image_ids))
@@ -126,10 +124,10 @@ class FeatureStore(Mapping[str, torch.Tensor]):
             self._note_failed(wanted)
 
     def of(self, image_ids: Iterable[str]) -> dict[str, torch.Tensor]:
-        """Return image id -> features, without writing anything.
+        """Return image id -> features (V, H), without writing to disk.
 
         Raises:
-            UserError: an image has gone, or cannot be read.
+            UserError: an image is missing, or cannot be read.
         """
         wanted = list(dict.fromkeys(image_ids))
         found = self.readable(wanted)
@@ -143,7 +141,7 @@ class FeatureStore(Mapping[str, torch.Tensor]):
         return found
 
     def readable(self, image_ids: Iterable[str]) -> dict[str, torch.Tensor]:
-        """Return image id -> features of the images that can be read; `failed` has the others."""
+        """Return image id -> features (V, H) of the images that can be read; `failed` has the others."""
         wanted = list(dict.fromkeys(image_ids))
         self._hold({content: path for content, path in self._hash(wanted).items() if content not in self._shards})
         self._note_failed(wanted)
@@ -169,7 +167,7 @@ class FeatureStore(Mapping[str, torch.Tensor]):
         return sum(1 for _ in self)
 
     def _hash(self, wanted: Sequence[str]) -> dict[str, Path]:
-        """Return the hash of each image's content -> its file; contents that several images have stand there once."""
+        """Return content hash -> file; a content that several images share has one entry."""
         new = [image_id for image_id in wanted if image_id not in self._contents and image_id not in self.failed]
         with ThreadPoolExecutor(THREADS) as pool:
             hashes = pool.map(_content_hash, [self._paths[image_id] for image_id in new])
@@ -181,7 +179,7 @@ class FeatureStore(Mapping[str, torch.Tensor]):
         return {self._contents[image_id]: self._paths[image_id] for image_id in wanted if image_id in self._contents}
 
     def _hold(self, files: Mapping[str, Path]) -> None:
-        """Have these in memory, and no others: a dataset's would not fit."""
+        """Hold these features in memory, and no others: those of a whole dataset would not fit."""
         self._held = {content: own for content, own in self._held.items() if content in files}
         missing = {c: path for c, path in files.items() if c not in self._held and c not in self._unreadable}
         if missing:
@@ -191,10 +189,10 @@ class FeatureStore(Mapping[str, torch.Tensor]):
             self._unreadable.update(failed)
 
     def _write(self, folder: Path, files: Mapping[str, Path], progress: bool) -> None:
-        """Write shards of what is in none yet; each process takes its share, and waits for the others'.
+        """Write shards of images that are in none yet; each process writes some, and waits for the others'.
 
-        What goes into a shard depends on what was asked for and on the shards of earlier calls alone, so
-        that the processes agree however far each of them is.
+        The content of a shard depends only on the requested images and on the shards of earlier calls, so
+        that the processes agree whatever the progress of each.
         """
         size, contents = self._images_a_shard, list(files)
         groups = [contents[start : start + size] for start in range(0, len(contents), size)]
@@ -214,7 +212,7 @@ class FeatureStore(Mapping[str, torch.Tensor]):
         self._find_shards(folder)
 
     def _encode(self, files: Mapping[str, Path], bar: tqdm[Any]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-        """Return content hash -> features, and content hash -> why there are none."""
+        """Return content hash -> features (V, H), and content hash -> why there are none."""
         vision = vision_part(self._checkpoint, self._dtype, self._device)
         tensors: dict[str, torch.Tensor] = {}
         failed: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The weight files of a checkpoint folder: which there are and what they hold, read from their headers."""
+"""Weight files of a checkpoint folder and their tensors, read from the headers."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class WeightFile:
 
 
 def list_weights(folder: Path) -> list[WeightFile]:
-    """Return the weight files of a checkpoint, in order, having read their headers only.
+    """Return the weight files of a checkpoint, in order; only their headers are read.
 
     Raises:
-        UserError: a file is missing, damaged or cut short.
+        UserError: a file is missing, damaged or truncated.
     """
     paths = _weight_paths(folder)
     missing = [path.name for path in paths if not path.is_file()]
@@ -64,7 +64,7 @@ def opened(path: Path) -> Iterator[Any]:
     """Open a weight file for reading single tensors; they are views of the file, not copies.
 
     Raises:
-        UserError: it is damaged or cut short.
+        UserError: it is damaged or truncated.
     """
     try:
         file = safe_open(path, framework="pt")

@@ -1,6 +1,6 @@
-"""Reads a run folder and writes what people read: report.md, report.html and model cards. Needs no model.
+"""Reports of a run folder: report.md, report.html and model cards, without loading a model.
 
-`run_contents` reads; `tables`, `chart`, `examples` and `thumbnails` prepare; `page` puts together;
+`run_contents` reads; `tables`, `chart`, `examples` and `thumbnails` prepare; `page` assembles;
 `markdown` and `html` write.
 """
 
@@ -21,16 +21,16 @@ def write_report(
     """Write report.md and report.html of an evaluated run into its folder.
 
     Args:
-        folder: The run folder; only its files are read, and the dataset for sentences and pictures.
-        data: Where the dataset is now; by default where the run's manifest says it was.
-        num_per_outcome: Examples a direction for each way a query can end (found, put right, lost, ...).
-        seed: Seeds the intervals, the tests and the choice of examples.
+        folder: The run folder; only its files are read, and the dataset for sentences and images.
+        data: Present path of the dataset; by default the one in the run's manifest.
+        num_per_outcome: Examples per direction for each outcome of a query (found, put right, lost, ...).
+        seed: Seed of the intervals, the tests and the choice of examples.
 
     Returns:
         The paths of report.md and report.html.
 
     Raises:
-        UserError: The run has not been evaluated, its files do not belong together, or there is no space to write.
+        UserError: The run has not been evaluated, its files are inconsistent, or there is no space to write.
     """
     view = build_view(read_run(folder, data), num_per_outcome=num_per_outcome, seed=seed)
     return write_markdown(view, folder), write_html(view, folder)

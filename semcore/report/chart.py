@@ -1,4 +1,4 @@
-"""Where the bars of the score chart stand: plain numbers, drawn as SVG by the HTML template."""
+"""Geometry of the score chart: plain numbers, drawn as SVG by the HTML template."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,7 +25,7 @@ class Bar(NamedTuple):
 
 
 class Group(NamedTuple):
-    """The bars of one cutoff; `ceiling` is the height of the dashed line, None where it is not known."""
+    """The bars of one cutoff; `ceiling` is the height of the dashed line, None where it is unknown."""
 
     name: str
     left: float
@@ -35,7 +35,7 @@ class Group(NamedTuple):
 
 
 def score_chart(table: Sequence[ScoreRow]) -> list[Group]:
-    """Place one group of bars a cutoff, one bar for each row of `table` that has intervals."""
+    """Place one group of bars per cutoff, with a bar for each row of `table` that has intervals."""
     rows = [row for row in table if row.intervals]
     ceilings = {column: value for row in table if row.name == "ceiling" for column, value in row.scores.items()}
     span = (WIDTH - _LEFT) / len(CUTOFFS)

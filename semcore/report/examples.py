@@ -1,4 +1,4 @@
-"""Real queries of a run and what came back, some right and some wrong, drawn by seed."""
+"""Example queries of a run with their hits, correct and wrong, drawn by seed."""
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,14 +23,14 @@ PerQueryRow = Mapping[str, Any]
 
 
 class Shown(NamedTuple):
-    """image_id -> thumbnail, sentence_id -> text, of what the examples of a report show."""
+    """Content of a report's examples: image_id -> thumbnail, sentence_id -> text."""
 
     pictures: Mapping[str, Picture]
     sentences: Mapping[str, str]
 
 
 class Item(NamedTuple):
-    """An image or a sentence; `text` and `picture` are both empty where only the id is known."""
+    """An image or a sentence; `text` and `image` are both empty where only the id is known."""
 
     item_id: str
     text: str = ""
@@ -38,7 +38,7 @@ class Item(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """An item of the answer; `rank_generated` is None where the generator's list in the file does not have it."""
+    """A retrieved item; `rank_generated` is None where the generator's list in the file does not have it."""
 
     item: Item
     right: bool
@@ -47,7 +47,7 @@ class Hit(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A query, its best hits, and the right items where none of the hits is right."""
+    """A query, its best hits, and its relevant items where no hit is relevant."""
 
     outcome: str
     query: Item
@@ -74,7 +74,7 @@ def choose_examples(
 
 
 def read_shown(dataset: Dataset, direction: Direction, rows: Iterable[PerQueryRow]) -> Shown:
-    """Read the pictures and sentences that examples of these rows show; an unreadable image is left out."""
+    """Read the images and sentences that examples of these rows show; an unreadable image is left out."""
     queries: set[str] = set()
     items: set[str] = set()
     for row in rows:
@@ -91,13 +91,13 @@ def read_shown(dataset: Dataset, direction: Direction, rows: Iterable[PerQueryRo
 
 
 def show_example(outcome: str, row: PerQueryRow, direction: Direction, shown: Shown) -> Example:
-    """Turn a per-query row into what the templates show.
+    """Convert a per-query row to an example for the templates.
 
     Args:
         outcome: A key of `OUTCOMES`.
         row: The per-query row.
         direction: The direction of the row.
-        shown: Pictures and sentences; what is not in there is shown as its id.
+        shown: Images and sentences; other items are shown by their ids.
     """
 
     def image(image_id: str) -> Item:
@@ -128,7 +128,7 @@ def _thumbnails(dataset: Dataset, images: set[str]) -> dict[str, Picture]:
 
 
 def _ranking(row: PerQueryRow) -> list[str]:
-    """Return the best item ids: verified where there was a verification, else generated."""
+    """Return the best item ids: of the verified ranking where there is one, else of the generated one."""
     return [hit["item_id"] for hit in row["verified"] or row["generated"]][:NUM_HITS]
 
 

@@ -1,4 +1,4 @@
-"""report.html: one file that needs nothing else, pictures and style inside."""
+"""HTML report: report.html, one self-contained file with images and style."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from semcore.runtime.files import atomic_text
 
 
 def write_html(view: ReportView, folder: Path) -> Path:
-    """Write report.html, whose policy forbids scripts and anything from outside the file.
+    """Write report.html, whose content security policy forbids scripts and external resources.
 
     Returns:
         The path of report.html.

@@ -1,4 +1,4 @@
-"""report.md: what GitHub and editors show, with small pictures in a folder beside it."""
+"""Markdown report: report.md, with small images in a folder beside it."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ IMAGE_FOLDER = "report_images"
 
 
 def write_markdown(view: ReportView, folder: Path) -> Path:
-    """Write report.md and the pictures it links to; pictures of an earlier report are removed.
+    """Write report.md and the images it links to; images of an earlier report are removed.
 
     Returns:
         The path of report.md.
@@ -28,7 +28,7 @@ def write_markdown(view: ReportView, folder: Path) -> Path:
 
 
 def _write_pictures(view: ReportView, folder: Path) -> dict[str, str]:
-    """Write every picture once and return image_id -> file name."""
+    """Write every image once and return image_id -> file name."""
     names = {}
     for item in shown_items(view):
         if item.picture and item.item_id not in names:

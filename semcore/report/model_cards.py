@@ -1,4 +1,4 @@
-"""The model cards of a run: in the folder of every model that it has trained, with its scores once it is measured."""
+"""Model cards of a run: in the folder of every trained model, with its scores after the evaluation."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ MEASURES = ("engine", "zero_stage", "num_processes", "steps", "loss_first", "los
 class _Kind(NamedTuple):
     folder: str
     verifier: str | None
-    """Whose scores are its own; None for those of the generator."""
+    """The verifier whose scores the card reports; None for the generator's."""
     summary: str
     usage: str
     limit: str
@@ -56,7 +56,7 @@ def write_model_cards(run: RunFolder, dataset: str) -> list[Path]:
 
     Args:
         run: the run folder.
-        dataset: the name of what was trained and measured on.
+        dataset: the name of the dataset of training and evaluation.
 
     Returns:
         The paths of the cards.
@@ -99,7 +99,7 @@ def _card(
 
 
 def _scores(kind: _Kind, metrics: Mapping[str, Any]) -> Mapping[str, Mapping[str, float]]:
-    """Return direction -> scores, where they were measured; a verifier's are its own, without the generator's."""
+    """Return direction -> scores, where they were measured; a verifier's are unfused."""
     if kind.verifier is not None:
         return metrics.get("verifiers_alone", {}).get(kind.verifier, {})
     return {direction: metrics[direction]["generated"] for direction in Direction if direction in metrics}
@@ -116,8 +116,8 @@ def retrieval_results(
 
     Args:
         scores: direction -> the recalls and MRR@10 of `retrieval_metrics`.
-        dataset: The name of the dataset they were measured on.
-        split: The split of it.
+        dataset: The name of the evaluated dataset.
+        split: The evaluated split.
     """
     return [
         EvalResult(
@@ -148,18 +148,18 @@ def render_model_card(
     licence: str | None = None,
     tags: Sequence[str] = ("semcore", "generative-retrieval"),
 ) -> str:
-    """Write a model card as text; every given text is shown as it is, never read as markup.
+    """Render a model card as text; all given texts are escaped, never read as markup.
 
     Args:
         name: The name of the checkpoint.
-        summary: What the checkpoint does, in a sentence or two.
+        summary: The checkpoint's purpose, in a sentence or two.
         base_model: The hub id or folder it was trained from, None for random weights.
-        dataset: What it was trained on.
+        dataset: The name of its training data.
         usage: The command or code that uses it.
-        training: Settings and measures of the training; nested mappings are flattened.
+        training: Settings and measurements of the training; nested mappings are flattened.
         results: Scores for the table and for the hub, see `retrieval_results`.
-        limits: What it cannot do, a sentence each.
-        licence: The licence's id on the hub, "apache-2.0" say.
+        limits: Known limits, one sentence each.
+        licence: The licence's id on the hub, such as "apache-2.0".
         tags: Tags on the hub.
     """
     card_data = ModelCardData(
@@ -186,7 +186,7 @@ def render_model_card(
 
 
 def write_model_card(folder: Path, text: str) -> Path:
-    """Write a rendered card as the checkpoint's README.md, in place of any other, and return its path."""
+    """Write a rendered card as the checkpoint's README.md, replacing any other, and return its path."""
     path = folder / "README.md"
     with atomic_text(path) as handle:
         handle.write(text)
@@ -194,5 +194,5 @@ def write_model_card(folder: Path, text: str) -> Path:
 
 
 def _is_on_hub(base_model: str) -> bool:
-    """Tell a hub id from a folder as transformers does: a folder that is there comes first."""
+    """Return whether a name is a hub id; as in transformers, an existing folder has precedence."""
     return _HUB_ID.fullmatch(base_model) is not None and not Path(base_model).exists()

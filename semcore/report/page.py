@@ -1,4 +1,4 @@
-"""What both reports show, put together once: the templates only lay it out."""
+"""Content of both reports, assembled once; the templates only lay it out."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -33,7 +33,7 @@ _PROTOCOLS = {
 
 
 class DirectionView(NamedTuple):
-    """One direction: its scores, what they mean, and examples."""
+    """One direction: its scores, notes on them, and examples."""
 
     key: str
     title: str
@@ -51,7 +51,7 @@ class DirectionView(NamedTuple):
 
 
 class ReportView(NamedTuple):
-    """A whole report; `missing_dataset` says why there are no pictures, empty where there are."""
+    """A whole report; `missing_dataset` is the reason why there are no images, empty where there are."""
 
     title: str
     version: str
@@ -67,9 +67,9 @@ def build_view(run: RunContents, *, num_per_outcome: int = 2, seed: int = 0) -> 
     """Prepare the tables, intervals, charts and examples of a run.
 
     Args:
-        run: What the run folder holds.
-        num_per_outcome: Examples a direction for each way a query can end.
-        seed: Seeds the intervals, the test and the choice of examples.
+        run: The content of the run folder.
+        num_per_outcome: Examples per direction for each outcome of a query.
+        seed: Seed of the intervals, the test and the choice of examples.
     """
     return ReportView(
         title=run.folder.resolve().name,
@@ -113,7 +113,7 @@ def _direction(run: RunContents, direction: Direction, num_per_outcome: int, see
 
 
 def _facts(run: RunContents) -> dict[str, str]:
-    """Say what was measured, in the few words that stand at the top."""
+    """Return the facts of the evaluation for the top of the report."""
     protocol = str(run.metrics.get("protocol", ""))
     data = run.manifest.get("data")
     beams = str(run.metrics.get("num_beams", ""))
@@ -131,7 +131,7 @@ def _facts(run: RunContents) -> dict[str, str]:
 
 
 def _allowed(run: RunContents) -> str:
-    """Say what the stages went on in spite of: the scores are not what they would be without it."""
+    """Return a sentence on allowed mismatches of the stages, which may have changed the scores."""
     stages = run.manifest.get("stages", {}).items()
     found = [(name, mismatch) for name, stage in stages for mismatch in stage.get("allowed_mismatches", [])]
     return "; ".join(
@@ -142,7 +142,7 @@ def _allowed(run: RunContents) -> str:
 
 
 def _verifier(metrics: Mapping[str, Any]) -> str:
-    """Name the verifier that counts, and how its order is made."""
+    """Name the verifier of the final ranking, and how its ranking is computed."""
     name = str(metrics.get("verifier", ""))
     if name in ("", "none"):
         return name
@@ -167,7 +167,7 @@ def _details(run: RunContents) -> dict[str, dict[str, str]]:
 
 
 def _machine(hardware: Mapping[str, Any]) -> dict[str, str]:
-    """Write the hardware for people: bytes in GiB, lists in one line."""
+    """Format the hardware: bytes in GiB, lists in one line."""
     named = {
         key.removesuffix("_bytes").removeprefix("num_"): memory(value) if key.endswith("_bytes") else value
         for key, value in hardware.items()

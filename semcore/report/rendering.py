@@ -1,4 +1,4 @@
-"""The templates of the reports: sandboxed, strict about names, and safe by default for text from anyone.
+"""Templates of the reports: sandboxed, strict about names, and with all text escaped by default.
 
 In an HTML template every value is escaped by Jinja's autoescape; in a markdown template every value is escaped by
 `escape_markdown` unless a filter made it `Markdown`.
@@ -14,13 +14,13 @@ from markupsafe import Markup
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
-# Control characters, halves of surrogate pairs, and marks that turn the direction of writing.
+# Control characters, lone surrogates, and bidirectional controls.
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
 # Every character that can open markup inside a line, by CommonMark and GitHub's tables, links and formulas.
 _INLINE = re.compile(r"[\\`*_\[\]<>|~#&$!^{}]")
-# What becomes a link by itself, "https://..." and "www. ..." without the space.
+# Autolinks, "https://..." and "www. ..." without the space.
 _AUTOLINK = re.compile(r"(?=://)|(?<=www)(?=\.)", re.IGNORECASE)
-# What makes a list or a rule at the start of a line.
+# Starts of a list or a rule.
 _LINE_START = re.compile(r"^(\d*)([-+=.)])(?=[-+=\s]|$)")
 
 
@@ -29,7 +29,7 @@ class Markdown(str):
 
 
 def one_line(text: str) -> str:
-    r"""Leave out what is no visible character, and put the rest on one line.
+    r"""Remove invisible characters, and join the rest on one line.
 
     >>> one_line("two\n\n lines\x00")
     'two lines'
@@ -38,7 +38,7 @@ def one_line(text: str) -> str:
 
 
 def escape_markdown(text: str) -> Markdown:
-    r"""Write text from anyone so that a markdown reader shows it as it is, on one line.
+    r"""Escape untrusted text so that markdown shows it literally, on one line.
 
     >>> print(escape_markdown("a | b <script> *c*"))
     a \| b \<script\> \*c\*
@@ -61,7 +61,7 @@ def html_template(name: str) -> jinja2.Template:
 
 
 def duration(seconds: float) -> str:
-    """Write seconds for people.
+    """Format seconds.
 
     >>> duration(4.26), duration(75), duration(7325)
     ('4.3 s', '1 min 15 s', '2 h 2 min')
@@ -73,7 +73,7 @@ def duration(seconds: float) -> str:
 
 
 def memory(num_bytes: int) -> str:
-    """Write bytes for people.
+    """Format bytes.
 
     >>> memory(1_610_612_736)
     '1.5 GiB'
@@ -82,12 +82,12 @@ def memory(num_bytes: int) -> str:
 
 
 def score(value: float, column: str) -> str:
-    """Write a score as its column asks: recalls in percent with one decimal, MRR between 0 and 1 with three."""
+    """Format a score by its column: recalls in percent with one decimal, MRR between 0 and 1 with three."""
     return f"{value:.3f}" if column.startswith("MRR") else f"{value:.1f}"
 
 
 def percent(share: float) -> str:
-    """Write a share in percent, without the sign.
+    """Format a percentage, without the sign.
 
     >>> percent(62.5)
     '62.5'
@@ -113,7 +113,7 @@ def _url(path: str) -> Markdown:
 
 
 def _fenced(code: str) -> Markdown:
-    """Put code into a block whose fence is longer than any run of backticks in it."""
+    """Return code in a block whose fence is longer than any run of backticks in it."""
     longest = max((len(run) for run in re.findall("`+", code)), default=0)
     fence = "`" * max(3, longest + 1)
     return Markdown(f"{fence}\n{code.strip()}\n{fence}")
@@ -128,5 +128,5 @@ def _finalize_markdown(value: object) -> Markdown:
 
 
 def _finalize_html(value: object) -> object:
-    """Autoescape does the rest; what a macro of the template returns is `Markup` and keeps its lines."""
+    """Join text on one line; autoescape does the rest. A macro's result is `Markup` and keeps its lines."""
     return value if isinstance(value, Markup | jinja2.Undefined) else one_line(str(value))

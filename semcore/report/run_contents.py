@@ -1,4 +1,4 @@
-"""Everything a report needs from a run folder, read and checked."""
+"""Contents of a run folder that a report needs, read and checked."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +17,14 @@ STAGES = {"generated", "verified"}
 
 @dataclass(frozen=True)
 class RunContents:
-    """What a run folder says about itself.
+    """Contents of a run folder.
 
     Attributes:
         folder: The run folder.
-        metrics: metrics.json as it stands.
-        manifest: manifest.json as it stands.
+        metrics: Content of metrics.json.
+        manifest: Content of manifest.json.
         per_query: direction -> the rows of its per-query file.
-        dataset: Where sentences and pictures are found, None where it cannot be read.
+        dataset: The dataset with sentences and images, None where it cannot be read.
         missing_dataset: Why `dataset` is None, empty otherwise.
     """
 
@@ -41,10 +41,10 @@ def read_run(folder: Path, data: Path | None = None) -> RunContents:
 
     Args:
         folder: The run folder.
-        data: Where the dataset is now; by default where the run's manifest says it was.
+        data: Present path of the dataset; by default the one in the run's manifest.
 
     Raises:
-        UserError: The run has not been evaluated, or its files do not belong together.
+        UserError: The run has not been evaluated, or its files are inconsistent.
     """
     metrics = _read_metrics(folder)
     per_query = {
@@ -67,7 +67,7 @@ def _read_metrics(folder: Path) -> dict[str, Any]:
 
 
 def _read_direction(folder: Path, metrics: dict[str, Any], direction: Direction) -> list[dict[str, Any]]:
-    """Read the per-query file and hold it against the scores, so that no report mixes two evaluations."""
+    """Read the per-query file and compare it with the scores, so that no report mixes two evaluations."""
     path = folder / direction / "per_query.jsonl"
     rows = read_per_query(path)
     for stage in STAGES & metrics[direction].keys():
@@ -83,7 +83,7 @@ def _read_direction(folder: Path, metrics: dict[str, Any], direction: Direction)
 
 
 def _read_dataset(run: RunFolder, data: Path | None) -> tuple[Dataset | None, str]:
-    """A run may outlive its pictures: then the report says so and shows ids instead."""
+    """Return the dataset, or None and the reason: a run may outlive its images, and the report then shows ids."""
     try:
         return load_dataset(data or run.data_folder()), ""
     except UserError as error:

@@ -1,4 +1,4 @@
-"""The numbers of a run as rows of tables, with intervals and with sentences that say what they mean."""
+"""Tables of a run's figures, with intervals and explanatory sentences."""
 
 from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
@@ -30,7 +30,7 @@ _ABLATIONS = {
 
 
 class ScoreRow(NamedTuple):
-    """One row of a score table; a column that is not known is left out of `scores` and `intervals`."""
+    """One row of a score table; unknown columns are left out of `scores` and `intervals`."""
 
     name: str
     meaning: str
@@ -39,7 +39,7 @@ class ScoreRow(NamedTuple):
 
 
 class OrderRow(NamedTuple):
-    """What the candidates' order does to one model's choices, in percent."""
+    """Effect of the candidates' order on one model's choices, in percent."""
 
     model: str
     shifts: int
@@ -50,7 +50,7 @@ class OrderRow(NamedTuple):
 
 
 class StageRow(NamedTuple):
-    """What one stage of the run cost; None where the manifest does not say."""
+    """Cost of one stage of the run; None where the manifest has no figure."""
 
     name: str
     seconds: float | None
@@ -65,13 +65,13 @@ def score_rows(
 ) -> list[ScoreRow]:
     """Build the table of one direction: generated, verified, the verifier alone, ceiling, folds, baselines, ablations.
 
-    What is not known has no row.
+    Unknown figures have no row.
 
     Args:
         metrics: metrics.json.
         direction: "t2i" or "i2t".
-        rows: The direction's per-query rows, from which the 95 % intervals are drawn.
-        seed: Seeds the bootstrap.
+        rows: The direction's per-query rows, from which the 95 % intervals are bootstrapped.
+        seed: Seed of the bootstrap.
     """
     alone = metrics.get("fusion") == "none"
     meanings = {**_STAGES, "verified": _OWN} if alone else _STAGES
@@ -111,7 +111,7 @@ def verifier_rows(metrics: Mapping[str, Any], direction: str) -> list[ScoreRow]:
 
 
 def verifier_note(metrics: Mapping[str, Any]) -> str:
-    """Say what the two rows of each verifier are."""
+    """Explain the two rows of each verifier."""
     text = (
         "A verifier's row is ordered by a weighted sum of its score and the generator's, with weights fitted on val: "
         "ours, the paper has no such sum. The row alone is the verifier's own order of the shortlist, the paper's way"
@@ -120,7 +120,7 @@ def verifier_note(metrics: Mapping[str, Any]) -> str:
 
 
 def split_note(metrics: Mapping[str, Any]) -> str:
-    """Name the split that was measured, and say how what is fitted on val was kept apart from it."""
+    """Name the evaluated split, and the split on which parameters were fitted."""
     split = str(metrics.get("split", ""))
     if not metrics.get("cross_fitted"):
         return split
@@ -128,7 +128,7 @@ def split_note(metrics: Mapping[str, Any]) -> str:
 
 
 def unanswerable_note(metrics: Mapping[str, Any], direction: str) -> str:
-    """Say how many queries of a direction cannot find anything right, empty where there are none."""
+    """State how many queries of a direction have no retrievable relevant item, empty where there are none."""
     number = metrics.get("num_unanswerable", {}).get(direction, 0)
     if not number:
         return ""
@@ -155,7 +155,7 @@ def order_rows(metrics: Mapping[str, Any], direction: str) -> list[OrderRow]:
 
 
 def order_note(metrics: Mapping[str, Any], direction: str) -> str:
-    """Say how the order bias of one direction was measured, empty where it was not."""
+    """Explain how the order bias of one direction was measured, empty where it was not."""
     for measured in metrics.get("order_bias", {}).get(direction, []):
         return (
             f"{measured['num_queries']} queries with one right item among {measured['num_candidates']} candidates, "
@@ -169,7 +169,7 @@ def order_note(metrics: Mapping[str, Any], direction: str) -> str:
 
 
 def findings(metrics: Mapping[str, Any], direction: str, rows: Sequence[Mapping[str, Any]], seed: int) -> list[str]:
-    """Say in sentences what verification changed, how far the ceiling is, and what no search can tell apart."""
+    """State the effect of verification, the distance from the ceiling, and the number of indistinguishable items."""
     scores = metrics[direction]
     sentences = []
     if "generated" in scores and "verified" in scores:
@@ -194,7 +194,7 @@ def findings(metrics: Mapping[str, Any], direction: str, rows: Sequence[Mapping[
 
 
 def stage_rows(manifest: Mapping[str, Any]) -> list[StageRow]:
-    """Build the table of what every stage cost, in the order in which they ran, and "all" of them together."""
+    """Build the table of every stage's cost, in the order in which they ran, with the sum as "all"."""
     rows = [
         StageRow(
             name,
@@ -224,7 +224,7 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _ablation(name: str, scores: Mapping[str, float]) -> ScoreRow:
-    """Return an ablation's row; of rows that ask some of the queries only, the meaning says how many."""
+    """Return an ablation's row; if it covers only some of the queries, the meaning says how many."""
     meaning = _ABLATIONS.get(name, "")
     if name in ("with_trie", "without_trie"):
         meaning += f"; {scores['num_queries']:,.0f} queries drawn at random"
@@ -232,7 +232,7 @@ def _ablation(name: str, scores: Mapping[str, float]) -> ScoreRow:
 
 
 def _baseline(name: str) -> tuple[str, str]:
-    """Return a baseline's short name and what it does."""
+    """Return a baseline's short name and its description."""
     if name == "sentence-encoder":
         return "sentence encoder", "dense retrieval: sentences compared with the images' captions, nothing trained"
     short = name.rstrip("/").rpartition("/")[2]
@@ -247,7 +247,7 @@ def _intervals(rows: Sequence[Mapping[str, Any]], stage: str, seed: int) -> dict
 
 
 def _groups(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """Queries with the same right items belong together: the sentences of one image."""
+    """Return the group of each query: queries with the same relevant items, such as the sentences of one image."""
     return [tuple(row["right"]) for row in rows]
 
 

@@ -1,4 +1,4 @@
-"""Small copies of images, as files beside report.md and as data URIs inside report.html."""
+"""Thumbnails, as files beside report.md and as data URIs inside report.html."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ class Picture(NamedTuple):
 
     @property
     def data_uri(self) -> str:
-        """The picture as text that stands in an `src` attribute."""
+        """The image as a data URI for an `src` attribute."""
         return f"data:image/{self.kind};base64,{base64.b64encode(self.data).decode('ascii')}"
 
 

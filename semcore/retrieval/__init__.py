@@ -1,1 +1,1 @@
-"""The runner, from a query to hits: one query, or a resumable batch."""
+"""Retrieval from queries to hits: one query, or a resumable batch."""

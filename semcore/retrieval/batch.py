@@ -1,7 +1,7 @@
-"""The steps of an evaluation that ask a model: each in chunks that outlive a kill.
+"""Resumable batch inference: generation and verification over a split, in chunks that are written to disk.
 
-A part is one direction of one split. Equal sentences are asked once; queries of about equal length
-share a batch, so that little is padding.
+A split view is one direction of one split. Equal queries are searched once; queries of similar length
+share a batch, to reduce padding.
 """
 
 from __future__ import annotations
@@ -16,27 +16,22 @@ from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item, Queries, draw_queries, read_items, read_queries
 from semcore.data.run_folder import RunFolder
 from semcore.data.subsets import first_images
-from semcore.retrieval.corpus import Corpus, build_corpus
-from semcore.retrieval.generator import Engine, generate, generate_without_trie, query_inputs
+from semcore.models.session import ModelSession
+from semcore.retrieval.corpus import build_corpus
+from semcore.retrieval.generator import Engine, generate, generate_without_trie
 from semcore.retrieval.hits import GeneratedHit
-from semcore.retrieval.session import ModelSession, images_shown
-from semcore.retrieval.shortlist import Shortlist, make_shortlist
-from semcore.retrieval.verifiers import VerifierName, combine_likelihoods, pairs_to_score, verifier_scores
+from semcore.retrieval.shortlist import Shortlist, images_shown, make_shortlist
+from semcore.retrieval.verifiers import VerifierName, pairs_of, verifier_scores
 from semcore.runtime.errors import UnreadableImage
 from semcore.runtime.resumable import in_chunks
-from semcore.verification import (
-    given_image_log_probabilities,
-    sentence_log_probabilities,
-)
+from semcore.verification import VerifierSession, likelihood_gains
 
 T = TypeVar("T")
 QUERIES_PER_CHUNK = 256
-IMAGES_PER_CHUNK = 64
-SENTENCES_PER_CHUNK = 2_048
 
 
 class SplitKey(NamedTuple):
-    """Names a part."""
+    """The key of a split view."""
 
     split: str
     direction: Direction
@@ -44,31 +39,31 @@ class SplitKey(NamedTuple):
 
 @dataclass(frozen=True)
 class SplitView:
-    """One direction of one split: what is searched and what is asked."""
+    """One direction of one split: items and queries."""
 
     items: dict[str, Item]
     queries: Queries
 
     @property
     def unique_queries(self) -> list[str]:
-        """Return what is asked, each once, the shortest first."""
+        """Return every sentence or image that is a query once, the shortest first."""
         return sorted(set(self.queries.contents.values()), key=lambda content: (len(content), content))
 
 
 @dataclass
 class WorkDir:
-    """Where the chunks of an evaluation lie, and the seconds of each step."""
+    """The folder of an evaluation's chunks, with the seconds of each step."""
 
     folder: Path
     progress: bool
     features: Path | None = None
-    """RUN/features, where what images look like to a model is kept; None keeps nothing."""
+    """RUN/features, the feature store; None stores nothing."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(
         self, name: str, tasks: Sequence[T], size: int, work: Callable[[list[T]], list[Any]], unit: str
     ) -> list[Any]:
-        """Do a step's work in chunks and note its seconds."""
+        """Run a step's work in chunks and record its seconds."""
         result = in_chunks(self.folder, name, tasks, size, work, progress=self.progress, unit=unit)
         self.seconds[name] = round(result.seconds, 3)
         return result.rows
@@ -81,7 +76,7 @@ def read_split_views(
     most_queries: int | None = None,
     directions: Collection[Direction] = tuple(Direction),
 ) -> dict[SplitKey, SplitView]:
-    """Return the parts of a split that have items and queries.
+    """Return the views of a split that have items and queries.
 
     Args:
         run: holds the identifiers.
@@ -106,7 +101,7 @@ def read_split_views(
 
 
 def _wanted_images(run: RunFolder, dataset: Dataset) -> set[str]:
-    """Return the images that the run is about: all, or those that a `--limit` of captions or identifiers chose."""
+    """Return the run's images: all, or those that a `--limit` of captions or identifiers chose."""
     stages = run.manifest().get("stages", {})
     limits = [stages.get(stage, {}).get("settings", {}).get("limit") for stage in ("caption", "identifiers")]
     chosen = [{record.image_id for record in first_images(dataset, limit)} for limit in limits]
@@ -114,7 +109,7 @@ def _wanted_images(run: RunFolder, dataset: Dataset) -> set[str]:
 
 
 def _unreadable(dataset: Dataset, records: Sequence[ImageRecord], known: Collection[str]) -> set[str]:
-    """Return the images that cannot be read, among those without an identifier: most of them have none for it."""
+    """Return the images that cannot be read; only those without an identifier are checked."""
     unreadable = set()
     for record in records:
         if record.image_id not in known:
@@ -135,71 +130,56 @@ def generate_hits(
     batch_size: int,
     engine: Engine,
 ) -> dict[str, list[GeneratedHit]]:
-    """Return what is asked -> the items the generator finds, best first."""
-    corpus = build_corpus(session.checkpoint, session.prompts, key.direction, list(view.items.values()))
+    """Return query -> the items the generator finds, best first."""
+    corpus = build_corpus(session, key.direction, list(view.items.values()))
 
     def work(queries: list[str]) -> list[Any]:
-        return generate_chunk(session, key.direction, queries, corpus, num_beams, batch_size, engine)
+        return generate(
+            session, key.direction, queries, corpus, num_beams=num_beams, batch_size=batch_size, engine=engine
+        )
 
-    unique_queries = view.unique_queries
-    if key.direction.queries_are_images:
-        session.features.add(unique_queries, progress=work_dir.progress)
-    rows = work_dir.run(f"generate {key.direction} {key.split}", unique_queries, QUERIES_PER_CHUNK, work, "query")
-    return {content: [GeneratedHit(*hit) for hit in hits] for content, hits in zip(unique_queries, rows, strict=True)}
-
-
-def generate_chunk(
-    session: ModelSession,
-    direction: Direction,
-    queries: list[str],
-    corpus: Corpus,
-    num_beams: int,
-    batch_size: int,
-    engine: Engine,
-) -> list[list[GeneratedHit]]:
-    """Search for one chunk of queries."""
-    features = session.features.of(queries) if direction.queries_are_images else {}
-    return generate(
-        session.checkpoint,
-        session.prompts,
-        direction,
-        queries,
-        features,
-        corpus,
-        num_beams=num_beams,
-        batch_size=batch_size,
-        engine=engine,
-    )
+    return _search(session, "generate", key, view, work_dir, QUERIES_PER_CHUNK, work)
 
 
 def generate_unconstrained(
     session: ModelSession, key: SplitKey, view: SplitView, work_dir: WorkDir, *, num_beams: int, batch_size: int
 ) -> dict[str, list[GeneratedHit]]:
-    """Return what is asked -> the items whose identifiers a search of the whole vocabulary happens to write."""
-    corpus = build_corpus(session.checkpoint, session.prompts, key.direction, list(view.items.values()))
+    """Return query -> the items whose identifiers an unconstrained search generates."""
+    corpus = build_corpus(session, key.direction, list(view.items.values()))
 
     def work(queries: list[str]) -> list[Any]:
-        features = session.features.of(queries) if key.direction.queries_are_images else {}
-        inputs = query_inputs(session.checkpoint, session.prompts, key.direction, queries, features)
-        return generate_without_trie(session.checkpoint, inputs, corpus, num_beams=num_beams)
+        return generate_without_trie(session, key.direction, queries, corpus, num_beams=num_beams)
 
-    unique_queries = view.unique_queries
+    return _search(session, "without trie", key, view, work_dir, batch_size, work)
+
+
+def _search(
+    session: ModelSession,
+    step: str,
+    key: SplitKey,
+    view: SplitView,
+    work_dir: WorkDir,
+    size: int,
+    work: Callable[[list[str]], list[Any]],
+) -> dict[str, list[GeneratedHit]]:
+    """Search for every query of a view, in chunks of `size`."""
+    queries = view.unique_queries
     if key.direction.queries_are_images:
-        session.features.add(unique_queries, progress=work_dir.progress)
-    rows = work_dir.run(f"without trie {key.direction} {key.split}", unique_queries, batch_size, work, "query")
-    return {content: [GeneratedHit(*hit) for hit in hits] for content, hits in zip(unique_queries, rows, strict=True)}
+        session.features.add(queries, progress=work_dir.progress)
+    rows = work_dir.run(f"{step} {key.direction} {key.split}", queries, size, work, "query")
+    return {query: [GeneratedHit(*hit) for hit in hits] for query, hits in zip(queries, rows, strict=True)}
 
 
 def make_shortlists(
     view: SplitView, hits: Mapping[str, Sequence[GeneratedHit]], num_candidates: int
 ) -> list[Shortlist]:
-    """Return the shortlist of everything that is asked, in the order of `view.unique_queries`."""
+    """Return the shortlist of every query, in the order of `view.unique_queries`."""
     return [make_shortlist(content, hits[content], view.items, num_candidates) for content in view.unique_queries]
 
 
 def verify_by_options(
     verifier: VerifierName,
-    session: ModelSession,
+    session: VerifierSession,
     key: SplitKey,
     shortlists: Sequence[Shortlist],
     work_dir: WorkDir,
@@ -209,17 +189,7 @@ def verify_by_options(
     session.features.add(images_shown(key.direction, shortlists), progress=work_dir.progress)
 
     def work(chunk: list[Shortlist]) -> list[Any]:
-        features = session.features.of(images_shown(key.direction, chunk))
-        return verifier_scores(
-            verifier,
-            session.checkpoint,
-            session.prompts,
-            key.direction,
-            chunk,
-            features,
-            num_shifts=num_shifts,
-            blocks=session.blocks,
-        )
+        return verifier_scores(verifier, session, key.direction, chunk, num_shifts=num_shifts)
 
     return work_dir.run(f"{verifier} {key.direction} {key.split}", shortlists, QUERIES_PER_CHUNK, work, "query")
 
@@ -227,29 +197,9 @@ def verify_by_options(
 def verify_by_likelihood(
     session: ModelSession, shortlists: Mapping[SplitKey, Sequence[Shortlist]], work_dir: WorkDir
 ) -> dict[SplitKey, list[list[float]]]:
-    """Return the likelihood verifier's score of every candidate of all parts; no pair is scored twice."""
-    pairs: dict[str, dict[str, None]] = {}
-    for key, own in shortlists.items():
-        for image_id, texts in pairs_to_score(key.direction, own).items():
-            pairs.setdefault(image_id, {}).update(texts)
-    tasks = [(image_id, sorted(texts)) for image_id, texts in sorted(pairs.items())]
-    sentences = sorted({text for _, texts in tasks for text in texts})
-
-    session.features.add(pairs, progress=work_dir.progress)
-
-    def given_image(chunk: list[tuple[str, list[str]]]) -> list[Any]:
-        features = session.features.of(image_id for image_id, _ in chunk)
-        return given_image_log_probabilities(session.checkpoint, session.prompts, chunk, features)
-
-    def without_image(chunk: list[str]) -> list[Any]:
-        return sentence_log_probabilities(session.checkpoint, session.prompts, chunk)
-
-    given = work_dir.run("likelihood with the image", tasks, IMAGES_PER_CHUNK, given_image, "image")
-    alone = work_dir.run("likelihood without", sentences, SENTENCES_PER_CHUNK, without_image, "sentence")
-    conditional = {
-        (image_id, text): score
-        for (image_id, texts), scores in zip(tasks, given, strict=True)
-        for text, score in zip(texts, scores, strict=True)
-    }
-    marginal = dict(zip(sentences, alone, strict=True))
-    return {key: combine_likelihoods(key.direction, own, conditional, marginal) for key, own in shortlists.items()}
+    """Return the likelihood verifier's score of every candidate of all views; no pair is scored twice."""
+    shown = [image_id for key, own in shortlists.items() for image_id in images_shown(key.direction, own)]
+    session.features.add(shown, progress=work_dir.progress)
+    pairs = {key: [pairs_of(key.direction, shortlist) for shortlist in own] for key, own in shortlists.items()}
+    gains = likelihood_gains(session, (pair for rows in pairs.values() for row in rows for pair in row), work_dir.run)
+    return {key: [[gains[pair] for pair in row] for row in rows] for key, rows in pairs.items()}

@@ -1,4 +1,4 @@
-"""The corpus of a search: items by id, and the index of their identifiers."""
+"""Corpus of a search: items by id, and the index of their identifiers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item
 from semcore.decoding import IdentifierIndex
 from semcore.models.checkpoint import Checkpoint
-from semcore.models.prompts import IMAGE, Prompts
+from semcore.models.prompts import IMAGE
+from semcore.models.session import ModelSession
 from semcore.models.tokenization import answer_tokens, chat_prompt, expand_images
 from semcore.retrieval.saved_index import SavedIndexes, index_key
 from semcore.runtime.errors import UserError
@@ -24,48 +25,47 @@ class Corpus:
 
 
 def build_corpus(
-    checkpoint: Checkpoint,
-    prompts: Prompts,
-    direction: Direction,
-    items: Sequence[Item],
-    saved: SavedIndexes | None = None,
+    session: ModelSession, direction: Direction, items: Sequence[Item], saved: SavedIndexes | None = None
 ) -> Corpus:
-    """Index items by the tokens of their identifiers, as the model was trained to write them.
+    """Index items by the tokens of their identifiers, tokenized as in training.
 
     Items that share an identifier keep their order.
 
     Args:
-        checkpoint: the generator.
-        prompts: what it is asked with.
-        direction: "t2i" or "i2t".
+        session: the generator.
+        direction: tells whether the items are images or sentences.
         items: what can be found.
         saved: where the index is kept; by default it is built anew.
 
     Raises:
-        UserError: no item, or the model does not know the items' cluster tokens.
+        UserError: there is no item, or the model lacks the items' cluster tokens.
     """
     if not items:
         raise UserError("there is no item to search; choose another --split, or make identifiers for it")
+    checkpoint = session.checkpoint
 
     def build() -> IdentifierIndex:
-        return _build_index(checkpoint, _prompt(checkpoint, prompts, direction), items)
+        return _build_index(checkpoint, _prompt(session, direction), items)
 
     if saved is None:
         index = build()
     else:
-        index = saved.load_or_build(corpus_key(checkpoint, prompts, direction, items), build)
+        index = saved.load_or_build(corpus_key(session, direction, items), build)
     return Corpus({item.item_id: item for item in items}, index.to(checkpoint.device))
 
 
-def corpus_key(checkpoint: Checkpoint, prompts: Prompts, direction: Direction, items: Sequence[Item]) -> str:
+def corpus_key(session: ModelSession, direction: Direction, items: Sequence[Item]) -> str:
     """Return the key of the items' index, as `semcore.retrieval.saved_index` keeps it."""
     rows = [(item.item_id, item.identifier) for item in items]
-    return index_key(checkpoint.tokenizer, _prompt(checkpoint, prompts, direction), checkpoint.end_token_id, rows)
+    checkpoint = session.checkpoint
+    return index_key(checkpoint.tokenizer, _prompt(session, direction), checkpoint.end_token_id, rows)
 
 
-def _prompt(checkpoint: Checkpoint, prompts: Prompts, direction: Direction) -> str:
+def _prompt(session: ModelSession, direction: Direction) -> str:
     """Return a prompt that identifiers follow; what it asks for makes no difference to their tokens."""
-    turn = chat_prompt(checkpoint.tokenizer, prompts.render(direction.identify_prompt, query="", image=IMAGE))
+    turn = chat_prompt(
+        session.checkpoint.tokenizer, session.prompts.render(direction.identify_prompt, query="", image=IMAGE)
+    )
     return expand_images(turn, [1] * direction.queries_are_images)
 
 

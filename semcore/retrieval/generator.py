@@ -1,8 +1,8 @@
-"""Queries -> identifiers -> items: constrained beam search with a trained identifier model (paper, section 3.4)."""
+"""Generation of identifiers for queries by constrained beam search (paper, section 3.4), and the items they lead to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -10,57 +10,45 @@ from transformers import GenerationConfig
 
 from semcore.data.directions import Direction
 from semcore.decoding import SearchResult, constrained_beam_search, generate_with_transformers
-from semcore.models.batching import make_prompts, model_inputs
-from semcore.models.checkpoint import Checkpoint
-from semcore.models.prompts import IMAGE, Prompts
+from semcore.models.batching import model_inputs
+from semcore.models.prompts import IMAGE
+from semcore.models.session import ModelSession
 from semcore.retrieval.corpus import Corpus
 from semcore.retrieval.hits import GeneratedHit
 
 Engine = Literal["semcore", "transformers"]
 
 
-def query_inputs(
-    checkpoint: Checkpoint,
-    prompts: Prompts,
-    direction: Direction,
-    queries: Sequence[str],
-    features: Mapping[str, torch.Tensor],
-) -> dict[str, torch.Tensor]:
-    """Return what the model takes for a batch of queries.
+def query_inputs(session: ModelSession, direction: Direction, queries: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Return the model's arguments for a batch of queries, `attention_mask` (B, L) and token ids or embeddings.
 
     Args:
-        checkpoint: the identifier model.
-        prompts: hold "identify_t2i" and "identify_i2t".
+        session: the identifier model; its prompts hold "identify_t2i" and "identify_i2t".
         direction: tells whether queries are sentences or image ids.
         queries: one batch.
-        features: the visual features of the query images, by id; sentences need none.
     """
-    turns = [prompts.render(direction.identify_prompt, query=query, image=IMAGE) for query in queries]
-    images = [[features[image_id] for image_id in direction.images_shown(query, ())] for query in queries]
-    return model_inputs(checkpoint, make_prompts(checkpoint, turns, images))
+    turns = [session.prompts.render(direction.identify_prompt, query=query, image=IMAGE) for query in queries]
+    images = [direction.images_shown(query, ()) for query in queries]
+    return model_inputs(session.checkpoint, session.make_prompts(turns, images))
 
 
 def generate(
-    checkpoint: Checkpoint,
-    prompts: Prompts,
+    session: ModelSession,
     direction: Direction,
     queries: Sequence[str],
-    features: Mapping[str, torch.Tensor],
     corpus: Corpus,
     *,
     num_beams: int = 20,
     batch_size: int = 32,
     engine: Engine = "semcore",
 ) -> list[list[GeneratedHit]]:
-    """Return each query's items, best first: at most as many as beams.
+    """Return each query's items, best first, at most as many as beams.
 
     Args:
-        checkpoint: the identifier model.
-        prompts: hold "identify_t2i" and "identify_i2t".
+        session: the identifier model; its prompts hold "identify_t2i" and "identify_i2t".
         direction: tells whether queries are sentences or image ids.
-        queries: in any order; those of about equal length should stand together.
-        features: the visual features of the query images, by id; sentences need none.
-        corpus: what is searched.
+        queries: in any order; those of similar length should be adjacent.
+        corpus: the items to search.
         num_beams: width of the beam (the paper's tables use 50).
         batch_size: queries searched at once.
         engine: "semcore", or "transformers" for Hugging Face `generate`.
@@ -68,19 +56,19 @@ def generate(
     search = constrained_beam_search if engine == "semcore" else generate_with_transformers
     hits: list[list[GeneratedHit]] = []
     for start in range(0, len(queries), batch_size):
-        inputs = query_inputs(checkpoint, prompts, direction, queries[start : start + batch_size], features)
-        hits += _hits(search(checkpoint.model, inputs, corpus.index, num_beams=num_beams), corpus, num_beams)
+        inputs = query_inputs(session, direction, queries[start : start + batch_size])
+        hits += _hits(search(session.checkpoint.model, inputs, corpus.index, num_beams=num_beams), corpus, num_beams)
     return hits
 
 
 def _hits(result: SearchResult, corpus: Corpus, most: int) -> list[list[GeneratedHit]]:
-    """Put the items of each sequence in its place; items of one identifier stand in the index's order."""
+    """Replace each sequence by its items; items of one identifier are in the index's order."""
     queries = []
-    for sequences, scores in zip(result.sequences, result.scores.tolist(), strict=True):
+    for leaves, scores in zip(result.leaves, result.scores.tolist(), strict=True):
         hits = [
             GeneratedHit(item_id, corpus.items[item_id].identifier, score)
-            for sequence, score in zip(sequences, scores, strict=False)
-            for item_id in corpus.index.items(sequence)
+            for leaf, score in zip(leaves, scores, strict=False)
+            for item_id in corpus.index.items_of_leaf(leaf)
         ]
         queries.append(hits[:most])
     return queries
@@ -88,18 +76,20 @@ def _hits(result: SearchResult, corpus: Corpus, most: int) -> list[list[Generate
 
 @torch.inference_mode()
 def generate_without_trie(
-    checkpoint: Checkpoint, inputs: Mapping[str, torch.Tensor], corpus: Corpus, *, num_beams: int
+    session: ModelSession, direction: Direction, queries: Sequence[str], corpus: Corpus, *, num_beams: int
 ) -> list[list[GeneratedHit]]:
-    """Search over the whole vocabulary; what is written counts only where it is an identifier, token by token.
+    """Search over the whole vocabulary; an output counts only if its tokens are those of an identifier.
 
-    So the tree is all that differs: it leads to the same sequences of tokens, not to others that read alike.
+    So only the constraint differs from `generate`: other tokenizations of an identifier's text do not count.
 
     Args:
-        checkpoint: the identifier model.
-        inputs: one batch of queries.
-        corpus: what can be found; no more tokens are written than its longest identifier has.
+        session: the identifier model.
+        direction: tells whether queries are sentences or image ids.
+        queries: one batch.
+        corpus: the items; outputs are at most as long as the longest identifier.
         num_beams: width of the beam.
     """
+    checkpoint, inputs = session.checkpoint, query_inputs(session, direction, queries)
     settings = GenerationConfig(
         max_new_tokens=corpus.index.max_length,
         num_beams=num_beams,
@@ -113,10 +103,9 @@ def generate_without_trie(
         output_scores=True,
     )
     output = checkpoint.model.generate(**inputs, generation_config=settings)
-    num_queries = len(inputs["attention_mask"])
     length = inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
-    answers = output.sequences[:, length:].view(num_queries, num_beams, -1).tolist()
-    scores = output.sequences_scores.view(num_queries, num_beams).tolist()
+    answers = output.sequences[:, length:].view(len(queries), num_beams, -1).tolist()
+    scores = output.sequences_scores.view(len(queries), num_beams).tolist()
     return [_hits_of_texts(checkpoint.end_token_id, *query, corpus) for query in zip(answers, scores, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""Search a trained run from Python: a query -> beams -> candidates -> verification -> ranked hits.
+"""Retriever of a trained run: from a query to verified, ranked hits.
 
 from semcore import Retriever
 
@@ -10,88 +10,59 @@ hits[0].item_id, hits[0].score, hits[0].confidence, hits[0].image_path
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal, get_args, overload
+from typing import Literal, overload
 
-import numpy as np
-import torch
 from PIL import Image
 
 from semcore.data.dataset import SPLITS, Dataset, load_dataset
 from semcore.data.directions import Direction
-from semcore.data.images import open_image
-from semcore.data.items_and_queries import Item, read_items
+from semcore.data.items_and_queries import read_items
 from semcore.data.run_folder import RunFolder
-from semcore.models.checkpoint import Checkpoint
 from semcore.models.inference import Dtype, load_for_inference
 from semcore.models.lineage import Mismatch
-from semcore.models.run_checkpoints import generator_of, has_verifier, model_of
+from semcore.models.run_checkpoints import generator_of, model_of
 from semcore.models.run_lineage import TRAINED, check_search, require_trained_directions
-from semcore.models.visual_features import encode_pictures
+from semcore.models.session import ModelSession, load_session
 from semcore.retrieval.corpus import Corpus, build_corpus
 from semcore.retrieval.generator import Engine, generate
-from semcore.retrieval.hits import GeneratedHit
+from semcore.retrieval.hits import Hit
+from semcore.retrieval.query_pictures import Picture, open_picture
 from semcore.retrieval.saved_index import SavedIndexes
-from semcore.retrieval.session import ModelSession, images_shown, load_session
-from semcore.retrieval.shortlist import Shortlist, make_shortlist, rank
+from semcore.retrieval.shortlist import Shortlist, hits_of, make_shortlist
+from semcore.retrieval.verifier_choice import choose_verifier, verifier_model
 from semcore.retrieval.verifiers import VerifierName, verifier_scores
-from semcore.runtime.errors import UnreadableImage, UserError
-from semcore.runtime.moved_checkpoints import find_checkpoint
+from semcore.runtime.errors import UserError
 from semcore.runtime.typed_commands import command
-from semcore.verification import LETTERS, Fusion
-from semcore.verification.score_fusion import FUSION_FILE, FusionSettings, read_fusion_settings
+from semcore.verification import LETTERS, Fusion, VerifierSession, load_verifier
+from semcore.verification.score_fusion import FusionSettings
 
 logger = logging.getLogger(__name__)
-Picture = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
-"""What `semcore.data.images.open_image` takes: a file or what it holds, a picture in memory, or an array."""
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A ranked item.
-
-    Attributes:
-        item_id: an image's or a sentence's id.
-        score: higher is better; comparable within one query only.
-        identifier: what the model generated to find it.
-        confidence: the probability, 0 to 1, that this item answers the query, as val's judgements say it: of hits
-            with 0.8, four in five are right there. Several hits may be right, and none: they need not sum to 1.
-            It never falls behind a lower hit's. Fitted on the corpus of val: where more items are searched it says
-            too much (`Retriever.confidence_note`). None where nothing was fitted, and behind the shortlist.
-        text: the sentence; None for an image.
-        image_path: the image; None for a sentence.
-    """
-
-    item_id: str
-    score: float
-    identifier: str
-    confidence: float | None = None
-    text: str | None = None
-    image_path: Path | None = None
 
 
 @dataclass
 class Retriever:
-    """A run that can be searched; `Retriever.from_run` makes it.
+    """A searchable run, made by `Retriever.from_run`.
 
-    Models, the index of a direction and image features are loaded when they are first needed.
+    Models, the index of a direction and image features are loaded on first use.
 
     Attributes:
         run: the run folder.
-        dataset: what the run is about.
+        dataset: the run's dataset.
         generator: the identifier model.
-        verifier: who verifies, "none" for nobody.
-        fusion_settings: how the evaluation weighed verifiers, and how it asked them; empty where there was none.
-        split: whose items are searched, None for all.
+        verifier: name of the verifier, or "none".
+        fusion_settings: fitted fusions and the number of cyclic shifts from verification.json; empty without an
+            evaluation.
+        split: the split whose items are searched, None for all.
         num_beams: width of the beam.
-        num_candidates: how many of the best are verified.
+        num_candidates: how many of the best hits are verified.
         dtype: precision of the verifier's model.
-        device: where it runs.
-        engine: who searches.
-        base: where the checkpoint that the run was made with is now, None where it was.
-        mismatches: what differs from what the models were made with, and was allowed.
+        device: its device.
+        engine: beam-search backend.
+        base: present path of the checkpoint that the run was made with, None if it has not moved.
+        mismatches: lineage mismatches that were allowed.
     """
 
     run: RunFolder
@@ -108,7 +79,7 @@ class Retriever:
     base: str | Path | None = None
     mismatches: list[Mismatch] = field(default_factory=list)
     _corpora: dict[Direction, Corpus] = field(default_factory=dict, repr=False)
-    _verifier_session: ModelSession | None = field(default=None, repr=False)
+    _verifier_session: VerifierSession | None = field(default=None, repr=False)
 
     @classmethod
     def from_run(
@@ -130,22 +101,22 @@ class Retriever:
 
         Args:
             run: the run folder.
-            data: where the dataset is now; by default where the run's manifest says it was.
+            data: present path of the dataset; by default the one in the run's manifest.
             split: search the items of "train", "val" or "test", or of "all".
-            verifier: "auto" is the one the evaluation found better, else a trained listwise one (full
-                attention before "blocks"), else the captioner's likelihood; it is asked and weighed as it was there.
+            verifier: "auto" is the evaluation's best one, else a trained listwise one (full attention before
+                "blocks"), else the captioner's likelihood; its shifts and fusion are those of the evaluation.
             num_beams: width of the beam.
-            num_candidates: how many of the best are verified, two to ten.
+            num_candidates: how many of the best hits are verified, two to ten.
             dtype: "float32", "bfloat16", or "auto" for bfloat16 where the device multiplies it natively.
-            device: where the models run; the fastest there is by default.
+            device: the models' device; the fastest one by default.
             engine: "semcore", or "transformers" for Hugging Face `generate`.
-            base: where the checkpoint that the run was made with is now, should it have moved.
-            allow_mismatch: kinds of lineage (`semcore.models.lineage.KINDS`) to go on with although they differ from
-                what the models were made with; `mismatches` then holds what differs.
+            base: present path of the checkpoint that the run was made with, if it has moved.
+            allow_mismatch: kinds of lineage mismatch (`semcore.models.lineage.KINDS`) that are allowed; `mismatches`
+                then holds them.
 
         Raises:
-            UserError: the run is not trained, its dataset is gone, something differs from what its models were made
-                with, or a number is out of range.
+            UserError: the run is not trained, its dataset is missing, there is a lineage mismatch, or a number is out
+                of range.
         """
         if split not in (*SPLITS, "all"):
             raise UserError(f"there is no split {split!r}; choose one of {', '.join(SPLITS)} or all")
@@ -153,12 +124,12 @@ class Retriever:
         dataset = load_dataset(data or folder.data_folder())
         if not (1 if verifier == "none" else 2) <= num_candidates <= len(LETTERS):
             raise UserError(f"num_candidates must be from 2 to {len(LETTERS)}, found {num_candidates}")
-        chosen, fusion_settings = _choose_verifier(folder, verifier)
+        chosen, fusion_settings = choose_verifier(folder, verifier)
         models = {"generator": generator_of(folder)}
         if chosen != "none":
-            models[chosen] = _verifier_model(folder, chosen, fusion_settings, base)
+            models[chosen] = verifier_model(folder, chosen, fusion_settings, base)
         mismatches = check_search(
-            folder, dataset, models, fusion_settings.models, base, allow_mismatch, weighed=bool(fusion_settings.fusions)
+            folder, dataset, models, fusion_settings.models, base, allow_mismatch, fused=bool(fusion_settings.fusions)
         )
         for mismatch in mismatches:
             logger.warning("going on although %s", mismatch)
@@ -189,8 +160,9 @@ class Retriever:
 
         Args:
             text: a sentence, or a list of them.
-            image: a picture, its file, its bytes or an array, or a list of them; made RGB and upright as everywhere.
-            top_k: how many hits, at most.
+            image: an image, its file, its bytes or an array (height, width, 3), or a list of them; made RGB and upright
+                by `open_image`.
+            top_k: number of hits, at most.
 
         Returns:
             A list of hits; for a list of queries a list of lists.
@@ -204,19 +176,18 @@ class Retriever:
         if top_k < 1:
             raise UserError(f"top_k must be at least 1, found {top_k}")
         if text is not None:
-            hits = self._search(Direction.T2I, text if isinstance(text, list) else [text], [], top_k)
+            hits = self._search(Direction.T2I, text if isinstance(text, list) else [text], {}, top_k)
             return hits if isinstance(text, list) else hits[0]
-        pictures = [
-            _open(picture) for picture in (image if isinstance(image, list) else [image]) if picture is not None
-        ]
-        hits = self._search(Direction.I2T, [f"query {number}" for number in range(len(pictures))], pictures, top_k)
+        given = [picture for picture in (image if isinstance(image, list) else [image]) if picture is not None]
+        pictures = {f"query {number}": open_picture(picture) for number, picture in enumerate(given)}
+        hits = self._search(Direction.I2T, list(pictures), pictures, top_k)
         return hits if isinstance(image, list) else hits[0]
 
     def confidence_note(self, direction: Direction) -> str:
-        """Say how far the confidence of a direction's hits can be trusted; empty where it was fitted on such a corpus.
+        """Return a note on the confidence of a direction's hits; empty where it was fitted on a corpus of this size.
 
-        Fusion and calibration are fitted on val's items. Among more items more look right, so that the same score
-        promises less.
+        Fusion and calibration are fitted on val's items. Among more items there are more hard negatives, so the same
+        score means a lower probability.
         """
         fusion = self.fusion_settings.fusions.get(self.verifier, {}).get(direction)
         searched = len(self._corpus(direction).items)
@@ -232,26 +203,22 @@ class Retriever:
         )
 
     def _search(
-        self, direction: Direction, queries: list[str], pictures: list[Image.Image], top_k: int
+        self, direction: Direction, queries: list[str], pictures: Mapping[str, Image.Image], top_k: int
     ) -> list[list[Hit]]:
         self._require(direction)
-        session, corpus = self.generator, self._corpus(direction)
-        generated = generate(
-            session.checkpoint,
-            session.prompts,
-            direction,
-            queries,
-            _features(session.checkpoint, queries, pictures),
-            corpus,
-            num_beams=max(self.num_beams, top_k),
-            engine=self.engine,
-        )
+        session, corpus = self.generator.with_pictures(pictures), self._corpus(direction)
+        num_beams = max(self.num_beams, top_k)
+        generated = generate(session, direction, queries, corpus, num_beams=num_beams, engine=self.engine)
         shortlists = [
             make_shortlist(query, own, corpus.items, self.num_candidates)
             for query, own in zip(queries, generated, strict=True)
         ]
         scores = self._verify(direction, shortlists, pictures)
-        return [self._hits(direction, *row, corpus)[:top_k] for row in zip(shortlists, scores, generated, strict=True)]
+        fusion = self.fusion_settings.fusions.get(self.verifier, {}).get(direction, Fusion())
+        return [
+            hits_of(shortlist, own, fusion, found, corpus.items)[:top_k]
+            for shortlist, own, found in zip(shortlists, scores, generated, strict=True)
+        ]
 
     def _require(self, direction: Direction) -> None:
         """Check that the models were trained for a direction."""
@@ -263,93 +230,21 @@ class Retriever:
     def _corpus(self, direction: Direction) -> Corpus:
         if direction not in self._corpora:
             items = read_items(self.run, self.dataset, direction, self.split)
-            session = self.generator
             saved = SavedIndexes(self.run, f"{direction}-{self.split or 'all'}")
-            self._corpora[direction] = build_corpus(session.checkpoint, session.prompts, direction, items, saved)
+            self._corpora[direction] = build_corpus(self.generator, direction, items, saved)
         return self._corpora[direction]
 
     def _verify(
-        self, direction: Direction, shortlists: list[Shortlist], pictures: list[Image.Image]
+        self, direction: Direction, shortlists: list[Shortlist], pictures: Mapping[str, Image.Image]
     ) -> list[list[float]]:
         """Return the verifier's score of each candidate; zeros without a verifier."""
         if self.verifier == "none":
             return [[0.0] * len(shortlist.items) for shortlist in shortlists]
         if self._verifier_session is None:
-            path = _verifier_model(self.run, self.verifier, self.fusion_settings, self.base)
+            path = verifier_model(self.run, self.verifier, self.fusion_settings, self.base)
             model = load_for_inference(path, dtype=self.dtype, device=self.device, base=self.base)
-            self._verifier_session = load_session(model, self.dataset, self.run / "features")
-        session = self._verifier_session
-        if direction.items_are_images:
-            features = session.features.of(images_shown(direction, shortlists))
-        else:
-            features = _features(session.checkpoint, [own.query for own in shortlists], pictures)
+            self._verifier_session = load_verifier(model, self.dataset, self.run / "features")
+        session = self._verifier_session.with_pictures(pictures)
         return verifier_scores(
-            self.verifier,
-            session.checkpoint,
-            session.prompts,
-            direction,
-            shortlists,
-            features,
-            num_shifts=self.fusion_settings.num_shifts,
-            blocks=session.blocks,
+            self.verifier, session, direction, shortlists, num_shifts=self.fusion_settings.num_shifts
         )
-
-    def _hits(
-        self,
-        direction: Direction,
-        shortlist: Shortlist,
-        scores: Sequence[float],
-        generated: Sequence[GeneratedHit],
-        corpus: Corpus,
-    ) -> list[Hit]:
-        """Return the verified items, and behind them the others as the generator ranked them."""
-        fusion = self.fusion_settings.fusions.get(self.verifier, {}).get(direction, Fusion())
-        hits = [_hit(*row) for row in rank(shortlist, scores, fusion)]
-        step = hits[-1].score - shortlist.generator[-1]
-        rest = generated[len(shortlist.items) :]
-        return hits + [_hit(corpus.items[hit.item_id], hit.score + step, None) for hit in rest]
-
-
-def _choose_verifier(
-    run: RunFolder, wish: VerifierName | Literal["auto", "none"]
-) -> tuple[VerifierName | Literal["none"], FusionSettings]:
-    """Return who verifies, and what an evaluation has fitted."""
-    path = run / FUSION_FILE
-    fusion_settings = read_fusion_settings(path) if path.exists() else FusionSettings("", {})
-    if wish == "auto":
-        if fusion_settings.verifier in (*get_args(VerifierName), "none"):
-            wish = fusion_settings.verifier  # type: ignore[assignment]
-        else:
-            wish = "listwise" if has_verifier(run) else "blocks" if has_verifier(run, "blocks") else "likelihood"
-    chosen: VerifierName | Literal["none"] = wish  # type: ignore[assignment]
-    return chosen, fusion_settings
-
-
-def _verifier_model(
-    run: RunFolder, verifier: VerifierName, fusion_settings: FusionSettings, base: str | Path | None
-) -> str:
-    """Return where a verifier's checkpoint is now: the one that the evaluation was told to ask, or the run's own."""
-    named = fusion_settings.models.get(verifier)
-    if named is None:
-        return model_of(run, verifier, base)
-    known = run.manifest().get("stages", {}).get("evaluate", {}).get("inputs", {}).get(f"the {verifier} model")
-    missing = f"the {verifier} verifier of {run.path}, {named}, is no longer there; say where it is with --base FOLDER"
-    return find_checkpoint(named, known, given=base, missing=missing)
-
-
-def _features(
-    checkpoint: Checkpoint, queries: Sequence[str], pictures: Sequence[Image.Image]
-) -> dict[str, torch.Tensor]:
-    return dict(zip(queries, encode_pictures(checkpoint, pictures), strict=True)) if pictures else {}
-
-
-def _hit(item: Item, score: float, confidence: float | None) -> Hit:
-    return Hit(item.item_id, score, item.identifier, confidence, item.text or None, item.image_path)
-
-
-def _open(picture: Picture) -> Image.Image:
-    try:
-        return open_image(picture)
-    except UnreadableImage as error:
-        name = picture if isinstance(picture, str | Path) else getattr(picture, "filename", "") or "the picture given"
-        raise UserError(f"{name} cannot be read: {error}; give a picture such as a PNG or a JPEG") from None

@@ -1,11 +1,11 @@
-"""Saved indexes: the index of a run's identifiers, built once and mapped into memory at every later start.
+"""Saved indexes: the index of a run's identifiers, built once and memory-mapped at every later start.
 
 RUN/index/KEY/identifiers.safetensors    the index
 RUN/index/KEY/index.json                 its corpus, its key, and the SHA-256 of the file beside it
 
-The key is a hash of all that determines the index: the items' ids and identifiers, the tokenizer, and the prompt that
-an identifier follows. So a saved index is found by what it has to hold, and one of other identifiers never is. What
-belongs to exactly these identifiers, a number an item say, may stand in the same folder, and goes when it goes.
+The key is a hash of all that determines the index: the items' ids and identifiers, the tokenizer, and the prompt before
+an identifier. So an index of other identifiers is never used. Other data on exactly these identifiers, such as a number
+per item, may be in the same folder, and is removed with it.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ from semcore.runtime.fingerprints import file_fingerprint
 logger = logging.getLogger(__name__)
 FOLDER, INDEX, NOTE = "index", "identifiers.safetensors", "index.json"
 ABANDONED_S = 3_600  # ours: no index takes an hour to write
-INCOMPLETE = ".incomplete"  # how `new_folder` names what is being written
+INCOMPLETE = ".incomplete"  # suffix that `new_folder` gives to unfinished folders
 
 
 def index_folder(run: RunFolder | Path, key: str) -> Path:
-    """Return RUN/index/KEY, where the index of a key lies and what else belongs to it."""
+    """Return RUN/index/KEY, the folder of a key's index and its other data."""
     return run / FOLDER / key
 
 
 def index_key(tokenizer: Any, prompt: str, end_token_id: int, items: Iterable[tuple[str, str]]) -> str:
-    """Return a hash of all that determines the token sequences of a corpus, and whose they are.
+    """Return a hash of all that determines a corpus's token sequences and their items.
 
     Args:
-        tokenizer: of the model that generates identifiers.
-        prompt: what an identifier follows, as the model reads it.
+        tokenizer: the identifier model's tokenizer.
+        prompt: the text before an identifier.
         end_token_id: the token that ends an identifier.
         items: id and identifier of every item, in their order.
     """
-    versions = [__version__, tokenizers.__version__]  # other code may tokenize otherwise
+    versions = [__version__, tokenizers.__version__]  # other versions may tokenize differently
     content = json.dumps([versions, _fingerprint(tokenizer), prompt, end_token_id, list(items)])
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 def _fingerprint(tokenizer: Any) -> str:
-    """Return a hash of a tokenizer as it is now, with the tokens that were added since it was loaded."""
+    """Return a hash of a tokenizer's present state, including tokens added since it was loaded."""
     if tokenizer.is_fast:
         return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
     with tempfile.TemporaryDirectory() as folder:
@@ -68,11 +68,11 @@ def _fingerprint(tokenizer: Any) -> str:
 
 @dataclass(frozen=True)
 class SavedIndexes:
-    """The saved indexes of a run, as one of its corpora uses them.
+    """The saved indexes of one corpus of a run.
 
     Attributes:
         run: the run folder.
-        corpus: direction and split, "t2i-all" say; one index of each is kept.
+        corpus: direction and split, such as "t2i-all"; one index of each is kept.
     """
 
     run: RunFolder
@@ -83,7 +83,7 @@ class SavedIndexes:
 
         Args:
             key: from `index_key`.
-            build: makes the index where none is saved, or a damaged one.
+            build: builds the index if none is saved, or a damaged one.
         """
         folder = index_folder(self.run, key)
         if folder.exists():
@@ -94,12 +94,12 @@ class SavedIndexes:
         index = build()
         try:
             self._save(folder, key, index)
-        except (UserError, OSError) as error:  # a run on a read-only disk is searched all the same
+        except (UserError, OSError) as error:  # a run on a read-only disk can still be searched
             logger.info("the index is not kept: %s", error)
         return index
 
     def _save(self, folder: Path, key: str, index: IdentifierIndex) -> None:
-        """Write an index and what is known of it, then remove what it replaces."""
+        """Write an index and its record, then remove the indexes that it replaces."""
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one
         with new_folder(folder) as incomplete:
             index.save(incomplete / INDEX)
@@ -109,7 +109,7 @@ class SavedIndexes:
                 shutil.rmtree(other, ignore_errors=True)
 
     def _is_stale(self, folder: Path) -> bool:
-        """Tell whether a folder is an earlier index of this corpus, or one that a killed process left unfinished."""
+        """Return whether a folder is an earlier index of this corpus, or one that a killed process left unfinished."""
         if folder.name.endswith(INCOMPLETE):
             return time.time() - folder.stat().st_mtime > ABANDONED_S
         try:
@@ -122,7 +122,7 @@ def _load(folder: Path, key: str) -> IdentifierIndex:
     """Map a saved index into memory.
 
     Raises:
-        UserError: it is not what was written under this key.
+        UserError: its content is not what was written under this key.
     """
     note = read_json(folder / NOTE)
     if note.get("key") != key or note.get("sha256") != file_fingerprint(folder / INDEX):

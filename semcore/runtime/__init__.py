@@ -1,1 +1,1 @@
-"""The machine: errors, atomic files and folders, resumable work, ranks, subprocesses, hardware facts."""
+"""Machine layer: errors, atomic files and folders, resumable work, ranks, subprocesses, hardware facts."""

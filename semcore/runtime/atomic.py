@@ -1,4 +1,4 @@
-"""Folders of weights that appear, or are replaced, when everything is in them, or not at all."""
+"""Atomic creation and replacement of folders: a folder of weights appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from semcore.runtime.files import is_disk_full, writing_to
 
 
 def check_new(source: Path, target: Path) -> None:
-    """Check that a folder is still to be made.
+    """Check that a target folder does not exist yet.
 
     Raises:
-        UserError: it is there already, or is what is read.
+        UserError: it exists already, or is the source.
     """
     if source.resolve() == target.resolve():
         raise UserError(f"SRC and DST are the same folder, {source}; give another DST: the original is kept")
@@ -28,7 +28,7 @@ def check_new(source: Path, target: Path) -> None:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary folder beside the target, which becomes the target unless something fails.
+    """Yield a temporary folder beside the target, which is renamed to the target unless something fails.
 
     Raises:
         UserError: the disk is full, or the place cannot be written to.
@@ -52,9 +52,9 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def replaced_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary folder beside the target, which takes the target's place in the end.
+    """Yield a temporary folder beside the target, which replaces the target at the end.
 
-    A kill leaves the old folder or the new one; `restore_folder` has to be called before the old one is looked for.
+    A kill leaves the old folder or the new one; `restore_folder` must be called before the target is read.
 
     Raises:
         UserError: the disk is full, or the place cannot be written to.
@@ -72,7 +72,7 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 
 
 def restore_folder(target: Path) -> None:
-    """Bring a folder back that a kill left aside while it was being replaced."""
+    """Restore a folder that a kill left aside while it was being replaced."""
     if _set_aside(target).exists() and not target.exists():
         os.replace(_set_aside(target), target)
 
@@ -82,9 +82,9 @@ def _set_aside(target: Path) -> Path:
 
 
 def _flush(folder: Path) -> None:
-    """Bring the files to the disk: a full one can say so as late as here.
+    """Flush the files to the disk: a full one may be reported as late as here.
 
-    safetensors lets only their owner read the files it writes; who may read is for the folder to say.
+    safetensors makes files that only their owner can read; they get the folder's permissions.
     """
     for path in folder.iterdir():
         path.chmod(folder.stat().st_mode & 0o666)

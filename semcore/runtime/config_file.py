@@ -18,8 +18,7 @@ SECTIONS = (
     "caption", "identifiers", "train_identifier", "candidates", "train_verifier", "train_verifier_blocks", "evaluate",
 )  # fmt: skip
 """The stages of a run, whose settings its config.yaml holds."""
-# Where things lie, whether to run at all, what to go on in spite of: flags of every command, never part of a stage's
-# settings.
+# Paths, whether to run at all, tolerated mismatches: flags of every command, never part of a stage's settings.
 FLAGS_ONLY = ("data", "run", "config", "check", "embeddings", "base", "allow_mismatch")
 
 

@@ -1,4 +1,4 @@
-"""Reading and writing files so that a kill leaves the old one or the new one, never half of one."""
+"""Atomic reading and writing of files: a kill leaves the old content or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give the path of a temporary file that takes its name at the end, if nothing goes wrong.
+    """Yield a temporary path that is renamed to the target at the end, unless something fails.
 
     Raises:
         UserError: no space left, or no permission to write there.
@@ -91,7 +91,7 @@ def _to_disk(handle: IO[Any]) -> None:
 
 
 def _temporary(path: Path) -> Path:
-    """Return a name beside a file that no other process or thread takes."""
+    """Return a path beside a file that no other process or thread uses."""
     return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
 
 
@@ -112,7 +112,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object a line, atomically; `rows` may be a generator."""
+    """Write one JSON object per line, atomically; `rows` may be a generator."""
     with atomic_text(path) as handle:
         for row in rows:
             handle.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -1,8 +1,8 @@
-"""Fingerprints: SHA-256 over the content of files, remembered for large files that have not been touched since.
+"""Fingerprints: SHA-256 over the content of files, cached for large files that have not changed since.
 
-Hashing 16 GB of weights takes ten seconds and more, and every stage asks for them. So the hash of large files is
-kept in the user's cache folder, together with what the file system says of each file (size, inode, times of the last
-change of content and of status). Any write, replacement or restored time changes one of these.
+Hashing 16 GB of weights takes ten seconds and more, and every stage needs the hash. So the hash of large files is
+kept in the user's cache folder, together with each file's size, inode, mtime and ctime. Any write, replacement or
+restored time changes one of these.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from semcore.runtime.files import read_json, sha256_of, write_json
 LARGE_BYTES = 16 << 20  # ours: less is hashed in some hundredths of a second
 SETTLED_NS = 2_000_000_000  # ours: two writes within the file system's clock tick could look like one
 _memory: dict[str, dict[str, Any]] = {}
-"""Subject -> what was found in this process."""
+"""Subject -> the hash and file states found in this process."""
 CHECKPOINT_FILES = (".safetensors", ".json", ".jinja")
 
 
 def fingerprint(name_or_path: str | Path) -> str:
     """Return a sha256 over a local checkpoint's weights, configuration and tokenizer.
 
-    A hub id has no files here; its name stands for it.
+    A hub id has no local files; its fingerprint is its name.
     """
     folder = Path(name_or_path)
     if not folder.is_dir():
@@ -52,7 +52,7 @@ def _hash_files(files: Sequence[Path]) -> str:
 
 
 def _remembered(subject: Path, files: Sequence[Path], compute: Callable[[], str]) -> str:
-    """Return a hash from memory, or if it is of large files from the cache, where nothing has changed since."""
+    """Return a hash, from memory or (for large files) the cache where no file has changed since."""
     key, states = str(subject.resolve()), [_state(path) for path in files]
     note = cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
     is_large = sum(size for _, size, *_ in states) >= LARGE_BYTES
@@ -86,7 +86,7 @@ def _read(note: Path) -> dict[str, Any]:
 
 
 def _write(note: Path, content: dict[str, Any]) -> None:
-    """Keep a hash; a cache that cannot be written costs time only."""
+    """Store a hash; a cache that cannot be written costs only time."""
     try:
         write_json(note, content)
     except (UserError, OSError):

@@ -1,4 +1,4 @@
-"""What a result was measured on: versions, hardware, memory; without importing the libraries."""
+"""Facts about a measurement: versions, hardware, memory; without importing the libraries."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def describe_hardware() -> dict[str, Any]:
 
 
 def describe_measurement() -> dict[str, Any]:
-    """Return what stands beside every set of figures: "machine", "versions", "date" and "command"."""
+    """Return the record kept with every set of figures: "machine", "versions", "date" and "command"."""
     return {
         "machine": describe_hardware(),
         "versions": library_versions(),

@@ -1,4 +1,4 @@
-"""Locks between processes: only one at a time works on a folder, and one that was killed holds nothing."""
+"""Locks between processes: only one at a time works on a folder, and a killed one holds no lock."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def exclusive(path: Path, busy: Callable[[str], str]) -> Iterator[None]:
     """Hold a lock file against every other process; the lock dies with the process that holds it.
 
     Args:
-        path: the lock file, which is made and stays; the id of the process that holds it stands in it.
-        busy: makes the sentence that is said where another process holds it, from that process's id.
+        path: the lock file, which is made and stays; it contains the id of the process that holds it.
+        busy: returns the error sentence for a lock that another process holds, from that process's id.
 
     Raises:
         UserError: another process holds it, or it cannot be written.

@@ -1,4 +1,4 @@
-"""Tables in markdown."""
+"""Markdown tables."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], num_texts: int | None = None) -> str:
-    r"""Return a table of cells; a bar inside a cell, which would end it, is escaped.
+    r"""Return a markdown table; bars inside cells are escaped.
 
     Args:
-        header: the first line.
-        rows: the others, as long as the header.
-        num_texts: columns of text, left-aligned; those behind them hold numbers and are right-aligned.
+        header: cells of the first line.
+        rows: cells of the others, as many as in the header.
+        num_texts: number of text columns, left-aligned; the following columns are right-aligned.
 
     >>> print(markdown_table(["token", "items"], [["<|cluster_0|>", "3"]], num_texts=1))
     | token | items |

@@ -1,4 +1,4 @@
-"""Checkpoints that have moved: found again by their content, wherever they are now."""
+"""Look-up of moved checkpoints by their content."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGED = ("scenes_base",)
 
 
 def absolute_place(name_or_path: str) -> str:
-    """Return a checkpoint folder from the root on, since later stages start from anywhere; a hub id as it is."""
+    """Return a checkpoint folder's absolute path, since later stages may start elsewhere; a hub id as it is."""
     return str(Path(name_or_path).absolute()) if Path(name_or_path).is_dir() else name_or_path
 
 
@@ -25,28 +25,28 @@ def is_hub_id(name: str) -> bool:
 
 
 def from_folder(name_or_path: str, folder: Path) -> str:
-    """Return the way from a folder to a checkpoint, "" for a hub id: they may move together."""
+    """Return a checkpoint's path relative to a folder, as they may move together; "" for a hub id."""
     return os.path.relpath(name_or_path, folder) if Path(name_or_path).is_dir() else ""
 
 
 def find_checkpoint(
     recorded: str, sha256: str | None, *, beside: Path | None = None, given: str | Path | None = None, missing: str
 ) -> str:
-    """Return where a recorded checkpoint is now.
+    """Return the present path of a recorded checkpoint.
 
-    Of the places where it may be, the first with the recorded content counts: where a user says it is, where it was,
-    the same way from what it was recorded beside, and the checkpoints that come with the package. Where no content is
-    right, the first place that is there is returned, for the comparison to tell both sides.
+    Returns the first candidate path with the recorded content: the user's, the recorded one, the same path relative
+    to the folder it was recorded in, and the checkpoints that come with the package. Where no content matches, the
+    first path that exists is returned, so that the comparison can report both fingerprints.
 
     Args:
         recorded: the folder or hub id that was used.
-        sha256: its fingerprint; None where nobody noted it.
-        beside: the place that it would have, had it moved together with what it was recorded beside.
-        given: where a user says that it is.
-        missing: what to say when it is nowhere.
+        sha256: its fingerprint; None where none was recorded.
+        beside: its path if it moved together with the folder it was recorded in.
+        given: the path that the user gives.
+        missing: the error sentence when no path exists.
 
     Raises:
-        UserError: it is nowhere.
+        UserError: no path exists.
     """
     if given is not None and not Path(given).is_dir() and not is_hub_id(str(given)):
         raise UserError(f"there is no checkpoint folder {given}; say with --base where it is")

@@ -1,4 +1,4 @@
-"""Where the files a user edits are found: prompts, recipes and DeepSpeed configurations."""
+"""Look-up of the files that a user edits: prompts, recipes and DeepSpeed configurations."""
 
 from pathlib import Path
 

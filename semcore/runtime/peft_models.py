@@ -1,7 +1,7 @@
-"""Models under a peft adapter, told from plain ones without an import of peft.
+"""Detection of models with a peft adapter, without importing peft.
 
-peft imports bitsandbytes and the compiler of torch, a second and more of every start. A model can only be one of peft's
-where somebody has imported it before.
+peft imports bitsandbytes and torch's compiler, which takes more than a second. A model can only be peft's if peft has
+been imported before.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def is_peft_model(model: Any) -> bool:
-    """Tell whether a model is wrapped into an adapter."""
+    """Return whether a model is wrapped in an adapter."""
     peft = sys.modules.get("peft")
     return peft is not None and isinstance(model, peft.PeftModel)
 

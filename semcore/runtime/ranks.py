@@ -1,4 +1,4 @@
-"""Which of the processes that a launcher started this one is."""
+"""Rank of this process among those that a launcher started."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def is_main_process() -> bool:
-    """Tell whether this process alone prints, locks and writes (rank 0, or no launcher at all)."""
+    """Return whether this process prints, locks and writes (rank 0, or no launcher at all)."""
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
@@ -16,5 +16,5 @@ def num_processes() -> int:
 
 
 def process_rank() -> int:
-    """Return which of the launcher's processes this is; 0 without a launcher."""
+    """Return the rank of this process; 0 without a launcher."""
     return int(os.environ.get("RANK", "0"))

@@ -1,8 +1,8 @@
-"""Long work in chunks that outlive a kill, shared between the processes of a launcher.
+"""Resumable work in chunks that are written to disk, shared between the processes of a launcher.
 
-A chunk's results are a file that appears whole. What is found on disk is not done again, so a
-killed job goes on where it stopped; and since chunks do not depend on where that was, the result is
-the same as uninterrupted.
+Each chunk's results are one file, written atomically. Chunks found on disk are not computed again, so a
+killed job continues where it stopped; and since chunks do not depend on where that was, the result is
+that of an uninterrupted job.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from tqdm import tqdm
 
@@ -24,15 +24,29 @@ T = TypeVar("T")
 POLL_S = 0.1
 
 
+class RunStep(Protocol):
+    """Runs a step of a job: one task after another, or in chunks that outlive a kill."""
+
+    def __call__(
+        self, name: str, tasks: Sequence[T], size: int, work: Callable[[list[T]], list[Any]], unit: str
+    ) -> list[Any]:
+        """Return one result a task; the arguments are those of `in_chunks`."""
+
+
+def run_at_once(name: str, tasks: Sequence[T], size: int, work: Callable[[list[T]], list[Any]], unit: str) -> list[Any]:
+    """Do a step's work on all tasks together; nothing is kept."""
+    return work(list(tasks))
+
+
 class ChunkedResult(NamedTuple):
-    """The results in the order of the tasks, and the seconds they took, all processes and attempts together."""
+    """Results in the order of the tasks, and their seconds, summed over all processes and attempts."""
 
     rows: list[Any]
     seconds: float
 
 
 def work_folder(run: Path, stage: str, key: str) -> Path:
-    """Return RUN/.<stage>/<key>, where the chunks of one job lie; those of jobs with another key are removed.
+    """Return RUN/.<stage>/<key>, the folder of one job's chunks; those of jobs with another key are removed.
 
     Args:
         run: the run folder.
@@ -48,7 +62,7 @@ def work_folder(run: Path, stage: str, key: str) -> Path:
 
 
 def remove_work_folder(run: Path, stage: str) -> None:
-    """Remove RUN/.<stage> when the job is done; other processes of a launcher may still read it, then it stays."""
+    """Remove RUN/.<stage> when the job is done, unless other processes of the launcher may still read it."""
     if num_processes() == 1:
         shutil.rmtree(run / f".{stage}", ignore_errors=True)
 
@@ -63,14 +77,14 @@ def in_chunks(
     progress: bool = False,
     unit: str = "query",
 ) -> ChunkedResult:
-    """Do `work` on all tasks, chunk by chunk, each chunk once whatever is killed between.
+    """Map `work` over tasks in chunks; finished chunks are reloaded after an interruption.
 
     Args:
         folder: from `work_folder`.
-        name: of this work, as file names begin.
-        tasks: all tasks, in an order that does not change.
-        size: tasks a chunk.
-        work: takes the tasks of a chunk and returns one result a task, plain data for JSON.
+        name: name of this work, the prefix of its file names.
+        tasks: all tasks, in an order that is the same in every attempt.
+        size: tasks per chunk.
+        work: takes the tasks of a chunk and returns one result per task, plain data for JSON.
         progress: show a progress bar, named `name`.
         unit: what the progress bar counts.
     """
@@ -98,7 +112,7 @@ def _do_chunk(path: Path, chunk: list[T], work: Callable[[list[T]], list[Any]]) 
 
 
 def _read_chunk(path: Path) -> dict[str, Any]:
-    """Read a chunk, waiting for the process whose share it is."""
+    """Read a chunk, waiting for the process that computes it."""
     while not path.exists():
         if num_processes() == 1:
             raise UserError(f"{path} has disappeared while it was needed; run the same command again")

@@ -1,4 +1,4 @@
-"""What the settings of several commands have in common: lineage, ranges, a hash of what a result depends on."""
+"""Settings that several commands share: the lineage of models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def option(name: str) -> str:
 
 @dataclass(kw_only=True)
 class LineageSettings:
-    """What every command takes that loads a model."""
+    """Settings of every command that loads a model."""
 
     base: Path | None = None
     """Where the checkpoint that a model was made from is now, should it have moved."""
@@ -26,5 +26,5 @@ class LineageSettings:
 
     @property
     def allowed(self) -> list[str]:
-        """Return the kinds of mismatch that are allowed; `semcore.models.lineage` knows which there are."""
+        """Return the kinds of mismatch that are allowed; `semcore.models.lineage` defines them."""
         return [name.strip() for name in self.allow_mismatch.strip("[] ").split(",") if name.strip()]

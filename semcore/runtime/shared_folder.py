@@ -1,8 +1,8 @@
-"""Whether all processes of a launcher see one run folder: they wait for each other's files, else for ever.
+"""Check that all processes of a launcher share one run folder: otherwise they would wait for each other forever.
 
-A greeting over the folder itself, so that it needs no network and no clock. Each process writes a file with a word
-that nobody else knows. The first process answers those that repeat its word, and the others wait until their own is
-among the answered. What an earlier launch left behind is answered by nobody.
+The handshake uses the folder itself, so it needs no network and no common clock. Each process writes a file with a
+random word. Rank 0 answers the words of processes that repeat its own word, and the others wait until their word is
+among the answered ones. Files that an earlier launch left behind get no answer.
 
     RUN/.greetings/0    {"word", "answered": [...]}
     RUN/.greetings/K    {"word", "repeats": the word of process 0}
@@ -26,10 +26,10 @@ POLL_S = 0.05
 
 
 def confirm_one_folder(run: Path | None) -> None:
-    """Let the processes of a launcher greet each other in the run folder; one process alone need not.
+    """Run the handshake of a launcher's processes in the run folder; a single process needs none.
 
     Raises:
-        UserError: a process does not see what another one writes there.
+        UserError: a process does not see the files that another one writes.
     """
     if run is None or num_processes() == 1:
         return
@@ -48,7 +48,7 @@ def confirm_one_folder(run: Path | None) -> None:
 
 
 def _greet_all(folder: Path, word: str, deadline: float) -> list[int]:
-    """Answer the other processes as they repeat the word, wait until they have left; return who never came."""
+    """Answer the other ranks as they repeat the word, wait until they have left; return the ranks that never came."""
     waiting = set(range(1, num_processes()))
     answered: list[str] = []
     write_json(folder / "0", {"word": word, "answered": answered})
@@ -68,7 +68,7 @@ def _greet_all(folder: Path, word: str, deadline: float) -> list[int]:
 
 
 def _greet_first(folder: Path, rank: int, word: str, deadline: float) -> list[int]:
-    """Repeat the first process's word until it answers; return [0] if it never does."""
+    """Repeat rank 0's word until it answers; return [0] if it never does."""
     repeated = None
     while time.monotonic() < deadline:
         first = _read(folder / "0")
@@ -82,7 +82,7 @@ def _greet_first(folder: Path, rank: int, word: str, deadline: float) -> list[in
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return a greeting; nothing where there is none, or it is just being taken away."""
+    """Return a greeting; {} where there is none, or it is being removed."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -91,7 +91,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _leave(folder: Path, rank: int, *, keep_run: bool) -> None:
-    """Take the own greeting away, and the folders that hold nothing else."""
+    """Remove this rank's greeting, and folders that are then empty."""
     with contextlib.suppress(OSError):
         (folder / str(rank)).unlink(missing_ok=True)
         folder.rmdir()

@@ -1,4 +1,4 @@
-"""Commands started one after another as processes, as a user would type them."""
+"""Pipeline commands as subprocesses, as a user would type them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
-GRACE_S = 30.0  # for a launcher to end the processes that it started
+GRACE_S = 30.0  # time for a launcher to end its processes
 _SET_DEATH_SIGNAL = 1  # Linux: prctl(PR_SET_PDEATHSIG, signal)
 _MODULES = {"accelerate": "accelerate.commands.accelerate_cli", "semcore": "semcore.commands.cli"}
 
 
 class Step(NamedTuple):
-    """One command of a pipeline: what it is for, and its words as a user types them."""
+    """One command of a pipeline: its title, and its words as a user types them."""
 
     title: str
     command: list[str]
@@ -43,7 +43,7 @@ def start_step(step: Step, environment: Mapping[str, str], output: IO[bytes] | N
     Args:
         step: the command.
         environment: of the command.
-        output: gets what it prints and its errors; by default they come out where this process's do.
+        output: receives its stdout and stderr; by default those of this process.
     """
     return subprocess.Popen(
         _executable(step.command), env=environment, start_new_session=True, preexec_fn=_end_with_parent,
@@ -52,13 +52,13 @@ def start_step(step: Step, environment: Mapping[str, str], output: IO[bytes] | N
 
 
 def step_environment(num_threads: int | None = None) -> dict[str, str]:
-    """Return this process's environment with what the commands of the pipeline need.
+    """Return this process's environment, completed for the commands of the pipeline.
 
     Args:
         num_threads: of each process, where several share the cores; None leaves it to the libraries.
     """
     environment = dict(os.environ)
-    # An exported ACCELERATE_USE_CPU would put DDP in DeepSpeed's place without a word.
+    # An exported ACCELERATE_USE_CPU would silently replace DeepSpeed by DDP.
     environment.pop("ACCELERATE_USE_CPU", None)
     environment["PYTHONUNBUFFERED"] = "1"
     # DeepSpeed calls ninja by its name, also where the virtual environment is not activated.
@@ -70,7 +70,7 @@ def step_environment(num_threads: int | None = None) -> dict[str, str]:
 
 
 def _executable(command: list[str]) -> list[str]:
-    """Return a command for this very Python, whichever environment is activated."""
+    """Return the command with this process's Python, whichever environment is activated."""
     program, *arguments = command
     if program == "python":
         return [sys.executable, *arguments]
@@ -78,7 +78,7 @@ def _executable(command: list[str]) -> list[str]:
 
 
 def _end_with_parent() -> None:
-    """Ask Linux to end this process when its parent is killed, so that no training goes on alone."""
+    """Ask Linux to end this process when its parent is killed, so that no training is orphaned."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGTERM)
 

@@ -1,4 +1,4 @@
-"""The versions that the tests have passed with, from requirements/tested.txt, beside what is installed."""
+"""Versions that the tests have passed with, from requirements/tested.txt, compared with the installed ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Difference(NamedTuple):
 
 
 def differences() -> list[Difference]:
-    """Return which installed libraries differ from the tested ones; builds of one version are the same."""
+    """Return the installed libraries whose version differs from the tested one; builds of one version are the same."""
     found = []
     for name, tested in read_versions(pinned_versions_file()).items():
         try:
@@ -34,7 +34,7 @@ def differences() -> list[Difference]:
 
 
 def read_versions(path: Path) -> dict[str, str]:
-    """Return name -> version of a file of requirements; one that is not there is empty."""
+    """Return name -> version from a requirements file; empty where there is none."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     pins = (Requirement(line) for line in lines if line and not line.startswith("#"))
     return {pin.name: str(pin.specifier).removeprefix("==") for pin in pins}

@@ -1,7 +1,7 @@
-r"""Text from anyone as it is kept, compared and shown to a model: one function for every gate.
+r"""Normalisation of all text that is stored, compared or shown to a model.
 
 Search queries, captions (written here, by a server or by hand), sentences, prompts and identifiers go through
-`clean_text`, so that what looks alike is alike: composed letters (NFC), single spaces, and nothing that is not seen.
+`clean_text`, so that texts that look alike are equal: composed letters (NFC), single spaces, no invisible characters.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import unicodedata
 REPLACEMENT = "\ufffd"
 
 HALVES = re.compile("[\ud800-\udfff]")
-"""Halves of surrogate pairs: JSON's escapes and command lines can hold them, no UTF-8 file and no tokenizer can."""
+"""Lone surrogates: JSON's escapes and command lines can hold them, no UTF-8 file and no tokenizer can."""
 
 # Control characters; those that `str.split` takes for white space stay until then.
 _CONTROL = "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"
-# Marks that turn the direction of writing: what is read is then not what stands there (Unicode's UTR 36).
+# Bidirectional controls: with them, text is displayed in another order than it is stored (Unicode's UTR 36).
 _DIRECTION = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 # Zero width: word joiner, soft hyphen, byte order mark, invisible operators, annotations, tags, non-characters.
 _NO_WIDTH = "\u00ad\u180e\u2060-\u2065\u206a-\u206f\ufdd0-\ufdef\ufeff\ufff0-\ufffb\ufffe\uffff\U000e0000-\U000e007f"
@@ -31,7 +31,7 @@ UNSEEN = re.compile(
     f"|(?<![{_JOINED}])\u200c|\u200c(?![{_JOINED}])"
     f"|(?<![{_JOINED}{_PICTOGRAM}])\u200d"
 )
-"""What is never seen and changes how text is compared, read or tokenized; joiners inside words are none of it."""
+"""Invisible characters that change how text is compared, read or tokenized; joiners inside words are not among them."""
 
 _SUSPECT = re.compile(f"[{_CONTROL}{_DIRECTION}{_NO_WIDTH}\u200b-\u200d]")
 _BLANK = re.compile("[\u115f\u1160\u2800\u3164\uffa0]")  # letters and patterns without ink
@@ -39,10 +39,10 @@ _ASCII_UNSEEN = re.compile("[\x00-\x08\x0e-\x1b\x7f]")
 
 
 def clean_text(text: str) -> str:
-    r"""Return text as it is kept: letters composed (NFC), single spaces, nothing that is not seen, valid UTF-8.
+    r"""Return normalised text: letters composed (NFC), single spaces, no invisible characters, valid UTF-8.
 
-    It is the same however often it is called. Joiners inside words of scripts that need them stay, and so does the
-    zero width space between words of Thai, Lao, Khmer and Myanmar.
+    The function is idempotent. Joiners inside words of scripts that need them stay, and so does the zero width space
+    between words of Thai, Lao, Khmer and Myanmar.
 
     >>> clean_text("  a\x00 red\u202e cafe\u0301\n \ud83d")
     'a red café �'
@@ -50,7 +50,7 @@ def clean_text(text: str) -> str:
     if text.isascii():
         return " ".join(_ASCII_UNSEEN.sub("", text).split())
     text = _seen(_BLANK.sub(" ", whole_characters(text)))
-    while True:  # what was taken out, or composed, may have parted two characters that now meet
+    while True:  # a removal or composition may bring two characters together that compose in turn
         cleaned = " ".join(_seen(unicodedata.normalize("NFC", text)).split())
         if cleaned == text:
             return text
@@ -58,12 +58,12 @@ def clean_text(text: str) -> str:
 
 
 def _seen(text: str) -> str:
-    """Leave out what is not seen; texts without a suspect, nearly all, are only looked through."""
+    """Remove invisible characters; texts without a suspect, nearly all, are only scanned."""
     return UNSEEN.sub("", text) if _SUSPECT.search(text) else text
 
 
 def whole_characters(text: str) -> str:
-    r"""Join the halves of surrogate pairs, and replace a half that stands alone; all else stays as it is.
+    r"""Join surrogate pairs, and replace lone surrogates; all else stays as it is.
 
     >>> whole_characters("\ud83d\ude00 \ud83d")
     '😀 �'

@@ -1,4 +1,4 @@
-"""Text files of users, opened so that a byte order mark is no text.
+"""Text files of users, opened without their byte order mark.
 
 UTF-8 with and without a mark, and UTF-16 and UTF-32 with one (as spreadsheets and Windows editors write),
 are read; everything else is refused with the command that converts it.
@@ -27,7 +27,7 @@ _HEAD = 64  # bytes
 
 @contextmanager
 def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
-    """Open a text file, or a .gz of one, behind its byte order marks.
+    """Open a text file, or a .gz of one, after its byte order marks.
 
     Args:
         path: the file.
@@ -35,7 +35,7 @@ def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
 
     Raises:
         OSError: the file cannot be opened.
-        UserError: what is read, here or by the caller, is no text in an encoding that is known.
+        UserError: the content is not text in a known encoding, also where the caller reads it.
     """
     with cast(IO[bytes], gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")) as handle:
         encoding = _skip_marks(handle, path)
@@ -73,7 +73,7 @@ def _decoded_lines(handle: IO[bytes], path: Path) -> Iterator[tuple[int, str]]:
 
 
 def no_text(path: Path, error: UnicodeDecodeError, line: int | None = None) -> str:
-    """Return the sentence about a file that is not in the encoding it seems to be in."""
+    """Return the error sentence about a file that is not in the encoding it seems to be in."""
     place = f"{path}, line {line}" if line else f"{path}"
     if not error.encoding.startswith("utf-8"):
         return f"{place}: not {error.encoding.upper()} text, though its byte order mark says so; save it as UTF-8"
@@ -84,13 +84,13 @@ def no_text(path: Path, error: UnicodeDecodeError, line: int | None = None) -> s
 
 
 def _skip_marks(handle: IO[bytes], path: Path) -> str:
-    """Place the file behind its byte order marks, and return its encoding."""
+    """Move the file's position behind its byte order marks, and return its encoding."""
     head = handle.read(_HEAD)
     encoding, start = "utf-8", 0
     for mark, name in _MARKS:
         if head.startswith(mark):
             encoding = name
-            while head[start:].startswith(mark):  # files that were put together have several
+            while head[start:].startswith(mark):  # concatenated files have several
                 start += len(mark)
             break
     if encoding == "utf-8" and _looks_wide(head[start:]):
@@ -100,6 +100,6 @@ def _skip_marks(handle: IO[bytes], path: Path) -> str:
 
 
 def _looks_wide(head: bytes) -> bool:
-    """Tell whether every second byte of some letters is zero."""
+    """Return whether every second byte of some letters is zero, as in UTF-16 without a mark."""
     pairs = head[: len(head) // 2 * 2]
     return len(pairs) >= 4 and (not any(pairs[::2]) or not any(pairs[1::2]))

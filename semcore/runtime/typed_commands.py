@@ -1,4 +1,4 @@
-"""Commands as they are printed for a user to type: quoted, and such as run on this machine and from this folder."""
+"""Commands printed for a user to type: quoted, and valid on this machine and in this folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Word = str | Path
 
 
 def typed(path: Path | str) -> str:
-    """Return a path as short as one can type it here, not quoted yet."""
+    """Return the shortest form of a path from the current folder, not quoted yet."""
     path = Path(os.path.abspath(path))
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
@@ -52,9 +52,9 @@ def launch_command(recipe: str, *words: Word) -> str:
 
 
 def launcher_options(path: Path) -> list[str]:
-    """Return the launcher's configuration, and the DeepSpeed file it names where the name needs help.
+    """Return the options for the launcher's configuration, and for the DeepSpeed file it names where that is needed.
 
-    The name is relative to the folder that holds ds_configs, which need not be this one.
+    The name in it is relative to the folder that holds ds_configs, which need not be the current one.
     """
     options = ["--config_file", typed(path)]
     named = Path(read_launcher(path).get("deepspeed_config", {}).get("deepspeed_config_file", ""))
@@ -64,7 +64,7 @@ def launcher_options(path: Path) -> list[str]:
 
 
 def read_launcher(path: Path) -> dict[str, Any]:
-    """Return what an accelerate configuration holds."""
+    """Return the content of an accelerate configuration."""
     return yaml.safe_load(read_text(path)) or {}
 
 

@@ -1,7 +1,7 @@
-"""YAML text -> values of the types that settings have, without YAML 1.1's surprises and without objects.
+"""Typed values from YAML text, by the rules of YAML 1.2 and without constructing objects.
 
-Only the tree of the text is PyYAML's. What a word means is decided here: `no` is a word and `1e-3` a number (YAML
-1.2), `12:30`, `010` and `2024-01-01` are what they look like. Where a setting takes text, its text is kept as typed.
+PyYAML only parses the tree. Scalars are resolved here: `no` is a word and `1e-3` a number (YAML 1.2), `12:30`, `010`
+and `2024-01-01` are not converted. Where a setting takes text, its text is kept as typed.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _UNTAGGED = "untagged"
 
 
 class _Loader(yaml.BaseLoader):
-    """Makes the tree, and guesses nothing."""
+    """Loader of the tree that resolves no scalar."""
 
     DEFAULT_SCALAR_TAG = _UNTAGGED
 
 
 class Plain(str):
-    """A word without quotes: what it means depends on who reads it."""
+    """A plain (unquoted) scalar, whose type depends on the setting."""
 
 
 def parse_yaml(text: str) -> Any:
@@ -51,7 +51,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def meant(value: Any) -> Any:
-    """Return values with every plain word as YAML 1.2 reads it: null, true, false, a number or text."""
+    """Return values with every plain scalar resolved by YAML 1.2: null, true, false, a number or text."""
     if isinstance(value, dict):
         return {key: meant(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -60,7 +60,7 @@ def meant(value: Any) -> Any:
 
 
 def as_type(value: Any, hint: Any) -> Any:
-    """Return a value as a setting of a type takes it; what does not fit stays, for the type's own check to refuse.
+    """Convert a value to a setting's type; a value that does not fit stays, for the type's own check to refuse.
 
     Args:
         value: from `parse_yaml`.
@@ -102,7 +102,7 @@ def _choices(hint: Any) -> Iterator[Any]:
 
 
 def _entry_hint(inner: tuple[Any, ...], place: int) -> Any:
-    """Return the type of a list's entry, or of one place of a tuple."""
+    """Return the type of a list's entry, or of one position of a tuple."""
     if not inner:
         return Any
     return inner[place] if place < len(inner) and inner[place] is not Ellipsis else inner[0]
@@ -123,7 +123,7 @@ def _scalar(word: str) -> Any:
 
 
 class _Reader:
-    """Walks the tree of a YAML text once."""
+    """Visitor of the tree of a YAML text."""
 
     def __init__(self) -> None:
         self._num_nodes = 0
@@ -175,7 +175,7 @@ def _error(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
 
 
 class Dumper(yaml.SafeDumper):
-    """Writes YAML that both versions read alike: text that either takes for something else gets quotes."""
+    """Writer of YAML that versions 1.1 and 1.2 read alike: text that either would convert is quoted."""
 
 
 Dumper.add_implicit_resolver(f"{_TAG}float", _FLOAT, list("-+.0123456789"))

@@ -1,1 +1,1 @@
-"""A study: variants of one run, each measured on the same queries, and what the differences say."""
+"""Studies: variants of one run, evaluated on the same queries, with paired differences."""

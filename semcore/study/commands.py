@@ -1,11 +1,11 @@
-"""The commands that a study types, as jobs: one a stage of a variant, and none for a stage that another has done.
+"""Commands of a study as jobs: one per stage of a variant, and none for a stage that another variant has done.
 
 OUT/seed-N/data        the drawn scenes, where no dataset is given
 OUT/seed-N/VARIANT     a variant's run folder; stages that do not differ are links to the run that made them
-OUT/embeddings         of captions and sentences, for all variants
+OUT/embeddings         embeddings of captions and sentences, for all variants
 
-A stage is the same for two variants where its settings, its seed, its data and all stages before it are: it is run for
-the first of them. A variant of which nothing differs has no run of its own.
+A stage is the same for two variants if its settings, its seed, its data and all stages before it are: it is run for
+the first of them. A variant without a stage that differs has no run of its own.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class Owner(NamedTuple):
 
 @dataclass(frozen=True)
 class WorkDir:
-    """Where a study lies and what it works on.
+    """Paths of a study.
 
     Attributes:
         out: its folder.
-        data: the dataset of all seeds; None where scenes are drawn, for each seed its own.
+        data: the dataset of all seeds; None where scenes are drawn for each seed.
         launcher: the accelerate configuration of trainings and evaluation; None starts each as one process.
     """
 
@@ -62,7 +62,7 @@ class WorkDir:
     launcher: Path | None = None
 
     def dataset(self, seed: int) -> Path:
-        """Return the dataset folder that a seed works on."""
+        """Return the dataset folder of a seed."""
         return self.data or self.out / f"seed-{seed}" / "data"
 
     def run(self, owner: Owner) -> Path:
@@ -71,7 +71,7 @@ class WorkDir:
 
 
 def owners_of(study: Study, work: WorkDir) -> dict[Owner, dict[str, Owner]]:
-    """Return variant and seed -> stage -> for whom it is run."""
+    """Return (seed, variant) -> stage -> the seed and variant for which it is run."""
     first: dict[str, Owner] = {}
     owners: dict[Owner, dict[str, Owner]] = {}
     for seed in study.seeds:
@@ -86,7 +86,7 @@ def owners_of(study: Study, work: WorkDir) -> dict[Owner, dict[str, Owner]]:
 
 
 def measured_run(study: Study, work: WorkDir, seed: int, variant: Variant) -> Path:
-    """Return the run folder in which a variant is measured; it may be another's."""
+    """Return the run folder in which a variant is evaluated; it may be another variant's."""
     return work.run(owners_of(study, work)[Owner(seed, variant.name)]["evaluate"])
 
 
@@ -96,7 +96,7 @@ def own_stages(stages: Mapping[str, Owner], here: Owner) -> list[str]:
 
 
 def jobs_of(study: Study, work: WorkDir) -> list[Job]:
-    """Return the jobs that are not done; each stands behind the one that it comes after."""
+    """Return the jobs that are not done; each follows the one that it depends on."""
     owners = owners_of(study, work)
     jobs: list[Job] = []
     for seed in study.seeds if work.data is None else ():
@@ -147,7 +147,7 @@ def program(stage: str, launcher: Path | None) -> list[str]:
 
 
 def seconds_of(run: Path, stages: Sequence[str]) -> float:
-    """Return what stages of a run took."""
+    """Return the seconds that stages of a run took."""
     entries = read_json(run / "manifest.json")["stages"]
     return sum(entries[stage]["seconds"] for stage in stages)
 

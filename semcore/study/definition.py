@@ -1,4 +1,4 @@
-"""The definition of a study: what STUDY.yaml says, read and checked.
+"""Definition of a study: STUDY.yaml, read and checked.
 
 title: Beams on drawn scenes (paper, Table 5)
 base: ../configs/scenes.yaml            settings of every stage; relative to this file
@@ -37,10 +37,10 @@ class Variant:
     """One row of a study.
 
     Attributes:
-        name: of its run folder, and in study.json.
-        label: as tables call it.
-        overrides: stage -> dotted setting -> value, over the study's own.
-        ranking: which ranking of its run counts: "verified", "generated", or "unverified" (generated, with an
+        name: name of its run folder, and in study.json.
+        label: name in tables.
+        overrides: stage -> dotted setting -> value, which override the study's.
+        ranking: the ranking of its run that is scored: "verified", "generated", or "unverified" (generated, with an
             arbitrary suffix between items of one identifier); None takes the verified one where there is one.
         paper: metric -> the paper's figure, text to image.
     """
@@ -59,8 +59,8 @@ class Table:
     Attributes:
         title: its heading.
         variants: their names, in the order of the rows.
-        axis: "stage.setting" whose numbers are the plot's horizontal axis.
-        lines: "stage.setting" with a line of the plot for each of its numbers.
+        axis: "stage.setting" whose values are the plot's horizontal axis.
+        lines: "stage.setting" with a line of the plot for each of its values.
     """
 
     title: str
@@ -85,7 +85,7 @@ class Study:
     settings: Overrides = field(default_factory=dict)
     note: str = ""
     base_settings: Mapping[str, Any] = field(default_factory=dict)
-    """What `base` holds, by stage."""
+    """The settings in `base`, by stage."""
 
     def variant(self, name: str) -> Variant:
         """Return a variant by its name."""
@@ -119,7 +119,7 @@ def read_study(path: Path) -> Study:
     """Read and check STUDY.yaml.
 
     Raises:
-        UserError: the file is missing or no YAML, or says something that makes no sense; names the key.
+        UserError: the file is missing or no YAML, or a value is invalid; names the key.
     """
     content = _mapping(read_yaml(path), str(path))
     _refuse_unknown(content, {own.name for own in fields(Study)} - {"base_settings"}, str(path))

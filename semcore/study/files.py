@@ -1,4 +1,4 @@
-"""The files of a study's folder: what it was begun with, and what it has found."""
+"""Files of a study's folder: its definition and its results."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ BEGUN = "begun.json"
 
 
 def begin_study(out: Path, about: Mapping[str, Any]) -> None:
-    """Note what all variants of a study have in common, and keep another study out of its folder.
+    """Record the common inputs of a study's variants, and refuse another study in its folder.
 
     Args:
         out: the folder.
-        about: what is common -> plain data.
+        about: name of a common input -> plain data.
 
     Raises:
-        UserError: the study was begun with something else.
+        UserError: the study was started with other inputs.
     """
     path = out / BEGUN
     before = {**about, **read_json(path)} if path.exists() else dict(about)

@@ -1,4 +1,4 @@
-"""A run that begins where some stages of another have ended."""
+"""Runs that start from the finished stages of another run, by links."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _BESIDE = ("captions.stats.json", "features")
 
 
 def share_run(source: Path, target: Path, stages: Sequence[str]) -> None:
-    """Make a run folder that holds what stages of another have left, as links; one that is there stays as it is.
+    """Make a run folder with links to the outputs of another run's stages; an existing one is not changed.
 
     Args:
-        source: the run whose stages are shared; they are finished, and nobody deletes them.
+        source: the run whose stages are shared; they must be finished, and stay.
         target: the run to make.
         stages: names of stages.
     """
@@ -33,5 +33,5 @@ def share_run(source: Path, target: Path, stages: Sequence[str]) -> None:
 
 
 def finished(run: Path, stage: str) -> bool:
-    """Tell whether a stage of a run is finished."""
+    """Return whether a stage of a run is finished."""
     return bool(RunFolder(run).manifest().get("stages", {}).get(stage, {}).get("finished"))

@@ -1,4 +1,4 @@
-"""A study's findings as markdown: tables of scores and differences, and sentences, from what study.json holds."""
+"""Markdown report of a study: tables of scores and differences, with sentences, from study.json."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIGNIFICANT = 0.05
 
 
 def render_study(study: Mapping[str, Any]) -> str:
-    """Return study.md: a table for each of the study's, and what the order of its rows says."""
+    """Return study.md: each of the study's tables, with sentences on the order of its rows."""
     blocks = [f"# {study['title']}", _introduction(study), study["note"]]
     for number, table in enumerate(study["tables"]):
         blocks += [f"## {table['title']}", table_of_variants(study, table), _plot(study, number, table["title"])]
@@ -38,7 +38,7 @@ def table_of_variants(study: Mapping[str, Any], table: Mapping[str, Any]) -> str
 
 
 def state_order(order: Mapping[str, Any], labels: Mapping[str, str]) -> str:
-    """Say whether variants stand in the paper's order."""
+    """State whether variants are in the paper's order."""
 
     def listed(names: Sequence[str]) -> str:
         return " > ".join(labels[name] for name in names)
@@ -51,20 +51,22 @@ def state_order(order: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     )
     if order["reversed"]:
         text += f"; of the others {len(order['reversed_beyond_chance'])} beyond chance"
-        turned = [f"{labels[worse]} above {labels[better]}" for better, worse in order["reversed_beyond_chance"]]
-        text += f" ({', '.join(turned)})" if turned else ""
+        reversed_pairs = [
+            f"{labels[worse]} above {labels[better]}" for better, worse in order["reversed_beyond_chance"]
+        ]
+        text += f" ({', '.join(reversed_pairs)})" if reversed_pairs else ""
     return text + "."
 
 
 def state_axis(order: Mapping[str, Any]) -> str:
-    """Say whether more of a setting finds more."""
+    """State whether the score rises with a setting."""
     values, falls = order["values"], order["falls_beyond_chance"]
     how = "never falls" if order["monotone"] else f"falls somewhere ({len(falls)} steps down beyond chance)"
     return f"- {_where(order)}: {how} from {order['axis']} {values[0]} to {values[-1]}; {order['gain']:+.1f} in all."
 
 
 def state_grid(order: Mapping[str, Any]) -> str:
-    """Say which point of a grid is best, and how much the axis matters."""
+    """State the best point of a grid, and the range over its axis."""
     x, y = order["best"]
     text = f"- {_where(order)}: best are {order['axis']} {x} and {order['lines']} {y}"
     if order["num_best"] > 1:
@@ -87,7 +89,7 @@ def _where(order: Mapping[str, Any]) -> str:
 
 
 def _label(row: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
-    """Return a row's label; where another ranking counts than the reference's, it says which."""
+    """Return a row's label, with its ranking where that differs from the reference's."""
     return row["label"] if row["ranking"] == reference["ranking"] else f"{row['label']} ({row['ranking']})"
 
 
@@ -119,7 +121,7 @@ def _plot(study: Mapping[str, Any], number: int, title: str) -> str:
 
 
 def _agrees(agrees: bool, beyond_chance: Sequence[Any]) -> str:
-    """Say how far an order is the paper's; what differs within chance speaks against nothing."""
+    """State how far an order agrees with the paper's; differences within chance are no contradiction."""
     if agrees:
         return "agrees with"
     return "does not agree with" if beyond_chance else "agrees within chance with"

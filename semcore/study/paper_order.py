@@ -1,4 +1,4 @@
-"""The order of variants beside the paper's, and what a table's numeric axis does, computed from paired differences."""
+"""Order of variants compared with the paper's, and trends along a table's numeric axis, from paired differences."""
 
 from __future__ import annotations
 
@@ -19,53 +19,53 @@ def order_of_variants(
 
     Args:
         paper: variant -> the paper's score; two at least.
-        found: variant -> what it found here.
+        found: variant -> its ranks here.
         direction: that is compared.
         metric: "R@1", "R@5", ...
 
     Returns:
         "paper" and "ours", the names best first; "kendall_tau"; "num_pairs"; "num_alike", the pairs
-        that stand as in the paper; "reversed", those
-        (better in the paper, worse there) that stand the other way here; "reversed_beyond_chance", those
-        whose 95 % interval leaves zero out; "agrees", whether all pairs stand alike.
+        in the paper's order; "reversed", the pairs (better in the paper, worse there) in the opposite
+        order here; "reversed_beyond_chance", those whose 95 % interval excludes zero; "agrees",
+        whether all pairs are in the paper's order.
     """
     means = {name: float(found[name].values(direction, metric).mean()) for name in paper}
     pairs = [(a, b) if paper[a] > paper[b] else (b, a) for a, b in combinations(paper, 2)]
-    turned = [(better, worse) for better, worse in pairs if means[better] < means[worse]]
-    sure = [(a, b) for a, b in turned if is_sure(found[a], found[b], direction, metric)]
+    reversed_pairs = [(better, worse) for better, worse in pairs if means[better] < means[worse]]
+    sure = [(a, b) for a, b in reversed_pairs if is_sure(found[a], found[b], direction, metric)]
     agreeing = sum(means[better] > means[worse] for better, worse in pairs)
     return {
         "direction": direction,
         "metric": metric,
         "paper": sorted(paper, key=lambda name: -paper[name]),
         "ours": sorted(paper, key=lambda name: -means[name]),
-        "kendall_tau": round((agreeing - len(turned)) / len(pairs), 3),
+        "kendall_tau": round((agreeing - len(reversed_pairs)) / len(pairs), 3),
         "num_pairs": len(pairs),
         "num_alike": agreeing,
-        "reversed": turned,
+        "reversed": reversed_pairs,
         "reversed_beyond_chance": sure,
         "agrees": agreeing == len(pairs),
     }
 
 
 def is_sure(first: Found, second: Found, direction: str, metric: str) -> bool:
-    """Tell whether the 95 % interval of the difference of two variants leaves zero out."""
+    """Return whether the 95 % interval of the difference of two variants excludes zero."""
     difference = second.values(direction, metric) - first.values(direction, metric)
     low, high = bootstrap_interval(difference, groups=first.groups(direction))
     return low > 0 or high < 0
 
 
 def order_along_axis(found: Mapping[float, Found], direction: str, metric: str) -> dict[str, Any]:
-    """Tell whether more of a setting finds more (the paper's Table 5: wider beams do, at every step).
+    """Return whether the score rises with a setting (as with the beam width in the paper's Table 5).
 
     Args:
-        found: number on the axis -> what was found with it.
+        found: value on the axis -> the ranks with it.
         direction: that is compared.
         metric: "R@1", "R@5", ...
 
     Returns:
-        "values" and "means"; "monotone", whether no step falls; "falls_beyond_chance", the steps down whose
-        95 % interval leaves zero out; "gain" from the least to the most.
+        "values" and "means"; "monotone", whether no step falls; "falls_beyond_chance", the falling steps whose
+        95 % interval excludes zero; "gain" from the smallest to the largest value.
     """
     values = sorted(found)
     means = [float(found[value].values(direction, metric).mean()) for value in values]
@@ -87,14 +87,14 @@ def best_of_grid(
     """Find the best point of a grid of two settings (the paper's Figure 3: the full system's).
 
     Args:
-        found: (number on the axis, number of the line) -> what was found.
+        found: (value on the axis, value of the line) -> the ranks.
         reference: the reference's point, None where it is not in the grid.
         direction: that is compared.
         metric: "R@1", "R@5", ...
 
     Returns:
         "means", "x by y" -> score; "best", and "num_best" that are as good; "reference"; "reference_is_best";
-        "best_beyond_chance", whether the 95 % interval of their difference leaves zero out; "spread", line -> the
+        "best_beyond_chance", whether the 95 % interval of their difference excludes zero; "spread", line -> the
         range over the axis, where there is more than one point.
     """
     means = {point: float(found[point].values(direction, metric).mean()) for point in found}

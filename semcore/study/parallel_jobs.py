@@ -1,4 +1,4 @@
-"""Several jobs side by side, each a few commands one after another; none outlives this process."""
+"""Parallel jobs, each a sequence of commands; none outlives this process."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ POLL_S = 0.2
 
 @dataclass(frozen=True)
 class Job:
-    """Commands that go one after another.
+    """A sequence of commands.
 
     Attributes:
         name: unique; its log is LOGS/name.log.
-        begin: called when the job starts; returns what is left to do.
-        after: the job that has to be done before.
+        begin: called when the job starts; returns the remaining commands.
+        after: the job that must be done before.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Job:
 
 
 class StepFailed(Exception):
-    """A command has failed: which one, with what exit code (negative: the signal), and where its output is."""
+    """The failure of a command: the command, its exit code (negative: the signal), and the path of its output."""
 
     def __init__(self, job: str, step: Step, code: int, log: Path):
         super().__init__(f"{job}, {step.title}: exit code {code}, see {log}")
@@ -45,7 +45,7 @@ class _Running:
         self._started = 0.0
 
     def go_on(self, say: Callable[[str], None]) -> bool:
-        """Look after the command that runs, start the next one; False when all are done."""
+        """Poll the running command and start the next one; return False when all are done."""
         if self._process is not None:
             code = self._process.poll()
             if code is None:
@@ -69,14 +69,14 @@ class _Running:
 def run_jobs(
     jobs: Sequence[Job], most: int, environment: Mapping[str, str], logs: Path, say: Callable[[str], None]
 ) -> None:
-    """Run jobs, those that come first earlier.
+    """Run jobs in parallel, in their order.
 
     Args:
-        jobs: a job stands behind the one that it comes after.
-        most: so many side by side.
-        environment: of the commands.
-        logs: folder of what the commands print.
-        say: told of every command that is done, and of every job.
+        jobs: the jobs; each follows the one that it depends on.
+        most: number of jobs in parallel, at most.
+        environment: environment of the commands.
+        logs: folder of the commands' outputs.
+        say: called with a sentence for every finished command and job.
 
     Raises:
         StepFailed: a command failed; the others were stopped.

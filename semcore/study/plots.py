@@ -1,4 +1,4 @@
-"""Plots of a study's tables that have an axis: recall over a setting, a line a metric or a line a second setting."""
+"""Plots of a study's tables that have an axis: recall over a setting, with a line per metric or second setting."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Scores = Mapping[float, Mapping[str, float]]
 
 
 def can_draw() -> bool:
-    """Tell whether matplotlib is installed."""
+    """Return whether matplotlib is installed."""
     return find_spec("matplotlib") is not None
 
 
 def draw_tables(out: Path, study: Mapping[str, Any]) -> dict[str, str]:
-    """Draw every table that has an axis; return its number -> file name."""
+    """Draw every table that has an axis; return table number -> file name."""
     drawn = {}
     for number, table in enumerate(study["tables"]):
         if table["axis"]:
@@ -34,7 +34,7 @@ def draw_tables(out: Path, study: Mapping[str, Any]) -> dict[str, str]:
 def lines_of(
     rows: Sequence[Mapping[str, Any]], table: Mapping[str, Any]
 ) -> dict[Direction, dict[str, dict[float, Any]]]:
-    """Return direction -> line -> number on the axis -> score with its interval."""
+    """Return direction -> line -> value on the axis -> score with its interval."""
     x = table["numbers"][table["axis"]]
     y = table["numbers"].get(table["lines"], {})
     measured = [direction for direction in Direction if all(direction in row for row in rows)]
@@ -48,7 +48,7 @@ def lines_of(
 
 
 def draw(path: Path, lines: Mapping[Direction, Mapping[str, Scores]], axis: str) -> None:
-    """Draw recalls with 95 % intervals, one panel a direction."""
+    """Draw recalls with 95 % intervals, one panel per direction."""
     from matplotlib.figure import Figure
 
     ticks = sorted({tick for own in lines.values() for scores in own.values() for tick in scores})

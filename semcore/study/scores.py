@@ -1,7 +1,7 @@
 """Scores of finished runs from their per-query files: means, intervals, and paired differences.
 
 The queries of all seeds are pooled; the queries of one image are resampled together (`semcore.evaluation.statistics`).
-So an interval says how much the choice of images and queries matters; how far the seeds are apart stands beside it.
+So an interval covers the choice of images and queries; the scores of the seeds are given beside it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from semcore.study.definition import Ranking
 
 @dataclass(frozen=True)
 class Found:
-    """Where one variant has the first relevant item, for every query of every seed.
+    """Ranks of the first relevant item of one variant, for every query of every seed.
 
     Attributes:
         ranks: direction -> (seed, query id) -> rank of the first relevant item, None where none was found.
@@ -45,19 +45,19 @@ class Found:
         return [direction for direction in Direction if self.ranks.get(direction)]
 
     def values(self, direction: str, metric: str) -> Values:
-        """Return (queries,) what each query adds to a metric, in percent."""
+        """Return each query's contribution to a metric (queries,), in percent."""
         ranks = list(self.ranks[direction].values())
         if metric == "rSum@5":
             return hits(ranks, 1) + hits(ranks, 5)
         return hits(ranks, int(metric.removeprefix("R@")))
 
     def groups(self, direction: str) -> list[Hashable]:
-        """Return (queries,) the image of each query."""
+        """Return the image of each query (queries,)."""
         return list(self.images[direction].values())
 
 
 def read_found(runs: Sequence[Path], ranking: Ranking | None = None, *, one_dataset: bool = False) -> Found:
-    """Read where the rankings of runs, one a seed, have the first relevant item.
+    """Read the ranks of the first relevant items in runs, one per seed.
 
     Args:
         runs: finished runs.
@@ -66,7 +66,7 @@ def read_found(runs: Sequence[Path], ranking: Ranking | None = None, *, one_data
         one_dataset: whether all runs search one dataset: the queries of an image then belong together over seeds.
 
     Raises:
-        UserError: a run is not measured, or nothing of it was verified that is asked for.
+        UserError: a run is not evaluated, or has no verified ranking where one is wanted.
     """
     ranks: dict[str, dict[tuple[int, str], int | None]] = {direction: {} for direction in Direction}
     images: dict[str, dict[tuple[int, str], Hashable]] = {direction: {} for direction in Direction}
@@ -85,15 +85,15 @@ def read_found(runs: Sequence[Path], ranking: Ranking | None = None, *, one_data
 
 
 def default_ranking(run: Path) -> Ranking:
-    """Return the ranking of a run that counts: the verified one where there is one."""
+    """Return the ranking of a run that is scored by default: the verified one where there is one."""
     return "verified" if was_verified(run) else "generated"
 
 
 def was_verified(run: Path) -> bool:
-    """Tell whether a run's rankings were verified, by its metrics.json.
+    """Return whether a run's rankings were verified, by its metrics.json.
 
     Raises:
-        UserError: the run is not measured.
+        UserError: the run is not evaluated.
     """
     metrics = _read_metrics(run)
     return any("verified" in metrics.get(direction, {}) for direction in Direction)
@@ -127,12 +127,12 @@ def compare(found: Found, reference: Found, direction: str, metric: str) -> dict
     """Return a variant's score and its difference from the reference, with 95 % intervals and a paired test.
 
     Returns:
-        {"mean", "low", "high", "seeds": [a mean a seed], "difference": {"mean", "low", "high", "p_value"}}, in percent
-        (points for the difference); the p-value is two-sided, of a paired randomisation test over images, and not
-        corrected for the number of variants.
+        {"mean", "low", "high", "seeds": [one mean per seed], "difference": {"mean", "low", "high", "p_value"}}, in
+        percent (points for the difference); the p-value is two-sided, of a paired randomisation test over images, and
+        not corrected for the number of variants.
 
     Raises:
-        UserError: the two were not measured with the same queries.
+        UserError: the two were not evaluated with the same queries.
     """
     if list(found.ranks[direction]) != list(reference.ranks[direction]):
         raise UserError(

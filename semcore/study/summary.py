@@ -1,4 +1,4 @@
-"""The findings of a study, study.json: a row a variant, and what each table's order says."""
+"""Summary of a study, study.json: one row per variant, and the findings of each table."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ STATED = ("R@1", "R@5")
 
 
 def summarise(study: Study, work: WorkDir) -> dict[str, Any]:
-    """Return what study.json says of a finished study.
+    """Return the content of study.json for a finished study.
 
     Raises:
-        UserError: a run is not measured, or two were not measured with the same queries.
+        UserError: a run is not evaluated, or two were not evaluated with the same queries.
     """
     found = {variant.name: read_variant(study, work, variant) for variant in study.variants}
     rows = [row_of(study, work, variant, found) for variant in study.variants]
@@ -36,13 +36,13 @@ def summarise(study: Study, work: WorkDir) -> dict[str, Any]:
 
 
 def read_variant(study: Study, work: WorkDir, variant: Variant) -> Found:
-    """Read what a variant found, over all seeds."""
+    """Read a variant's ranks over all seeds."""
     runs = [measured_run(study, work, seed, variant) for seed in study.seeds]
     return read_found(runs, variant.ranking, one_dataset=work.data is not None)
 
 
 def row_of(study: Study, work: WorkDir, variant: Variant, found: Mapping[str, Found]) -> dict[str, Any]:
-    """Return a variant's scores, its differences from the reference, and what its own stages took, in seconds."""
+    """Return a variant's scores, its differences from the reference, and the seconds of its own stages."""
     return {
         "name": variant.name,
         "label": variant.label,
@@ -60,7 +60,7 @@ def row_of(study: Study, work: WorkDir, variant: Variant, found: Mapping[str, Fo
 
 
 def table_of(study: Study, table: Table, found: Mapping[str, Found]) -> dict[str, Any]:
-    """Return a table's rows, the numbers on its axes, and what it says in sentences."""
+    """Return a table's rows, the values on its axes, and its findings."""
     own = {"title": table.title, "variants": list(table.variants), "axis": table.axis, "lines": table.lines}
     numbers = {
         axis: {name: study.value_on_axis(study.variant(name), axis) for name in table.variants}

@@ -1,1 +1,1 @@
-"""What the training recipes call: examples, rows, batches, the trainer, and what is saved at the end."""
+"""Training library of the recipes: examples, packed rows, batches, the trainer, saved checkpoints."""

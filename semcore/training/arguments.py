@@ -1,4 +1,4 @@
-"""`TrainingArguments` that fit what the launcher asked for."""
+"""`TrainingArguments` that fit the launcher's engine."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ def training_arguments(
     """Return the arguments of a training with a cosine schedule.
 
     Args:
-        folder: where the trainer keeps its checkpoints.
+        folder: the folder of the trainer's checkpoints.
         num_steps: optimizer steps.
         micro_batch_size: rows that go through a device at once.
         gradient_accumulation_steps: micro batches of a process whose gradients make one step.
         learning_rate: peak.
-        weight_decay: of AdamW.
+        weight_decay: AdamW's weight decay.
         warmup_ratio: fraction of the steps in which the learning rate rises.
         max_grad_norm: gradients are clipped to it.
-        adam_beta2: of AdamW.
+        adam_beta2: AdamW's second beta.
         optim: the optimizer, as transformers names it.
-        bf16: "yes", "no", or "auto" for where the machine computes it natively.
-        report_to: libraries that are told losses, with commas between, or "none".
+        bf16: "yes", "no", or "auto" for "yes" where the machine computes it natively.
+        report_to: libraries that losses are reported to, separated by commas, or "none".
         save_steps: steps between two checkpoints.
         seed: of dropout.
         evaluates: measure the loss of rows of val before each checkpoint, and end with the best one's weights.
 
     Raises:
-        UserError: the DeepSpeed configuration that the launcher named is not there.
-        RuntimeError: the processes do not know of each other.
+        UserError: the DeepSpeed configuration that the launcher named is missing.
+        RuntimeError: the processes are not connected to each other.
     """
     find_deepspeed_config()
     arguments = TrainingArguments(

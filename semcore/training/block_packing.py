@@ -1,11 +1,11 @@
-"""Questions in candidate blocks as one row to train on (`semcore.verification.block_layout`).
+"""Training rows of questions in candidate blocks (`semcore.verification.block_layout`).
 
     [head] A [block 1] . [head] B [block 2] . .. [tail 1] [tail 2] .. | [ends of the tails]
 
-Every block sees the head as if it stood in the first slot. So from the second slot on a copy of the head
-stands before it, at positions that lead up to the block's, and only that block sees it. The questions
-about the same candidates are tails that do not see each other. One plain forward pass then gives the
-logits that `BlockReader` gets from kept and turned keys.
+Every block attends to the head as if the block were in the first slot. So from the second slot on it is
+preceded by a copy of the head, at positions that end where the block's begin, and only that block attends
+to the copy. The questions about the same candidates are tails that do not attend to each other. One plain
+forward pass then gives the logits that `BlockReader` gets from cached and shifted keys.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ PARTS = 4  # branches of a slot: copy of the head, letter, block, closing
 
 
 def make_block_row(make_questions: QuestionMaker, question_seed: QuestionSeed) -> Row:
-    """Return the row of an ask's questions, the same ones that are asked with full attention."""
+    """Return the row of a seed's questions, the same ones as with full attention."""
     tokenizer, direction, drawn = (
         make_questions.tokenizer,
         question_seed.candidates.direction,
         make_questions.draw(question_seed),
     )
-    return merge_blocks(
+    row = merge_blocks(
         tokenizer,
         direction,
         [cut_question(tokenizer, make_questions.prompts, direction, own.question) for own in drawn],
@@ -39,6 +39,16 @@ def make_block_row(make_questions: QuestionMaker, question_seed: QuestionSeed) -
         letters=make_questions.letters,
         answers=[own.answer for own in drawn],
     )
+    if make_questions.marked:
+        num_slots = len(drawn[0].question.choices)
+        row.candidates.extend(_slot_of(branch, num_slots) for branch in row.branches)
+        row.right.extend(1 + make_questions.letters.index(own.answer) for own in drawn)
+    return row
+
+
+def _slot_of(branch: int, num_slots: int) -> int:
+    """Return the number of the slot that a branch belongs to, from 1 on; 0 for heads, their copies and tails."""
+    return 1 + (branch - 1) // PARTS if 0 < branch <= PARTS * num_slots and branch % PARTS != 1 else 0
 
 
 def merge_blocks(
@@ -58,27 +68,27 @@ def merge_blocks(
         direction: tells whether the images are in the blocks, the same of every question, or in the tails.
         questions: from `cut_question`.
         images: ids of the images of each question, in order.
-        num_tokens: image id -> how many tokens it takes.
-        letters: the tokens that begin the slots.
-        answers: the token that each question is answered with.
+        num_tokens: image id -> number of its tokens.
+        letters: the tokens that the slots begin with.
+        answers: each question's answer, a letter's token.
     """
     head, texts, _ = questions[0]
     shown = [[image_id] for image_id in images[0]] if direction.items_are_images else [[] for _ in texts]
     visual = [[num_tokens(image_id) for image_id in own] for own in shown]
     blocks = [block_tokens(tokenizer, text, counts) for text, counts in zip(texts, visual, strict=True)]
     row = _slots(tokenize(tokenizer, head), letters, blocks)
-    asked = images if direction.queries_are_images else [[] for _ in questions]
-    row.images.extend(image_id for own in (*shown, *asked) for image_id in own)
+    query_images = images if direction.queries_are_images else [[] for _ in questions]
+    row.images.extend(image_id for own in (*shown, *query_images) for image_id in own)
     tails = [
         tokenize(tokenizer, expand_images(piece.tail, [num_tokens(image_id) for image_id in own]))
-        for piece, own in zip(questions, asked, strict=True)
+        for piece, own in zip(questions, query_images, strict=True)
     ]
     return _with_tails(row, tails, answers)
 
 
 def _slots(head: Sequence[int], letters: Sequence[int], blocks: Sequence[tuple[Sequence[int], int]]) -> Row:
-    """Return the row as far as the last slot, its images left out."""
-    sees: list[set[int]] = [set()]  # beside itself
+    """Return the row up to the last slot, without its images."""
+    sees: list[set[int]] = [set()]  # in addition to itself
     row = Row([], [], [], [], [], sees)
     append(row, head, 0, HEAD)
     starts = slot_starts(len(head), [len(block) for block, _ in blocks])
@@ -95,7 +105,7 @@ def _slots(head: Sequence[int], letters: Sequence[int], blocks: Sequence[tuple[S
 
 
 def _with_tails(row: Row, tails: Sequence[Sequence[int]], answers: Sequence[int]) -> Row:
-    """Put the questions behind the slots, and the last tokens of all, which predict the answers, at the end."""
+    """Append the questions to the slots, with the last token of each, which predicts its answer, at the end."""
     sees = row.sees or []
     first, start = len(sees), row.position_ids[-1] + 1
     slots = {branch for branch in range(first) if branch % PARTS != 1}  # all but the copies of the head

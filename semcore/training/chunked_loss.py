@@ -1,8 +1,8 @@
-"""The training loss without the logits of all positions at once.
+"""Chunked training loss, which never holds the logits of all positions.
 
 With a vocabulary of 151,674 tokens the logits of a thousand labels are 600 MB in float32, and as much
-again for their gradient. Here the output head and the cross-entropy run over a chunk of positions at a
-time, and again in the backward pass, which costs a third more of the head.
+again for their gradient. Here the output head and the cross-entropy run over one chunk of positions at a
+time, and again in the backward pass, which adds a third to the head's work.
 
 Shapes: B rows, W tokens of the longest window, H the text model's hidden size, n positions with a label.
 """
@@ -26,10 +26,10 @@ ELEMENTS_PER_CHUNK = 2**25
 
 @contextmanager
 def chunked_loss(model: Any, elements_per_chunk: int = ELEMENTS_PER_CHUNK) -> Iterator[None]:
-    """Let a model compute its training loss chunk by chunk; its `logits` are the last states meanwhile.
+    """Let a model compute its training loss in chunks; in the context its `logits` are the last states.
 
-    The head stays the module it is and is called as one, so adapters on it, DeepSpeed's hooks and a
-    weight tied to the embedding work as ever.
+    The head is still called as a module, so adapters on it, DeepSpeed's hooks and a weight tied to the
+    embedding work unchanged.
 
     Args:
         model: a native InternVL model, or an adapter on one.
@@ -64,10 +64,10 @@ def summed_cross_entropy(
     """Return the sum of the cross-entropies of labels (n,) after states (n, H), in float32.
 
     Args:
-        head: makes logits (n, vocabulary) of states.
-        states: of the positions that have a label.
-        labels: token ids.
-        chunk_size: positions at once; what fits one chunk is not computed twice.
+        head: maps states (n, H) to logits (n, vocabulary).
+        states: states (n, H) of the positions that have a label.
+        labels: token ids (n,).
+        chunk_size: positions at once; with a single chunk nothing is computed twice.
     """
 
     def one(states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Rows -> the batch a model takes, images included."""
+"""Collator of packed rows into a model's batch, images included."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Collator:
     """Make a batch of rows.
 
     Attributes:
-        visuals: where the images come from.
-        pad_token_id: fills the rows up.
-        image_token_id: stands for one visual token.
+        visuals: the source of the images.
+        pad_token_id: pads the rows.
+        image_token_id: id of a visual token.
     """
 
     visuals: Visuals
@@ -25,7 +25,7 @@ class Collator:
     image_token_id: int
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """Return what `model(**batch)` takes."""
+        """Return the arguments of `model(**batch)`."""
         rows = list(rows)
         filler = self.visuals.filler
         if filler is not None and not any(row.images for row in rows):
@@ -34,6 +34,6 @@ class Collator:
         return {**batch, **self.visuals.model_inputs([image_id for row in rows for image_id in row.images])}
 
     def _ignored_row(self, image_id: str) -> Row:
-        """Return a row with an image and nothing to predict: ZeRO-3 needs all processes in the vision tower."""
+        """Return a row with an image and no labels: ZeRO-3 needs all processes to run the vision tower."""
         count = self.visuals.num_tokens(image_id)
         return Row([self.image_token_id] * count, list(range(count)), [0] * count, [], [image_id])

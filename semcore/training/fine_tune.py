@@ -1,4 +1,4 @@
-"""From a checkpoint and rows to a trained checkpoint: what both recipes do in the same way."""
+"""Fine-tuning of a checkpoint on packed rows, shared by both recipes."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.peft_models import is_peft_model
 from semcore.runtime.ranks import is_main_process, num_processes
 from semcore.training.arguments import training_arguments
+from semcore.training.attention_loss import supervised_attention
 from semcore.training.chunked_loss import chunked_loss
 from semcore.training.collator import Collator
 from semcore.training.image_inputs import Visuals, use_precomputed_vision_states
@@ -45,11 +46,11 @@ logger = logging.getLogger(__name__)
 def stage_inputs(
     run: RunFolder, dataset: Dataset, base: str, files: Sequence[str], prompts: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return what a training reads, name -> hash, so that a change is noticed.
+    """Return the inputs of a training, name -> hash, so that a change is noticed.
 
     Args:
         run: the run folder.
-        dataset: what is trained on.
+        dataset: the dataset of the training.
         base: the checkpoint to start from.
         files: files of the run folder.
         prompts: file name -> sha256 of the prompts in use.
@@ -73,20 +74,22 @@ def load_start(
     device_map: str | None,
     moved: Path | None = None,
 ) -> Checkpoint:
-    """Load the checkpoint a training starts from; the base under an adapter is kept in bfloat16 where it computes so.
+    """Load the checkpoint a training starts from.
+
+    With LoRA the frozen base is kept in bfloat16 if the training computes in bfloat16.
 
     Args:
         base: a folder or a hub id.
         lora_rank: 0 where the whole text model will be trained.
-        quantization: "nf4" packs the base under an adapter into four bits.
+        quantization: "nf4" quantises an adapter's base to four bits.
         trust_remote_code: run Python code that comes with the checkpoint.
         bf16: "yes", "no" or "auto".
-        dtype: precision of the weights; "auto" is float32, and under an adapter what is computed in.
-        device_map: how the library spreads the layers over devices, if it does.
-        moved: where the base under an adapter is now, should it have moved.
+        dtype: precision of the weights; "auto" is float32, and with an adapter that of the computation.
+        device_map: the library's distribution of layers over devices; None for one device.
+        moved: the present path of an adapter's base, if it has moved.
 
     Raises:
-        UserError: it cannot be loaded, or is an adapter on a base that was packed otherwise.
+        UserError: it cannot be loaded, or is an adapter on a base with another quantisation.
     """
     quiet_libraries()
     place = Path(base)
@@ -96,9 +99,9 @@ def load_start(
     if dtype == "auto":
         dtype = "bfloat16" if lora_rank > 0 and computes_bf16(bf16) else "float32"
     return load_checkpoint(
-        str(place.resolve()) if place.is_dir() else base,  # an adapter notes it for good
+        str(place.resolve()) if place.is_dir() else base,  # an adapter records this path
         dtype=dtype,
-        device=own_device() if quantization != "none" else "cpu",  # packed weights stay where they are packed
+        device=own_device() if quantization != "none" else "cpu",  # quantised weights cannot be moved
         trust_remote_code=trust_remote_code,
         quantization=quantization,
         device_map=device_map,
@@ -118,20 +121,20 @@ def make_trainable(
     new_token_ids: Sequence[int],
     seed: int = 0,
 ) -> Any:
-    """Freeze what is not trained and put LoRA on if it is asked for; return the model to train.
+    """Freeze the weights that are not trained, add LoRA if requested, and return the model to train.
 
-    A model that comes with an adapter goes on training that adapter.
+    A model that already has an adapter continues to train that adapter.
 
     Args:
-        model: from a checkpoint.
-        freeze_vision: leave the vision tower as it is.
-        freeze_projector: leave the projector as it is.
-        rank: LoRA's; 0 for none.
-        alpha: LoRA's; twice the rank by default.
-        dropout: LoRA's.
+        model: a checkpoint's model.
+        freeze_vision: freeze the vision tower.
+        freeze_projector: freeze the projector.
+        rank: LoRA's rank; 0 for none.
+        alpha: LoRA's alpha; twice the rank by default.
+        dropout: LoRA's dropout.
         target_modules: linear layers that get LoRA.
-        new_token_ids: rows of the embeddings that train under LoRA.
-        seed: of LoRA's first matrices.
+        new_token_ids: rows of the embeddings that are trained with LoRA.
+        seed: seed of LoRA's A matrices.
     """
     if is_peft_model(model):
         model.set_requires_grad("default", requires_grad=True)
@@ -146,7 +149,7 @@ def make_trainable(
             model, rank=rank, alpha=alpha or 2 * rank, dropout=dropout, target_modules=target_modules,
             new_token_ids=new_token_ids,
         )  # fmt: skip
-    model.enable_input_require_grads()  # gradient checkpointing loses the gradients of frozen embeddings otherwise
+    model.enable_input_require_grads()  # otherwise gradient checkpointing stops gradients at frozen embeddings
     return model
 
 
@@ -163,27 +166,29 @@ def fine_tune(
     micro_batch_size: int,
     gradient_checkpointing: bool,
     attn_implementation: str = "auto",
+    attention_loss: float = 0.0,
     records: Mapping[str, Mapping[str, str]] | None = None,
     lineage: Mapping[str, Any] | None = None,
     validation: Validation | None = None,
     **training: Any,
 ) -> dict[str, Any]:
-    """Train and save; return what the manifest says of it, with a "warnings" entry where weights moved unexpectedly.
+    """Train and save; return the manifest's entries, with "warnings" where weights moved unexpectedly.
 
     Args:
-        checkpoint: what the model belongs to.
+        checkpoint: the checkpoint of the model.
         model: from `make_trainable`.
         rows: planned in steps of `batch_size`.
-        visuals: where the images come from.
+        visuals: the source of the images.
         folder: RUN/identifier_model or RUN/verifier_model.
         prompts: prompt file -> sha256, saved with the model.
         description: in front of the progress bar.
-        batch_size: rows a step, over all processes.
+        batch_size: rows per step, over all processes.
         micro_batch_size: the most rows that go through a device at once.
         gradient_checkpointing: recompute activations to save memory.
         attn_implementation: as transformers names it, or "auto".
+        attention_loss: weight of the loss on attention, for rows that say which tokens show which candidate.
         records: other JSON files saved with the model, name -> content.
-        lineage: what the model is made from, as `semcore.models.lineage.made_from` gives it.
+        lineage: inputs of the training, from `semcore.models.lineage.made_from`.
         validation: rows of val that the training is stopped by.
         training: the other arguments of `training_arguments`.
     """
@@ -204,7 +209,11 @@ def fine_tune(
     if gradient_checkpointing:
         recompute_activations(model)
     collator = Collator(visuals, checkpoint.filler_token_id, checkpoint.model.config.image_token_id)
-    with use_precomputed_vision_states(model, visuals), chunked_loss(model):
+    with (
+        use_precomputed_vision_states(model, visuals),
+        chunked_loss(model),
+        supervised_attention(model, attention_loss),
+    ):
         done = run_training(
             model, arguments, rows, collator,
             description=description, progress=is_main_process(), validation=validation,
@@ -218,10 +227,10 @@ def fine_tune(
         for sentence in warnings:
             logger.warning("%s; the model is saved in %s", sentence, folder)
     done.trainer.accelerator.wait_for_everyone()
-    done.trainer.accelerator.end_training()  # left to the interpreter's end, the processes' threads may abort it
+    done.trainer.accelerator.end_training()  # otherwise the processes' threads may abort the interpreter's exit
     return {**done.measured(), **({"warnings": warnings} if warnings else {})}
 
 
 def image_start_id(checkpoint: Checkpoint) -> int:
-    """Return the token before each image's tokens."""
+    """Return the id of the token before each image's tokens."""
     return checkpoint.tokenizer.convert_tokens_to_ids(IMAGE_START)

@@ -1,7 +1,7 @@
-"""Queries kept out of the identifier model's training, so that candidates can be mined with them.
+"""Held-out queries: excluded from the identifier model's training, so that candidates can be mined with them.
 
-A model asked for what it was trained on finds the right item at rank 1 far too often; a verifier
-trained on such candidates would learn that the first is the right one.
+For queries it was trained on, a model ranks the relevant item first far too often; a verifier
+trained on such candidates would learn to choose the first one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from semcore.runtime.typed_commands import launch_command
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What is not trained on: sentences as queries of t2i, images as queries of i2t."""
+    """Held-out queries: sentences of t2i, images of i2t."""
 
     sentence_ids: frozenset[str]
     image_ids: frozenset[str]
@@ -34,16 +34,16 @@ class HeldOut:
 def choose_held_out(
     images: Sequence[ImageRecord], *, sentences_per_image: int, image_fraction: float, seed: int
 ) -> HeldOut:
-    """Choose the queries that the identifier model is not trained on; the same arguments give the same ones.
+    """Choose the queries that the identifier model is not trained on; equal arguments give equal queries.
 
-    Every image keeps at least one sentence to be found by, so an image with a single sentence gives
+    Every image keeps at least one sentence for training, so an image with a single sentence gives
     none, except where the image itself is held out.
 
     Args:
         images: the training split.
         sentences_per_image: how many sentences of each image are held out from t2i.
         image_fraction: fraction of the images that are held out from i2t, 0 to 1.
-        seed: of the choice.
+        seed: seed of the choice.
     """
     rng = random.Random(seed)
     described = [record for record in images if record.sentences]
@@ -57,7 +57,7 @@ def choose_held_out(
 
 
 def held_out_of_run(run: RunFolder, dataset: Dataset) -> HeldOut:
-    """Return what the run's identifier model was not trained on, from the settings it was trained with.
+    """Return the held-out queries of the run's identifier model, from the settings of its training.
 
     Raises:
         UserError: the run has no identifier model yet.

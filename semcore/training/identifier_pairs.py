@@ -1,4 +1,4 @@
-"""<query, identifier> pairs as token ids (paper, section 3.4).
+"""Training pairs <query, identifier> as token ids (paper, section 3.4).
 
 Labels come from `semcore.models.tokenization.answer_tokens`, as the sequences of the index do.
 """
@@ -21,11 +21,22 @@ from semcore.training.image_inputs import Visuals
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt and the answer to be learnt, as token ids; `images` are the ids of its images, in order."""
+    """A prompt and its target answer, as token ids.
+
+    Attributes:
+        prompt: token ids.
+        answer: token ids.
+        images: ids of the images of the prompt, in order.
+        candidates: the candidate that each token of the prompt shows, from 1 on, 0 for none; empty where attention
+            is not supervised.
+        right: the candidate that the answer's first token names.
+    """
 
     prompt: Sequence[int]
     answer: Sequence[int]
     images: tuple[str, ...] = ()
+    candidates: Sequence[int] = ()
+    right: int = 0
 
 
 def identifier_examples(
@@ -38,7 +49,7 @@ def identifier_examples(
 ) -> tuple[list[Example], list[list[Example]]]:
     """Return the pairs of both directions.
 
-    t2i: every sentence of an image asks for the image's identifier. i2t: every image asks for the
+    t2i: every sentence is paired with its image's identifier. i2t: every image is paired with the
     identifier of each of its sentences. An image without an identifier is left out of both. A direction
     without identifiers has no pairs.
 
@@ -48,13 +59,13 @@ def identifier_examples(
         images: the training split.
         identifiers: direction that is trained -> its rows, as `read_identifiers` gives them.
         held_out: queries that are left out.
-        visuals: where the images come from; one that it lacks is left out as a query.
+        visuals: the source of the images; an image that it lacks is left out as a query.
 
     Returns:
         The examples of t2i, and those of i2t image by image.
 
     Raises:
-        UserError: nothing is left to train on in either direction.
+        UserError: no pair is left in either direction.
     """
     texts = {direction: {row["item_id"]: row["identifier"] for row in rows} for direction, rows in identifiers.items()}
     of_image = texts.get(Direction.T2I)
@@ -100,7 +111,7 @@ def _i2t_examples(
 ) -> list[list[Example]]:
     turn = chat_prompt(tokenizer, prompts.render(Direction.I2T.identify_prompt, image=IMAGE))
     answers = AnswerTokens(tokenizer, expand_images(turn, [1]))
-    tokens_of: dict[int, list[int]] = {}  # all images with as many visual tokens share one prompt
+    tokens_of: dict[int, list[int]] = {}  # images with equally many visual tokens share one prompt
     groups = []
     for record in images:
         known = [s.sentence_id for s in record.sentences if s.sentence_id in of_sentence]
@@ -114,7 +125,7 @@ def _i2t_examples(
 
 
 class AnswerTokens(dict[str, list[int]]):
-    """Answer -> its tokens after a prompt, worked out once an answer.
+    """Answer -> its tokens after a prompt, computed once per answer.
 
     The prompts of one task all end in the chat template's own special tokens, so an answer's tokens
     are the same after each of them.

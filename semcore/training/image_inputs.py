@@ -1,7 +1,7 @@
-"""Where a batch's images come from: features that were encoded once, or pixels that go through.
+"""Image inputs of a batch: stored features where the vision tower is frozen, else pixels.
 
 Features are exact wherever the vision tower is frozen: the projector's output where the projector is
-frozen too, else the vision tower's.
+frozen too, else the vision tower's. Shapes: V visual tokens per image, H the text model's hidden size.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from semcore.runtime.typed_commands import data_command
 
 
 class Visuals(Protocol):
-    """What the collator asks for."""
+    """Interface of the collator to images."""
 
     @property
     def filler(self) -> str | None:
-        """The image that a batch without images gets, so that all processes run the same modules together."""
+        """Return the image for batches without images, so that all processes run the same modules together."""
 
     @property
     def unreadable(self) -> Mapping[str, str]:
-        """Image id -> why it cannot be shown."""
+        """Return image id -> why it cannot be used."""
 
     def __contains__(self, image_id: str) -> bool:
-        """Tell whether an image can be shown."""
+        """Return whether an image can be used."""
 
     def num_tokens(self, image_id: str) -> int:
-        """Return how many tokens an image takes in a prompt."""
+        """Return the number of an image's tokens in a prompt."""
 
     def model_inputs(self, image_ids: Sequence[str]) -> dict[str, Any]:
-        """Return what the model takes for these images, in the order of their tokens."""
+        """Return the model's arguments for these images, in the order of their tokens."""
 
 
 @dataclass(frozen=True)
 class StoredFeatures:
-    """Images that have been through the vision tower and the projector; image id -> (V, H)."""
+    """Outputs of the vision tower and the projector: image id -> (V, H)."""
 
     features: Mapping[str, torch.Tensor]
     filler: str | None = None
@@ -60,11 +60,11 @@ class StoredFeatures:
         return image_id in self.features
 
     def num_tokens(self, image_id: str) -> int:
-        """Return how many features an image has."""
+        """Return the number of an image's features, V."""
         return len(self.features[image_id])
 
     def model_inputs(self, image_ids: Sequence[str]) -> dict[str, Any]:
-        """Return features for the model to put in place of the image tokens."""
+        """Return features, which the model inserts in place of the image tokens."""
         if not image_ids:
             return {}
         features = torch.cat([self.features[image_id] for image_id in image_ids])
@@ -73,9 +73,9 @@ class StoredFeatures:
 
 @dataclass(frozen=True)
 class TowerStates:
-    """Images that have been through the vision tower only; image id -> (tiles, patches + 1, the tower's width).
+    """Outputs of the vision tower alone: image id -> (tiles, patches + 1, the tower's width).
 
-    The model takes them in place of pixels inside `use_precomputed_vision_states`.
+    The model accepts them in place of pixels inside `use_precomputed_vision_states`.
     """
 
     states: Mapping[str, torch.Tensor]
@@ -91,11 +91,11 @@ class TowerStates:
         return image_id in self.states
 
     def num_tokens(self, image_id: str) -> int:
-        """Return how many features the projector makes of an image."""
+        """Return the number of features that the projector makes of an image, V."""
         return len(self.states[image_id]) * self.tokens_a_tile
 
     def model_inputs(self, image_ids: Sequence[str]) -> dict[str, Any]:
-        """Return what the projector reads."""
+        """Return the projector's input."""
         if not image_ids:
             return {}
         return {"pixel_values": torch.cat([self.states[image_id] for image_id in image_ids])}
@@ -103,14 +103,14 @@ class TowerStates:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Images that go through the vision tower at every step; image id -> file."""
+    """Images that are encoded at every step: image id -> file."""
 
     checkpoint: Checkpoint
     paths: Mapping[str, Path]
 
     @cached_property
     def unreadable(self) -> dict[str, str]:
-        """Image id -> why it cannot be read; all are decoded once, or one would end the training in its middle."""
+        """Return image id -> why it cannot be read; all are decoded once, or one could stop the training midway."""
         with ThreadPoolExecutor(THREADS) as pool:
             reasons = pool.map(_reason, self.paths.values())
             return {image_id: reason for image_id, reason in zip(self.paths, reasons, strict=True) if reason}
@@ -124,7 +124,7 @@ class Pixels:
         return image_id in self.paths and image_id not in self.unreadable
 
     def num_tokens(self, image_id: str) -> int:
-        """Return how many features an image will have, from its size alone."""
+        """Return the number of features that an image will have, V, from its size alone."""
         width, height = _size(self.paths[image_id]) or (1, 1)
         tiles = self.checkpoint.image_processor.get_number_of_image_patches(height, width, {})
         return tiles * self.checkpoint.model.config.image_seq_length
@@ -148,22 +148,22 @@ def load_visuals(
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> Visuals:
-    """Return the images as far as they have not to go through the model at every step.
+    """Return the images with as much precomputed as the frozen modules allow.
 
     Images that cannot be read are left out.
 
     Args:
-        checkpoint: before LoRA is put on.
+        checkpoint: the checkpoint, without LoRA.
         paths: image id -> file.
-        folder: RUN/features, where features are kept; None leaves all images as pixels.
+        folder: RUN/features, the feature store; None leaves all images as pixels.
         freeze_vision: the vision tower is not trained.
         freeze_projector: nor is the projector.
-        dtype: what the model computes in.
-        device: where the vision tower runs once.
+        dtype: precision of the computation.
+        device: the device that computes the features.
         progress: show a progress bar.
 
     Raises:
-        UserError: an image has gone, or none can be read.
+        UserError: an image is missing, or none can be read.
     """
     if folder is None or not freeze_vision:
         pixels = Pixels(checkpoint, paths)
@@ -179,7 +179,7 @@ def load_visuals(
 
 
 def _check_readable(paths: Mapping[str, Path], unreadable: Mapping[str, str]) -> None:
-    """Check that no image has gone, and that one at least can be read."""
+    """Check that no image is missing, and that at least one can be read."""
     gone = [image_id for image_id in unreadable if not paths[image_id].exists()]
     if gone:
         first = paths[gone[0]]
@@ -193,7 +193,7 @@ def _check_readable(paths: Mapping[str, Path], unreadable: Mapping[str, str]) ->
 
 @contextmanager
 def use_precomputed_vision_states(model: Any, visuals: Visuals) -> Iterator[None]:
-    """Let a model take stored states of its vision tower as `pixel_values`, where that is what `visuals` holds."""
+    """Let a model take states of its vision tower as `pixel_values`, where `visuals` holds these."""
     if not isinstance(visuals, TowerStates):
         yield
         return
@@ -219,7 +219,7 @@ def _reason(path: Path) -> str:
 
 
 def _size(path: Path) -> tuple[int, int] | None:
-    """Return the width and height of an image file, turned as its EXIF data says; None if it is none."""
+    """Return the width and height of an image file, after its EXIF orientation; None if it is no image."""
     try:
         return image_size(path)
     except UnreadableImage:

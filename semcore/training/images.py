@@ -27,13 +27,13 @@ def load_training_images(
 ) -> Visuals:
     """Return the images that are trained on, and say how many cannot be read; other arguments as `load_visuals`.
 
-    Such an image teaches nothing: it was readable when it was captioned, or it would have no identifier.
+    Unreadable images are skipped; they were readable when captioned, or they would have no identifier.
 
     Args:
         checkpoint: before LoRA is put on.
         dataset: whose images they are.
         folder: RUN/features, or None.
-        say: takes a sentence for the user.
+        say: prints a sentence for the user.
         freeze_vision: the vision tower is not trained.
         freeze_projector: nor is the projector.
         bf16: "yes", "no" or "auto".
@@ -41,7 +41,7 @@ def load_training_images(
         splits: whose images are wanted.
 
     Raises:
-        UserError: an image has gone, or none can be read.
+        UserError: an image is missing, or none can be read.
     """
     if not needed:
         return StoredFeatures({})

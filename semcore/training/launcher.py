@@ -1,8 +1,8 @@
-"""What the launcher asked for, and the `TrainingArguments` that fit it.
+"""Facts about the launcher: its engine, ZeRO stage, device and precision.
 
-DeepSpeed is chosen by the launcher alone (`accelerate launch --config_file ds_configs/X.yaml`). On
-CPUs the backend has to be named and `TrainingArguments(deepspeed=...)` left out: with it, each
-process believes that it is alone and trains on the same rows, without a word.
+DeepSpeed is chosen only by the launcher (`accelerate launch --config_file ds_configs/X.yaml`). On
+CPUs the backend must be named and `TrainingArguments(deepspeed=...)` left out: with it, each process
+silently trains alone, on the same rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CONFIG_VARIABLE = "ACCELERATE_DEEPSPEED_CONFIG_FILE"
 
 
 def find_deepspeed_config() -> None:
-    """Let a DeepSpeed configuration that a launcher's YAML names be found from any folder.
+    """Make the path of the DeepSpeed configuration in a launcher's YAML valid from any folder.
 
     Raises:
         UserError: there is no such file.
@@ -41,7 +41,7 @@ def find_deepspeed_config() -> None:
 
 
 def zero_stage() -> int | None:
-    """Return the ZeRO stage the launcher asked for; None without DeepSpeed."""
+    """Return the launcher's ZeRO stage; None without DeepSpeed."""
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") != "true":
         return None
     named = os.environ.get(CONFIG_VARIABLE)
@@ -51,7 +51,7 @@ def zero_stage() -> int | None:
 
 
 def engine_facts() -> dict[str, Any]:
-    """Return what the manifest says of the engine: "engine", "zero_stage", "num_processes"."""
+    """Return the manifest's entries on the engine: "engine", "zero_stage", "num_processes"."""
     stage = zero_stage()
     facts: dict[str, Any] = {"engine": "ddp" if num_processes() > 1 else "none", "num_processes": num_processes()}
     return facts if stage is None else {**facts, "engine": "deepspeed", "zero_stage": stage}
@@ -67,14 +67,14 @@ def own_device() -> torch.device:
 def recompute_activations(model: Any) -> None:
     """Switch gradient checkpointing on.
 
-    Under ZeRO-3 only the reentrant kind keeps frozen weights in place, under DDP only the other one
-    lets a parameter be ready once (design paper, internvl, section 5.4).
+    ZeRO-3 needs the reentrant kind to keep frozen weights in place; DDP needs the other, with which a
+    parameter's gradient is ready only once per step.
     """
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": zero_stage() == 3})
 
 
 def choose_attention(model: Any, wish: str = "auto") -> None:
-    """Compute attention as wished; by plain products on a CPU, if nothing is.
+    """Set the attention implementation; "auto" is eager on a CPU, else the library's choice.
 
     With a mask, torch's fused CPU kernel takes 2.5 times as long in the backward pass: a step on
     rows of 64 to 160 tokens takes 1.4 times as long (two cores, bfloat16, measured 2026-11-21).
@@ -90,19 +90,19 @@ def choose_attention(model: Any, wish: str = "auto") -> None:
 
 
 def computes_bf16(wish: str) -> bool:
-    """Tell whether to compute in bfloat16, for "yes", "no", or "auto" for where the device does it natively."""
+    """Return whether to compute in bfloat16: "yes", "no", or "auto" for "yes" where the device does it natively."""
     return wish == "yes" or (wish == "auto" and native_dtype(own_device().type) == "bfloat16")
 
 
 def computing_dtype(wish: str) -> torch.dtype:
-    """Return what `computes_bf16` means for the features of images."""
+    """Return the dtype of the computation, by `computes_bf16`."""
     return torch.bfloat16 if computes_bf16(wish) else torch.float32
 
 
 def quiet_libraries() -> None:
-    """Leave the terminal to our own progress bar; warnings of the other processes are copies."""
+    """Silence the libraries' progress bars, and the other processes' copies of warnings."""
     if not torch.accelerator.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed finds out by itself, but with a warning
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed detects it too, but with a warning
     for name in ("DeepSpeed", "accelerate", "torch.distributed"):
         logging.getLogger(name).setLevel(logging.WARNING if is_main_process() else logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning)

@@ -1,9 +1,9 @@
-"""Candidates that a verifier trains on, from a search with the trained generator (paper, A.1).
+"""Mining of candidates for the verifier's training, by a search with the trained generator (paper, A.1).
 
-The paper does not say with which queries; here they are ones the generator has not trained on.
-The training split is dealt out into blocks of about as many images as an evaluation searches, and
-each query is searched in the block that holds its answer. So the candidates are as hard to tell
-apart as they will be later: among all training items at once they would be harder, among a few easier.
+The paper does not say with which queries; here they are ones the generator was not trained on.
+The training split is partitioned into blocks of about as many images as an evaluation searches, and
+each query is searched in the block with its relevant item. So the candidates are as hard as in the
+evaluation: among all training items they would be harder, among a few easier.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ class CandidateRow(TypedDict):
 
 
 class Mined(NamedTuple):
-    """A query's candidates, and the generator's rank of its first right item (from 1; None: not found)."""
+    """A query's candidates, and the generator's rank of its first relevant item (from 1; None: not found)."""
 
     row: CandidateRow
     rank: int | None
 
 
 def partition_images(records: Sequence[ImageRecord], size: int, seed: int) -> list[list[ImageRecord]]:
-    """Deal images out at random into blocks of about `size`, equal up to one.
+    """Partition images at random into blocks of about `size`, equal up to one.
 
     Args:
         records: the images.
-        size: how many images an evaluation searches.
-        seed: of the dealing.
+        size: number of images that an evaluation searches.
+        seed: seed of the partition.
     """
     shuffled = random.Random(seed).sample(list(records), len(records))
     num_blocks = max(1, round(len(records) / size))
@@ -53,39 +53,39 @@ def partition_images(records: Sequence[ImageRecord], size: int, seed: int) -> li
 
 
 def held_out_queries(queries: Queries, held_out: Iterable[str]) -> Queries:
-    """Keep the queries that were held out and can be answered."""
+    """Return the queries that were held out and have a relevant item."""
     return queries.only(query for query in held_out if query in queries.relevant and query not in queries.unanswerable)
 
 
 def queries_of(queries: Queries, direction: Direction, records: Sequence[ImageRecord]) -> Queries:
-    """Return the queries that belong to some images."""
+    """Return the queries that belong to the given images."""
     image_ids = {record.image_id for record in records}
     return queries.only(
-        query for query, right in queries.relevant.items() if image_of(direction, query, right) in image_ids
+        query for query, relevant in queries.relevant.items() if image_of(direction, query, relevant) in image_ids
     )
 
 
 def mine(
     direction: Direction, view: SplitView, hits: Mapping[str, Sequence[GeneratedHit]], num_candidates: int
 ) -> list[Mined]:
-    """Return each query's candidates, as the generator ranked them.
+    """Return each query's candidates, in the generator's order.
 
-    Where no right item is among them, one replaces the last; where the generator finds fewer, there are fewer.
-    A query whose right item is all there is teaches no choice and is left out.
+    Where no relevant item is among them, one replaces the last; where the generator finds fewer, there are fewer.
+    A query whose only candidate is relevant offers no choice and is left out.
 
     Args:
-        direction: of the view.
-        view: what was searched and asked.
-        hits: what was asked -> the generator's ranking.
-        num_candidates: how many a query.
+        direction: the view's direction.
+        view: the items that were searched, and the queries.
+        hits: query -> the generator's ranking.
+        num_candidates: candidates per query.
     """
     mined = []
     for query_id, content in view.queries.contents.items():
-        right = view.queries.relevant[query_id]
+        relevant = view.queries.relevant[query_id]
         ranked = [hit.item_id for hit in hits[content]]
-        rank = next((place for place, item_id in enumerate(ranked, start=1) if item_id in right), None)
+        rank = next((place for place, item_id in enumerate(ranked, start=1) if item_id in relevant), None)
         candidates = ranked[:num_candidates]
-        answer = ranked[rank - 1] if rank is not None else min(right)
+        answer = ranked[rank - 1] if rank is not None else min(relevant)
         if answer not in candidates:
             candidates[num_candidates - 1 :] = [answer]
         if len(candidates) < 2:
@@ -96,12 +96,12 @@ def mine(
 
 
 def mining_stats(mined: Sequence[Mined], num_candidates: int, num_items: Sequence[int]) -> dict[str, object]:
-    """Return what is worth knowing about one direction's candidates, shares in percent.
+    """Return statistics of one direction's candidates, fractions in percent.
 
     Args:
         mined: all queries of the direction.
-        num_candidates: how many a query were asked for.
-        num_items: how many items each block's index held.
+        num_candidates: wanted candidates per query.
+        num_items: number of items in each block's index.
     """
     ranks = [rank for _, rank in mined]
     within = sum(rank is not None and rank <= num_candidates for rank in ranks)
@@ -116,7 +116,7 @@ def mining_stats(mined: Sequence[Mined], num_candidates: int, num_items: Sequenc
 
 
 def items_of(items: Sequence[Item], records: Sequence[ImageRecord]) -> list[Item]:
-    """Return the items that are these images, or were written about them, in their order."""
+    """Return the items that are these images, or sentences about them, in their order."""
     image_ids = {record.image_id for record in records}
     return [item for item in items if item.image_id in image_ids]
 

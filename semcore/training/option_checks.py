@@ -1,4 +1,4 @@
-"""Which ways of training go together, said before anything is loaded."""
+"""Checks of a training's options against each other, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -43,22 +43,26 @@ def check_mode(
     dtype: str,
     device_map: str | None,
     report_to: str,
+    attention_loss: float = 0.0,
+    gradient_checkpointing: bool = False,
     **_: Any,
 ) -> None:
-    """Refuse what the launcher's engine, the machine or the installed libraries cannot do.
+    """Refuse options that the launcher's engine, the machine or the installed libraries do not support.
 
     Args:
-        lora_rank: 0 where the whole text model trains.
-        quantization: of the base under an adapter, "none" or "nf4".
+        lora_rank: 0 where the whole text model is trained.
+        quantization: quantisation of an adapter's base, "none" or "nf4".
         text_only: vision tower and projector are frozen.
         optim: the optimizer's name.
         dtype: precision of the weights.
-        device_map: how one process spreads the model over devices.
-        report_to: libraries that are told losses, with commas between.
-        _: settings that go with everything.
+        device_map: distribution of the model over one process's devices.
+        report_to: libraries that losses are reported to, separated by commas.
+        attention_loss: weight of the extra loss on attention.
+        gradient_checkpointing: recompute activations in the backward pass.
+        _: settings without constraints.
 
     Raises:
-        UserError: what does not go together, and what to take instead.
+        UserError: options exclude each other; names them, and the alternative.
     """
     if lora_rank and not text_only:
         raise UserError(
@@ -85,6 +89,11 @@ def check_mode(
             "weights in bfloat16 lose small steps: train them with DeepSpeed, which keeps a copy in float32, "
             "give --lora.rank 16, or leave --training.dtype auto"
         )
+    if attention_loss and gradient_checkpointing and stage == 3:
+        raise UserError(
+            f"--training.attention-loss {attention_loss} gets no gradients where ZeRO-3 recomputes activations: launch "
+            "with ds_configs/zero2.yaml, or give --training.gradient-checkpointing false"
+        )
     if device_map is not None and (stage is not None or num_processes() > 1):
         raise UserError(
             f"--training.device-map {device_map} spreads one process over several GPUs, and here are DeepSpeed or "
@@ -94,7 +103,7 @@ def check_mode(
 
 
 def is_offloaded() -> bool:
-    """Tell whether the launcher's DeepSpeed configuration keeps the optimizer in the CPU's memory."""
+    """Return whether the launcher's DeepSpeed configuration offloads the optimizer to the CPU."""
     named = os.environ.get(CONFIG_VARIABLE)
     if zero_stage() is None or named is None:
         return False

@@ -1,8 +1,8 @@
-"""Several examples in one row: what their prompts share stands there once, each example is a branch.
+"""Packing of examples into rows: the shared prefix of their prompts once, each example a branch.
 
-A branch sees the shared prefix and itself, and its positions go on where the prefix ends, so every
-example gets the logits it would get alone. All positions that predict a label stand at the end of
-the row, so the output head is computed for them only (design paper, performance, section 3).
+A branch attends to the shared prefix and itself, and its positions continue from the prefix, so every
+example gets the logits it would get alone. All positions that predict a label are at the end of the
+row, so the output head is computed only for them.
 
     [shared prefix] [rest of prompt 1] [rest of prompt 2] .. | [answer 1] [answer 2] ..
                                                                the window that predicts
@@ -13,16 +13,17 @@ Shapes: B rows, L tokens of the longest, W tokens of the longest window.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from semcore.models.attention_masks import PADDING, additive, causal, pad, visible_branches
+from semcore.training.attention_loss import CANDIDATES, RIGHT
 from semcore.training.identifier_pairs import Example
 
 IGNORED = -100
-# The lowest number that bfloat16 holds too: the trainer casts the mask to the model's dtype.
+# The lowest number of bfloat16, since the trainer casts the mask to the model's dtype.
 HIDDEN = torch.finfo(torch.bfloat16).min
 
 
@@ -32,11 +33,13 @@ class Row:
 
     Attributes:
         input_ids: all tokens.
-        position_ids: as each example would count them alone.
+        position_ids: positions as in each example alone.
         branches: 0 in the prefix, k in the k-th example's own tokens.
-        labels: what the last `len(labels)` tokens predict.
+        labels: the targets of the last `len(labels)` tokens.
         images: ids of the images, in the order of their tokens.
-        sees: the branches that each branch sees; by default the prefix and itself.
+        sees: the branches that each branch attends to; by default the prefix and itself.
+        candidates: the candidate that each token shows, from 1 on, 0 for none; empty where attention is not supervised.
+        right: the right candidate for each label, 0 for none; empty likewise.
     """
 
     input_ids: list[int]
@@ -45,12 +48,14 @@ class Row:
     labels: list[int]
     images: list[str]
     sees: list[set[int]] | None = None
+    candidates: list[int] = field(default_factory=list)
+    right: list[int] = field(default_factory=list)
 
 
 def shared_prefix(first: Example, second: Example, image_start_id: int) -> int:
-    """Return how many tokens two prompts share; at least the last token of each stays its own.
+    """Return the length of two prompts' common prefix; at least the last token of each is not shared.
 
-    Images look alike as tokens, so the prefix ends before the first image that is not the same.
+    Different images have equal tokens, so the prefix ends before the first image that differs.
     """
     end = min(len(first.prompt), len(second.prompt)) - 1
     if first.prompt is second.prompt and first.images == second.images:
@@ -79,21 +84,34 @@ def merge(examples: Sequence[Example], image_start_id: int) -> Row:
     for branch, example in enumerate(examples, start=1):
         append(row, [example.prompt[-1], *example.answer[:-1]], len(example.prompt) - 1, branch)
         row.labels.extend(example.answer)
+    if first.candidates:
+        _mark(row, examples, shared)
     return row
 
 
+def _mark(row: Row, examples: Sequence[Example], shared: int) -> None:
+    """Note which candidate each token of a merged row shows, and which is right."""
+    row.candidates.extend(examples[0].candidates[:shared])
+    for example in examples:
+        row.candidates.extend(example.candidates[shared:-1])
+    for example in examples:
+        following = [0] * (len(example.answer) - 1)
+        row.candidates.extend([example.candidates[-1], *following])
+        row.right.extend([example.right, *following])
+
+
 def common_prefix(examples: Sequence[Example], image_start_id: int) -> int:
-    """Return how many tokens the prompts of all examples share."""
+    """Return the length of the common prefix of all examples' prompts."""
     return min(shared_prefix(examples[0], example, image_start_id) for example in examples)
 
 
 def row_length(examples: Sequence[Example], image_start_id: int) -> int:
-    """Return how many tokens `merge` makes of examples."""
+    """Return the number of tokens in the row that `merge` makes of examples."""
     return _length(examples, common_prefix(examples, image_start_id))
 
 
 def pack(examples: Iterable[Example], max_tokens: int, image_start_id: int) -> Iterator[list[Example]]:
-    """Put examples into rows of at most `max_tokens`, in their order; a longer one gets its own row."""
+    """Group examples into rows of at most `max_tokens`, in their order; a longer one gets its own row."""
     chosen: list[Example] = []
     shared = 0
     for example in examples:
@@ -108,7 +126,7 @@ def pack(examples: Iterable[Example], max_tokens: int, image_start_id: int) -> I
 
 
 def _num_equal(first: Sequence[Any], second: Sequence[Any]) -> int:
-    """Return how many elements two sequences have in common from the start."""
+    """Return the length of two sequences' common prefix."""
     pairs = enumerate(zip(first, second, strict=False))
     return next((index for index, (a, b) in pairs if a != b), min(len(first), len(second)))
 
@@ -118,19 +136,19 @@ def _length(examples: Sequence[Example], shared: int) -> int:
 
 
 def append(row: Row, tokens: Sequence[int], position: int, branch: int) -> None:
-    """Put tokens of one branch at the end of a row, at positions from `position` on."""
+    """Append tokens of one branch to a row, at positions from `position` on."""
     row.input_ids.extend(tokens)
     row.position_ids.extend(range(position, position + len(tokens)))
     row.branches.extend([branch] * len(tokens))
 
 
 def collate(rows: Sequence[Row], pad_token_id: int, multiple: int = 8) -> dict[str, Any]:
-    """Return what `model(**batch)` takes, without the images; rows are padded on the left.
+    """Return the arguments of `model(**batch)` (B, L), without the images; rows are padded on the left.
 
     Args:
         rows: B rows.
-        pad_token_id: fills the rows up.
-        multiple: lengths are rounded up to it, so that fewer different shapes occur.
+        pad_token_id: pads the rows.
+        multiple: lengths are rounded up to a multiple of it, so that fewer different shapes occur.
     """
     longest = max(len(row.input_ids) for row in rows)
     length = -(-longest // multiple) * multiple
@@ -143,18 +161,28 @@ def collate(rows: Sequence[Row], pad_token_id: int, multiple: int = 8) -> dict[s
         "position_ids": pad([row.position_ids for row in rows], 0, "left", length),
         "attention_mask": attention_mask(branches, [row.sees for row in rows]),
         "labels": labels,
-        "shift_labels": labels,  # they stand where they are predicted: nothing is to be shifted
+        "shift_labels": labels,  # at the positions that predict them: no shift is needed
         "logits_to_keep": window,
         "use_cache": False,
+        **_marks(rows, length, window),
+    }
+
+
+def _marks(rows: Sequence[Row], length: int, window: int) -> dict[str, torch.Tensor]:
+    if not any(row.candidates for row in rows):
+        return {}
+    return {
+        CANDIDATES: pad([row.candidates for row in rows], 0, "left", length),
+        RIGHT: pad([row.right for row in rows], 0, "left", window),
     }
 
 
 def attention_mask(branches: torch.Tensor, sees: Sequence[Sequence[Collection[int]] | None] = ()) -> torch.Tensor:
-    """Return the additive mask (B, 1, L, L) under which a token sees its branch and what that sees, up to itself.
+    """Return the additive causal mask (B, 1, L, L) in which a token attends to its branch and those its branch sees.
 
     Args:
-        branches: of the tokens, `PADDING` where there is none; (B, L).
-        sees: the `Row.sees` of each row; none at all where all are the default.
+        branches: branch of each token, `PADDING` for padding; (B, L).
+        sees: the `Row.sees` of each row; empty where all are the default.
     """
     visible = visible_branches(branches)
     for row, own in enumerate(sees):
@@ -165,6 +193,6 @@ def attention_mask(branches: torch.Tensor, sees: Sequence[Sequence[Collection[in
 
 
 def _table(sees: Sequence[Collection[int]]) -> torch.Tensor:
-    """Return which branch (first index) sees which; the last one, -1, is the padding's and sees none."""
+    """Return which branch (first index) attends to which; the last one, -1, is the padding's and attends to none."""
     count = len(sees)
     return torch.tensor([*([other in own for other in range(count + 1)] for own in sees), [False] * (count + 1)])

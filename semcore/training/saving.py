@@ -1,4 +1,4 @@
-"""The trained model as a checkpoint folder that appears all at once."""
+"""Saving of a trained model as a checkpoint folder, atomically."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHECKPOINTS = "checkpoints"
 
 
 def whole_state(trainer: Trainer) -> dict[str, torch.Tensor]:
-    """Return all weights of the trained model, gathered from the processes; call it in all of them.
+    """Return name -> weight (of any shape) of the trained model, gathered from all processes; call it in all of them.
 
     Processes other than the main one may get an empty dict.
     """
@@ -38,17 +38,17 @@ def save_model(
     records: Mapping[str, Mapping[str, str]],
     lineage: Mapping[str, Any],
 ) -> None:
-    """Write model (or adapter), tokenizer, image processor and what is to be known of them; replace the folder.
+    """Write model (or adapter), tokenizer, image processor and records into the folder, replacing it.
 
-    Beside an adapter it is noted what base it was trained on.
+    For an adapter the base it was trained on is recorded.
 
     Args:
-        trainer: whose model is saved.
+        trainer: the trainer with the model.
         checkpoint: gives tokenizer and image processor.
-        folder: the checkpoint folder; what it held, the trainer's own checkpoints too, is removed.
-        state: from `whole_state`.
-        records: name of a JSON file -> what it is to hold.
-        lineage: what the model is made from; what is saved beside it is added.
+        folder: the checkpoint folder; its former content, the trainer's checkpoints too, is removed.
+        state: name -> weight (of any shape), from `whole_state`.
+        records: name of a JSON file -> its content.
+        lineage: inputs of the training; the hashes of the saved files are added.
     """
     with replaced_folder(folder) as new:
         model = trainer.accelerator.unwrap_model(trainer.model)

@@ -1,7 +1,7 @@
-"""Which examples meet in which step, for the whole training at once.
+"""Schedule of a training: the rows of every step, planned for the whole training at once.
 
-The order depends on the seed alone, not on the number of processes or on how a step's rows are cut
-into batches; so one process and two, or an interrupted training and a whole one, learn the same.
+The order depends on the seed alone, not on the number of processes or on the micro batches of a step;
+so one process and two, or an interrupted training and a whole one, see the same rows in each step.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def plan_question_rows(
     seed: int,
     attention: Attention = "full",
 ) -> PlannedRows:
-    """Return the rows of a verifier's training: each set once an epoch, in a new order; see `plan`.
+    """Return the rows of a verifier's training: each set once per epoch, in a new order; see `plan`.
 
-    With `attention` "blocks" they are rows of candidate blocks, of the same questions in the same order.
+    With `attention` "blocks" they are rows of candidate blocks, with the same questions in the same order.
 
     Raises:
-        UserError: no set's images can be read.
+        UserError: no set has only readable images.
     """
     usable = _usable(candidates, make_questions)
 
@@ -116,13 +116,13 @@ def identifier_rows(
     max_tokens: int,
     image_start_id: int,
 ) -> list[list[Example]]:
-    """Return one epoch's rows, shuffled: sentences at random together, an image's identifiers together.
+    """Return one epoch's rows, shuffled: sentences packed at random, each image's identifiers packed together.
 
     Args:
         t2i: the examples of t2i.
         i2t: the examples of i2t, image by image.
-        rng: the source of chance.
-        max_tokens: of a row.
+        rng: the random generator.
+        max_tokens: tokens per row, at most.
         image_start_id: the token before each image's tokens.
     """
     rows = list(pack(rng.sample(t2i, len(t2i)), max_tokens, image_start_id))
@@ -141,19 +141,18 @@ def plan(
     seed: int,
     length: Callable[[T], int],
 ) -> list[T]:
-    """Return the rows of all steps, `batch_size` of them a step, within a step the longest first.
+    """Return the rows of all steps, `batch_size` per step, within a step the longest first.
 
-    Rows of about one length then meet in a batch of one process, and in the batches that the
-    processes work on at the same time. What does not fill a last step is left out, unless there is
-    no other step.
+    Rows of similar length are then in the same micro batch, and in the micro batches that processes
+    compute at the same time. Rows that do not fill a last step are dropped, unless there is no other step.
 
     Args:
         epoch: makes the rows of one epoch, in a random order.
-        num_epochs: how often.
-        batch_size: rows a step, over all processes.
-        max_steps: stop after so many steps.
-        seed: of the order.
-        length: of a row.
+        num_epochs: number of epochs.
+        batch_size: rows per step, over all processes.
+        max_steps: steps, at most.
+        seed: seed of the order.
+        length: length of a row.
     """
     rows: list[T] = []
     for number in range(num_epochs):
@@ -168,7 +167,7 @@ def plan(
 
 
 class PlannedRows(Dataset[Row]):
-    """The rows of a training in the order they are trained on, made when they are asked for."""
+    """The rows of a training in their order, made on access."""
 
     def __init__(self, planned: Sequence[T], make_row: Callable[[T], Row]):
         self._planned, self._make_row = planned, make_row
@@ -184,9 +183,9 @@ def divide_batch(batch_size: int, num_processes: int, largest: int) -> tuple[int
     """Return the micro batch size and the gradient accumulation steps that make up a step of one process.
 
     Args:
-        batch_size: rows a step, over all processes.
-        num_processes: how many processes share them.
-        largest: the largest micro batch wanted; what is returned divides the rows of a process.
+        batch_size: rows per step, over all processes.
+        num_processes: number of processes.
+        largest: upper bound on the micro batch, which must divide a process's rows.
 
     Raises:
         UserError: the processes cannot share the rows equally.

@@ -1,8 +1,8 @@
-"""The settings both training recipes take. Only recipes see them; library functions take plain arguments.
+"""Settings of both training recipes. Only recipes see them; library functions take plain arguments.
 
 "InternVL" below is the official fine-tuning of InternVL2.5-1B to 4B, OpenGVLab/InternVL
 `internvl_chat/shell/internvl2.5/2nd_finetune`, whose configuration the paper follows. Of its own the paper gives five
-epochs and a batch of four pairs a GPU on two GPUs (A.1), which recipes/configs set.
+epochs and a batch of four pairs per GPU on two GPUs (A.1), which recipes/configs set.
 """
 
 from __future__ import annotations
@@ -129,6 +129,18 @@ class TrainingSettings:
     def loading(self) -> dict[str, Any]:
         """Return what decides how the model is loaded."""
         return {name: value for name, value in asdict(self).items() if name in LOADING}
+
+
+@dataclass
+class VerifierTrainingSettings(TrainingSettings):
+    """How a verifier is trained."""
+
+    attention_loss: float = 0.0  # ours: the paper trains on the letter alone
+    """Weight of an extra loss: -log of the share of attention that the answer pays to the right candidate among all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least("training.attention_loss", self.attention_loss, 0)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""One training on `transformers.Trainer`: progress, checkpoints to go on from, what was measured."""
+"""Training runs on `transformers.Trainer`: progress, resumable checkpoints, measurements."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Training:
-    """A training that is done.
+    """A finished training.
 
     Attributes:
         trainer: with the model.
@@ -56,7 +56,7 @@ class Training:
     val_losses: dict[int, float] = field(default_factory=dict)
 
     def measured(self) -> dict[str, Any]:
-        """Return what the manifest says of it: the losses are means of the first and last quarter of the steps."""
+        """Return the manifest's entries: the losses are means over the first and last quarter of the steps."""
         quarter = max(1, len(self.losses) // 4)
         return {
             "steps": len(self.losses),
@@ -87,9 +87,9 @@ def run_training(
     """Train, from the last complete checkpoint in the arguments' folder if there is one.
 
     Args:
-        model: what is trained, in place.
+        model: the model, trained in place.
         arguments: from `semcore.training.arguments.training_arguments`.
-        rows: in the order they are trained on.
+        rows: the rows in their order.
         collator: makes a batch of rows.
         description: in front of the progress bar.
         progress: show it.
@@ -128,10 +128,10 @@ def run_training(
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint that was written to the end; those that were not are removed.
+    """Return the newest complete checkpoint, and remove incomplete ones.
 
     Raises:
-        UserError: it belongs to another number of processes or another engine.
+        UserError: it was written by another number of processes or another engine.
     """
     steps = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     whole = [path for path in steps if (path / COMPLETE).exists()]
@@ -153,8 +153,8 @@ def load_weights(model: PreTrainedModel, checkpoint: Path) -> None:
     """Load the weights of a checkpoint that the trainer wrote.
 
     The trainer itself looks for the names of this model's parameters and finds those of InternVL's
-    hub format, in which `save_pretrained` wrote them: it would go on with the weights of step 0,
-    without an error (transformers 5.23).
+    hub format, in which `save_pretrained` wrote them: it would silently continue with the weights of
+    step 0 (transformers 5.23).
     """
     saved = type(model).from_pretrained(checkpoint, dtype=model.dtype)
     model.load_state_dict(saved.state_dict())
@@ -166,7 +166,7 @@ def _in_words(facts: dict[str, Any]) -> str:
 
 
 class _MarkComplete(TrainerCallback):
-    """Mark a checkpoint once every process has written its part."""
+    """Callback that marks a checkpoint once every process has written its files."""
 
     def __init__(self, trainer: Trainer):
         self._trainer = trainer
@@ -186,7 +186,7 @@ class _EvaluateLastStep(TrainerCallback):
 
 
 class _Progress(TrainerCallback):
-    """Show steps and the loss of the last one."""
+    """Callback that shows the steps and the last loss."""
 
     def __init__(self, description: str, progress: bool):
         self._description, self._progress = description, progress

@@ -1,8 +1,8 @@
-"""Verification questions to train on (paper, section 3.3): mined candidates, one letter each, one is right.
+"""Training questions of the verifier (paper, section 3.3): mined candidates, one letter each, one of them relevant.
 
-The candidates' order is drawn anew for every question and epoch, so that no letter is a better guess
-than another. Reading ten candidates is what costs, so a row asks about them more than once: beside
-the query they were mined with, queries whose right answer is another of them.
+The candidates' order is drawn for every question and epoch, so that no letter is more likely than
+another. Most of the cost is reading the candidates, so a row has several questions about them: for
+the query they were mined with, and for queries whose relevant item is another of them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from semcore.models.tokenization import chat_prompt, expand_images, tokenize
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_numbered_jsonl
 from semcore.runtime.typed_commands import data_command
+from semcore.training.candidate_marks import check_marks, tokenize_marked
 from semcore.training.identifier_pairs import Example
 from semcore.training.image_inputs import Visuals
+from semcore.verification.block_layout import cut_question
 from semcore.verification.option_logits import LETTERS, option_tokens
 from semcore.verification.question import Choice, Question, images_of, question_turn
 
@@ -31,7 +33,7 @@ KEYS = ("direction", "query", "candidates", "right")
 
 @dataclass(frozen=True)
 class CandidateSet:
-    """Candidates that were mined together.
+    """The candidates mined with one query.
 
     Attributes:
         direction: tells whether the candidates are images or sentences.
@@ -45,8 +47,8 @@ class CandidateSet:
     image_id: str
     items: tuple[Item, ...]
 
-    def right(self, image_id: str) -> list[int]:
-        """Return the places of the candidates that answer a query about an image."""
+    def relevant(self, image_id: str) -> list[int]:
+        """Return the indices of the candidates that are relevant to a query about an image."""
         return [place for place, item in enumerate(self.items) if item.image_id == image_id]
 
 
@@ -91,14 +93,14 @@ def read_candidates(
 
 @dataclass(frozen=True)
 class QuestionSeed:
-    """One row to be: a candidate set, and the seed of its order and of its further questions."""
+    """The seed of a row: a candidate set, and the seed of its order and of its further questions."""
 
     candidates: CandidateSet
     seed: str
 
 
 class Drawn(NamedTuple):
-    """A question to train on: a letter's token is the answer; `images` are the ids of its images, in order."""
+    """A training question: the answer is a letter's token; `images` are the ids of its images, in order."""
 
     question: Question
     answer: int
@@ -106,25 +108,39 @@ class Drawn(NamedTuple):
 
 
 class QuestionMaker:
-    """Make the examples of a row: questions about the same candidates in the same order.
+    """Maker of a row's examples: questions about the same candidates in the same order.
 
     Args:
         tokenizer: the checkpoint's.
         prompts: `verify_t2i` and `verify_i2t` are used.
-        images: whose sentences, or which themselves, are further queries.
-        visuals: where the images come from.
-        num_extra: further questions a row, at most.
+        images: the images that are further queries, or whose sentences are.
+        visuals: the source of the images.
+        num_extra: further questions per row, at most.
+        marked: tell which tokens show which candidate, for `semcore.training.attention_loss`.
+
+    Raises:
+        UserError: the prompts do not let candidates be told apart that are to be marked.
     """
 
     def __init__(
-        self, tokenizer: Any, prompts: Prompts, images: Sequence[ImageRecord], visuals: Visuals, num_extra: int
+        self,
+        tokenizer: Any,
+        prompts: Prompts,
+        images: Sequence[ImageRecord],
+        visuals: Visuals,
+        num_extra: int,
+        *,
+        marked: bool = False,
     ):
         self.tokenizer, self.prompts, self.visuals, self._num_extra = tokenizer, prompts, visuals, num_extra
+        self.marked = marked
+        if marked:
+            check_marks(tokenizer, prompts)
         self.letters = option_tokens(tokenizer)
         self._sentences = {record.image_id: [sentence.text for sentence in record.sentences] for record in images}
 
     def __call__(self, question_seed: QuestionSeed) -> list[Example]:
-        """Return one example a question; the answer is a letter's token."""
+        """Return one example per question; the answer is a letter's token."""
         return [self._example(question_seed.candidates.direction, drawn) for drawn in self.draw(question_seed)]
 
     def draw(self, question_seed: QuestionSeed) -> list[Drawn]:
@@ -133,37 +149,49 @@ class QuestionMaker:
         items = tuple(rng.sample(candidates.items, len(candidates.items)))
         shuffled = CandidateSet(candidates.direction, candidates.query, candidates.image_id, items)
         queries = [(candidates.query, candidates.image_id), *self._further_queries(candidates, rng)]
-        return [self._drawn(shuffled, query, rng.choice(shuffled.right(image_id))) for query, image_id in queries]
+        return [self._drawn(shuffled, query, rng.choice(shuffled.relevant(image_id))) for query, image_id in queries]
 
     def _further_queries(self, candidates: CandidateSet, rng: random.Random) -> list[tuple[str, str]]:
-        """Return (query, image id) of other images among the candidates."""
-        others = sorted({item.image_id for item in candidates.items} - {candidates.image_id})
-        with_images = candidates.direction.queries_are_images
-        known = [i for i in others if (i in self.visuals if with_images else self._sentences.get(i))]
-        chosen = rng.sample(known, min(self._num_extra, len(known)))
-        if with_images:
-            return [(image_id, image_id) for image_id in chosen]
-        return [(rng.choice(self._sentences[image_id]), image_id) for image_id in chosen]
+        """Return (query, image id): other images among the candidates, or sentences of the candidates.
 
-    def _drawn(self, candidates: CandidateSet, query: str, right: int) -> Drawn:
+        Half of the sentences are further ones of the image that the candidates were mined for: among them they are
+        the hard questions.
+        """
+        others = sorted({item.image_id for item in candidates.items} - {candidates.image_id})
+        if candidates.direction.queries_are_images:
+            known = [image_id for image_id in others if image_id in self.visuals]
+            return [(image_id, image_id) for image_id in rng.sample(known, min(self._num_extra, len(known)))]
+        own = [text for text in self._sentences.get(candidates.image_id, []) if text != candidates.query]
+        hard = rng.sample(own, min(self._num_extra // 2, len(own)))
+        known = [image_id for image_id in others if self._sentences.get(image_id)]
+        chosen = rng.sample(known, min(self._num_extra - len(hard), len(known)))
+        easy = [(rng.choice(self._sentences[image_id]), image_id) for image_id in chosen]
+        return [*((text, candidates.image_id) for text in hard), *easy]
+
+    def _drawn(self, candidates: CandidateSet, query: str, answer: int) -> Drawn:
         choices = tuple(Choice(item.item_id, item.keywords, item.text) for item in candidates.items)
         question = Question(query, choices)
-        return Drawn(question, self.letters[right], tuple(images_of(candidates.direction, question)))
+        return Drawn(question, self.letters[answer], tuple(images_of(candidates.direction, question)))
 
     def _example(self, direction: Direction, drawn: Drawn) -> Example:
+        visual_tokens = [self.visuals.num_tokens(image_id) for image_id in drawn.images]
+        if self.marked:
+            pieces = cut_question(self.tokenizer, self.prompts, direction, drawn.question)
+            tokens, candidates = tokenize_marked(self.tokenizer, pieces, visual_tokens)
+            return Example(tokens, [drawn.answer], drawn.images, candidates, 1 + self.letters.index(drawn.answer))
         turn = question_turn(self.prompts, direction, drawn.question)
-        text = expand_images(chat_prompt(self.tokenizer, turn), [self.visuals.num_tokens(i) for i in drawn.images])
+        text = expand_images(chat_prompt(self.tokenizer, turn), visual_tokens)
         return Example(tokenize(self.tokenizer, text), [drawn.answer], drawn.images)
 
     def length(self, question_seed: QuestionSeed) -> int:
-        """Return about how many tokens a row has, without making it."""
+        """Estimate the number of tokens of a row without making it."""
         words = sum(len(item.text.split()) + len(item.keywords.split()) for item in question_seed.candidates.items)
         if question_seed.candidates.direction.queries_are_images:
             return words + (1 + self._num_extra) * self.visuals.num_tokens(question_seed.candidates.query)
         return words + sum(self.visuals.num_tokens(item.item_id) for item in question_seed.candidates.items)
 
     def can_ask(self, candidates: CandidateSet) -> bool:
-        """Tell whether all images are there to be shown."""
+        """Return whether all images of a candidate set can be used."""
         items = (item.item_id for item in candidates.items)
         return all(image_id in self.visuals for image_id in candidates.direction.images_shown(candidates.query, items))
 

@@ -1,8 +1,8 @@
-"""Which weights a training changed, compared with which it was to change.
+"""Weight movement: the weights that a training changed, compared with those it was meant to change.
 
-Adapters saved unchanged and new rows of an untied head that never train are failures that no library
-reports (design paper, internvl, section 5.4): so the weights are compared after every training. What is found is said
-once the model is saved: a weight may rest for a good reason, and hours of training are not to be lost for it.
+Adapters saved unchanged and new rows of an untied head that are never trained are failures that no library reports, so
+the weights are compared after every training. Findings are warnings, printed after the model is saved: a weight may
+stay for a good reason, and hours of training must not be lost for it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-FEW_STEPS = 10  # in fewer, a small learning rate may not move a digit of bfloat16
+FEW_STEPS = 10  # in fewer, a small learning rate may be below the precision of bfloat16
 
 
 def trainable_weights(model: Any) -> dict[str, int]:
-    """Return name -> number of dimensions of the parameters that are trained."""
+    """Return name -> number of dimensions of the trained parameters."""
     return {name: parameter.ndim for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
@@ -30,26 +30,26 @@ def freeze(model: Any, *, vision: bool, projector: bool) -> None:
         projector: freeze the multi-modal projector.
     """
     for weight in model.parameters():
-        weight.requires_grad_(weight.is_floating_point())  # packed weights are whole numbers, and cannot train
+        weight.requires_grad_(weight.is_floating_point())  # quantised weights are integers, and have no gradient
     model.model.vision_tower.requires_grad_(not vision)
     model.model.multi_modal_projector.requires_grad_(not projector)
 
 
 def weight_hashes(state: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """Return name -> hash of each weight at bfloat16's precision, in which frozen weights stay what they were."""
+    """Return name -> hash of each weight (of any shape) in bfloat16, in which frozen weights are exact."""
     return {name: _hash(tensor) for name, tensor in state.items()}
 
 
 def unexpected_moves(
     before: Mapping[str, str], after: Mapping[str, str], trainable: Mapping[str, int], num_steps: int
 ) -> list[str]:
-    """Return a sentence for frozen weights that have moved, and for weight matrices that train and have not.
+    """Return a sentence for frozen weights that have moved, and for trained weight matrices that have not.
 
     Args:
         before: name -> hash, of all parameters.
-        after: the same after the training; what is missing is not checked.
-        trainable: the parameters that were to move, from `trainable_weights`.
-        num_steps: of the training; after a few steps only the frozen weights are checked.
+        after: the same after the training; missing names are not checked.
+        trainable: the trained parameters, from `trainable_weights`.
+        num_steps: number of steps; after a few only the frozen weights are checked.
     """
     sentences = []
     moved = {name for name in before if name in after and before[name] != after[name]}
@@ -63,5 +63,5 @@ def unexpected_moves(
 
 
 def _hash(tensor: torch.Tensor) -> str:
-    digits = tensor.detach().to("cpu", torch.bfloat16).contiguous().view(torch.int16)
-    return hashlib.sha256(digits.numpy().data).hexdigest()
+    bits = tensor.detach().to("cpu", torch.bfloat16).contiguous().view(torch.int16)
+    return hashlib.sha256(bits.numpy().data).hexdigest()

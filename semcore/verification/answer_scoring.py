@@ -1,8 +1,8 @@
-"""How likely a model finds given answers to a prompt, many answers in one row.
+"""Log-probabilities of given answers to a prompt, many answers in one row.
 
-The answers of a prompt stand behind it side by side; an additive mask lets each see the prompt and
-itself only, and its positions go on from the prompt's end. So a prompt is read once for all of its
-answers, which is exact and needs no cache.
+The answers follow the prompt side by side; in an additive mask each attends only to the prompt and itself,
+and its positions continue from the prompt's end. So a prompt is read once for all of its answers, exactly
+and without a cache.
 
 Shapes: B rows, L tokens of the longest, H the text model's hidden size, n tokens scored.
 """
@@ -21,7 +21,7 @@ from semcore.models.batching import Prompt, batches_by_length, embed_tokens
 from semcore.models.checkpoint import Checkpoint
 
 ANSWER_TOKENS_PER_ROW = 224
-ANSWERS_TO_PROMPT = 3  # a long prompt is worth longer rows: three quarters of a row are answers
+ANSWERS_TO_PROMPT = 3  # answer tokens per prompt token in a row
 TOKENS_PER_BATCH = 8_192
 ELEMENTS_A_BLOCK = 2**24
 
@@ -35,7 +35,7 @@ class ScoringRequest(NamedTuple):
 
 @dataclass
 class _Row:
-    """A prompt and some of its answers; `answers` says which, by (ask, place)."""
+    """A prompt and some of its answers; `answers` has their keys, (request, answer)."""
 
     prompt: Prompt
     answers: list[tuple[int, int]] = field(default_factory=list)
@@ -47,7 +47,7 @@ class _Row:
     owners: list[int] = field(default_factory=list)
 
     def add(self, key: tuple[int, int], answer: Sequence[int]) -> None:
-        """Put an answer into the row; its last token is predicted, never read."""
+        """Add an answer to the row; its last token is predicted, never read."""
         branch, length = len(self.answers) + 1, len(self.prompt.tokens)
         first = length + len(self.tokens)
         self.states += [length - 1, *range(first, first + len(answer) - 1)]
@@ -76,8 +76,8 @@ def answer_log_probabilities(
     Args:
         checkpoint: the model.
         requests: prompts with their answers.
-        answer_tokens_per_row: answers share a row up to so many tokens; more would waste attention, fewer
-            would read the prompt more often. By default what suits the prompt's length.
+        answer_tokens_per_row: answer tokens per row, at most: more waste attention, fewer repeat the prompt. By
+            default in proportion to the prompt's length.
         tokens_per_batch: bounds the memory of a forward pass.
     """
     rows = [row for number, request in enumerate(requests) for row in _pack(number, request, answer_tokens_per_row)]
@@ -133,7 +133,7 @@ def _forward(checkpoint: Checkpoint, rows: Sequence[_Row]) -> torch.Tensor:
 
 
 def _token_log_probabilities(checkpoint: Checkpoint, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return log p of each target after its state, float32 (n,), a block of rows at a time.
+    """Return log p of each target after its state, float32 (n,), one block of rows at a time.
 
     The head is multiplied in float32 whatever the model's precision: differences between
     candidates are smaller than bfloat16's rounding of a logit.

@@ -1,9 +1,9 @@
-"""Keys and values of candidate blocks, read once and kept for every question.
+"""Cache of candidate blocks' keys and values, computed once for all questions.
 
-They are kept in memory, on the model's device, and not in the run folder: with 12 KiB a token (1B) they
-are seven times as large as the visual features, which are stored already, they change with every
-training of the verifier, and a GPU reads a block anew faster than a disk would give it back. What does
-not fit is read again; the blocks that were not asked for the longest go first.
+They are kept in memory, on the model's device, and not in the run folder: with 12 KiB per token (1B) they
+are seven times as large as the visual features, which are stored already, they change with every training
+of the verifier, and a GPU computes a block faster than a disk would return it. Evicted blocks are computed
+again; the least recently used ones are evicted first.
 
 Shapes: B rows, L tokens of the longest, N layers, G key-value heads, h tokens of the head,
 n of a block, d a head's size.
@@ -30,25 +30,25 @@ Head = tuple[int, ...]
 
 
 class Block(NamedTuple):
-    """A candidate's tokens; an image is known by its id, and looked at only where the block has to be read."""
+    """A candidate's tokens; its image is identified by id, and its features are used only if the block is computed."""
 
     tokens: tuple[int, ...]
     image_id: str = ""
     features: torch.Tensor | None = None
-    """(V, H), of its image."""
+    """Features of its image (visual tokens, hidden)."""
 
     @property
     def key(self) -> tuple[tuple[int, ...], str]:
-        """Return what the block's states depend on."""
+        """Return the key of the block's states."""
         return self.tokens, self.image_id
 
 
 class BlockStates:
-    """The states of the blocks that were asked for last.
+    """A least-recently-used cache of blocks' states.
 
     Args:
-        checkpoint: the model that reads them. An image's id has to mean one image as long as this object lives.
-        most_bytes: that are kept.
+        checkpoint: the model that computes them. An id must denote the same image during this object's lifetime.
+        most_bytes: memory of the cache, at most.
         tokens_per_batch: bounds the memory of a forward pass.
     """
 
@@ -60,7 +60,7 @@ class BlockStates:
         self.nbytes = 0
 
     def of(self, head: Head, blocks: Sequence[Block]) -> list[torch.Tensor]:
-        """Return keys and values (N, 2, G, n, d) of blocks, the keys as in the first slot behind the head."""
+        """Return keys and values (N, 2, G, n, d) of blocks, the keys at the positions of the first slot."""
         wanted = {block.key: block for block in blocks}
         found = {key: self._kept[head, key] for key in wanted if (head, key) in self._kept}
         missing = [block for key, block in wanted.items() if key not in found]
@@ -74,7 +74,7 @@ class BlockStates:
         return [found[block.key] for block in blocks]
 
     def of_head(self, head: Head) -> torch.Tensor:
-        """Return keys and values (N, 2, G, h, d) of the head, once a block behind it was read."""
+        """Return keys and values (N, 2, G, h, d) of the head, after a block behind it was computed."""
         return self._heads[head]
 
     def _keep(self, head: Head, block: Block, states: torch.Tensor) -> None:
@@ -84,7 +84,7 @@ class BlockStates:
             self.nbytes -= self._kept.popitem(last=False)[1].nbytes
 
     def _read(self, head: Head, blocks: Sequence[Block]) -> list[torch.Tensor]:
-        """Read each block behind the head, one position left free for the letter."""
+        """Compute each block behind the head, with one position left free for the letter."""
         checkpoint, size = self._checkpoint, len(head)
         rows = [[*head, *block.tokens] for block in blocks]
         token_ids = pad(rows, checkpoint.filler_token_id, "right")

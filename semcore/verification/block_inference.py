@@ -1,6 +1,6 @@
-"""Asking a verifier in candidate blocks: the blocks' kept states, and one pass over letters, closings and tail.
+"""Inference in candidate blocks: the blocks' cached states, and one pass over letters, closing tokens and tail.
 
-Shapes: B questions, C tokens of the longest head with its blocks, R tokens read in the pass, K slots,
+Shapes: B questions, C tokens of the longest head with its blocks, R tokens of the pass, K slots,
 N layers, G key-value heads, d a head's size.
 """
 
@@ -32,12 +32,12 @@ TEXTS_KEPT = 2**16
 
 
 class _Row(NamedTuple):
-    """A question as it is read; slots count from 1."""
+    """The tokens of a question's pass; slots count from 1."""
 
     head: tuple[int, ...]
     blocks: list[Block]
     slot_tokens: list[int]
-    """K letters, then K closings."""
+    """K letters, then K closing tokens."""
     tail: Prompt
 
     @property
@@ -56,18 +56,18 @@ class _Row(NamedTuple):
 
     @property
     def slots(self) -> list[int]:
-        """Return the slot of each token, and `TAIL` of those that see all."""
+        """Return the slot of each token, and `TAIL` for those that attend to all."""
         return [*range(1, len(self.blocks) + 1)] * 2 + [TAIL] * len(self.tail.tokens)
 
     @property
     def sees_block(self) -> list[int]:
-        """Return the slot whose block each token sees; `TAIL` sees all."""
+        """Return the slot whose block each token attends to; `TAIL` attends to all."""
         count = len(self.blocks)
         return [NO_BLOCK] * count + [*range(1, count + 1)] + [TAIL] * len(self.tail.tokens)
 
     @property
     def sizes(self) -> torch.Tensor:
-        """Return how many tokens head and blocks have, (1 + K,)."""
+        """Return the numbers of tokens of head and blocks, (1 + K,)."""
         return torch.tensor([len(self.head), *(len(block.tokens) for block in self.blocks)])
 
     @property
@@ -77,7 +77,7 @@ class _Row(NamedTuple):
 
     @property
     def distances(self) -> torch.Tensor:
-        """Return by how much the keys of head and blocks are turned, (C,)."""
+        """Return the position shifts of the keys of head and blocks, (C,)."""
         first, *others, _ = self.starts
         return torch.tensor([0, 0, *(start - first for start in others)]).repeat_interleave(self.sizes)
 
@@ -87,16 +87,16 @@ class _Row(NamedTuple):
 
 
 class BlockReader:
-    """A verifier that was trained with candidate blocks; it reads a candidate once for all questions about it.
+    """Inference with a verifier that was trained with candidate blocks; a candidate is read once for all questions.
 
     Args:
         checkpoint: the verifier.
         prompts: hold "verify_t2i" and "verify_i2t".
-        most_bytes: of the candidates' states in memory.
+        most_bytes: memory of the candidates' states, at most.
         tokens_per_batch: bounds the memory of a forward pass.
 
     Raises:
-        UserError: the templates or the model's position embedding do not allow it.
+        UserError: the templates or the model's position embedding do not support blocks.
     """
 
     def __init__(
@@ -123,10 +123,10 @@ class BlockReader:
         """Return the options' logits right after each question, (questions, options), float32 on the CPU.
 
         Args:
-            direction: of the questions.
-            questions: at most as many choices as options.
-            features: the visual features of every image that occurs, by its id.
-            options: the letters' tokens, from `option_tokens`; they name the slots too.
+            direction: "t2i" or "i2t".
+            questions: with at most as many choices as options.
+            features: image id -> visual features (visual tokens, hidden), of all images in the questions.
+            options: the letters' tokens, from `option_tokens`; the slots begin with them.
 
         Raises:
             UserError: a question is too long for the model.
@@ -177,9 +177,9 @@ class BlockReader:
         return states.last_hidden_state[:, -1]
 
     def _cache(self, rows: Sequence[_Row], length: int) -> DynamicCache:
-        """Put the states of head and blocks side by side, (B, G, C, d) a layer, the keys turned to their slots."""
+        """Concatenate the states of head and blocks, (B, G, C, d) per layer, with keys shifted to their slots."""
         frequencies = rotary_frequencies(self._checkpoint.model)
-        head = rows[0].head  # of all: `check_templates` saw that it does not depend on the query
+        head = rows[0].head  # of all rows: `check_templates` ensures that it does not depend on the query
         blocks = iter(self.states.of(head, [block for row in rows for block in row.blocks]))
         before = self.states.of_head(head)
         num_layers, _, num_heads, _, size = before.shape
@@ -195,22 +195,22 @@ class BlockReader:
 
 
 def check_blocks(checkpoint: Checkpoint, prompts: Prompts) -> None:
-    """Check that a model and its prompts can be asked in candidate blocks.
+    """Check that a model and its prompts support candidate blocks.
 
     Raises:
-        UserError: the templates or the model's position embedding do not allow it.
+        UserError: the templates or the model's position embedding do not support them.
     """
     check_templates(checkpoint.tokenizer, prompts)
     check_rope_shift(checkpoint.model)
 
 
 def _mask(cached: torch.Tensor, slots: torch.Tensor, sees: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return the additive mask (B, 1, R, C + R): all see the head, a slot's tokens their slot, the tail everything.
+    """Return the additive mask (B, 1, R, C + R): all attend to the head, a slot's tokens to the slot, the tail to all.
 
     Args:
         cached: 0 for the head, the slot of a block, `PADDING`; (B, C).
         slots: the slot of a token, `TAIL`, `PADDING`; (B, R).
-        sees: the slot whose block a token sees, `TAIL` for all, `NO_BLOCK`; (B, R).
+        sees: the slot whose block a token attends to, `TAIL` for all, `NO_BLOCK`; (B, R).
         dtype: the model's.
     """
     among = (sees[:, :, None] == TAIL) | (sees[:, :, None] == cached[:, None, :])

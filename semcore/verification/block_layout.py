@@ -1,15 +1,16 @@
-"""Questions in candidate blocks: cut so that a candidate reads the same in every slot and for every query.
+"""Layout of questions in candidate blocks, where a candidate's tokens are the same in every slot and for every query.
 
     [head] A [block] . B [block] . .. [tail]
 
-head      the prompt before the candidates; every other piece sees it
-letter    begins a slot and belongs to it
-block     a candidate; sees the head and itself, as if it stood in the first slot
-closing   the last token of a candidate's text; it belongs to the slot, sees letter and block, and so ties them
-tail      the query and what is asked; sees all
+head      the prompt before the candidates; every other piece attends to it
+letter    first token of a slot
+block     a candidate; attends to the head and itself, as if it were in the first slot
+closing   last token of a candidate's text; recomputed per slot, it attends to the letter and the block, so that
+          later tokens can associate the two
+tail      the query and the instruction; attends to all
 
-A block knows neither letter nor slot nor neighbours nor query, so its keys and values serve every
-question about it. Its keys are turned to the positions of the slot it lands in.
+A block depends neither on its letter, its slot, its neighbours nor the query, so its keys and values serve every
+question about it. Its keys are shifted to the positions of its slot.
 
 Shapes: h tokens of the head, K slots, n_k tokens of the k-th block.
 """
@@ -34,19 +35,19 @@ from semcore.verification.question import Choice, Question, render_question
 
 
 class Pieces(NamedTuple):
-    """The text of a question in the chat template, cut at its letters; images are placeholders."""
+    """The text of a question in the chat template, split at its letters; images are placeholders."""
 
     head: str
     blocks: tuple[str, ...]
-    """What follows each letter, up to the next one."""
+    """The text after each letter, up to the next one."""
     tail: str
 
 
 def cut_question(tokenizer: Any, prompts: Prompts, direction: Direction, question: Question) -> Pieces:
-    """Cut a question into pieces; the last choice is shown twice to see where it ends.
+    """Split a question into pieces; the last choice is rendered twice to find its end.
 
     Raises:
-        UserError: the template does not write every candidate alike, its label first.
+        UserError: the template does not render every candidate in the same way, its label first.
     """
     doubled = Question(question.query, (*question.choices, question.choices[-1]))
     turn = render_question(prompts, direction, doubled, [LABEL] * len(doubled.choices))
@@ -57,10 +58,10 @@ def cut_question(tokenizer: Any, prompts: Prompts, direction: Direction, questio
 
 
 def check_templates(tokenizer: Any, prompts: Prompts) -> None:
-    """Check that the pieces of a question make the question, and that its query is in the tail.
+    """Check that the pieces of a question concatenate to the question, and that its query is in the tail.
 
     Raises:
-        UserError: a candidate depends on its place, its label is not the first of it, or the query comes before.
+        UserError: a candidate depends on its position, its label is not first in it, or the query precedes it.
     """
     choices = tuple(Choice(f"item-{n}", f"keywords-{n}", f"sentence-{n}") for n in range(3))
     for direction in Direction:
@@ -79,7 +80,7 @@ def block_tokens(tokenizer: Any, text: str, visual_tokens: Sequence[int] = ()) -
     Args:
         tokenizer: the checkpoint's.
         text: one of `Pieces.blocks`.
-        visual_tokens: how many each of its images has.
+        visual_tokens: number of visual tokens of each of its images.
     """
     *block, closing = tokenize(tokenizer, expand_images(text, visual_tokens))
     return tuple(block), closing
@@ -107,13 +108,13 @@ ATTENTION = "attention.json"
 
 
 def training_section(arguments: Sequence[str] | None = None) -> str:
-    """Return the section of the --config file that the training of a verifier reads.
+    """Return the section of the --config file for a verifier's training.
 
-    A run's own config.yaml keeps the settings of a training in blocks apart from those of the other one; a file
-    without such a section says the same for both.
+    A run's own config.yaml has a separate section for a training in blocks; a file without such a section
+    applies to both.
 
     Args:
-        arguments: of the command line, those of this process by default.
+        arguments: the command line's arguments, by default this process's.
     """
     words = [part for word in (sys.argv[1:] if arguments is None else arguments) for part in word.split("=", 1)]
     given = dict(itertools.pairwise(words))
@@ -121,21 +122,21 @@ def training_section(arguments: Sequence[str] | None = None) -> str:
         return "train_verifier"
     try:
         sections = read_yaml(Path(given["--config"]))
-    except UserError:  # said when the file is read for its settings
+    except UserError:  # reported when the file is read for its settings
         sections = None
     return "train_verifier_blocks" if "train_verifier_blocks" in (sections or {}) else "train_verifier"
 
 
 def attention_record(attention: Attention) -> dict[str, str]:
-    """Return what attention.json holds."""
+    """Return the content of attention.json."""
     return {"attention": attention}
 
 
 def read_attention(folder: str | Path) -> Attention:
-    """Return the attention that a checkpoint was trained with; "full" where it does not say.
+    """Return the attention that a checkpoint was trained with; "full" where it is not recorded.
 
     Raises:
-        UserError: it says something else.
+        UserError: the record is unknown.
     """
     path = Path(folder) / ATTENTION
     if not path.is_file():

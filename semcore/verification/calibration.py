@@ -1,10 +1,10 @@
-"""How probable it is that a candidate is right, from its fused score among the query's candidates.
+"""Calibration: the probability that a candidate is relevant, from its fused score among the query's candidates.
 
-A query may have one right candidate, several (the sentences of an image) or none, so the candidates'
-probabilities need not sum to one: each candidate is a case of its own. Fitted are the coefficients of a logistic
-regression, as Platt (1999) calibrates a classifier: his smoothed targets and a ridge keep few queries from
-claiming certainty. What tells candidates of one query apart has no negative coefficient, except that the first may
-be less sure than its score says, though never less than the second: the probability never contradicts the order.
+A query may have one relevant candidate, several (the sentences of an image) or none, so the candidates'
+probabilities need not sum to one: each candidate is a separate case. The model is a logistic regression, as in
+Platt (1999): his smoothed targets and a ridge prevent certainty from few queries. Features that differ between the
+candidates of a query have non-negative coefficients, except that the first candidate may be less probable than its
+score alone implies, though never less than the second: the probabilities never contradict the order.
 
 Shapes: K candidates of a query, N of all queries, F = 6 features.
 """
@@ -21,7 +21,7 @@ from scipy.special import expit
 
 Scores = NDArray[np.float64]
 
-RIDGE = 1.0  # one unit of log-likelihood for a coefficient of one standard deviation: nothing beside hundreds of cases
+RIDGE = 1.0  # one unit of log-likelihood per coefficient of one standard deviation: little beside hundreds of cases
 BOUNDS = ((0.0, None), (0.0, None), *(((None, None),) * 5))
 
 
@@ -29,17 +29,17 @@ BOUNDS = ((0.0, None), (0.0, None), *(((None, None),) * 5))
 class Calibration:
     """A probability from scores: logit p is the sum of the features below, weighted, and the intercept.
 
-    A candidate's share is its part of the softmax over the query's scores. The first three features tell candidates of
-    a query apart; the others are the query's own, and say whether anything is right at all.
+    A candidate's share is its softmax probability over the query's scores. The first three features differ between the
+    candidates of a query; the others belong to the query, and tell whether any candidate is relevant.
 
     Attributes:
         share: weight of the logarithm of the share, 0 or more.
-        odds: weight of the log-odds of the share, 0 or more; they are 0 for a candidate without a rival.
-        first: added to the best candidate, which chance has put first where none is right.
+        odds: weight of the log-odds of the share, 0 or more; they are 0 for a single candidate.
+        first: added to the best candidate, which is first by chance where none is relevant.
         best: weight of the best score.
         spread: weight of the distance of the best score from the mean.
         deviation: weight of the standard deviation of the scores.
-        intercept: the logit of the base rate where scores say nothing.
+        intercept: the logit of the base rate, without information from scores.
     """
 
     share: float
@@ -51,7 +51,7 @@ class Calibration:
     intercept: float
 
     def probabilities(self, fused: Sequence[float] | Scores) -> Scores:
-        """Return how probable it is that each candidate is right, (K,), 0 to 1."""
+        """Return each candidate's probability of being relevant, (K,), 0 to 1."""
         scores = np.asarray(fused, dtype=np.float64)
         weights = np.array([self.share, self.odds, self.first, self.best, self.spread, self.deviation])
         own = expit(_features(scores) @ weights + self.intercept)
@@ -61,11 +61,11 @@ class Calibration:
 
 
 def fit_calibration(fused: Sequence[Scores], right: Sequence[Sequence[bool]]) -> Calibration | None:
-    """Fit on queries whose right candidates are known; None where there is no candidate.
+    """Fit on queries whose relevant candidates are known; None where there is no candidate.
 
     Args:
-        fused: the fused scores of each query's candidates.
-        right: which of them are right; queries without a right candidate count too.
+        fused: the fused scores (K,) of each query's candidates.
+        right: which of them are relevant; queries without a relevant candidate count too.
     """
     queries = [(_features(own), truth) for own, truth in zip(fused, right, strict=True) if len(own)]
     if not queries:
@@ -73,7 +73,7 @@ def fit_calibration(fused: Sequence[Scores], right: Sequence[Sequence[bool]]) ->
     features = np.concatenate([own for own, _ in queries])
     truth = np.concatenate([np.asarray(own, dtype=bool) for _, own in queries])
     centre, scale = features.mean(axis=0), features.std(axis=0)
-    scale[scale < 1e-9] = 1.0  # the same everywhere: the ridge leaves it out
+    scale[scale < 1e-9] = 1.0  # a constant feature: the ridge sets its coefficient to 0
     cases = np.column_stack([(features - centre) / scale, np.ones(len(features))])
     start = np.zeros(cases.shape[1])
     fitted = minimize(_loss, start, args=(cases, _targets(truth)), jac=True, method="L-BFGS-B", bounds=BOUNDS).x
@@ -94,7 +94,7 @@ def _features(scores: Scores) -> Scores:
 
 
 def _log_odds(scores: Scores) -> Scores:
-    """Return each score less the logarithm of the sum of the others' exponentials, (K,); 0 for a single one."""
+    """Return each score minus the log-sum-exp of the others, (K,); 0 for a single one."""
     if len(scores) == 1:
         return np.zeros(1)
     others = np.where(np.eye(len(scores), dtype=bool), -np.inf, scores)
@@ -103,7 +103,7 @@ def _log_odds(scores: Scores) -> Scores:
 
 
 def _targets(truth: NDArray[np.bool_]) -> Scores:
-    """Return Platt's targets: as if one more case of each kind had been seen."""
+    """Return Platt's smoothed targets: as if one more case of each class had been observed."""
     num_right = int(truth.sum())
     return np.where(truth, (num_right + 1) / (num_right + 2), 1 / (len(truth) - num_right + 2))
 

@@ -1,7 +1,7 @@
-"""Fusions for the very queries they are fitted on: each query gets one that was fitted without it.
+"""Cross-fitted fusions: each query of the fitting split is ranked by a fusion that was fitted without it.
 
-Whoever scores val with weights fitted on val scores what they have seen. So val is cut into folds, and a fold is
-ranked with what the other folds teach.
+Scores on val with weights fitted on the same queries would be biased. So val is divided into folds, and a fold is
+ranked with weights fitted on the other folds.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ def cross_fit(
     alone: bool = False,
     num_folds: int = NUM_FOLDS,
 ) -> dict[str, Fusion]:
-    """Return what was asked -> a fusion that knows neither it nor any query of its group.
+    """Return query -> a fusion that was fitted without it and without all queries of its group.
 
     Args:
-        generator: the generator's log-probabilities, a row a query.
+        generator: the generator's log-probabilities, one row per query.
         verifier: the verifier's, in the same order.
-        right: which candidates are right.
-        contents: what each query asks; equal ones have one ranking, and so one fold.
+        right: which candidates are relevant.
+        contents: the content of each query; equal ones have one ranking, and so one fold.
         groups: queries that belong together, such as the sentences of an image.
         alone: leave the generator's score out.
-        num_folds: folds; fewer where there are fewer groups.
+        num_folds: number of folds; fewer where there are fewer groups.
     """
     fold_of_group = _deal(groups, num_folds)
     fold_of = {content: fold_of_group[group] for content, group in zip(contents, groups, strict=True)}
@@ -50,7 +50,7 @@ def cross_fit(
 
 
 def _deal(groups: Sequence[Hashable], num_folds: int) -> dict[Hashable, int]:
-    """Return group -> fold, dealt out at random, the same for the same groups."""
+    """Return group -> fold, a random partition, the same for the same groups."""
     distinct = list(dict.fromkeys(groups))
     random.Random(0).shuffle(distinct)
     return {group: number % num_folds for number, group in enumerate(distinct)}

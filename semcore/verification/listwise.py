@@ -1,54 +1,42 @@
-"""Verification by choice: all candidates in one prompt (paper, section 3.3), the answer a letter (ours).
+"""Listwise verification: all candidates in one prompt (paper, section 3.3), the answer a letter (ours).
 
 The letters' log-probabilities are read at one position of one forward pass, so that every question
-gets exactly one full ranking with scores, and no text has to be parsed.
+gets a full ranking with scores, and no text has to be parsed.
 
 Shapes: K choices of a question.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
 
 from semcore.data.directions import Direction
-from semcore.models.batching import make_prompts
-from semcore.models.checkpoint import Checkpoint
-from semcore.models.prompts import Prompts
 from semcore.verification.option_logits import LETTERS, TOKENS_PER_BATCH, option_tokens, read_options
 from semcore.verification.question import Question, images_of, question_turn, reordered
+from semcore.verification.session import VerifierSession
 from semcore.verification.shifts import base_order_of, mean_over_orders, shift_offsets
-
-if TYPE_CHECKING:
-    from semcore.verification.block_inference import BlockReader
 
 
 def choose(
-    checkpoint: Checkpoint,
-    prompts: Prompts,
+    session: VerifierSession,
     direction: Direction,
     questions: Sequence[Question],
-    features: Mapping[str, torch.Tensor],
     *,
     num_shifts: int = 1,
     tokens_per_batch: int = TOKENS_PER_BATCH,
-    blocks: BlockReader | None = None,
 ) -> list[list[float]]:
     """Return the log-probability of each choice of each question, in the order of its choices.
 
     Args:
-        checkpoint: the verifier.
-        prompts: hold "verify_t2i" and "verify_i2t".
-        direction: tells whether the choices are images or sentences.
+        session: the verifier; its prompts hold "verify_t2i" and "verify_i2t".
+        direction: "t2i" (choices are images) or "i2t" (choices are sentences).
         questions: two to ten choices each.
-        features: the visual features of every image that occurs, by its id.
-        num_shifts: how many cyclic shifts of the choices to average over, against a liking for early
-            or late letters; 1 asks once, in the given order. A question of K choices has K shifts at
-            most; with all of them the given order does not matter, as they turn a circle of its own.
+        num_shifts: cyclic permutations of the choices averaged to reduce position bias; 1 scores the given order
+            only. With K shifts of K choices the result is order-invariant: the base order is then a hash of the
+            item ids.
         tokens_per_batch: bounds the memory of a forward pass.
-        blocks: reads the questions in candidate blocks, for a verifier that was trained so.
     """
     base_orders = [base_order_of(question, num_shifts) for question in questions]
     shifted = [
@@ -58,33 +46,27 @@ def choose(
     reorderings = [
         reordered(question, order) for question, own in zip(questions, shifted, strict=True) for order in own
     ]
-    answers = iter(
-        choose_in_given_order(
-            checkpoint, prompts, direction, reorderings, features, tokens_per_batch=tokens_per_batch, blocks=blocks
-        )
-    )
+    answers = iter(choose_in_given_order(session, direction, reorderings, tokens_per_batch=tokens_per_batch))
     return [mean_over_orders(own, [next(answers) for _ in own]) for own in shifted]
 
 
 def choose_in_given_order(
-    checkpoint: Checkpoint,
-    prompts: Prompts,
+    session: VerifierSession,
     direction: Direction,
     questions: Sequence[Question],
-    features: Mapping[str, torch.Tensor],
     *,
     tokens_per_batch: int = TOKENS_PER_BATCH,
-    blocks: BlockReader | None = None,
 ) -> list[torch.Tensor]:
-    """Return the log-probabilities (K,) of the letters of each question, asked once in the given order."""
+    """Return the log-probabilities (K,) of the letters of each question, in the given order."""
     if not questions:
         return []
-    turns = [question_turn(prompts, direction, question) for question in questions]
+    turns = [question_turn(session.prompts, direction, question) for question in questions]
+    images = [images_of(direction, question) for question in questions]
     letters = LETTERS[: max(len(question.choices) for question in questions)]
-    options = option_tokens(checkpoint.tokenizer, turns[0], letters)
-    if blocks is not None:
-        logits = blocks.read_options(direction, questions, features, options)
+    options = option_tokens(session.checkpoint.tokenizer, turns[0], letters)
+    if session.blocks is not None:
+        features = session.features.of(image_id for own in images for image_id in own)
+        logits = session.blocks.read_options(direction, questions, features, options)
     else:
-        rows = make_prompts(checkpoint, turns, [[features[i] for i in images_of(direction, own)] for own in questions])
-        logits = read_options(checkpoint, rows, options, tokens_per_batch)
+        logits = read_options(session.checkpoint, session.make_prompts(turns, images), options, tokens_per_batch)
     return [own[: len(question.choices)].log_softmax(dim=0) for own, question in zip(logits, questions, strict=True)]

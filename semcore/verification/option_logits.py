@@ -1,4 +1,4 @@
-"""Answers that are one letter: their tokens, and their logits at the last position of a prompt.
+"""Option letters as answers: their tokens, and their logits at the last position of a prompt.
 
 Shapes: B prompts, L tokens of the longest, H the text model's hidden size, K options.
 """
@@ -20,15 +20,15 @@ TOKENS_PER_BATCH = 16_384
 
 
 def option_tokens(tokenizer: Any, turn: str = "?", letters: Sequence[str] = LETTERS) -> list[int]:
-    """Return the token of each letter, as it is read right after a prompt.
+    """Return the token of each letter, in the context right after a prompt.
 
     Args:
         tokenizer: the checkpoint's.
-        turn: the user's turn that is answered.
+        turn: the user's turn before the answer.
         letters: the answers.
 
     Raises:
-        UserError: a letter is not one token of its own there.
+        UserError: a letter is not a single token there.
     """
     prompt = chat_prompt(tokenizer, turn)
     before = tokenize(tokenizer, prompt)
@@ -52,11 +52,11 @@ def read_options(
 ) -> torch.Tensor:
     """Return the options' logits right after each prompt, (rows, K), float32 on the CPU.
 
-    Only the last position meets the output head, and only the options' rows of it.
+    Only the last position is multiplied with the output head, and only with the options' rows.
 
     Args:
         checkpoint: the model.
-        rows: prompts with their images; those of about equal length share a forward pass.
+        rows: prompts with their images; those of similar length share a forward pass.
         options: token ids, from `option_tokens`.
         tokens_per_batch: bounds the memory of a forward pass.
     """

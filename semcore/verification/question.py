@@ -12,7 +12,7 @@ from semcore.verification.option_logits import LETTERS
 
 
 class Choice(NamedTuple):
-    """A candidate as the prompt shows it: an image (t2i) or a sentence (i2t), with its keywords."""
+    """A candidate in the prompt: an image (t2i) or a sentence (i2t), with its keywords."""
 
     item_id: str
     keywords: str
@@ -27,7 +27,7 @@ class Question(NamedTuple):
 
 
 def question_turn(prompts: Prompts, direction: Direction, question: Question) -> str:
-    """Return the user's turn that asks a question, its choices labelled A, B, C, ... as they stand.
+    """Return the user's turn of a question, its choices labelled A, B, C, ... in their order.
 
     Raises:
         UserError: fewer than two choices, or more than letters.
@@ -41,7 +41,7 @@ def question_turn(prompts: Prompts, direction: Direction, question: Question) ->
 
 
 def render_question(prompts: Prompts, direction: Direction, question: Question, labels: Sequence[str]) -> str:
-    """Return the user's turn with these labels before the choices, as they stand."""
+    """Return the user's turn with these labels before the choices, in their order."""
     candidates: list[dict[str, Any]] = [
         {"label": label, "keywords": choice.keywords, "image": IMAGE, "sentence": choice.sentence}
         for label, choice in zip(labels, question.choices, strict=False)
@@ -50,7 +50,7 @@ def render_question(prompts: Prompts, direction: Direction, question: Question, 
 
 
 def images_of(direction: Direction, question: Question) -> list[str]:
-    """Return the ids of the images that a question's prompt shows, in their order."""
+    """Return the ids of the images in a question's prompt, in their order."""
     return direction.images_shown(question.query, (choice.item_id for choice in question.choices))
 
 

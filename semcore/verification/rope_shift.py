@@ -1,7 +1,7 @@
-"""Turning keys from the positions they were made at to others (rotary position embedding).
+"""Shift of cached keys to new positions by re-applying RoPE (rotary position embedding).
 
-Shapes: N layers, G key-value heads, n tokens, d values a head. The two halves of d are what a rotation mixes, as in
-Llama and Qwen2.
+Shapes: N layers, G key-value heads, n tokens, d values per head. A rotation mixes the two halves of d, as in Llama and
+Qwen2.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from semcore.runtime.errors import UserError
 from semcore.verification.block_cache import stacked
 
 FIXED = ("default", "linear", "llama3", "yarn")
-"""Kinds whose frequencies never change; those of "dynamic" change beyond the length the model was trained for."""
+"""Kinds with constant frequencies; those of "dynamic" change beyond the length of the model's training."""
 DISTANCE = 50
 NUM_TOKENS = 4
-TOLERANCE = 0.1  # of bfloat16 and many layers; a key that cannot be turned is off by about 1
+TOLERANCE = 0.1  # for bfloat16 and many layers; a key that cannot be shifted is off by about 1
 
 
 def shift_keys(keys: torch.Tensor, distances: torch.Tensor, frequencies: torch.Tensor) -> torch.Tensor:
-    """Return keys (.., n, d) as they would be `distances` (n,) positions further on.
+    """Return keys (..., n, d) shifted by `distances` (n,) positions.
 
     Args:
-        keys: after their own rotation.
-        distances: in tokens.
-        frequencies: of the model's rotary embedding, (d / 2,).
+        keys: keys (..., n, d) after their own rotation.
+        distances: shifts in tokens (n,).
+        frequencies: frequencies of the model's rotary embedding, (d / 2,).
     """
     angles = distances.float()[:, None] * frequencies.float()
     angles = torch.cat([angles, angles], dim=-1)
@@ -41,7 +41,7 @@ def rotary_frequencies(model: Any) -> torch.Tensor:
     """Return the frequencies of a model's rotary position embedding, (d / 2,).
 
     Raises:
-        UserError: it has none, or one whose keys cannot be turned.
+        UserError: it has none, or one whose keys cannot be shifted.
     """
     rotary = getattr(model.get_decoder(), "rotary_emb", None)
     if rotary is None or getattr(rotary, "rope_type", None) not in (*FIXED, "dynamic"):
@@ -50,17 +50,17 @@ def rotary_frequencies(model: Any) -> torch.Tensor:
 
 
 def longest_question(model: Any) -> float:
-    """Return up to how many tokens the frequencies stay what they are."""
+    """Return the number of tokens up to which the frequencies are constant."""
     rotary = model.get_decoder().rotary_emb
     return float("inf") if rotary.rope_type in FIXED else rotary.original_max_seq_len
 
 
 @torch.inference_mode()
 def check_rope_shift(model: Any) -> None:
-    """Read the same tokens at two places and compare: keys that are turned, values that stay.
+    """Check on the model that keys shift by RoPE and values do not depend on the position.
 
     Raises:
-        UserError: the text model's positions work otherwise.
+        UserError: the text model's positions work in another way.
     """
     frequencies = rotary_frequencies(model)
     here, there = (_read(model, start) for start in (0, DISTANCE))
@@ -75,7 +75,7 @@ def check_rope_shift(model: Any) -> None:
 
 
 def _read(model: Any, start: int) -> torch.Tensor:
-    """Return the keys and values of a few tokens from a position on, of all layers (N, 2, 1, G, n, d)."""
+    """Return keys and values of a few tokens from a position on, of all layers (N, 2, 1, G, n, d)."""
     cache = DynamicCache()
     tokens = torch.arange(NUM_TOKENS, device=model.device)[None]
     decoder = model.get_decoder()

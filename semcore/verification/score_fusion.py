@@ -1,7 +1,6 @@
-"""Weighing a verifier against the generator, and turning the sum into a probability: both fitted on val.
+"""Score fusion: a weighted sum of the generator's and a verifier's scores, with calibration, both fitted on val.
 
-The paper has no such sum: there the verifier alone decides, which is `alone`.
-
+The paper has no fusion: there the verifier alone decides, which is `alone`.
 Shapes: queries have K candidates each, K may differ; scores are natural log-probabilities.
 """
 
@@ -22,7 +21,7 @@ from semcore.runtime.typed_commands import evaluate_anew
 from semcore.verification.calibration import Calibration, fit_calibration
 
 FUSION_FILE = "verification.json"
-RIDGE = 1e-3  # keeps the weights finite where every query is ranked rightly
+RIDGE = 1e-3  # keeps the weights finite where every query is ranked correctly
 SMALLEST = 1e-4
 
 Scores = NDArray[np.float64]
@@ -33,10 +32,10 @@ class Fusion:
     """fused = (weight * generator + (1 - weight) * verifier) / temperature.
 
     Attributes:
-        weight: the generator's share, 0 to 1; with 0 the order is the verifier's own.
-        temperature: makes the softmax of the fused scores a probability.
-        calibration: makes each candidate's score a probability; None where nothing was fitted.
-        num_items: the items that were searched where it was fitted; 0 where it is not known.
+        weight: the generator's weight, 0 to 1; with 0 the order is the verifier's own.
+        temperature: scales the fused scores so that their softmax is a probability.
+        calibration: maps each candidate's score to a probability; None where nothing was fitted.
+        num_items: the number of items searched when it was fitted; 0 where it is unknown.
     """
 
     weight: float = 0.5
@@ -50,20 +49,20 @@ class Fusion:
         return mixed / self.temperature
 
     def confidence(self, fused: Sequence[float] | Scores) -> list[float] | None:
-        """Return how probable it is that each candidate is right, (K,); None where nothing was fitted.
+        """Return each candidate's probability of being relevant, (K,); None where nothing was fitted.
 
-        Several may be right, and none: the probabilities need not sum to one. They fall as the scores fall.
+        Several may be relevant, or none: the probabilities need not sum to one. Their order is that of the scores.
         """
         return None if self.calibration is None else self.calibration.probabilities(fused).tolist()
 
 
 @dataclass(frozen=True)
 class FusionSettings:
-    """What an evaluation has fitted on val, and the way of asking that it was fitted to.
+    """Fusions that an evaluation has fitted on val, with the verifier's settings that they belong to.
 
     Attributes:
-        verifier: the one that counts.
-        fusions: verifier -> direction -> how it is weighed ("none": the generator alone).
+        verifier: the verifier of the final ranking.
+        fusions: verifier -> direction -> its fusion ("none": the generator alone).
         num_shifts: cyclic shifts that the listwise verifier was averaged over.
         models: verifier -> its checkpoint, where it was not the run's own.
     """
@@ -81,16 +80,16 @@ def fit_fusion(
     *,
     alone: bool = False,
 ) -> Fusion:
-    """Fit weight and temperature so that right candidates are as probable as can be, then the calibration.
+    """Fit weight and temperature by maximum likelihood of the relevant candidates, then the calibration.
 
-    A conditional logit with two coefficients: p(candidate) is the softmax of their weighted sum, and the
-    probability of the right candidates together is maximised. With nothing to learn from (every candidate
-    right, or none) the defaults stay.
+    A conditional logit with two coefficients: p(candidate) is the softmax of the weighted sum, and the total
+    probability of the relevant candidates is maximised. Without informative queries (every candidate relevant,
+    or none) the defaults stay.
 
     Args:
-        generator: the generator's log-probabilities, a row a query.
+        generator: the generator's log-probabilities, one row per query.
         verifier: the verifier's, in the same order; zeros where there is none.
-        right: which candidates are right; any number of them.
+        right: which candidates are relevant; any number of them.
         alone: leave the generator's score out, and fit the calibration only.
     """
     fusion = Fusion(0.0, 1.0) if alone else _fit_weights(generator, verifier, right)
@@ -113,14 +112,14 @@ def _fit_weights(
 
 
 def write_fusion_settings(path: Path, fusion_settings: FusionSettings) -> None:
-    """Write what was fitted to verification.json."""
+    """Write the fusion settings to verification.json."""
     plain = asdict(fusion_settings)
     fusion = plain.pop("fusions")
     write_json(path, {**plain, "fitted_on": "val", "fusion": fusion})
 
 
 def read_fusion_settings(path: Path) -> FusionSettings:
-    """Read back what `write_fusion_settings` wrote.
+    """Read the file that `write_fusion_settings` wrote.
 
     Raises:
         UserError: the file is missing or broken.
@@ -148,7 +147,7 @@ def _read_fusion(content: Mapping[str, Any]) -> Fusion:
 def _flatten(
     generator: Sequence[Sequence[float]], verifier: Sequence[Sequence[float]], right: Sequence[Sequence[bool]]
 ) -> tuple[Scores, NDArray[np.bool_], NDArray[np.int64]]:
-    """Return features (candidates, 2), which are right, and where each query begins; only queries that teach."""
+    """Return features (candidates, 2), relevance (candidates,) and starts (queries,) of the informative queries."""
     kept = [number for number, row in enumerate(right) if any(row) and not all(row)]
     if not kept:
         return np.empty((0, 2)), np.empty(0, dtype=bool), np.empty(0, dtype=np.int64)
@@ -167,7 +166,7 @@ def _flatten(
 def _loss(
     weights: Scores, features: Scores, truth: NDArray[np.bool_], starts: NDArray[np.int64]
 ) -> tuple[float, Scores]:
-    """Return the mean negative log-probability of the right candidates, and its gradient (2,)."""
+    """Return the mean negative log-probability of the relevant candidates, and its gradient (2,)."""
     lengths = np.diff(np.append(starts, len(features)))
     scores = features @ weights
     scores = scores - np.repeat(np.maximum.reduceat(scores, starts), lengths)

@@ -1,4 +1,4 @@
-"""Cyclic shifts of a question's choices, which average a verifier's position bias out."""
+"""Cyclic shifts of a question's choices, whose average reduces a verifier's position bias."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from semcore.verification.question import Question
 
 
 def shift_offsets(num_choices: int, num_shifts: int) -> list[int]:
-    """Return where each shift begins, spread evenly; 0 comes first.
+    """Return the offset of each shift, evenly spread, from 0 on.
 
     >>> shift_offsets(10, 4)
     [0, 2, 5, 7]
@@ -23,7 +23,7 @@ def shift_offsets(num_choices: int, num_shifts: int) -> list[int]:
 
 
 def base_order_of(question: Question, num_shifts: int) -> list[int]:
-    """Return the order whose rotations are asked: the given one, or for all rotations one that only ids decide."""
+    """Return the base order of the shifts: the given one, or with all shifts one that depends only on item ids."""
     places = list(range(len(question.choices)))
     if num_shifts < len(places):
         return places
@@ -31,7 +31,7 @@ def base_order_of(question: Question, num_shifts: int) -> list[int]:
 
 
 def mean_over_orders(orders: Sequence[Sequence[int]], answers: Sequence[torch.Tensor]) -> list[float]:
-    """Average the letters' log-probabilities over the orders they were asked in, back in the given order."""
+    """Average the letters' log-probabilities (K,) over several orders, and return them in the given order (K,)."""
     total = torch.zeros(len(orders[0]))
     for order, scores in zip(orders, answers, strict=True):
         total[list(order)] += scores

@@ -10,7 +10,7 @@ from data_prep.from_karpathy import PUBLISHED
 from semcore.data.dataset import load_dataset
 
 
-def test_the_made_up_dataset_has_the_shares_of_coco() -> None:
+def test_the_synthetic_dataset_has_the_splits_of_coco() -> None:
     splits = Counter(entry["split"] for entry in entries(2_000))
     assert splits == {"train": 1343, "restval": 495, "val": 81, "test": 81}
     whole = Counter(entry["split"] for entry in entries(123_287))

@@ -1,4 +1,4 @@
-"""What `benchmarks.modes` says of weights is what happened to them; what it leaves out is what recipes refuse."""
+"""`benchmarks.modes` reports the weights that changed; the modes it leaves out are those that recipes refuse."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from semcore.training.launcher import CONFIG_VARIABLE
 from semcore.training.option_checks import check_mode
 
 
-def test_the_share_of_a_part_that_moved() -> None:
+def test_the_fraction_of_a_part_that_moved() -> None:
     mode = Mode("full", "full", None)
     start, trained = start_of(mode), start_of(mode)
     layer = trained.model.model.language_model.layers[0].mlp.up_proj

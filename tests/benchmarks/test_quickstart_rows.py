@@ -31,7 +31,7 @@ def test_a_verifiers_own_order_is_a_row_where_every_seed_has_it() -> None:
     assert not [row.name for row in score_rows([one, {**one, **own}]) if "alone" in row.name]
 
 
-def test_verification_closes_a_share_of_the_distance() -> None:
+def test_verification_closes_a_fraction_of_the_gap() -> None:
     rows = {row.name: row.ours for row in closing_rows([metrics_of(30, 55)])}
     assert rows["text → image, closed by verification"] == 50.0
     assert rows["text → image, without trie, R@1"] == 30.0

@@ -1,4 +1,4 @@
-"""The README's tables: made of a results file, and none that reads as if a verifier worked that does not."""
+"""The README's tables: made from a results file, and naming verifiers that do not improve the ranking."""
 
 from __future__ import annotations
 

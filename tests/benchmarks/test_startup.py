@@ -1,4 +1,4 @@
-"""What a start imports and builds: the mechanism behind the seconds that benchmarks/startup.py measures."""
+"""Imports and index builds of a start: the mechanism behind the seconds that benchmarks/startup.py measures."""
 
 from __future__ import annotations
 

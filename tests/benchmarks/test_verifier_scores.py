@@ -1,4 +1,4 @@
-"""What is measured on finished runs: the copy that is measured again, and the rows made of its figures."""
+"""Benchmark of verifiers on finished runs: the copy that is evaluated again, and the rows of its figures."""
 
 from __future__ import annotations
 

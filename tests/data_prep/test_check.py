@@ -66,7 +66,7 @@ def test_what_was_left_out_when_it_was_made_is_said_again(tmp_path: Path, capsys
     assert "  images/b.avif\n" in printed  # datasets.load_dataset leaves it out
 
 
-def test_pictures_of_a_depth_without_a_white_are_unreadable(
+def test_images_of_a_depth_without_a_white_are_unreadable(
     tiny_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Image.new("F", (8, 8)).save(tiny_dataset / "images" / "tiny-0.png", "TIFF")

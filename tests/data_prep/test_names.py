@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.names import find_file, look_alike
+from data_prep.names import find_file, similar_name
 
 NFC, NFD = "\u00e9", "e\u0301"
 
@@ -34,8 +34,8 @@ def test_the_name_letter_by_letter_comes_first_and_several_others_are_none(tmp_p
 )
 def test_near_names_are_said(tmp_path: Path, name: str, there: str | None) -> None:
     (tmp_path / "photo.jpg").touch()
-    assert look_alike(tmp_path / name) == there
-    assert look_alike(tmp_path / "none" / name) is None
+    assert similar_name(tmp_path / name) == there
+    assert similar_name(tmp_path / "none" / name) is None
 
 
 @pytest.mark.parametrize("name", ["a b.png", "a#1.png", "100%.png", "'\".png", "🐶.png", "two\nlines.png", "x" * 250])
@@ -47,4 +47,4 @@ def test_odd_names_are_found(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["a\0b.png", "x" * 5_000])
 def test_impossible_names_are_missing(tmp_path: Path, name: str) -> None:
     assert find_file(tmp_path, name) == tmp_path / name
-    assert look_alike(tmp_path / name) is None
+    assert similar_name(tmp_path / name) is None

@@ -233,7 +233,7 @@ def test_the_scenes_configuration_is_read(train, run, capsys):
     assert settings["training"]["max_steps"] == 3
 
 
-def test_a_verifier_that_nobody_told_where_to_start(train, run, tiny_checkpoint_folder, capsys):
+def test_a_verifier_without_a_given_start(train, run, tiny_checkpoint_folder, capsys):
     write_candidates(run)
     with pytest.raises(UserError, match="no identifier model.*--model.base"):
         train("train_verifier")
@@ -242,7 +242,7 @@ def test_a_verifier_that_nobody_told_where_to_start(train, run, tiny_checkpoint_
 
 
 @pytest.mark.parametrize("keep", ["true", "false"])
-def test_a_picture_cut_short_after_captioning_is_counted_and_said(train, run, tiny_dataset, capsys, keep):
+def test_a_image_cut_short_after_captioning_is_counted_and_said(train, run, tiny_dataset, capsys, keep):
     """It has an identifier, so it was readable; its pairs are lost, and the training goes on without them."""
     picture = tiny_dataset / "images" / "tiny-0.png"
     picture.write_bytes(picture.read_bytes()[:-40])

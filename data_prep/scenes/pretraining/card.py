@@ -79,7 +79,7 @@ class Making:
     measurement: Mapping[str, Any]
 
     def as_text(self) -> dict[str, Any]:
-        """Return what the card says of it."""
+        """Return the card's entries."""
         machine, versions = self.measurement["machine"], self.measurement["versions"]
         cores = f"{machine['num_cores']} cores ({machine['cpu']})"
         hardware = ", ".join([*machine["gpus"], cores])
@@ -95,10 +95,10 @@ def write_card(
 
     Args:
         folder: the checkpoint.
-        courses: what it was taught, in order.
+        courses: the curriculum it was trained on, in order.
         results: from `exam.examine`.
-        making: how it came about.
-        num_scenes: how many scenes it was examined on.
+        making: its origin.
+        num_scenes: how many scenes it was evaluated on.
     """
     lines = [
         "| course | peak learning rate | steps | lessons (share of the steps, rows a batch) |",

@@ -1,8 +1,8 @@
-"""The order of the lessons: what the base checkpoint is taught, when, and what counts meanwhile.
+"""The curriculum of the base checkpoint: the order of its lessons, their mixture and the weights of the losses.
 
-Looking words up comes first, on text alone: a fresh model learns it in minutes, one that has learnt to describe
-pictures hardly any more. Then the vision tower learns the words of what it sees, and only then do pictures and letters
-meet (LOG.md).
+Matching words comes first, on text alone: a fresh model learns it in minutes, one that already describes images hardly
+at all. Then the vision tower learns the words of what an image shows, and only after that do questions with images
+and letters follow (LOG.md). B is the rows of a batch, L the tokens of the longest row.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from data_prep.scenes.pretraining import lessons, letter_lessons
-from data_prep.scenes.pretraining.classroom import Classroom
+from data_prep.scenes.pretraining.lesson_data import LessonData
 from data_prep.scenes.pretraining.losses import LossWeights
 from data_prep.scenes.pretraining.shared_prefix import Exchange, Row, collate, merge
 from data_prep.scenes.pretraining.visual_words import visual_words
 from semcore.models.compatibility import IMAGE_START
 
-NAME_THINGS = "name_things"  # pictures alone: each visual token says the words of what it shows
+NAME_THINGS = "name_things"  # images alone: each visual token predicts the words of what it shows
 LOOKUPS_ALONE = LossWeights(answer=0.0, hint=0.0, lookup=3.0, words=0.0, kept_words=0.0)
 
 
 @dataclass(frozen=True)
 class Term:
-    """A stretch of the training: how many steps, the lessons with (weight, rows a batch), and what counts."""
+    """A stretch of the training: its steps, its lessons as name -> (weight, rows per batch), and the loss weights."""
 
     num_steps: int
     lessons: dict[str, tuple[float, int]]
@@ -36,10 +36,10 @@ class Term:
 
 @dataclass(frozen=True)
 class Course:
-    """Terms under one learning-rate schedule: warm up, stay at the peak, go down to nothing.
+    """Terms under one learning-rate schedule: warmup, plateau, linear decay to zero.
 
-    A step on one lesson undoes some of what the step before taught in another: steps that mix
-    several lessons are steadier.
+    A step on one lesson undoes part of what the previous step learnt in another; steps that mix
+    several lessons are more stable.
     """
 
     learning_rate: float
@@ -48,7 +48,7 @@ class Course:
     terms: tuple[Term, ...]
 
 
-LESSONS: dict[str, Callable[[Classroom, random.Random, int], list[Exchange]]] = {
+LESSONS: dict[str, Callable[[LessonData, random.Random, int], list[Exchange]]] = {
     lesson.__name__: lesson
     for lesson in (
         lessons.describe_image, lessons.read_sentences, lessons.write_alone, lessons.imagine, lessons.find_keywords,
@@ -64,12 +64,11 @@ _WORDS = {
     "choose_words:2": (0.17, 6), "choose_words:4": (0.17, 6), "choose_words:10": (0.16, 6),
 }  # fmt: skip
 
-# Every course has its own learning-rate schedule. A lesson's number is how many sentences, or how
-# many candidates, it has.
+# Every course has its own learning-rate schedule. The number in a lesson's name counts its sentences or candidates.
 COURSES = (
-    # To look words up by what they are. The attention has to be there before the letters' own loss counts.
+    # Matching equal words. Attention has to find them before the loss on the letters counts.
     Course(1e-3, 70, 2, (Term(40, _WORDS, LOOKUPS_ALONE), Term(460, _WORDS))),
-    # To see, in the words that the text model knows by now; it stays as it is.
+    # The vision tower learns the text model's words for what it sees; the text model is frozen.
     Course(2e-3, 250, 1, (Term(550, {NAME_THINGS: (1.0, 48)}),)),
     # Images meet letters, attention first again.
     Course(1e-3, 300, 4, (
@@ -82,7 +81,7 @@ COURSES = (
             "read_sentences:4": (0.05, 16), "find_keywords:4": (0.05, 16),
         }),
     )),
-    # What else the trainings on data sets build on.
+    # The other skills that training on data sets builds on.
     Course(6e-4, 250, 4, (
         Term(650, {
             "describe_image:0": (0.12, 40), "describe_image:3": (0.18, 24), "write_alone:6": (0.03, 16),
@@ -96,14 +95,13 @@ COURSES = (
 
 
 class Lessons(IterableDataset):
-    """Batches, ready for the model, from `first_batch` on; a seed gives the same batches in the same order.
+    """Batches for the model, from `first_batch` on, reproducible by seed; one batch per step of a term.
 
-    A term has as many batches as it has steps. Worker processes of a loader share the batches out: each makes every
-    n-th, and the loader asks them in turn.
+    The n worker processes of a loader make every n-th batch each, and the loader takes them in turn.
     """
 
-    def __init__(self, room: Classroom, terms: Sequence[Term], seed: int, first_batch: int = 0):
-        self.room, self.terms, self.seed, self.first_batch = room, terms, seed, first_batch
+    def __init__(self, data: LessonData, terms: Sequence[Term], seed: int, first_batch: int = 0):
+        self.data, self.terms, self.seed, self.first_batch = data, terms, seed, first_batch
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         worker = get_worker_info()
@@ -113,28 +111,28 @@ class Lessons(IterableDataset):
             yield self.batch(terms[number], random.Random(f"{self.seed} {number}"))
 
     def batch(self, term: Term, rng: random.Random) -> dict[str, torch.Tensor]:
-        """Draw one lesson of the term and fill a batch with it."""
+        """Draw one lesson of the term and return a batch of it: tensors (B, L) as of `as_tensors`."""
         weights = [weight for weight, _ in term.lessons.values()]
         name = rng.choices(list(term.lessons), weights=weights)[0]
         num_rows = term.lessons[name][1]
         kind, _, number = name.partition(":")
         if kind == NAME_THINGS:
-            batch = image_tensors(self.room, rng.choices(range(len(self.room.pool.scenes)), k=num_rows), rng)
+            batch = image_tensors(self.data, rng.choices(range(len(self.data.pool.scenes)), k=num_rows), rng)
         else:
-            start = self.room.tokenizer.convert_tokens_to_ids(IMAGE_START)
-            rows = [merge(LESSONS[kind](self.room, rng, int(number)), start) for _ in range(num_rows)]
-            batch = as_tensors(self.room, rows, rng)
+            start = self.data.tokenizer.convert_tokens_to_ids(IMAGE_START)
+            rows = [merge(LESSONS[kind](self.data, rng, int(number)), start) for _ in range(num_rows)]
+            batch = as_tensors(self.data, rows, rng)
         return batch | {"loss_weights": term.loss_weights.as_tensor()}
 
 
-def as_tensors(room: Classroom, rows: Sequence[Row], rng: random.Random) -> dict[str, torch.Tensor]:
-    """Collate rows and draw their images."""
-    batch = collate(rows, room.tokenizer.pad_token_id)
+def as_tensors(data: LessonData, rows: Sequence[Row], rng: random.Random) -> dict[str, torch.Tensor]:
+    """Return the rows as tensors (B, L), from `collate`, and their images', from `image_tensors`."""
+    batch = collate(rows, data.tokenizer.pad_token_id)
     images = [index for row in rows for index in row.images]
-    return batch | image_tensors(room, images, rng) if images else batch
+    return batch | image_tensors(data, images, rng) if images else batch
 
 
-def image_tensors(room: Classroom, images: Sequence[int], rng: random.Random) -> dict[str, torch.Tensor]:
-    """Draw images (I, 3, H, W), and return the words of their visual tokens (I, V, G) beside them."""
-    words = [visual_words(room.pool.scenes[index], room.num_visual_tokens) for index in images]
-    return {"pixel_values": room.pool.pixels(images, rng), "visual_words": torch.tensor(words)}
+def image_tensors(data: LessonData, images: Sequence[int], rng: random.Random) -> dict[str, torch.Tensor]:
+    """Return drawn images as `pixel_values` (I, 3, H, W), and `visual_words` (I, V, G) of their visual tokens."""
+    words = [visual_words(data.pool.scenes[index], data.num_visual_tokens) for index in images]
+    return {"pixel_values": data.pool.pixels(images, rng), "visual_words": torch.tensor(words)}

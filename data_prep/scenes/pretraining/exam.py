@@ -1,11 +1,10 @@
-"""How good the base checkpoint is, on scenes of the datasets' pool: it has never seen one of them."""
+"""Evaluation of the base checkpoint on scenes of the datasets' pool, none of which it was trained on."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import torch
 from PIL import Image
 
 from data_prep.captioning.local import write_captions
@@ -15,6 +14,7 @@ from data_prep.scenes.pretraining.letter_exam import draw_sets, pick_by_letter, 
 from data_prep.scenes.scene_graph import Scene, draw_scenes
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import Prompts
+from semcore.models.session import FeaturesInMemory, ModelSession
 from semcore.models.visual_features import encode_pictures
 from semcore.verification import given_image_log_probabilities, sentence_log_probabilities
 
@@ -24,25 +24,25 @@ NUM_CANDIDATES = 10
 def examine(
     checkpoint: Checkpoint, prompts: Prompts, words: Sequence[str], num_scenes: int = 500, seed: int = 1
 ) -> dict[str, float]:
-    """Return in percent: slots of the captions right, captions wholly right, right picks among ten.
+    """Return accuracies in percent: caption slots, whole captions, and choices among ten candidates.
 
-    Picks by likelihood are the scene among ten random ones that makes the sentence most likely, and
-    the sentence among ten that the scene makes more likely than it is by itself; picks by letter
-    are those that `letter_examination.py` asks for.
+    Choices by likelihood are the scene of ten under which the sentence is most likely, and the sentence
+    of ten whose likelihood the scene raises most over its prior; choices by letter are those of `letter_exam.py`.
 
     Args:
-        checkpoint: to examine.
-        prompts: what it is asked in.
-        words: to choose among by letter.
+        checkpoint: the model to evaluate.
+        prompts: its prompts.
+        words: the candidates' words in the choices by letter.
         num_scenes: how many scenes to draw.
-        seed: of the scenes and of what is said about them.
+        seed: seed of the scenes and of their sentences.
     """
     rng = random.Random(seed)
     scenes = draw_scenes(num_scenes, rng, hard_negative_fraction=0.0)
     pictures = [draw(scene, rng) for scene in scenes]
     captions = _caption(checkpoint, prompts, pictures)
     features = {str(index): vectors for index, vectors in enumerate(encode_pictures(checkpoint, pictures))}
-    image_picks, sentence_picks = _pick_by_likelihood(checkpoint, prompts, scenes, features, rng)
+    session = ModelSession(checkpoint, prompts, FeaturesInMemory(features))
+    image_picks, sentence_picks = _pick_by_likelihood(session, scenes, rng)
     sets = {kind: draw_sets(num_scenes, rng, look_alikes=kind == "alike") for kind in ("random", "alike")}
     by_letter = {
         f"{direction}_{kind}_{whose}": percent
@@ -60,7 +60,7 @@ def examine(
 
 
 def slot_accuracy(captions: Sequence[str], scenes: Sequence[Scene]) -> float:
-    """Return the share of the objects' slots (place, size, colour, shape) that the captions have right."""
+    """Return the fraction of the objects' slots (quadrant, size, colour, shape) that the captions have right."""
     right = total = 0
     for caption, scene in zip(captions, scenes, strict=True):
         slots, _ = parse_description(caption)
@@ -76,29 +76,23 @@ def _is_right(caption: str, scene: Scene) -> bool:
     return caption == describe(scene)
 
 
-def _caption(checkpoint: Checkpoint, prompts: Prompts, pictures: Sequence[Image.Image]) -> list[str]:
+def _caption(checkpoint: Checkpoint, prompts: Prompts, images: Sequence[Image.Image]) -> list[str]:
     texts = []
-    for start in range(0, len(pictures), 50):
-        written = write_captions(checkpoint, prompts, pictures[start : start + 50], max_new_tokens=96)
+    for start in range(0, len(images), 50):
+        written = write_captions(checkpoint, prompts, images[start : start + 50], max_new_tokens=96)
         texts += [text for text, _ in written]
     return texts
 
 
-def _pick_by_likelihood(
-    checkpoint: Checkpoint,
-    prompts: Prompts,
-    scenes: Sequence[Scene],
-    features: Mapping[str, torch.Tensor],
-    rng: random.Random,
-) -> tuple[float, float]:
-    """Return the shares of right picks: the image of ten for a sentence, the sentence of ten for an image."""
+def _pick_by_likelihood(session: ModelSession, scenes: Sequence[Scene], rng: random.Random) -> tuple[float, float]:
+    """Return two accuracies: the image of ten for a sentence, the sentence of ten for an image."""
     everyone = range(len(scenes))
     sentences = [write_sentence(scene, rng)[0] for scene in scenes]
-    alone = sentence_log_probabilities(checkpoint, prompts, sentences)
+    alone = sentence_log_probabilities(session, sentences)
     chosen = [[one, *rng.sample([o for o in everyone if o != one], NUM_CANDIDATES - 1)] for one in everyone]
     asked = [sorted({*chosen[image], *(one for one in everyone if image in chosen[one])}) for image in everyone]
     texts = [(str(image), [sentences[one] for one in own]) for image, own in enumerate(asked)]
-    rows = given_image_log_probabilities(checkpoint, prompts, texts, features)
+    rows = given_image_log_probabilities(session, texts)
     given = [dict(zip(own, row, strict=True)) for own, row in zip(asked, rows, strict=True)]
     right_images = right_sentences = 0
     for one, others in enumerate(chosen):

@@ -1,10 +1,10 @@
-"""Initial weights with attention heads that look things up: equal content, the tokens just before; and one that copies.
+"""Initial weights for matching, previous-token and copying attention heads.
 
-A model of this size with the library's own random weights does not come to look a word up by what it is within the
-steps it has here (LOG.md). So one key-value head of every layer begins by matching equal hidden states (as mimetic
-initialisation does: Trockman & Kolter, "Mimetic Initialization of Self-Attention Layers", 2023) and one by looking back
-a token or a few; and head 0 of the later layers begins by writing down what it looks at, without which captions stay
-at guesses while letters are learnt. The model stays a plain Qwen2 that any library loads.
+From the library's random weights a model of this size does not learn within its steps to attend to an equal word
+(LOG.md). So one key-value head of every layer starts by matching equal hidden states (mimetic initialisation: Trockman
+& Kolter, "Mimetic Initialization of Self-Attention Layers", 2023) and one by attending to the token before or to the
+last few; head 0 of the later layers starts by copying what it attends to, without which captions stay at chance while
+letters are learnt. The model remains a plain Qwen2 that any library loads.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch
 
 MATCH_SCALE = 0.8
 COPY_SCALE = 0.5
-FIRST_COPYING_LAYER = 3  # where answers are written from what they look at (`losses.py`)
-EMBEDDING_SCALE = 3.0  # beside blocks that write little, so that a layer still sees which word it is
+FIRST_COPYING_LAYER = 3  # where answers are written from what they attend to (`losses.py`)
+EMBEDDING_SCALE = 3.0  # large beside what the blocks add, so that deeper layers still see the word itself
 BLOCK_SCALE = 0.25
-# How sharply a head looks back, and how many rotary pairs say where it looks.
+# How sharply a previous-token head attends, and how many rotary pairs encode the position.
 ONE_BACK = (4.0, slice(0, 6))
 FEW_BACK = (2.0, slice(6, 14))
 
@@ -27,11 +27,11 @@ FEW_BACK = (2.0, slice(6, 14))
 def set_lookup_heads(text_model: Any) -> None:
     """Set the heads of a freshly made Qwen2 text model with two key-value heads, in place.
 
-    The query heads of key-value head 0 match equal content, through the rotary pairs that turn slowest and so hardly
-    tell places apart. Of key-value head 1, the first query head looks at the token before, the others at the last few.
+    The query heads of key-value head 0 match equal content, through the rotary pairs of lowest frequency, which hardly
+    depend on position. In key-value head 1, the first query head attends to the token before, the others to a few more.
 
     Args:
-        text_model: a `Qwen2Model`; every layer has a matching of its own, drawn from torch's generator.
+        text_model: a `Qwen2Model`; every layer's matching is drawn separately from torch's generator.
     """
     text_model.get_input_embeddings().weight.mul_(EMBEDDING_SCALE)
     theta = text_model.config.rope_parameters["rope_theta"]
@@ -56,7 +56,7 @@ def _match_equal_content(attention: Any) -> None:
 
 
 def _copy(attention: Any) -> None:
-    """Let head 0 add what it attends to, as far as a head's size holds it, to the state it attends from."""
+    """Let head 0 copy what it attends to, as far as a head's size holds it, into the state it attends from."""
     size = attention.head_dim
     projection = torch.linalg.qr(torch.randn(attention.o_proj.out_features, size))[0] * COPY_SCALE
     attention.v_proj.weight[:size] = projection.T
@@ -70,14 +70,14 @@ def _look_back(attention: Any, theta: float) -> None:
     one[ONE_BACK[1]], few[FEW_BACK[1]] = ONE_BACK[0], FEW_BACK[0]
     attention.k_proj.bias[size : 2 * size] = one + few
     for head in range(group, 2 * group):
-        aim = _turn(one, -1, theta) if head == group else _turn(few, -2, theta)
+        aim = _rotate(one, -1, theta) if head == group else _rotate(few, -2, theta)
         attention.q_proj.bias[head * size : (head + 1) * size] = aim
 
 
-def _turn(vector: torch.Tensor, places: int, theta: float) -> torch.Tensor:
-    """Turn a head's vector as rotary position embedding does at a position."""
+def _rotate(vector: torch.Tensor, places: int, theta: float) -> torch.Tensor:
+    """Rotate a head's vector (head dim,) as rotary position embedding does at a position."""
     size = len(vector)
     angles = places / theta ** (torch.arange(0, size, 2) / size)
     first, second = vector.chunk(2)
-    turned = first * angles.cos() - second * angles.sin(), second * angles.cos() + first * angles.sin()
-    return torch.cat(turned)
+    rotated = first * angles.cos() - second * angles.sin(), second * angles.cos() + first * angles.sin()
+    return torch.cat(rotated)

@@ -13,7 +13,7 @@ from semcore.identifiers.keywords import count_words, top_keywords
 from semcore.identifiers.sentence_encoder import embed, load_encoder
 from semcore.runtime.files import read_jsonl, write_jsonl
 
-NUM_KEYWORDS = 8  # more than an identifier has: a cluster's words will be left out
+NUM_KEYWORDS = 8  # more than an identifier has: a cluster's words are left out of it
 
 
 class KeywordExample(NamedTuple):
@@ -26,14 +26,14 @@ class KeywordExample(NamedTuple):
 
 
 def keep_examples(path: Path, scenes: Sequence[Scene], num_examples: int, seed: int) -> list[KeywordExample]:
-    """Return `write_examples`, from a JSONL file if an earlier run has left one: they take minutes."""
+    """Return the result of `write_examples`, cached in a JSONL file, as it takes minutes."""
     if not path.exists():
         write_jsonl(path, (example._asdict() for example in write_examples(scenes, num_examples, seed)))
     return [KeywordExample(**row) for row in read_jsonl(path)]
 
 
 def write_examples(scenes: Sequence[Scene], num_examples: int, seed: int) -> list[KeywordExample]:
-    """Draw scenes, write a sentence of each and find the keywords KeyBERT would."""
+    """Draw scenes, write a sentence about each and extract the keywords that KeyBERT would."""
     rng = random.Random(seed)
     chosen = rng.sample(range(len(scenes)), num_examples)
     sentences = [write_sentence(scenes[index], rng)[0] for index in chosen]

@@ -1,6 +1,6 @@
-"""How well the base checkpoint chooses by letter, on scenes of the datasets' pool: it has never seen one of them.
+"""Evaluation of the base checkpoint's choices by letter, on scenes of the datasets' pool, unseen in training.
 
-All ten candidates stand in one prompt, without keywords, and each question is asked once.
+All ten candidates stand in one prompt, without keywords, in one order per question.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from semcore.data.directions import Direction
 from semcore.models.batching import make_prompts
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import Prompts
+from semcore.models.session import FeaturesInMemory
 from semcore.models.visual_features import encode_pictures
 from semcore.verification.listwise import choose
 from semcore.verification.option_logits import LETTERS, option_tokens, read_options
 from semcore.verification.question import Choice, Question
+from semcore.verification.session import VerifierSession
 
 NUM_CANDIDATES = 10
 NUM_WORDS = 3
@@ -37,21 +39,21 @@ class Sets:
     candidates: list[list[int]]
 
 
-def draw_sets(num_scenes: int, rng: random.Random, *, look_alikes: bool) -> Sets:
-    """Draw scenes and random candidates for each; with `look_alikes` its look-alike is one of them.
+def draw_sets(num_scenes: int, rng: random.Random, *, hard_negatives: bool) -> Sets:
+    """Draw scenes and random candidates for each; with `hard_negatives` the scene's own is one of them.
 
     Args:
         num_scenes: how many, an even number.
-        rng: the source of chance.
-        look_alikes: whether the scenes come in pairs that differ in one detail.
+        rng: the random generator.
+        hard_negatives: whether the scenes come in pairs that differ in one detail.
     """
     scenes: list[Scene] = []
     while len(scenes) < num_scenes:
         scene = draw_scene(rng, "datasets")
-        scenes += [scene, draw_hard_negative(scene, rng, "datasets") if look_alikes else draw_scene(rng, "datasets")]
+        scenes += [scene, draw_hard_negative(scene, rng, "datasets") if hard_negatives else draw_scene(rng, "datasets")]
     candidates = []
     for one in range(num_scenes):
-        own = {one, one ^ 1} if look_alikes else {one}  # the other of the pair
+        own = {one, one ^ 1} if hard_negatives else {one}  # the other of the pair
         others = rng.sample([other for other in range(num_scenes) if other not in own], NUM_CANDIDATES - len(own))
         candidates.append(rng.sample([*own, *others], NUM_CANDIDATES))
     return Sets(scenes, [write_sentence(scene, rng) for scene in scenes], candidates)
@@ -61,13 +63,14 @@ def pick_by_letter(checkpoint: Checkpoint, prompts: Prompts, sets: Sets, rng: ra
     """Return the percent of right picks: of images for a sentence (t2i), of sentences for an image (i2t).
 
     Args:
-        checkpoint: chooses.
+        checkpoint: the model that chooses.
         prompts: hold "verify_t2i" and "verify_i2t".
-        sets: what to choose among.
-        rng: draws the pictures.
+        sets: the queries and their candidates.
+        rng: draws the images.
     """
     pictures = [draw(scene, rng) for scene in sets.scenes]
     features = {str(one): own for one, own in enumerate(encode_pictures(checkpoint, pictures))}
+    session = VerifierSession(checkpoint, prompts, FeaturesInMemory(features))
     percents: dict[Direction, float] = {}
     for direction in Direction:
         questions = [
@@ -77,14 +80,14 @@ def pick_by_letter(checkpoint: Checkpoint, prompts: Prompts, sets: Sets, rng: ra
             )
             for one, others in enumerate(sets.candidates)
         ]
-        answers = choose(checkpoint, prompts, direction, questions, features)
+        answers = choose(session, direction, questions)
         picks = [own[scores.index(max(scores))] for scores, own in zip(answers, sets.candidates, strict=True)]
         percents[direction] = 100 * sum(pick == one for one, pick in enumerate(picks)) / len(picks)
     return percents
 
 
 def pick_ideally(sets: Sets) -> dict[Direction, float]:
-    """Return the percent of right picks that a reader would have who reads every sentence and scene rightly."""
+    """Return the ideal reader's accuracies in percent."""
     percents = dict.fromkeys(Direction, 0.0)
     for one, own in enumerate(sets.candidates):
         scenes = [sets.scenes[other] for other in own]
@@ -100,7 +103,7 @@ def pick_ideally(sets: Sets) -> dict[Direction, float]:
 def pick_words_by_letter(
     checkpoint: Checkpoint, prompts: Prompts, words: Sequence[str], num_questions: int, rng: random.Random
 ) -> float:
-    """Return the percent of right picks: the candidate of ten, each some words, that has the words asked for."""
+    """Return the accuracy in percent of choosing, of ten candidates of some words each, the one with the query's."""
     turns, places = [], []
     for _ in range(num_questions):
         drawn = rng.sample(words, NUM_CANDIDATES * NUM_WORDS)

@@ -1,8 +1,8 @@
-"""Lessons in choosing by letter: which of the candidates is it?
+"""Lessons in choosing one of several candidates by its letter.
 
-Many questions are asked about the same candidates, and every one comes with helps (`letter_prompts.py`): each token
-of a candidate is to know the candidate's letter, each token of a query the right one, and attention is to go from what
-a query names to what shows it. Without them a model of this size stays at chance (LOG.md).
+Many questions share the same candidates, and each has auxiliary targets (`letter_prompts.py`): every token of a
+candidate predicts the candidate's letter, every token of a query the answer's, and attention goes from what a query
+names to the tokens that show it. Without them a model of this size stays at chance (LOG.md).
 """
 
 from __future__ import annotations
@@ -11,64 +11,64 @@ import random
 from collections.abc import Sequence
 
 from data_prep.scenes.captions import Reading, write_sentence
-from data_prep.scenes.pretraining.classroom import Classroom
-from data_prep.scenes.pretraining.letter_prompts import Item, Question, ask
+from data_prep.scenes.pretraining.lesson_data import LessonData
+from data_prep.scenes.pretraining.letter_prompts import Item, Question, tokenize_question
 from data_prep.scenes.pretraining.marking import MarkedText, Names, mark_description, mark_mention, mark_sentence
 from data_prep.scenes.pretraining.shared_prefix import Exchange
 from data_prep.scenes.scene_graph import Scene
 
 NUM_QUESTIONS = 8
 KEYWORDS_SHARE = 0.3
-NUM_TRIES = 6  # to find a sentence that fits one candidate alone
+NUM_TRIES = 6  # draws of a sentence that fits one candidate alone
 
 
-def sort_words(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
-    """Text alone: all words of all candidates in any order; each says its candidate's letter."""
-    candidates = _draw_words(room, rng, num_candidates, most=3)
+def sort_words(data: LessonData, rng: random.Random, num_candidates: int) -> list[Exchange]:
+    """Text alone: the words of all candidates in random order; each predicts its candidate's letter."""
+    candidates = _draw_words(data, rng, num_candidates, most=3)
     words = [(word, place) for place, own in enumerate(candidates) for word in own]
     rng.shuffle(words)
-    return [_ask_about_words(room, candidates, words, None)]
+    return [_ask_about_words(data, candidates, words, None)]
 
 
-def choose_words(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
+def choose_words(data: LessonData, rng: random.Random, num_candidates: int) -> list[Exchange]:
     """Text alone: some of a candidate's words; which candidate?"""
-    candidates = _draw_words(room, rng, num_candidates, most=4)
+    candidates = _draw_words(data, rng, num_candidates, most=4)
     exchanges = []
     for place in rng.choices(range(num_candidates), k=NUM_QUESTIONS):
         own = candidates[place]
         words = rng.sample(own, rng.randint((len(own) + 1) // 2, len(own)))
-        exchanges.append(_ask_about_words(room, candidates, [(word, place) for word in words], place))
+        exchanges.append(_ask_about_words(data, candidates, [(word, place) for word in words], place))
     return exchanges
 
 
-def choose_image(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
+def choose_image(data: LessonData, rng: random.Random, num_candidates: int) -> list[Exchange]:
     """Several images and a sentence that fits one of them: which?"""
-    return _ask_for_scene(room, rng, room.pool.draw_any(num_candidates, rng), describe_share=0.0)
+    return _ask_for_scene(data, rng, data.pool.draw_any(num_candidates, rng), describe_share=0.0)
 
 
-def choose_similar_image(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
+def choose_similar_image(data: LessonData, rng: random.Random, num_candidates: int) -> list[Exchange]:
     """Several images that share things and a sentence that fits one of them: which?"""
-    return _ask_for_scene(room, rng, room.pool.draw_similar(num_candidates, rng), describe_share=0.0)
+    return _ask_for_scene(data, rng, data.pool.draw_similar(num_candidates, rng), describe_share=0.0)
 
 
-def choose_description(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
+def choose_description(data: LessonData, rng: random.Random, num_candidates: int) -> list[Exchange]:
     """Text alone: descriptions in the images' places and a sentence that fits one of them: which?"""
-    return _ask_for_scene(room, rng, room.pool.draw_any(num_candidates, rng), describe_share=1.0)
+    return _ask_for_scene(data, rng, data.pool.draw_any(num_candidates, rng), describe_share=1.0)
 
 
-def choose_either(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
+def choose_either(data: LessonData, rng: random.Random, num_candidates: int) -> list[Exchange]:
     """Images and descriptions side by side and a sentence that fits one of them: which?"""
-    return _ask_for_scene(room, rng, room.pool.draw_any(num_candidates, rng), describe_share=0.5)
+    return _ask_for_scene(data, rng, data.pool.draw_any(num_candidates, rng), describe_share=0.5)
 
 
-def sort_mentions(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
-    """Several images and things that one alone of them shows, in any order; each says its image's letter."""
-    scenes = _scenes(room, room.pool.draw_any(num_candidates, rng))
+def sort_mentions(data: LessonData, rng: random.Random, num_candidates: int) -> list[Exchange]:
+    """Several images and things that only one of them shows, in random order; each predicts its image's letter."""
+    scenes = _scenes(data, data.pool.draw_any(num_candidates, rng))
     looks = [(thing.colour, thing.shape) for _, scene in scenes for thing in scene.objects]
     things = [(thing, place) for place, (_, scene) in enumerate(scenes) for thing in scene.objects]
     things = [(thing, place) for thing, place in things if looks.count((thing.colour, thing.shape)) == 1]
     if not things:
-        return sort_mentions(room, rng, num_candidates)
+        return sort_mentions(data, rng, num_candidates)
     rng.shuffle(things)
     text, words, answers = "", {}, {}
     for thing, place in things:
@@ -77,26 +77,26 @@ def sort_mentions(room: Classroom, rng: random.Random, num_candidates: int) -> l
         answers[len(text) + len(mention.text)] = place
         text += f"{mention.text}, "
     query = Item(text=MarkedText(text.removesuffix(", ") + ".", words))
-    return [ask(room, Question("verify_t2i", _show(room, rng, scenes, 0.0), query, None, answers))]
+    return [tokenize_question(data, Question("verify_t2i", _show(data, rng, scenes, 0.0), query, None, answers))]
 
 
-def choose_sentence(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
-    """Several sentences and an image that one of them alone fits: which?"""
-    return _ask_for_sentence(room, rng, room.pool.draw_any(num_candidates, rng)) or choose_sentence(
-        room, rng, num_candidates
+def choose_sentence(data: LessonData, rng: random.Random, num_candidates: int) -> list[Exchange]:
+    """Several sentences and an image that only one of them fits: which?"""
+    return _ask_for_sentence(data, rng, data.pool.draw_any(num_candidates, rng)) or choose_sentence(
+        data, rng, num_candidates
     )
 
 
-def choose_similar_sentence(room: Classroom, rng: random.Random, num_candidates: int) -> list[Exchange]:
-    """Several sentences of scenes that share things and an image that one of them alone fits: which?"""
-    return _ask_for_sentence(room, rng, room.pool.draw_similar(num_candidates, rng)) or choose_similar_sentence(
-        room, rng, num_candidates
+def choose_similar_sentence(data: LessonData, rng: random.Random, num_candidates: int) -> list[Exchange]:
+    """Several sentences of scenes that share things and an image that only one of them fits: which?"""
+    return _ask_for_sentence(data, rng, data.pool.draw_similar(num_candidates, rng)) or choose_similar_sentence(
+        data, rng, num_candidates
     )
 
 
-def _ask_for_sentence(room: Classroom, rng: random.Random, chosen: Sequence[int]) -> list[Exchange]:
-    """Ask for the sentences that alone fit their images; none may."""
-    scenes = _scenes(room, chosen)
+def _ask_for_sentence(data: LessonData, rng: random.Random, chosen: Sequence[int]) -> list[Exchange]:
+    """Return a question for each image that only its own sentence fits, possibly none."""
+    scenes = _scenes(data, chosen)
     written = [write_sentence(scene, rng) for _, scene in scenes]
     shown = rng.random() < KEYWORDS_SHARE
     candidates = [
@@ -107,26 +107,28 @@ def _ask_for_sentence(room: Classroom, rng: random.Random, chosen: Sequence[int]
     for place in rng.sample(range(len(scenes)), min(len(scenes), NUM_QUESTIONS)):
         index, scene = scenes[place]
         if not any(fits(reading, scene) for other, (_, reading) in enumerate(written) if other != place):
-            exchanges.append(ask(room, Question("verify_i2t", candidates, Item(image=index), place)))
+            exchanges.append(tokenize_question(data, Question("verify_i2t", candidates, Item(image=index), place)))
     return exchanges
 
 
 def fits(reading: Reading, scene: Scene) -> bool:
-    """Return whether a scene has all that a sentence mentions; relation, background and count are left aside."""
+    """Return whether a scene has all objects that a sentence mentions; relation, background and count are ignored."""
     return all(
         any(all(getattr(thing, detail) == value for detail, value in mention.items()) for thing in scene.objects)
         for mention in reading.mentions
     )
 
 
-def _ask_for_scene(room: Classroom, rng: random.Random, chosen: Sequence[int], describe_share: float) -> list[Exchange]:
-    scenes = _scenes(room, chosen)
-    candidates = _show(room, rng, scenes, describe_share)
+def _ask_for_scene(
+    data: LessonData, rng: random.Random, chosen: Sequence[int], describe_share: float
+) -> list[Exchange]:
+    scenes = _scenes(data, chosen)
+    candidates = _show(data, rng, scenes, describe_share)
     exchanges = []
     for place in rng.choices(range(len(scenes)), k=NUM_QUESTIONS):
         others = [scene for other, (_, scene) in enumerate(scenes) if other != place]
         query = Item(text=_write_for_one(scenes[place][1], others, rng))
-        exchanges.append(ask(room, Question("verify_t2i", candidates, query, place)))
+        exchanges.append(tokenize_question(data, Question("verify_t2i", candidates, query, place)))
     return exchanges
 
 
@@ -139,12 +141,12 @@ def _write_for_one(scene: Scene, others: Sequence[Scene], rng: random.Random) ->
     return mark_sentence(text, reading)
 
 
-def _scenes(room: Classroom, chosen: Sequence[int]) -> list[tuple[int, Scene]]:
-    return [(index, room.pool.scenes[index]) for index in chosen]
+def _scenes(data: LessonData, chosen: Sequence[int]) -> list[tuple[int, Scene]]:
+    return [(index, data.pool.scenes[index]) for index in chosen]
 
 
 def _show(
-    room: Classroom, rng: random.Random, scenes: Sequence[tuple[int, Scene]], describe_share: float
+    data: LessonData, rng: random.Random, scenes: Sequence[tuple[int, Scene]], describe_share: float
 ) -> list[Item]:
     """Make candidates of scenes: images or descriptions, with some of their keywords or none at all."""
     shown = rng.random() < KEYWORDS_SHARE
@@ -168,22 +170,22 @@ def _said_words(reading: Reading) -> str:
     return " ".join(dict.fromkeys(said))
 
 
-def _draw_words(room: Classroom, rng: random.Random, num_candidates: int, most: int) -> list[list[str]]:
-    """Draw up to `most` words a candidate; no word comes twice."""
+def _draw_words(data: LessonData, rng: random.Random, num_candidates: int, most: int) -> list[list[str]]:
+    """Draw up to `most` words per candidate, without repetition."""
     counts = [rng.randint(1, most) for _ in range(num_candidates)]
-    words = iter(rng.sample(room.words, sum(counts)))
+    words = iter(rng.sample(data.words, sum(counts)))
     return [[next(words) for _ in range(count)] for count in counts]
 
 
 def _ask_about_words(
-    room: Classroom, candidates: Sequence[Sequence[str]], asked: Sequence[tuple[str, int]], answer: int | None
+    data: LessonData, candidates: Sequence[Sequence[str]], query_words: Sequence[tuple[str, int]], answer: int | None
 ) -> Exchange:
-    """Ask whose words these are; a word's candidate is what it is about."""
+    """Make the question of which candidate has these words."""
     items = [Item(keywords=_mark_words([(word, place) for word in own])) for place, own in enumerate(candidates)]
-    query = _mark_words(asked)
-    places = [place for _, place in asked]
+    query = _mark_words(query_words)
+    places = [place for _, place in query_words]
     word_answers = dict(zip(query.words, places, strict=True)) if answer is None else {}
-    return ask(room, Question("verify_t2i", items, Item(text=query), answer, word_answers))
+    return tokenize_question(data, Question("verify_t2i", items, Item(text=query), answer, word_answers))
 
 
 def _mark_words(words: Sequence[tuple[str, int]]) -> MarkedText:

@@ -1,4 +1,4 @@
-"""Prompts that ask for a candidate's letter, with notes of what each of their tokens is about."""
+"""Prompts that ask for a candidate's letter, with notes on what each token is about."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from data_prep.scenes.pretraining.classroom import Classroom
+from data_prep.scenes.pretraining.lesson_data import LessonData
 from data_prep.scenes.pretraining.marking import MarkedText, Names, by_visual_token, mark_quadrants
 from data_prep.scenes.pretraining.shared_prefix import Exchange, Notes
 from semcore.models.compatibility import IMAGE_CONTEXT
@@ -19,7 +19,7 @@ NO_TEXT = MarkedText("", {})
 
 @dataclass(frozen=True)
 class Item:
-    """A candidate or a query: a picture of the pool or a text, and a candidate's keywords."""
+    """A candidate or a query: an image of the pool or a text, and a candidate's keywords."""
 
     image: int | None = None
     text: MarkedText = NO_TEXT
@@ -33,10 +33,10 @@ class Question:
     Attributes:
         prompt: the prompt's name, `verify_t2i` or `verify_i2t`.
         candidates: in the order of their letters.
-        query: what one of them fits.
-        answer: the place of the right candidate; none where only the query's own words are asked about.
-        word_answers: by the end of a word of the query, the place of that word's candidate; where there are none, all
-            of the query is to know the answer.
+        query: the sentence, image or words that one candidate fits.
+        answer: index of the relevant candidate; None where the query's words have an answer each.
+        word_answers: end of a word in the query -> index of that word's candidate; where empty, every token of the
+            query predicts the answer.
     """
 
     prompt: str
@@ -46,11 +46,11 @@ class Question:
     word_answers: Mapping[int, int] = field(default_factory=dict)
 
 
-def ask(room: Classroom, question: Question) -> Exchange:
-    """Put a question into tokens, with its notes."""
+def tokenize_question(data: LessonData, question: Question) -> Exchange:
+    """Tokenize a question, with its notes."""
     images = [item.image for item in (*question.candidates, question.query) if item.image is not None]
-    text = room.prompt_text(question.prompt, len(images), **_variables(question))
-    prompt = _NotedPrompt(room, text)
+    text = data.prompt_text(question.prompt, len(images), **_variables(question))
+    prompt = _NotedPrompt(data, text)
     for position, candidate in enumerate(question.candidates):
         prompt.note_candidate(position, candidate)
     prompt.note_query(question)
@@ -59,22 +59,22 @@ def ask(room: Classroom, question: Question) -> Exchange:
 
 
 class _NotedPrompt:
-    """A prompt's tokens, and notes on them: its parts are found in its text one after the other."""
+    """A prompt's tokens and notes on them; its segments are found in its text one after the other."""
 
-    def __init__(self, room: Classroom, text: str):
-        encoding = room.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    def __init__(self, data: LessonData, text: str):
+        encoding = data.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         self.text, self.ids, self.cursor = text, encoding["input_ids"], 0
         spans = enumerate(encoding["offset_mapping"])
         self.token_at = [token for token, (start, end) in spans for _ in range(start, end)]
-        self.letters = [tokenize(room.tokenizer, letter)[0] for letter in LETTERS]
-        context = room.tokenizer.convert_tokens_to_ids(IMAGE_CONTEXT)
+        self.letters = [tokenize(data.tokenizer, letter)[0] for letter in LETTERS]
+        context = data.tokenizer.convert_tokens_to_ids(IMAGE_CONTEXT)
         self.visual = [token for token, token_id in enumerate(self.ids) if token_id == context]
-        self.num_visual_tokens = room.num_visual_tokens
-        self.scenes = room.pool.scenes
+        self.num_visual_tokens = data.num_visual_tokens
+        self.scenes = data.pool.scenes
         self.notes = Notes({}, {}, {}, {})
 
     def note_candidate(self, position: int, item: Item) -> None:
-        """Each token after the candidate's letter is to know the letter, and shows what it is about."""
+        """Note that each token after a candidate's letter predicts the letter, and what it shows."""
         start = self.find(f"\n{LETTERS[position]}. ") + len("\nA.")
         self.cursor = start
         self.notes.shows.update(self.names(item))
@@ -84,7 +84,7 @@ class _NotedPrompt:
         self.notes.hints.update(dict.fromkeys(own, self.letters[position]))
 
     def note_query(self, question: Question) -> None:
-        """What the query names is sought, and its tokens are to know the right letter."""
+        """Note what the query's tokens seek, and that they predict the answer's letter."""
         names = self.names(question.query)
         self.notes.seeks.update(names)
         answers: dict[int, int] = {}
@@ -96,7 +96,7 @@ class _NotedPrompt:
         self.notes.hints.update({token: self.letters[place] for token, place in answers.items()})
 
     def names(self, item: Item) -> dict[int, Names]:
-        """Return what an item's tokens are about; the cursor moves behind its text."""
+        """Return the names of what an item's tokens are about, and move the cursor behind its text."""
         if item.image is not None:
             own, self.visual = self.visual[: self.num_visual_tokens], self.visual[self.num_visual_tokens :]
             return dict(zip(own, by_visual_token(mark_quadrants(self.scenes[item.image]), len(own)), strict=True))
@@ -105,7 +105,7 @@ class _NotedPrompt:
         return {self.token_at[start + end - 1]: names for end, names in item.text.words.items()}
 
     def find(self, part: str) -> int:
-        """Return where the next such part begins."""
+        """Return the index at which the next such segment begins."""
         return self.text.index(part, self.cursor)
 
 

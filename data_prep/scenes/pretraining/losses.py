@@ -1,4 +1,4 @@
-"""The losses of the base checkpoint: answers, and helps without which choosing by letter is not learnt.
+"""Losses of the base checkpoint: the answers', and auxiliary ones without which choosing by letter is not learnt.
 
 Shapes: B rows, L tokens of the longest, D the size of a state, N lookups, I images, V visual tokens of an image,
 G groups of words.
@@ -17,10 +17,10 @@ from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
 from data_prep.scenes.pretraining.shared_prefix import IGNORED
 
-LOOKUP_LAYERS = (1, 2)  # layer 0 joins what stands side by side
+LOOKUP_LAYERS = (1, 2)  # layer 0 joins neighbouring tokens
 ANSWER_LOOKUP_LAYERS = (3,)
-EARLY_LAYER = 1  # what the states that enter this layer say of a candidate's letter is a loss, too
-WORD_LAYERS = (1, 2, 3)  # visual tokens are still to say their words where they enter these layers
+EARLY_LAYER = 1  # the states that enter this layer already have a loss on the candidate's letter
+WORD_LAYERS = (1, 2, 3)  # visual tokens still have to predict their words where they enter these layers
 SMALLEST_SHARE = 1e-4
 WORD_SCALE = 8.0
 NORM_WEIGHT = 0.005
@@ -28,14 +28,14 @@ NORM_WEIGHT = 0.005
 
 @dataclass(frozen=True)
 class LossWeights:
-    """How much each loss counts.
+    """The weight of each loss.
 
     Attributes:
         answer: the answers' tokens.
-        hint: the tokens that places of the prompt are to say.
-        lookup: how little head 0 of some layers attends to what a token looks for.
-        words: whether visual tokens say the words of what they show, as they enter the text model.
-        kept_words: whether they still say them further on. The letter that each is to know writes over them otherwise.
+        hint: the tokens that positions of the prompt predict.
+        lookup: head 0's attention, in some layers, from a token to what it seeks.
+        words: the words of what visual tokens show, as they enter the text model.
+        kept_words: the same words further on, where the letter that each token predicts would overwrite them.
     """
 
     answer: float = 1.0
@@ -45,16 +45,17 @@ class LossWeights:
     kept_words: float = 1.0
 
     def as_tensor(self) -> torch.Tensor:
+        """Return the weights in the order of the fields, shape (5,)."""
         return torch.tensor(astuple(self))
 
 
 @dataclass
 class Watched:
-    """What passed through a model.
+    """Activations recorded in a forward pass.
 
     Attributes:
-        attended: by the number of a text layer, what its attention was given: states (B, L, D), cosines and sines.
-        entered: by the number of a text layer, the states (B, L, D) that entered it.
+        attended: text layer -> the inputs of its attention: states (B, L, D), cosines and sines.
+        entered: text layer -> the states (B, L, D) that entered it.
         features: of the images, (I, V, D).
     """
 
@@ -64,12 +65,12 @@ class Watched:
 
 
 def total_loss(model: Any, batch: Mapping[str, torch.Tensor], word_groups: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return the weighted sum of the losses that a batch has labels for.
+    """Return the weighted sum of the losses that a batch has labels for, a scalar ().
 
     Args:
         model: the InternVL.
         batch: from `courses.Lessons`; its `loss_weights` are the values of a `LossWeights`.
-        word_groups: token ids of the words of a kind (colours, say), which `visual_words` (I, V, G) count in.
+        word_groups: G groups of token ids, the words of a kind (colours, say), that `visual_words` (I, V, G) index.
     """
     if "input_ids" not in batch:
         features = model.model.get_image_features(pixel_values=batch["pixel_values"]).pooler_output
@@ -82,7 +83,7 @@ def total_loss(model: Any, batch: Mapping[str, torch.Tensor], word_groups: Seque
         states = model.model(**inputs, use_cache=False).last_hidden_state
     loss = states.new_zeros((), dtype=torch.float32)
     if weights.answer:
-        # The state before a token says it.
+        # The state before a token predicts it.
         loss = loss + weights.answer * said_loss(model, states[:, :-1], batch["labels"][:, 1:])
     if weights.hint:
         early = model.model.language_model.norm(seen.entered[EARLY_LAYER])
@@ -98,14 +99,14 @@ def total_loss(model: Any, batch: Mapping[str, torch.Tensor], word_groups: Seque
 
 
 def said_loss(model: Any, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the mean cross entropy of `labels` (B, L) by what `states` (B, L, D) say; 0 without a label."""
+    """Return the mean cross entropy of `labels` (B, L) as predicted from `states` (B, L, D); 0 without a label."""
     counted = labels != IGNORED
     logits = model.lm_head(states[counted]).float()
     return functional.cross_entropy(logits, labels[counted], reduction="sum") / counted.sum().clamp(min=1)
 
 
 def lookup_loss(model: Any, seen: Watched, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Return the mean -log of the attention that lookups give their targets, in head 0 of their layers."""
+    """Return the mean -log of the attention from lookups to their targets (N, L), in head 0 of their layers."""
     if not len(batch["lookup_places"]):
         return batch["lookup_targets"].new_zeros((), dtype=torch.float32)
     losses = []
@@ -125,15 +126,15 @@ def lookup_loss(model: Any, seen: Watched, batch: Mapping[str, torch.Tensor]) ->
 def first_head_attention(
     attention: Any,
     states: torch.Tensor,
-    turns: tuple[torch.Tensor, torch.Tensor],
+    rotary: tuple[torch.Tensor, torch.Tensor],
     mask: torch.Tensor,
 ) -> torch.Tensor:
     """Return the attention (B, L, L) of head 0 of a Qwen2 layer.
 
     Args:
         attention: the layer's attention.
-        states: what it was given, (B, L, D).
-        turns: cosines and sines of the rotary position embedding.
+        states: the layer's normalised input, (B, L, D).
+        rotary: cosines and sines of the rotary position embedding.
         mask: additive, (B, 1, L, L).
     """
     size = attention.head_dim
@@ -141,7 +142,7 @@ def first_head_attention(
         functional.linear(states, part.weight[:size], part.bias[:size])[:, None]
         for part in (attention.q_proj, attention.k_proj)
     )
-    query, key = apply_rotary_pos_emb(query, key, *turns)
+    query, key = apply_rotary_pos_emb(query, key, *rotary)
     scores = (query @ key.transpose(-1, -2) * attention.scaling).float() + mask
     return scores.softmax(-1)[:, 0]
 
@@ -149,15 +150,15 @@ def first_head_attention(
 def visual_word_loss(
     model: Any, features: torch.Tensor, words: torch.Tensor, word_groups: Sequence[torch.Tensor]
 ) -> torch.Tensor:
-    """Return how badly visual tokens say the words of what they show, in the text model's own embeddings.
+    """Return the loss of predicting, from visual tokens, the words of what they show, by the text model's embeddings.
 
-    A feature's product with the embedding of a word that holds is to be above one half, with any other below. So the
-    features enter the text model as something like the sum of those words, which its heads can match with a sentence.
+    A feature's product with the embedding of a true word is trained to exceed one half, with any other to stay below.
+    The features then enter the text model roughly as the sum of those words, which its heads can match with a sentence.
 
     Args:
-        model: its embeddings are left alone.
+        model: its embeddings get no gradient.
         features: (I, V, D).
-        words: (I, V, G), the place of the right word in its group, or the group's length for none of them.
+        words: (I, V, G), the index of the true word in its group, or the group's length for none of them.
         word_groups: token ids.
     """
     embeddings = model.get_input_embeddings().weight.detach()
@@ -174,9 +175,9 @@ def visual_word_loss(
 def kept_word_loss(
     model: Any, seen: Watched, batch: Mapping[str, torch.Tensor], word_groups: Sequence[torch.Tensor]
 ) -> torch.Tensor:
-    """Return how badly visual tokens tell the right word of a group from the others, on their way up.
+    """Return the loss of visual tokens (I, V, G) on the true word of each group, in later layers.
 
-    Only the order within a group counts: a token may say something else louder.
+    Only the order within a group counts: other words may have higher logits.
     """
     embeddings = model.get_input_embeddings().weight.detach()
     visual = batch["input_ids"] == model.config.image_token_id
@@ -194,7 +195,7 @@ def kept_word_loss(
 
 @contextmanager
 def watch(model: Any) -> Iterator[Watched]:
-    """Note what passes through the model while the context is open."""
+    """Record the model's activations while the context is open."""
     seen = Watched()
 
     def note_attention(number: int) -> Any:

@@ -1,7 +1,7 @@
-"""What the words of a text, and the visual tokens of an image, are about: for lookups between them.
+"""Alignment of a text's words and an image's visual tokens with the things they are about, for lookups between them.
 
-A thing may be sought by less than all that is known of it ("a star", where the star is red), so whatever shows it goes
-by several names: ("red",), ("red", "star") and so on.
+A query may name less of a thing than is known of it ("a star", where the star is red), so whatever shows it has
+several names: ("red",), ("red", "star") and so on.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ Names = tuple[Hashable, ...]
 
 @dataclass(frozen=True)
 class MarkedText:
-    """A text, and by the end of a word the names of what it is about."""
+    """A text, with end of a word -> names of what the word is about."""
 
     text: str
     words: dict[int, Names]
 
 
 def names_of(thing: SceneObject) -> Names:
-    """Return every name that a thing may be sought by, the most telling first."""
+    """Return every name that a thing may be sought by, the most specific first."""
     colour, shape, place = thing.colour, thing.shape, thing.place
     return (colour, shape, place), (colour, shape), (shape, place), (colour,), (shape,)
 
 
 def mark_quadrants(scene: Scene) -> list[Names]:
-    """Return the names of what each quadrant of a picture shows, in the order of the places."""
+    """Return the names of what each quadrant of an image shows, in the order of the quadrants."""
     things = {thing.place: thing for thing in scene.objects}
     return [names_of(things[place]) if place in things else () for place in PLACES]
 
 
 def by_visual_token(quadrants: Sequence[Any], num_visual_tokens: int) -> list[Any]:
-    """Return what each visual token of a square picture sees, row by row, from what its four quadrants hold."""
+    """Spread the values of four quadrants over the visual tokens of a square image, row by row."""
     side = round(num_visual_tokens**0.5)
     return [quadrants[2 * (2 * row // side) + 2 * column // side] for row in range(side) for column in range(side)]
 
 
 def mark_description(scene: Scene) -> MarkedText:
-    """Describe a scene; the words that are said of a thing are about the whole thing."""
+    """Describe a scene; each word about a thing is marked with the whole thing."""
     text = describe(scene)
     words: dict[int, Names] = {}
     for phrase, thing in zip(re.finditer("[^,]+", text), scene.objects, strict=False):
@@ -55,7 +55,7 @@ def mark_description(scene: Scene) -> MarkedText:
 
 
 def mark_sentence(text: str, reading: Reading) -> MarkedText:
-    """Mark what a sentence mentions: each word with all that has been said of the thing up to it."""
+    """Mark what a sentence mentions: each word with the details of the thing up to that word."""
     mentions = iter(reading.mentions)
     words: dict[int, Names] = {}
     mention: dict[str, str] = {}

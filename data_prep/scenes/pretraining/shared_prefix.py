@@ -1,6 +1,6 @@
-"""Many questions about the same images in one row: the shared prefix once, every question a branch.
+"""Rows of many questions about the same images: the shared prefix once, every question a branch.
 
-A branch sees the prefix and itself, and its positions go on where the prefix ends, so each question
+A branch attends to the prefix and itself, and its positions continue from the prefix, so each question
 gets exactly the logits it would get alone. L is the length of a row, B the rows of a batch.
 """
 
@@ -17,14 +17,14 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Notes:
-    """What is known of a prompt's tokens, by place.
+    """Auxiliary targets of a prompt's tokens, by position.
 
     Attributes:
-        hints: the token that the state at this place is to say; nothing else uses these states.
-        early_hints: the same, of the state behind the first layer.
-        shows: what a token of the prompt is about, each thing under every name it may be sought by.
-        seeks: what a token looks for, the most telling name first: attention from here is to go to the tokens that
-            show the first name that any shows. Places of the answer, which follow the prompt's, may seek, too.
+        hints: the token that the state at this position predicts; nothing else uses these states.
+        early_hints: the same for the state after the first layer.
+        shows: the thing that a token of the prompt is about, under every name it may be sought by.
+        seeks: the thing that a token seeks, the most specific name first: attention is trained to go to the tokens
+            that show the first name that any shows. Positions of the answer, which follow the prompt's, may seek, too.
     """
 
     hints: dict[int, int] = field(default_factory=dict)
@@ -47,8 +47,8 @@ class Exchange:
 class Row:
     """Exchanges merged at their common prefix; `branches` is 0 in the prefix, k in the k-th branch.
 
-    `hints` and `early_hints` have a token id where a prompt's token is to say one; `lookups` are places, each with the
-    places before it that it is to look at, and whether it is a place that writes the answer.
+    `hints` and `early_hints` have a token id where a prompt's token predicts one; `lookups` are positions, each with
+    the earlier positions it is to attend to, and whether it belongs to the answer.
     """
 
     input_ids: list[int]
@@ -92,7 +92,7 @@ def merge(exchanges: Sequence[Exchange], image_start_id: int) -> Row:
 
 
 def _lookups(exchange: Exchange, shared: int, start: int, with_prefix: bool) -> list[tuple[int, list[int], bool]]:
-    """Pair the places that seek with those before them that show it, in a row whose branch begins at `start`."""
+    """Pair seeking positions with earlier ones that show what they seek, in a row whose branch begins at `start`."""
 
     def in_row(place: int) -> int:
         return place if place < shared else place - shared + start
@@ -111,7 +111,7 @@ def _lookups(exchange: Exchange, shared: int, start: int, with_prefix: bool) -> 
 
 
 def _with_images(exchange: Exchange, image_start_id: int) -> list[tuple[int, Any]]:
-    """The prompt's tokens, each image's first token beside which image it is: others look the same."""
+    """Return the prompt's tokens, each image's first one with the image's index: images have equal tokens."""
     images = iter(exchange.images)
     return [(token, next(images) if token == image_start_id else None) for token in exchange.prompt]
 
@@ -119,8 +119,8 @@ def _with_images(exchange: Exchange, image_start_id: int) -> list[tuple[int, Any
 def collate(rows: Sequence[Row], pad_token_id: int) -> dict[str, torch.Tensor]:
     """Return right-padded tensors (B, L), an additive attention mask (B, 1, L, L) and the lookups.
 
-    `lookup_places` (N, 2) are the row and the place that each of N lookups starts from, `lookup_targets` (N, L) is true
-    where it is to end; `lookup_of_answer` (N,) is true for those of places that write the answer.
+    `lookup_places` (N, 2) are the row and the position that each of N lookups attends from, `lookup_targets` (N, L) is
+    true at the positions it is to attend to; `lookup_of_answer` (N,) is true for those that belong to the answer.
     """
     length = max(len(row.input_ids) for row in rows)
 

@@ -1,4 +1,4 @@
-"""One course of the base checkpoint's training, on `transformers.Trainer`."""
+"""Training of the base checkpoint on one course, with `transformers.Trainer`."""
 
 from __future__ import annotations
 
@@ -9,44 +9,45 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainingArguments
 
-from data_prep.scenes.pretraining.classroom import Classroom
 from data_prep.scenes.pretraining.courses import Course, Lessons
+from data_prep.scenes.pretraining.lesson_data import LessonData
 from data_prep.scenes.pretraining.losses import total_loss
 from data_prep.scenes.pretraining.visual_words import word_group_tokens
 from semcore.models.inference import native_dtype
 
 
-class Schooling(Trainer):
-    """A trainer whose losses come from `losses.py`; the mean over a step's lessons counts."""
+class PretrainingTrainer(Trainer):
+    """A trainer whose losses come from `losses.py`, averaged over a step's lessons."""
 
-    def __init__(self, room: Classroom, **settings: Any):
+    def __init__(self, data: LessonData, **settings: Any):
         super().__init__(**settings)
-        self.model_accepts_loss_kwargs = False  # so that the loss is divided by the lessons of a step
-        self.word_groups = [group.to(self.args.device) for group in word_group_tokens(room.tokenizer)]
+        self.model_accepts_loss_kwargs = False  # the trainer then divides the loss by the lessons of a step
+        self.word_groups = [group.to(self.args.device) for group in word_group_tokens(data.tokenizer)]
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *_: Any, **__: Any) -> torch.Tensor:
+        """Return the total loss of one lesson's batch, a scalar ()."""
         with self.accelerator.autocast():
             return total_loss(model, inputs, self.word_groups)
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a course runs: on "cpu" or "cuda", and how many processes of their own make its batches."""
+    """The device of a course, "cpu" or "cuda", and the number of worker processes that make its batches."""
 
     device: str = "cpu"
     num_workers: int = 0
 
 
-def take_course(model: Any, room: Classroom, course: Course, work: Path, seed: int, machine: Machine) -> Any:
+def train_course(model: Any, data: LessonData, course: Course, work: Path, seed: int, machine: Machine) -> Any:
     """Train the model on a course, from the last checkpoint in `work` if there is one.
 
     Args:
-        model: what is trained, in place.
-        room: the tokenizer, the prompts and the scenes.
+        model: the model, trained in place.
+        data: the tokenizer, the prompts and the scenes.
         course: the lessons and the peak learning rate.
-        work: where the trainer keeps its checkpoints.
-        seed: of the order of the lessons.
-        machine: where to train.
+        work: the folder of the trainer's checkpoints.
+        seed: seed of the order of the lessons.
+        machine: the device and the worker processes.
     """
     model.model.language_model.set_attn_implementation("eager")  # the backward pass of the others is slower here
     num_steps = sum(term.num_steps for term in course.terms)
@@ -54,13 +55,13 @@ def take_course(model: Any, room: Classroom, course: Course, work: Path, seed: i
     steps_done = max((int(path.name.split("-")[1]) for path in work.glob("checkpoint-*")), default=0)
     last = work / f"checkpoint-{steps_done}"
     if steps_done:
-        # The trainer itself would not find the weights: a saved InternVL has other names for them.
+        # The trainer itself would not find the weights: they have other names in a saved InternVL.
         model.load_state_dict(type(model).from_pretrained(last, dtype=torch.float32).state_dict())
-    trainer = Schooling(
-        room,
+    trainer = PretrainingTrainer(
+        data,
         model=model,
         args=_arguments(work, num_steps, course, seed, machine),
-        train_dataset=Lessons(room, terms, seed, first_batch=steps_done * course.lessons_per_step),
+        train_dataset=Lessons(data, terms, seed, first_batch=steps_done * course.lessons_per_step),
         data_collator=lambda batches: batches[0],
     )
     if steps_done < num_steps:
@@ -88,7 +89,7 @@ def _arguments(work: Path, num_steps: int, course: Course, seed: int, machine: M
         logging_steps=50,
         save_steps=250,
         save_total_limit=2,
-        ignore_data_skip=True,  # the lessons begin at the right step by themselves
+        ignore_data_skip=True,  # `Lessons` starts at the right step
         # A batch has more images than rows; accelerate's dispatcher would cut the images to the rows.
         accelerator_config={"dispatch_batches": False},
         remove_unused_columns=False,

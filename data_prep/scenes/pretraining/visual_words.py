@@ -1,4 +1,4 @@
-"""The words of what a visual token shows: a vision tower learns shapes from them in minutes."""
+"""Words of what a visual token shows, as labels from which a vision tower learns shapes in minutes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ WORD_GROUPS = (SIZES, COLOURS, SHAPES, ("upper", "lower"), ("left", "right"), BA
 
 
 def word_group_tokens(tokenizer: Any) -> list[torch.Tensor]:
-    """Return the token ids of each group's words, as they stand in a sentence.
+    """Return, for each group, the token ids of its words inside a sentence, shape (words of the group,).
 
     Raises:
-        ValueError: if a word is more than one token.
+        ValueError: a word is more than one token.
     """
     groups = [[tokenize(tokenizer, f" {word}") for word in group] for group in WORD_GROUPS]
     if any(len(tokens) != 1 for group in groups for tokens in group):
@@ -26,7 +26,7 @@ def word_group_tokens(tokenizer: Any) -> list[torch.Tensor]:
 
 
 def visual_words(scene: Scene, num_visual_tokens: int) -> list[list[int]]:
-    """Return, for each visual token, which word of each group holds; the group's length for none of them."""
+    """Return, for each visual token and group, the index of the true word; the group's length for none of them."""
     things = {thing.place: thing for thing in scene.objects}
     quadrants = []
     for place in PLACES:

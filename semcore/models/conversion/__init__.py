@@ -1,4 +1,4 @@
-"""Original InternVL checkpoints (`InternVLChatModel`) -> native folders of transformers."""
+"""Conversion of original InternVL checkpoints (`InternVLChatModel`) to native folders of transformers."""
 
 from semcore.models.conversion.convert import convert_checkpoint
 

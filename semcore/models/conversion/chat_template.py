@@ -1,6 +1,6 @@
-"""The conversation format of InternVL2.5 and InternVL3 as a chat template.
+"""Chat template of InternVL2.5 and InternVL3.
 
-The original keeps it in Python (its "internvl2_5"): a system message, then the turns, each closed by
+The original defines it in Python (its "internvl2_5"): a system message, then the turns, each closed by
 `<|im_end|>` and a line break. InternLM2 reads `<s>` first, as it did in training.
 """
 
@@ -11,7 +11,7 @@ import json
 from semcore.runtime.errors import UserError
 
 FORMAT = "internvl2_5"
-# What the models were trained with: "You are InternVL, made by the Shanghai AI Laboratory, ...".
+# The system message of the models' training: "You are InternVL, made by the Shanghai AI Laboratory, ...".
 SYSTEM_MESSAGE = (
     "你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。"
 )

@@ -1,4 +1,4 @@
-"""The native configuration that says the same as an original one."""
+"""Native configuration of an original checkpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEXT_KEYS = (
     "attention_dropout",
 )  # fmt: skip
 QWEN2_KEYS = ("use_sliding_window", "sliding_window", "max_window_layers")
-# What InternLM2 has its own default for, or another name.
+# Fields for which InternLM2 has its own default, or another name.
 INTERNLM2_DEFAULTS = {"rms_norm_eps": 1e-6, "max_position_embeddings": 2048, "vocab_size": 103168}
 VISION_KEYS = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act", "norm_type",
@@ -52,9 +52,9 @@ def native_config(
     Args:
         original: the original `config.json`.
         tied: whether the output head is the input embedding; the weights decide, not the configuration.
-        dtype: of the stored weights, "bfloat16" say.
-        image_token_id: of `<IMG_CONTEXT>`.
-        end_token_id: of `<|im_end|>`.
+        dtype: dtype of the stored weights, such as "bfloat16".
+        image_token_id: id of `<IMG_CONTEXT>`.
+        end_token_id: id of `<|im_end|>`.
 
     Raises:
         UserError: the model has something that the native class cannot express.

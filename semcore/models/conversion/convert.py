@@ -1,4 +1,4 @@
-"""The whole conversion: everything is checked first, written beside the target, and renamed at the end."""
+"""Conversion of a checkpoint: all inputs are checked first, the result is written beside the target and renamed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # ImageNet's, as in th
 
 
 def convert_checkpoint(source: Path, target: Path, *, progress: bool = False) -> InternVLConfig:
-    """Turn an original InternVL2.5 or InternVL3 folder into a native one that loads as it is.
+    """Convert an original InternVL2.5 or InternVL3 folder to a native one.
 
-    Memory stays at one weight file: the weights are never all loaded, and no code of the checkpoint runs.
+    Memory is bounded by one weight file, and no code of the checkpoint runs.
 
     Args:
         source: folder with `config.json`, safetensors and tokenizer of an `InternVLChatModel`.
@@ -69,7 +69,7 @@ def _check_space(files: list[WeightFile], target: Path) -> None:
 
 
 def _image_processor(original: dict[str, Any]) -> GotOcr2ImageProcessorPil:
-    """One tile an image unless a caller asks for more, as in the published native folders."""
+    """Return an image processor with one tile per image by default, as in the published native folders."""
     side = image_side(original)
     return GotOcr2ImageProcessorPil(
         size={"height": side, "width": side},

@@ -1,4 +1,4 @@
-"""The original checkpoint folder: its configuration, read without its code."""
+"""Original checkpoint folder: its configuration, read without running its code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NEEDED_OF_TEXT = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return the configuration of an original checkpoint, checked for what can be converted.
+    """Return the configuration of an original checkpoint, after checking that it can be converted.
 
     Raises:
         UserError: there is no such folder, or it is not InternVL2.5 or InternVL3 in the original layout.

@@ -1,4 +1,4 @@
-"""The original tokenizers as fast ones: Qwen2's byte-level BPE, and InternLM2's SentencePiece model."""
+"""Fast tokenizers from original ones: Qwen2's byte-level BPE, and InternLM2's SentencePiece model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from semcore.runtime.files import read_json
 
 END = "<|im_end|>"
 IMAGE_TOKENS = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
-PROBE = "Two  dogs, 12.5 km away:\n\tÜber 北京 🐕 "  # spaces, digits, and what falls back to bytes
+PROBE = "Two  dogs, 12.5 km away:\n\tÜber 北京 🐕 "  # spaces, digits, and characters that fall back to bytes
 INTERNLM2_TOKENS = {"bos_token": "<s>", "unk_token": "<unk>", "pad_token": "</s>", "model_max_length": 8192}
 NEEDED = (*IMAGE_TOKENS.values(), "<|im_start|>", END)
 
@@ -24,7 +24,7 @@ def convert_tokenizer(folder: Path, original: dict[str, Any]) -> PreTrainedToken
     """Return a checkpoint's tokenizer with its chat template; the end token is `<|im_end|>`.
 
     Args:
-        folder: of the original checkpoint; none of its Python files is run.
+        folder: the original checkpoint's; none of its Python files is run.
         original: its `config.json`.
 
     Raises:
@@ -50,9 +50,9 @@ def internlm2_tokenizer(folder: Path, settings: dict[str, Any], num_rows: int) -
     """Return InternLM2's tokenizer, as transformers reads its `tokenizer.model`.
 
     Args:
-        folder: of the original checkpoint.
+        folder: the original checkpoint's.
         settings: its `tokenizer_config.json`.
-        num_rows: tokens that the model has embeddings for.
+        num_rows: number of the model's embeddings.
 
     Raises:
         UserError: files are missing or damaged, or tokens are not InternVL's.
@@ -75,10 +75,10 @@ def internlm2_tokenizer(folder: Path, settings: dict[str, Any], num_rows: int) -
 
 
 def _sentencepiece(path: Path) -> Any:
-    """Return what sentencepiece itself makes of a `tokenizer.model`; it is what the fast tokenizer is held against.
+    """Return sentencepiece's own tokenizer of a `tokenizer.model`, with which the fast tokenizer is compared.
 
     Raises:
-        UserError: the file is missing or damaged, or what reads it is not installed.
+        UserError: the file is missing or damaged, or sentencepiece or protobuf is not installed.
     """
     if not path.is_file():
         raise UserError(f"there is no file {path}; download the checkpoint again")
@@ -102,12 +102,12 @@ def _read(kind: type[PreTrainedTokenizerFast], folder: Path, num_rows: int, **op
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"cannot read the tokenizer of {folder}: {' '.join(str(error).split())[:300]}") from error
-    tokenizer.init_kwargs.pop("auto_map", None)  # names Python files that are not taken along
+    tokenizer.init_kwargs.pop("auto_map", None)  # names Python files that are not copied
     return tokenizer
 
 
 def _check_added(folder: Path, settings: dict[str, Any], tokenizer: PreTrainedTokenizerFast, num_pieces: int) -> None:
-    """Check that what is no piece has the id that `tokenizer_config.json` or `added_tokens.json` says."""
+    """Check that added tokens have the ids of `tokenizer_config.json` or `added_tokens.json`."""
     path = folder / "added_tokens.json"
     said = dict(read_json(path)) if path.is_file() else {}
     said |= {told["content"]: int(number) for number, told in settings.get("added_tokens_decoder", {}).items()}

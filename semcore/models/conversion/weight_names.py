@@ -1,4 +1,4 @@
-"""Where every weight of the original layout goes in the native one.
+"""Mapping of the original layout's weights to native ones.
 
 The native names are those of the published native folders, which `save_pretrained` writes too.
 
@@ -56,18 +56,18 @@ Split = Callable[[torch.Tensor], list[torch.Tensor]]
 
 @dataclass(frozen=True)
 class Move:
-    """One original weight: the native weights it becomes, and how it is cut when they are several."""
+    """The native names of one original weight, and how it is split where they are several."""
 
     targets: tuple[str, ...]
     split: Split
 
 
 def move_of(name: str, heads: Heads) -> Move | None:
-    """Return what becomes of an original weight, or None if InternVL2.5 and InternVL3 have none of that name.
+    """Return the mapping of an original weight, or None if InternVL2.5 and InternVL3 have none of that name.
 
     Args:
-        name: as in the original file, "language_model.model.layers.0.attention.wqkv.weight" say.
-        heads: of the text model.
+        name: its original name, such as "language_model.model.layers.0.attention.wqkv.weight".
+        heads: the attention heads of the text model.
     """
     room, _, rest = name.partition(".")
     if room == "vision_model":
@@ -116,14 +116,14 @@ def _projections(prefix: str, kind: str, split: Split) -> Move:
 
 
 def _stacked(fused: torch.Tensor) -> list[torch.Tensor]:
-    """Cut (3 x width, ...) into query, key and value."""
+    """Split (3 x width, ...) into query, key and value."""
     return list(fused.chunk(3))
 
 
 def _interleaved(fused: torch.Tensor, heads: Heads) -> list[torch.Tensor]:
-    """Take query, key and value out of ((query heads + 2 x key heads) x width, ...).
+    """Split ((query heads + 2 x key heads) x width, ...) into query, key and value.
 
-    A group is the query heads that share a key head, then that key head, then its value head.
+    A group has the query heads that share a key head, then that key head, then its value head.
     """
     shared = heads.num_query // heads.num_key_value
     groups = fused.unflatten(0, (heads.num_key_value, shared + 2, heads.width))

@@ -1,7 +1,7 @@
-"""Weights, file by file: each original file becomes one native file, and only one is open at a time.
+"""Conversion of weights file by file: each original file becomes one native file, and only one is open at a time.
 
-Tensors that only change their name are read from the original file while the new one is written; the
-fused projections of InternLM2 alone are copied.
+Tensors that only change their name are read from the original file while the new one is written; only the
+fused projections of InternLM2 are copied.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ HEADS = ("language_model.lm_head.weight", "language_model.output.weight")
 
 
 def is_tied(files: Sequence[WeightFile]) -> bool:
-    """Tell whether the output head is the input embedding: then it is not stored."""
+    """Return whether the output head is tied to the input embedding, and so not stored."""
     return not any(head in file.shapes for file in files for head in HEADS)
 
 
 def stored_dtype(files: Sequence[WeightFile]) -> str:
-    """Return the dtype that the weights are stored in, "bfloat16" say.
+    """Return the dtype that the weights are stored in, such as "bfloat16".
 
     Raises:
-        UserError: they are stored in several, or in one that is not a float of 16 or 32 bits.
+        UserError: they have several dtypes, or one that is not a float of 16 or 32 bits.
     """
     found = sorted({dtype for file in files for dtype in file.dtypes.values()})
     if len(found) != 1 or found[0] not in DTYPES:
@@ -42,7 +42,7 @@ def stored_dtype(files: Sequence[WeightFile]) -> str:
 
 
 def plan_moves(files: Sequence[WeightFile], config: InternVLConfig, heads: Heads) -> dict[str, Move]:
-    """Return what becomes of every original weight, having compared the result with the native model.
+    """Return the mapping of every original weight, after comparing its result with the native model.
 
     Raises:
         UserError: the weights are not those of the model that the configuration describes.
@@ -80,7 +80,7 @@ def native_shapes(config: InternVLConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _stored_name(name: str) -> str:
-    """Return the name in the file of a parameter: the text model is stored as if it stood alone."""
+    """Return a parameter's name in the file: the text model is stored like a separate model."""
     if name.startswith("lm_head."):
         return f"language_model.{name}"
     return name.removeprefix("model.").replace("language_model.", "language_model.model.", 1)
@@ -106,9 +106,9 @@ def convert_weights(files: Iterable[WeightFile], num_files: int, moves: dict[str
 
     Args:
         files: the original weight files; may be wrapped to show progress.
-        num_files: how many there are.
+        num_files: number of the files.
         moves: from `plan_moves`.
-        folder: where the native files go.
+        folder: the folder of the native files.
 
     Raises:
         UserError: an original file is damaged.
@@ -126,7 +126,7 @@ def convert_weights(files: Iterable[WeightFile], num_files: int, moves: dict[str
 
 
 def _convert_file(file: WeightFile, moves: dict[str, Move], target: Path) -> dict[str, int]:
-    """Write one native file; returns the bytes of every weight in it."""
+    """Write one native file, and return the size in bytes of every weight in it."""
     tensors: dict[str, torch.Tensor] = {}
     with opened(file.path) as source:
         for name in file.shapes:

@@ -1,1 +1,1 @@
-"""What a training will need, computed from its configuration alone: parameters, memory by ZeRO stage, steps, time."""
+"""Memory plan of a training from its configuration alone: parameters, memory by ZeRO stage, steps, time."""

@@ -1,7 +1,7 @@
-"""How much a forward pass keeps for the backward pass, by counting what each layer's operations save.
+"""Activation memory: bytes that each layer's operations save for the backward pass.
 
-Attention is counted as the fused kernels compute it: queries, keys, values and output, no matrix of
-scores. Measured against what PyTorch saves in a small text model, in the tests.
+Attention is counted as in the fused kernels: queries, keys, values and output, no matrix of scores.
+The tests compare the counts with what PyTorch saves in a small text model.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from transformers import InternVLConfig
 
 from semcore.training.chunked_loss import ELEMENTS_PER_CHUNK
 
-LOGIT_BYTES = 16  # in bfloat16 and float32, and as much again for the gradient: 2 + 4 + 4 + 4 + 2
+LOGIT_BYTES = 16  # bfloat16 and float32 logits with their gradients: 2 + 4 + 4 + 4 + 2
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,16 @@ def activation_bytes(
     freeze_projector: bool,
     element_bytes: int,
 ) -> int:
-    """Return what a batch of one process keeps at its peak.
+    """Return the peak activation memory of one process's batch, in bytes.
 
     Args:
-        config: of the model.
+        config: the model's configuration.
         row: tokens and images of a row.
         num_rows: rows the process takes at once.
-        checkpointing: only the input of each layer is kept, and one layer is computed anew at a time.
-        lora: adapters keep their inputs too.
-        freeze_vision: images have been through the vision tower before.
-        freeze_projector: and through the projector.
+        checkpointing: only the input of each layer is saved, and one layer is recomputed at a time.
+        lora: adapters save their inputs too.
+        freeze_vision: the vision tower's output is precomputed.
+        freeze_projector: the projector's output is precomputed.
         element_bytes: 2 for bfloat16, 4 for float32.
     """
     text: Any = config.text_config
@@ -66,7 +66,7 @@ def activation_bytes(
 
 
 def text_layer_bytes(text: Any, lora: bool, element_bytes: int) -> int:
-    """Return what one layer of the text model keeps of a token.
+    """Return the bytes per token that one layer of the text model saves.
 
     Args:
         text: a Qwen2-like or Llama-like configuration.
@@ -77,13 +77,13 @@ def text_layer_bytes(text: Any, lora: bool, element_bytes: int) -> int:
     head_size = getattr(text, "head_dim", None) or width // text.num_attention_heads
     attended = text.num_attention_heads * head_size
     norms = 2 * width * (4 + 2 * element_bytes)  # computed in float32
-    attention = 4 * attended * element_bytes  # under a mask, keys and values are repeated for every head
+    attention = 4 * attended * element_bytes  # with a mask, keys and values are repeated for every head
     adapters = (5 * width + attended + inner) * (element_bytes + 1) if lora else 0  # inputs after dropout, its mask
     return norms + attention + 4 * inner * element_bytes + adapters
 
 
 def vision_layer_bytes(vision: Any, element_bytes: int) -> int:
-    """Return what one layer of the vision tower, an `InternVLVisionConfig`, keeps of a patch."""
+    """Return the bytes per patch that one layer of the vision tower, an `InternVLVisionConfig`, saves."""
     return (10 * vision.hidden_size + 2 * vision.intermediate_size) * element_bytes
 
 

@@ -1,12 +1,12 @@
-"""Bytes of a training on one GPU, by ZeRO stage, as DeepSpeed shares them out.
+"""Memory of a training on one GPU in bytes, by ZeRO stage, as DeepSpeed partitions it.
 
-Mixed precision keeps of every trained number: the weight and its gradient in bfloat16 (2 + 2 bytes), and
-in float32 the gradient, the master copy and AdamW's two moments (4 + 4 + 8), 20 bytes in all (DeepSpeed's
-`estimate_zero2_model_states_mem_needs`). Stage 1 shares out the float32 part, stage 2 the gradients too,
-stage 3 the weights too; offload moves what is shared into the machine's own memory.
+In mixed precision each trained parameter takes 20 bytes: weight and gradient in bfloat16 (2 + 2), and in
+float32 the gradient, the master copy and AdamW's two moments (4 + 4 + 8) (DeepSpeed's
+`estimate_zero2_model_states_mem_needs`). Stage 1 partitions the float32 states, stage 2 the gradients too,
+stage 3 the weights too; offload moves the partitioned states into host memory.
 
-AdamW in eight bits keeps each moment in a byte, and a factor of four bytes a block of 256. Weights in nf4
-take half a byte, a byte a block of 64, and four bytes 256 of those blocks (QLoRA, section 3).
+8-bit AdamW keeps each moment in a byte, plus a factor of four bytes per block of 256. NF4 weights take half
+a byte, plus a byte per block of 64 and four bytes per 256 of those blocks (QLoRA, section 3).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from semcore.training.settings import Optim
 
 Zero = Literal["zero1", "zero2", "zero3", "zero3_offload"]
 ZEROS: tuple[Zero, ...] = ("zero1", "zero2", "zero3", "zero3_offload")
-CONTEXT_BYTES = 2_000_000_000  # ours: CUDA's and NCCL's own, and what is lost between allocations
+CONTEXT_BYTES = 2_000_000_000  # ours: CUDA's and NCCL's contexts, and fragmentation
 PACKED_BYTES = 1 / 2 + 1 / 64 + 4 / (64 * 256)
 STATE_BYTES: dict[Optim, float] = {
     "adamw_torch_fused": 4 + 8,
@@ -34,7 +34,7 @@ HOST_FACTOR = 1.5  # DeepSpeed's additional_buffer_factor
 
 @dataclass(frozen=True)
 class Memory:
-    """What one GPU holds, in bytes, and what its machine's own memory holds for all of its GPUs."""
+    """Memory of one GPU, and host memory for all GPUs of the machine, in bytes."""
 
     weights: int
     gradients: int
@@ -45,12 +45,12 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """Return what the GPU needs in all."""
+        """Return the GPU's memory in all."""
         return self.weights + self.gradients + self.optimizer + self.activations + self.other
 
 
 def possible_zeros(quantization: Quantization, optim: Optim) -> tuple[Zero, ...]:
-    """Return the configurations that `semcore.training.option_checks.check_mode` lets train."""
+    """Return the configurations that `semcore.training.option_checks.check_mode` accepts."""
     if quantization != "none":
         return ("zero1", "zero2")
     return ZEROS if optim == "adamw_torch_fused" else ("zero1", "zero2", "zero3")
@@ -65,13 +65,13 @@ def memory_of(
     element_bytes: int,
     optim: Optim = "adamw_torch_fused",
 ) -> Memory:
-    """Return what a GPU needs.
+    """Return the memory that a training needs.
 
     Args:
         zero: the name of a configuration in `ds_configs`.
-        parameters: of the model.
-        activations: bytes, of one batch.
-        num_gpus: over which the shares go, on one machine.
+        parameters: the model's parameters.
+        activations: activation memory of one batch in bytes.
+        num_gpus: number of GPUs of the partition, on one machine.
         element_bytes: 2 for bfloat16, 4 for float32.
         optim: the optimizer.
     """
@@ -92,7 +92,7 @@ def memory_of(
 
 
 def _buffers(zero: Zero, parameters: Parameters, element_bytes: int) -> int:
-    """Return the buckets that gradients pass through; under stage 3, the largest weight and its gradient, gathered."""
+    """Return the bytes of the gradient buckets; in stage 3, of the largest gathered weight and its gradient."""
     if zero.startswith("zero3"):
         return 2 * parameters.largest * element_bytes
     path = resource_folder("ds_configs") / f"{zero}.json"

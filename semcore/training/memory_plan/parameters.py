@@ -1,4 +1,4 @@
-"""The sizes of a model, from its `config.json` and the meta device: no weight is read or allocated."""
+"""Parameter counts of a model, from its `config.json` and the meta device: no weight is read or allocated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEXT, PROJECTOR, VISION = "language_model.", "multi_modal_projector.", "vision_t
 
 @dataclass(frozen=True)
 class Parameters:
-    """How many numbers a model has, how many train, how many its largest weight has, and how many are in four bits."""
+    """Parameter counts of a model: all, trained, of its largest weight, and in four bits."""
 
     total: int
     trained: int
@@ -34,7 +34,7 @@ class Parameters:
 
 
 def read_model_config(name: str) -> InternVLConfig:
-    """Return the native configuration of a checkpoint, native or original; its weights need not be there.
+    """Return the native configuration of a checkpoint, native or original; its weights are not needed.
 
     Args:
         name: a folder that holds `config.json`, a hub id whose configuration is cached, or InternVL2.5 by its name.
@@ -50,7 +50,7 @@ def read_model_config(name: str) -> InternVLConfig:
     if architecture != ORIGINAL:
         raise UserError(f"{name} holds {architecture}; plan knows {NATIVE} and {ORIGINAL}")
     original = read_config(folder)
-    # The ids play no part in sizes; the published checkpoints of this layout store a head of their own.
+    # The ids do not affect sizes; the published checkpoints of this layout have an untied head.
     return native_config(original, tied=False, dtype="bfloat16", image_token_id=0, end_token_id=0)
 
 
@@ -64,14 +64,14 @@ def count_parameters(
     target_modules: Sequence[str],
     quantization: Quantization = "none",
 ) -> Parameters:
-    """Count what a fine-tuning of a model holds and trains.
+    """Count the parameters of a fine-tuning, all and trained.
 
     Args:
-        config: of the model.
+        config: the model's configuration.
         num_new_tokens: rows that cluster tokens add to the embedding and to an untied head.
-        freeze_vision: the vision tower does not train.
-        freeze_projector: the projector does not train.
-        lora_rank: 0 where the whole text model trains.
+        freeze_vision: the vision tower is not trained.
+        freeze_projector: the projector is not trained.
+        lora_rank: 0 where the whole text model is trained.
         target_modules: names of the text model's linear layers that get LoRA.
         quantization: "nf4" where the text model's linear layers are in four bits.
 
@@ -94,7 +94,7 @@ def _folder_of(name: str) -> Path:
     if (Path(name) / "config.json").is_file():
         return Path(name)
     published = re.match(r"InternVL2_5-[1248]B(?=$|-)", Path(name).name)
-    if published and not Path(name).exists():  # nor converted or downloaded yet
+    if published and not Path(name).exists():  # neither converted nor downloaded yet
         return asset_folder("published") / published[0]
     if Path(name).exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise UserError(
@@ -119,7 +119,7 @@ def _grown(name: str, shape: tuple[int, ...], num_new_tokens: int) -> tuple[int,
 
 
 def _lora_size(shapes: dict[str, tuple[int, ...]], rank: int, target_modules: Sequence[str]) -> int:
-    """Return the numbers in LoRA's two matrices beside every layer that gets them."""
+    """Return the number of parameters in the LoRA matrices of all target layers."""
     chosen = [shape for name, shape in _linear_layers(shapes).items() if name.split(".")[-2] in target_modules]
     if not chosen:
         raise UserError(f"lora.target_modules {list(target_modules)} names no layer of the text model")
@@ -127,7 +127,7 @@ def _lora_size(shapes: dict[str, tuple[int, ...]], rank: int, target_modules: Se
 
 
 def _linear_layers(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """Return the weights of the text model's layers that are matrices."""
+    """Return the shapes of the text model's linear layers."""
     return {
         name: shape
         for name, shape in shapes.items()

@@ -1,4 +1,4 @@
-"""From a configuration file and a machine to the plan of each training."""
+"""Training plans from a configuration file and a machine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What one training needs; rows and steps are None where the number of images is not known."""
+    """The needs of one training; rows and steps are None where the number of images is not known."""
 
     stage: str
     model: str
@@ -54,7 +54,7 @@ class TrainingPlan:
     num_tokens: int | None
 
     def seconds(self, tokens_per_second: float | None) -> float | None:
-        """Return how long the training takes at so many tokens a second on every GPU."""
+        """Return the duration of the training in seconds, given the throughput of each GPU in tokens per second."""
         if tokens_per_second is None or self.num_tokens is None:
             return None
         return self.num_tokens / (tokens_per_second * self.machine.num_gpus)
@@ -69,11 +69,11 @@ def plan_identifier(
         section: how it is trained.
         path: the configuration file that says so; what it says of other stages is read from there.
         model: the checkpoint, instead of the file's.
-        machine: what it runs on.
-        images: how many training images there are, and how many sentences each has.
+        machine: the machine it runs on.
+        images: number of training images, and of sentences per image.
 
     Raises:
-        UserError: the file or the model's configuration is wrong or not here, or the GPUs cannot share a step.
+        UserError: the file or the model's configuration is wrong or missing, or the GPUs cannot share a step.
     """
     name = _name(model or section.model.base, path)
     config = read_model_config(name)

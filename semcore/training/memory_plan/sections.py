@@ -1,6 +1,6 @@
-"""What a configuration file says of the two trainings, read as their recipes read it.
+"""Sections of a configuration file on the two trainings, read in the same way as by the recipes.
 
-The recipes own these settings and their meaning; a test compares every name and default with theirs.
+The recipes define these settings; a test compares every name and default with theirs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from semcore.data.directions import DirectionName
 from semcore.runtime.config_file import read_yaml
 from semcore.runtime.errors import UserError
-from semcore.training.settings import HeldOutSettings, LoraSettings, TrainingSettings
+from semcore.training.settings import HeldOutSettings, LoraSettings, TrainingSettings, VerifierTrainingSettings
 from semcore.verification.block_layout import Attention
 
 ELSEWHERE = {"identifiers": {"num_clusters": 128, "num_keywords": 4}, "candidates": {"num_candidates": 10}}
@@ -61,27 +61,28 @@ class VerifierTraining:
     directions: list[DirectionName] | None = None
     attention: Attention = "full"
     extra_questions: int = 4
+    patience: int = 3
     keep_features: bool = True
     model: VerifierModel = field(default_factory=VerifierModel)
     lora: LoraSettings = field(default_factory=LoraSettings)
-    training: TrainingSettings = field(default_factory=TrainingSettings)
+    training: VerifierTrainingSettings = field(default_factory=VerifierTrainingSettings)
 
 
 def read_num_cluster_tokens(path: Path) -> int:
-    """Return how many new tokens the identifiers of a configuration bring: one a cluster, none without global ids.
+    """Return the number of new tokens of a configuration's identifiers: one per cluster, none without global ids.
 
     Raises:
-        UserError: the file has something else there.
+        UserError: the file has another type of value there.
     """
     num_clusters = read_elsewhere(path, "identifiers", "num_clusters")
     return 0 if (read_yaml(path).get("identifiers") or {}).get("global_id") is False else num_clusters
 
 
 def read_elsewhere(path: Path, section: str, key: str) -> Any:
-    """Return a whole number that another stage's section sets, or its default.
+    """Return an integer setting of another stage's section, or its default.
 
     Raises:
-        UserError: the file has something else there.
+        UserError: the file has another type of value there.
     """
     values = read_yaml(path).get(section) or {}
     if not isinstance(values, dict):

@@ -1,7 +1,7 @@
-"""How many rows a training has and how many tokens they hold, before there is any dataset.
+"""Estimated workload of a training before there is a dataset: its rows and their tokens.
 
-Estimates: sentences of a photograph have some fourteen tokens, and the prompts as many as the ones in
-`prompts/`. A run with `--check` counts its rows exactly.
+A photograph's sentence has some fourteen tokens, and the prompts as many as the ones in `prompts/`. A
+run with `--check` counts its rows exactly.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from semcore.training.memory_plan.activations import RowSize
 from semcore.verification.block_layout import Attention
 
 # ours: Qwen2's tokens, rounded up
-CHAT_TOKENS = 40  # the conversation's frame around a prompt
+CHAT_TOKENS = 40  # the chat template around a prompt
 SENTENCE_TOKENS = 14
-INSTRUCTION_TOKENS = 20  # of a prompt, after what is shared
+INSTRUCTION_TOKENS = 20  # of a prompt, after the shared prefix
 FRAME_TOKENS = 8  # a candidate's letter and words around it
 WORD_TOKENS = 2  # of a keyword
-MORE_THAN_AN_IDENTIFIER = 2  # its cluster and the end
+MORE_THAN_AN_IDENTIFIER = 2  # cluster token and end token
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One training's work.
+    """Estimated workload of one training.
 
     Attributes:
-        num_rows: an epoch.
-        num_tokens: an epoch, in all rows.
+        num_rows: rows per epoch.
+        num_tokens: tokens per epoch, in all rows.
         largest: the largest row.
     """
 
@@ -48,16 +48,16 @@ def identifier_workload(
     held_out_fraction: float,
     directions: Collection[Direction] = tuple(Direction),
 ) -> Workload:
-    """Estimate the rows of an identifier training: sentences together, and an image's identifiers together.
+    """Estimate the rows of an identifier training: sentences packed together, and each image's identifiers.
 
     Args:
-        num_images: in the training split.
-        sentences_an_image: of each.
-        image_tokens: that an image takes.
-        num_keywords: of an identifier.
-        row_tokens: of a row, at most.
-        held_out_sentences: of each image, not trained on.
-        held_out_fraction: of the images, not trained on as queries.
+        num_images: images of the training split.
+        sentences_an_image: sentences per image.
+        image_tokens: visual tokens per image.
+        num_keywords: keywords per identifier.
+        row_tokens: tokens per row, at most.
+        held_out_sentences: held-out sentences per image.
+        held_out_fraction: fraction of the images that are held out as queries.
         directions: that are trained.
     """
     answer = MORE_THAN_AN_IDENTIFIER + WORD_TOKENS * num_keywords
@@ -88,18 +88,18 @@ def verifier_workload(
     attention: Attention = "full",
     directions: Collection[Direction] = tuple(Direction),
 ) -> Workload:
-    """Estimate the rows of a verifier training: a set of candidates each, and the questions about them.
+    """Estimate the rows of a verifier training: each a set of candidates with the questions about them.
 
     Args:
-        num_images: in the training split.
-        image_tokens: that an image takes.
-        num_keywords: of an identifier.
-        num_candidates: of a set.
-        extra_questions: in a row, besides the first.
-        held_out_sentences: of each image; each is asked with once.
-        held_out_fraction: of the images; each is asked with once.
-        limit: queries a direction, at most.
-        attention: of the candidates; in "blocks" the head of the prompt stands before each of them.
+        num_images: images of the training split.
+        image_tokens: visual tokens per image.
+        num_keywords: keywords per identifier.
+        num_candidates: candidates per set.
+        extra_questions: questions per row, besides the first.
+        held_out_sentences: held-out sentences per image; each is the query of one row.
+        held_out_fraction: fraction of held-out images; each is the query of one row.
+        limit: queries per direction, at most.
+        attention: attention of the candidates; in "blocks" each of them is preceded by the prompt's head.
         directions: that are trained.
     """
     sets = {Direction.T2I: num_images * held_out_sentences, Direction.I2T: round(num_images * held_out_fraction)}
@@ -116,6 +116,6 @@ def verifier_workload(
 
 
 def num_steps(num_rows: int, batch_size: int, num_epochs: int, max_steps: int | None) -> int:
-    """Return how many steps a training takes, as `semcore.training.schedule.plan` cuts them."""
+    """Return the number of steps of a training, as by `semcore.training.schedule.plan`."""
     steps = max(1, num_rows * num_epochs // batch_size)
     return min(steps, max_steps) if max_steps else steps

@@ -1,4 +1,4 @@
-"""One training on given GPUs: what each ZeRO stage needs, the batch that fits, and which stage to take."""
+"""ZeRO options of a training on given GPUs: memory of each stage, the micro batch that fits, the recommended stage."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def options(
     quantization: Quantization = "none",
     optim: Optim = "adamw_torch_fused",
 ) -> list[Option]:
-    """Return what every ZeRO stage that can train so needs, at the most rows that fit.
+    """Return every ZeRO stage that supports the training, with the largest micro batch that fits and its memory.
 
     Args:
-        parameters: of the model.
-        activations: rows a GPU takes at once -> bytes.
-        own_rows: rows a step of one GPU; only what divides them can be taken at once.
-        num_gpus: how many GPUs.
-        gpu_memory: bytes of each.
+        parameters: the model's parameters.
+        activations: rows in a micro batch -> bytes.
+        own_rows: rows per step of one GPU, which the micro batch must divide.
+        num_gpus: number of GPUs.
+        gpu_memory: memory of each in bytes.
         element_bytes: 2 for bfloat16, 4 for float32.
-        quantization: of the base under an adapter.
+        quantization: quantisation of an adapter's base.
         optim: the optimizer.
     """
 

@@ -1,4 +1,4 @@
-"""A caption is what is said of the image: no thoughts, no refusal, nothing that stands around it."""
+"""Captions read from answers: without thoughts, refusals, or text around the caption."""
 
 from __future__ import annotations
 

@@ -182,14 +182,14 @@ def test_images_are_sent_as_they_are_where_that_is_what_a_model_sees(tmp_path: P
     plain = tmp_path / "plain.jpg"
     Image.effect_noise((40, 30), 40).convert("RGB").save(plain)
     assert encoded_image(plain) == ("image/jpeg", plain.read_bytes())
-    turned = tmp_path / "turned.jpg"
+    rotated = tmp_path / "rotated.jpg"
     exif = Image.Exif()
     exif[274] = 6
-    Image.new("RGB", (40, 30)).save(turned, exif=exif)
+    Image.new("RGB", (40, 30)).save(rotated, exif=exif)
     large, glass = tmp_path / "large.jpg", tmp_path / "glass.png"
     Image.new("RGB", (2 * MAX_SIDE, MAX_SIDE)).save(large)
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(glass)
-    for path, size in ((turned, (30, 40)), (large, (MAX_SIDE, MAX_SIDE // 2)), (glass, (8, 8))):
+    for path, size in ((rotated, (30, 40)), (large, (MAX_SIDE, MAX_SIDE // 2)), (glass, (8, 8))):
         kind, content = encoded_image(path)
         (tmp_path / "sent.jpg").write_bytes(content)
         assert kind == "image/jpeg"

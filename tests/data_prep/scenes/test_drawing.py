@@ -17,7 +17,7 @@ def nearest_colour(picture: Image.Image, at: tuple[int, int], names: tuple[str, 
     return min(names, key=lambda name: sum((a - b) ** 2 for a, b in zip(pixel, COLOUR_VALUES[name], strict=True)))
 
 
-def test_the_same_seed_draws_the_same_picture_and_another_one_a_variation() -> None:
+def test_the_same_seed_draws_the_same_image_and_another_one_a_variation() -> None:
     scene = draw_scenes(1, random.Random(0))[0]
     assert draw(scene, random.Random(1)).tobytes() == draw(scene, random.Random(1)).tobytes()
     assert draw(scene, random.Random(1)).tobytes() != draw(scene, random.Random(2)).tobytes()

@@ -48,7 +48,7 @@ def test_scenes_that_are_taken_are_not_drawn_again() -> None:
     assert not set(draw_scenes(200, random.Random(0), avoid=set(first))) & set(first)
 
 
-def test_a_look_alike_differs_in_one_detail_or_swaps_two_objects() -> None:
+def test_a_hard_negative_differs_in_one_detail_or_swaps_two_objects() -> None:
     rng = random.Random(0)
     kinds = set()
     for scene in draw_scenes(200, rng):
@@ -66,7 +66,7 @@ def test_a_look_alike_differs_in_one_detail_or_swaps_two_objects() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4])
-def test_about_the_share_asked_for_has_a_look_alike(share: float) -> None:
+def test_about_the_share_asked_for_has_a_hard_negative(share: float) -> None:
     scenes = draw_scenes(500, random.Random(0), hard_negative_fraction=share)
     # Scenes that differ in one detail are equal once that detail is left out.
     with_one_left_out = [

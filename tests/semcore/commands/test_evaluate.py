@@ -129,7 +129,7 @@ def test_order_bias_is_measured_with_one_shift_the_wanted_and_all(measured):
         assert found["rows"][-1]["spread"] == 0  # all shifts: where the right one stands does not matter
 
 
-def test_how_verifiers_are_asked_is_stored_with_their_weights(measured):
+def test_verifiers_settings_are_stored_with_their_fusions(measured):
     content = read_json(measured.run / "verification.json")
     assert (content["num_shifts"], content["fitted_on"], content["models"]) == (2, "val", {})
     assert set(content["fusion"]) == {"listwise", "pointwise", "likelihood", "none"}
@@ -255,7 +255,7 @@ def test_the_untrained_verifier_can_be_measured_too(searchable_run):
     assert "| untrained | 5 |" in report and "Order bias" in (searchable_run.run / "report.html").read_text()
 
 
-def test_without_constraint_what_is_nobodys_identifier_finds_nothing(searchable_run):
+def test_without_constraint_unknown_identifiers_find_nothing(searchable_run):
     main(settings(searchable_run, verifier="likelihood", constraint=False, num_beams=4))
     metrics = read_json(searchable_run.run / "metrics.json")
     assert metrics["constraint"] is False

@@ -169,7 +169,7 @@ def broken_copies(source: bytes) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("reader", [open_image, verify_image])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-def test_broken_pictures_are_unreadable(tmp_path: Path, suffix: str, reader: Callable[[Path], Any]) -> None:
+def test_broken_images_are_unreadable(tmp_path: Path, suffix: str, reader: Callable[[Path], Any]) -> None:
     whole = tmp_path / f"whole.{suffix}"
     Image.effect_noise((120, 90), 60).convert("RGB").save(whole)
     reader(whole)
@@ -193,7 +193,7 @@ def test_the_reason_is_said_in_words(tmp_path: Path) -> None:
         assert str(error.value) == reason
 
 
-def test_a_picture_of_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
+def test_a_image_of_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
     path = tmp_path / "huge.png"
     chunks = (b"IHDR" + struct.pack(">IIBBBBB", 9500, 9500, 8, 2, 0, 0, 0), b"IDAT")
     content = b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
@@ -202,12 +202,12 @@ def test_a_picture_of_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
         open_image(path)
 
 
-def test_pictures_come_upright_opaque_and_in_rgb(tmp_path: Path) -> None:
-    turned = Image.new("RGB", (40, 20), "red")
+def test_images_come_upright_opaque_and_in_rgb(tmp_path: Path) -> None:
+    rotated = Image.new("RGB", (40, 20), "red")
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees to see it upright
-    turned.save(tmp_path / "turned.jpg", exif=exif)
-    assert open_image(tmp_path / "turned.jpg").size == (20, 40)
+    rotated.save(tmp_path / "rotated.jpg", exif=exif)
+    assert open_image(tmp_path / "rotated.jpg").size == (20, 40)
     Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "clear.png")
     assert open_image(tmp_path / "clear.png").getpixel((0, 0)) == (255, 255, 255)
     for mode in ("L", "P", "CMYK"):

@@ -1,4 +1,4 @@
-"""What an identifier looks like, and reading the files back."""
+"""Format of identifiers, and reading their files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same drawing is the same picture in whatever mode, depth, colour space and container it comes."""
+"""One drawing decodes to the same image from every mode, depth, colour space and container."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def tiff(bits: int, content: bytes, photometric: int = 1) -> bytes:
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "La", "RGBa"])
-def test_a_picture_in_memory_is_the_same_in_every_mode(mode: str) -> None:
+def test_a_image_in_memory_is_the_same_in_every_mode(mode: str) -> None:
     through = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA", "P": "L"}.get(mode, "RGB")
     assert same(drawing().convert(through).convert(mode), tolerance=2)
 
@@ -161,7 +161,7 @@ def test_black_and_white() -> None:
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
-def test_a_picture_is_upright_whatever_it_came_as(turn: int, tmp_path: Path) -> None:
+def test_a_image_is_upright_whatever_it_came_as(turn: int, tmp_path: Path) -> None:
     stored = drawing().convert("RGB")
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the transposition that the orientation takes back
     if turn != 1:
@@ -180,7 +180,7 @@ def test_a_picture_is_upright_whatever_it_came_as(turn: int, tmp_path: Path) -> 
             assert same(handle, tolerance)
         with Image.open(path) as image:
             assert same(image, tolerance)
-            assert same(image, tolerance)  # the picture given is not turned itself
+            assert same(image, tolerance)  # the image given is not turned itself
         with Image.open(path) as image:
             image.load()
             assert same(image, tolerance)
@@ -222,7 +222,7 @@ def test_colours_are_converted_as_their_profile_says() -> None:
         assert open_image(saved(image, kind, icc_profile=b"damaged")).getpixel((0, 0)) == (200, 30, 60)
         turned = open_image(saved(image, kind, icc_profile=swapped))
         assert np.abs(values(turned)[0, 0] - (30, 200, 60)).max() <= 2
-    assert same(saved(drawing(), "PNG", icc_profile=swapped))  # a colour profile of a grey picture
+    assert same(saved(drawing(), "PNG", icc_profile=swapped))  # a colour profile of a grey image
 
 
 def test_arrays() -> None:
@@ -242,13 +242,13 @@ def test_depths_without_a_white_are_refused_by_name(
         reader(tmp_path / "deep.tif")
 
 
-def test_what_is_no_picture_in_memory() -> None:
+def test_objects_that_are_no_image() -> None:
     for source in (3, b"", b"not a picture", io.BytesIO(b"text"), drawing().resize((9500, 9500))):
         with pytest.raises(UnreadableImage):
             open_image(source)
 
 
-def test_files_are_plain_where_their_pixels_are_those_of_the_picture(tmp_path: Path) -> None:
+def test_files_are_plain_where_their_pixels_are_those_of_the_image(tmp_path: Path) -> None:
     colour = drawing().convert("RGB")
     exif = Image.Exif()
     exif[ORIENTATION] = 6
@@ -267,7 +267,7 @@ def test_files_are_plain_where_their_pixels_are_those_of_the_picture(tmp_path: P
     assert {name: kind for name, kind in found.items() if kind} == {"plain.png": "PNG", "plain.jpg": "JPEG"}
 
 
-def test_the_shared_cases_are_one_picture(shared_cases: Path) -> None:
+def test_the_shared_cases_decode_to_one_image(shared_cases: Path) -> None:
     expected = values(open_image(shared_cases / "01_depths" / "grey8.png"))
     assert np.abs(values(open_image(shared_cases / "01_depths" / "grey16.png")) - expected).max() <= 1
     for name in ("cmyk.jpg", "palette.png"):  # the same drawing in colour

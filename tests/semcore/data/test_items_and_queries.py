@@ -64,7 +64,7 @@ def test_sentences_without_identifiers_are_no_answers(run, tiny_dataset):
     assert i2t.unanswerable == {"tiny-5"}
 
 
-def test_an_image_that_cannot_be_read_is_a_query_that_is_not_asked(run, tiny_dataset):
+def test_an_unreadable_image_is_a_query_that_is_not_searched(run, tiny_dataset):
     dataset = load_dataset(tiny_dataset)
     images, sentences = read_both(run, dataset, "test")
     t2i, i2t = (

@@ -26,7 +26,9 @@ def assert_exact(model: Any, inputs: dict[str, torch.Tensor], index: IdentifierI
         assert scores == sorted(scores, reverse=True)
         assert scores[len(found) :] == [-torch.inf] * (len(scores) - len(found))
         assert len(set(found)) == len(found)
-        assert all(index.items(sequence) for sequence in found)
+        items = [index.items(sequence) for sequence in found]
+        assert all(items)
+        assert [index.items_of_leaf(leaf) for leaf in result.leaves[query]] == items
         expected = [tiny.teacher_forced(model, inputs, query, sequence) for sequence in found]
         assert scores[: len(found)] == pytest.approx(expected, abs=1e-4)
 

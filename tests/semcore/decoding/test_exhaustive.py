@@ -21,6 +21,7 @@ def test_every_identifier_has_its_exact_score(nodes_per_pass: int) -> None:
     distinct = {tuple(sequence) for sequence in identifiers}
     for query, found in enumerate(result.sequences):
         assert sorted(found) == sorted(distinct)
+        assert [index.items_of_leaf(leaf) for leaf in result.leaves[query]] == [index.items(own) for own in found]
         expected = [tiny.teacher_forced(model, inputs, query, sequence) for sequence in found]
         assert result.scores[query].tolist() == pytest.approx(expected, abs=1e-4)
         assert expected == pytest.approx(sorted(expected, reverse=True), abs=1e-4)

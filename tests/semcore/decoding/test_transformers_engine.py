@@ -19,6 +19,7 @@ def test_scores_of_mixed_length_prompts() -> None:
     for query, found in enumerate(result.sequences):
         assert len(set(found)) == len(found) == 6
         assert all(list(sequence) in identifiers for sequence in found)
+        assert [index.items_of_leaf(leaf) for leaf in result.leaves[query]] == [index.items(own) for own in found]
         assert result.scores[query].tolist() == sorted(result.scores[query].tolist(), reverse=True)
         expected = [tiny.teacher_forced(model, inputs, query, sequence) for sequence in found]
         assert result.scores[query].tolist() == pytest.approx(expected, abs=1e-4)

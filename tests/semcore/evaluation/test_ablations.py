@@ -1,8 +1,13 @@
+from types import SimpleNamespace
+
 import torch
 
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item
 from semcore.decoding import IdentifierIndex
 from semcore.evaluation.ablations import without_verification
+from semcore.models.prompts import load_prompts
+from semcore.models.session import FeaturesInMemory, ModelSession
 from semcore.retrieval.corpus import Corpus
 from semcore.retrieval.generator import generate_without_trie
 from semcore.retrieval.hits import GeneratedHit
@@ -15,6 +20,10 @@ def test_a_suffix_decides_between_equals_only():
     assert sorted(shuffled) == sorted(hits)
     assert shuffled[-1].item_id == "last"
     assert without_verification(list(reversed(hits[:8]))) == shuffled[:8]  # whatever the order before
+
+
+def session_of(checkpoint):
+    return ModelSession(checkpoint, load_prompts(), FeaturesInMemory())
 
 
 def corpus_of(checkpoint, **texts):
@@ -33,13 +42,12 @@ def search(checkpoint, answers, corpus, monkeypatch):
     width = max(len(own) for own in answers)
     filled = torch.tensor([own + [checkpoint.tokenizer.pad_token_id] * (width - len(own)) for own in answers])
 
-    class Output:
-        sequences = torch.cat([torch.zeros(len(answers), 2, dtype=torch.long), filled], dim=1)
-        sequences_scores = torch.tensor([-1.0, -2.0, -3.0] * 2)
+    def generate(model, input_ids, **_):
+        sequences = torch.cat([input_ids.repeat_interleave(3, dim=0), filled], dim=1)
+        return SimpleNamespace(sequences=sequences, sequences_scores=torch.tensor([-1.0, -2.0, -3.0] * 2))
 
-    monkeypatch.setattr(type(checkpoint.model), "generate", lambda self, **_: Output)
-    inputs = {"input_ids": torch.zeros(2, 2), "attention_mask": torch.ones(2, 2)}
-    hits = generate_without_trie(checkpoint, inputs, corpus, num_beams=3)
+    monkeypatch.setattr(type(checkpoint.model), "generate", generate)
+    hits = generate_without_trie(session_of(checkpoint), Direction.T2I, ["a dog", "a cat"], corpus, num_beams=3)
     return [[(hit.item_id, hit.score) for hit in own] for own in hits]
 
 
@@ -65,7 +73,6 @@ def test_other_tokens_that_read_alike_find_nothing(lively_checkpoint, monkeypatc
 
 
 def test_free_beams_are_not_bound_to_the_corpus(lively_checkpoint):
-    ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     corpus = corpus_of(lively_checkpoint, a="an identifier nobody writes")
-    assert generate_without_trie(lively_checkpoint, inputs, corpus, num_beams=2) == [[], []]
+    session = session_of(lively_checkpoint)
+    assert generate_without_trie(session, Direction.T2I, ["a dog", "two cats"], corpus, num_beams=2) == [[], []]

@@ -84,7 +84,7 @@ def test_the_sentence_encoder_reads_captions(monkeypatch: pytest.MonkeyPatch) ->
     ]
 
 
-def test_a_dual_encoder_is_asked_as_its_library_says(tiny_dual_encoder: Path, finished_training: SearchableRun) -> None:
+def test_a_dual_encoder_has_its_librarys_inputs(tiny_dual_encoder: Path, finished_training: SearchableRun) -> None:
     """In batches and padded, the vectors are those of one text or image alone."""
     import torch
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer

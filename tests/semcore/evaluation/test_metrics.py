@@ -50,7 +50,7 @@ def test_the_contract_s_keys_and_no_others() -> None:
     assert set(scores) == {"R@1", "R@5", "R@10", "rSum", "rSum@5", "MRR@10", "num_queries", "num_items"}
 
 
-def test_recall_is_the_share_of_queries_and_not_of_right_items() -> None:
+def test_recall_is_a_fraction_of_queries_and_not_of_relevant_items() -> None:
     """Five sentences, one of them among the first five: 100 % here, 20 % in TREC's R@5."""
     run, qrels = {"image": ["x", "s1", "y"]}, {"image": {"s1", "s2", "s3", "s4", "s5"}}
     assert retrieval_metrics(run, qrels, num_items=9)["R@5"] == 100.0

@@ -11,14 +11,14 @@ NAMES = [f"c{number}" for number in range(NUM_CHOICES)]
 QUESTION = Question("q", tuple(Choice(name, "") for name in NAMES))
 
 
-def answers_of(judge, num_queries=6, num_orders=3):
-    """Ask a judge, which maps the names as they stand to a score each; the right one differs by query."""
+def answers_of(verifier, num_queries=6, num_orders=3):
+    """Score with a verifier, a function of the names in their order; the relevant one differs by query."""
     answers = []
     for number in range(num_queries):
         right = number % NUM_CHOICES
         orders = draw_orders(NUM_CHOICES, num_orders, str(number))
         asked = [[choice.item_id for choice in question.choices] for question in reorder(QUESTION, orders)]
-        scores = np.array([judge(names, NAMES[right]) for names in asked])
+        scores = np.array([verifier(names, NAMES[right]) for names in asked])
         answers.append(Reordered(orders, right, scores.reshape(num_orders, NUM_CHOICES, NUM_CHOICES)))
     return answers
 
@@ -59,13 +59,13 @@ def test_figures_equal_counting(num_shifts):
     assert figures["shifts"] == num_shifts
 
 
-def test_who_always_says_b_is_right_where_b_is_right():
+def test_always_choosing_b_is_correct_where_b_is_relevant():
     figures = order_bias(answers_of(lambda names, right: np.eye(NUM_CHOICES)[1]), 1)
     assert figures["accuracy_by_position"] == [0, 100, 0, 0]
     assert (figures["accuracy"], figures["spread"]) == (25.0, pytest.approx(43.3, abs=0.01))
 
 
-def test_who_looks_at_the_choices_only_has_no_bias():
+def test_a_verifier_of_contents_alone_has_no_bias():
     figures = order_bias(answers_of(lambda names, right: [name == right for name in names]), 1)
     assert figures == {
         "shifts": 1, "accuracy": 100.0, "accuracy_by_position": [100.0] * 4, "spread": 0.0, "agreement": 100.0,
@@ -75,10 +75,10 @@ def test_who_looks_at_the_choices_only_has_no_bias():
 def test_all_shifts_cure_a_liking_for_letters():
     liking = np.array([3.0, 1.0, 0.0, -1.0])
 
-    def judge(names, right):
+    def verifier(names, right):
         return liking + [2.0 * (name == right) for name in names]
 
-    biased, cured = (order_bias(answers_of(judge), num_shifts) for num_shifts in (1, NUM_CHOICES))
+    biased, cured = (order_bias(answers_of(verifier), num_shifts) for num_shifts in (1, NUM_CHOICES))
     assert biased["accuracy_by_position"] == [100, 0, 0, 0] or biased["spread"] > 40
     assert (cured["accuracy"], cured["spread"], cured["agreement"]) == (100.0, 0.0, 100.0)
 

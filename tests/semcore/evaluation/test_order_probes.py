@@ -18,7 +18,7 @@ def drawn(num_candidates=3, num_queries=9, **names):
     return {p.shortlist.query: ("".join(i.item_id for i in p.shortlist.items), p.right) for p in probes}
 
 
-def test_a_puzzle_has_one_right_item_where_the_generator_found_it_or_last():
+def test_a_probe_has_one_relevant_item_at_the_generators_rank_or_last():
     found = drawn(one="abcd", two="bdeac", three="abc")
     assert found == {"one": ("abc", 2), "two": ("bde", 2), "three": ("abf", 2)}
     assert drawn(one="cab", two="fabc", three="fab") == {"one": ("cab", 0), "two": ("fab", 1), "three": ("fab", 0)}
@@ -39,14 +39,14 @@ def test_as_many_are_drawn_as_wanted_and_the_same_each_time():
     assert orders_of(one).tolist() == orders_of(one).tolist()
 
 
-def test_equal_sentences_share_their_right_items():
+def test_equal_sentences_share_their_relevant_items():
     same = dict.fromkeys(RIGHT, "same")
     [probe] = draw_order_probes(SplitView(ITEMS, Queries(same, same, RIGHT)), hits(same="abcdef"), 3, 9)
     assert [item.item_id for item in probe.shortlist.items] == ["a", "b", "d"]
     assert probe.right == 0
 
 
-def test_what_no_item_answers_is_no_puzzle():
+def test_queries_without_a_relevant_item_give_no_probe():
     lost = {**RIGHT, "q3": {"gone"}}
     view = SplitView(ITEMS, Queries(CONTENTS, CONTENTS, lost, frozenset({"q3"})))
     probes = draw_order_probes(view, hits(one="abcd", two="bdeac", three="abc"), 3, 9)

@@ -14,7 +14,7 @@ GENERATED = {"q1": [GeneratedHit("a", "<|cluster_1|>red", -0.5), GeneratedHit("b
 VERIFIED = {"q1": [("b", 2.0), ("a", 1.0)]}
 
 
-def test_a_row_says_what_was_asked_what_is_right_and_what_came_back() -> None:
+def test_a_row_has_the_query_its_relevant_items_and_its_hits() -> None:
     first, second = per_query_rows(QUERIES, QRELS, GENERATED, VERIFIED)
     assert first == {
         "query_id": "q1",

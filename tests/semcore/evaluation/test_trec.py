@@ -115,6 +115,6 @@ def test_broken_and_missing_qrels_are_named(tmp_path: Path) -> None:
         read_qrels(tmp_path / "none.trec")
 
 
-def test_items_judged_wrong_are_not_right(tmp_path: Path) -> None:
+def test_items_judged_irrelevant_are_not_relevant(tmp_path: Path) -> None:
     (tmp_path / "qrels.trec").write_text("q 0 a 1\nq 0 b 0\n")
     assert read_qrels(tmp_path / "qrels.trec") == {"q": {"a"}}

@@ -1,4 +1,4 @@
-"""Numbers in the place of keywords."""
+"""Identifiers with numbers in place of keywords."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_numbers_are_unique_and_equally_long() -> None:
     assert sorted(row["lexical_id"][0] for row in built.i2t) == [f"{n:03d}" for n in range(101)]
 
 
-def test_numbers_tell_nothing_of_the_place_and_depend_on_the_seed() -> None:
+def test_numbers_are_independent_of_the_position_and_depend_on_the_seed() -> None:
     first, again, other = ([int(row["lexical_id"][0]) for row in numbered(seed).i2t] for seed in (0, 0, 1))
     assert first == again != other
     assert abs(np.corrcoef(first, range(101))[0, 1]) < 0.3

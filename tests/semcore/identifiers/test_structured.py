@@ -1,4 +1,4 @@
-"""From captions and sentences to rows: what is fitted on what, and what depends on what."""
+"""Structured identifiers of captions and sentences: the data they are fitted on, and their dependences."""
 
 from __future__ import annotations
 

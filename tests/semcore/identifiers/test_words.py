@@ -1,4 +1,4 @@
-"""What counts as a word: nothing new in English, whole words with their marks elsewhere, pairs where no spaces are."""
+"""Words in any script: KeyBERT's in English, whole words with their marks elsewhere, pairs in unspaced scripts."""
 
 from __future__ import annotations
 

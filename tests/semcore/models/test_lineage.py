@@ -1,4 +1,4 @@
-"""What a model was made from is compared wherever it is loaded: refused with both sides, and the flag goes on."""
+"""Lineage is compared wherever a model is loaded: a mismatch is refused with both sides, unless the flag allows it."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Adapters become checkpoints that say the same, and what cannot be merged is refused."""
+"""Adapters are merged into checkpoints with the same outputs, and adapters that cannot be merged are refused."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An answer ends where the chat template closes a turn, and what pads needs no token of its own."""
+"""An answer ends with the token that closes a turn in the chat template; padding needs no special token."""
 
 from __future__ import annotations
 

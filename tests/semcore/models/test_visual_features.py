@@ -19,7 +19,7 @@ from tests.pixel_inputs import batch_inputs, prompt_text
 
 @pytest.fixture
 def files(tmp_path):
-    """Five pictures, two of them the same."""
+    """Five images, two of them the same."""
     paths = {colour: tmp_path / f"{colour}.png" for colour in COLOURS[:4]}
     for number, (colour, path) in enumerate(paths.items()):
         draw_picture(colour, number).save(path)
@@ -30,7 +30,7 @@ def files(tmp_path):
 
 @pytest.fixture
 def encoded(monkeypatch):
-    """How many pictures have been through a vision tower."""
+    """How many images have been through a vision tower."""
     counts: list[int] = []
 
     def counted(checkpoint, pictures, layer="projector"):
@@ -77,7 +77,7 @@ def test_an_image_is_encoded_once_in_the_life_of_a_run(tiny_checkpoint, files, t
     first = open_store(tiny_checkpoint, files, tmp_path / "features")
     first.add(["red", "blue", "red"])
     first.add(files)
-    assert sum(encoded) == 4  # equal pictures count once
+    assert sum(encoded) == 4  # equal images count once
     second = open_store(copy.deepcopy(tiny_checkpoint), files, tmp_path / "features")
     second.add(files)
     assert sum(encoded) == 4

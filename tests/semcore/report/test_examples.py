@@ -1,4 +1,4 @@
-"""Which queries are shown, and what is shown of them."""
+"""Choice of the example queries, and their content."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""report.html: one well-formed file, nothing outside it, nothing that a sentence smuggled in."""
+"""report.html: one well-formed, self-contained file, without markup injected by a sentence."""
 
 import base64
 import io
@@ -70,7 +70,7 @@ def test_sentences_are_shown_as_they_are(page: Page) -> None:
     assert "tiny <b>scenes</b>" in shown
 
 
-def test_pictures_are_inside_and_small(page: Page) -> None:
+def test_images_are_inside_and_small(page: Page) -> None:
     images = page.all("img")
     assert len(images) >= 10
     for image in images:

@@ -1,4 +1,4 @@
-"""report.md: its tables, its pictures, and nothing in it that a sentence smuggled in."""
+"""report.md: its tables, its images, and no markup injected by a sentence."""
 
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def test_stages_verifiers_and_prompts_are_there(reported: Path) -> None:
     assert "| cpu | a \\| b |" in text
 
 
-def test_every_picture_is_a_small_file_beside_the_report(reported: Path) -> None:
+def test_every_image_is_a_small_file_beside_the_report(reported: Path) -> None:
     images = [str(token.attrs["src"]) for token in inline_tokens(read(reported)) if token.type == "image"]
     assert len(images) >= 10
     for link in images:
@@ -115,14 +115,14 @@ def test_both_directions_have_examples(reported: Path) -> None:
     assert "| 1 | ✓ | the scene0 as it is | \\<\\|cluster\\_3\\|\\>scene0-0 | 2 |" in sentences
 
 
-def test_a_second_report_is_the_same_and_leaves_no_old_picture(run_folder: Path) -> None:
+def test_a_second_report_is_the_same_and_leaves_no_old_image(run_folder: Path) -> None:
     first = report(run_folder)
     (run_folder / "report_images" / "old.png").write_bytes(b"old")
     assert report(run_folder) == first
     assert not (run_folder / "report_images" / "old.png").exists()
 
 
-def test_without_the_dataset_ids_stand_in_for_pictures(run_folder: Path, tmp_path: Path) -> None:
+def test_without_the_dataset_ids_stand_in_for_images(run_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "data").rename(tmp_path / "elsewhere")
     text = report(run_folder)
     assert "Without pictures and sentences: the dataset of" in text

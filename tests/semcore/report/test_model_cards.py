@@ -1,4 +1,4 @@
-"""The model card is read by the hub's own reader and shows given text as it is."""
+"""Model cards are read by the hub's own reader and show given text literally."""
 
 from pathlib import Path
 from typing import Any

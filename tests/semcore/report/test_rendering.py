@@ -1,4 +1,4 @@
-"""Text from anyone stays text, in every template."""
+"""Untrusted text is escaped in every template."""
 
 import jinja2
 import pytest

@@ -1,4 +1,4 @@
-"""What a report needs is there and belongs together, or the sentence says what to type."""
+"""Contents of a run that a report needs: complete and consistent, or a sentence says what to type."""
 
 from pathlib import Path
 

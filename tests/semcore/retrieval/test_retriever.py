@@ -53,7 +53,7 @@ def test_an_image_finds_sentences(retriever, test_images, finished_training):
     assert ids(retriever.search(image=open_image(path), top_k=3)) == ids(hits)
 
 
-def test_a_picture_is_the_same_query_whatever_it_comes_as(retriever, test_images, finished_training, tmp_path):
+def test_an_image_is_the_same_query_from_every_source(retriever, test_images, finished_training, tmp_path):
     picture = open_image(load_dataset(finished_training.data).image_path(test_images[0]))
     exif = Image.Exif()
     exif[ORIENTATION] = 6  # stored a quarter turn off
@@ -64,7 +64,7 @@ def test_a_picture_is_the_same_query_whatever_it_comes_as(retriever, test_images
         assert [(hit.item_id, hit.score) for hit in retriever.search(image=query, top_k=3)] == expected
 
 
-def test_a_picture_without_a_white_is_refused_by_name(retriever, tmp_path):
+def test_an_image_without_a_white_is_refused_by_name(retriever, tmp_path):
     deep = Image.new("F", (8, 8))
     deep.save(tmp_path / "deep.tif")
     for query, name in (
@@ -122,7 +122,7 @@ def test_another_corpus_than_vals_is_said(searchable_run):
     assert [hit.confidence is None for hit in hits] == [False] * 10 + [True] * 5  # behind the shortlist
 
 
-def test_verifiers_are_asked_as_in_the_evaluation(searchable_run):
+def test_verifiers_have_the_settings_of_the_evaluation(searchable_run):
     """The listwise one over as many shifts, the pointwise one with the model that was named."""
     scores = {}
     for num_shifts in (1, 6):
@@ -148,8 +148,7 @@ def test_one_item_needs_no_choice(finished_training):
     for verifier in ("listwise", "pointwise", "likelihood"):
         retriever = Retriever.from_run(finished_training.run, split="test", verifier=verifier, **CPU)
         retriever._corpora["t2i"] = build_corpus(
-            retriever.generator.checkpoint,
-            retriever.generator.prompts,
+            retriever.generator,
             Direction.T2I,
             read_items(retriever.run, retriever.dataset, Direction.T2I, "test")[:1],
         )
@@ -164,7 +163,7 @@ def test_all_verifiers_work_in_both_directions(finished_training, test_images, v
     assert len(retriever.search(image=path)) == 10
 
 
-def test_a_verifier_is_asked_with_the_attention_it_was_trained_with(searchable_run, test_images):
+def test_a_verifier_has_the_attention_of_its_training(searchable_run, test_images):
     """Its record decides, not its name: the same weights, first with full attention and then in blocks."""
     folder = searchable_run.run / "verifier_model"
     path = load_dataset(searchable_run.data).image_path(test_images[0])

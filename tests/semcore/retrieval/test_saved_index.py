@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from semcore.data.dataset import load_dataset
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import read_items
 from semcore.data.run_folder import RunFolder
 from semcore.decoding import IdentifierIndex
 from semcore.models.checkpoint import load_checkpoint
 from semcore.models.prompts import load_prompts
+from semcore.models.session import FeaturesInMemory, ModelSession
 from semcore.retrieval import corpus as corpus_module
 from semcore.retrieval.corpus import build_corpus, corpus_key
 from semcore.retrieval.saved_index import ABANDONED_S, SavedIndexes, index_folder, index_key
@@ -33,7 +35,7 @@ def generator(finished_training: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def items(finished_training: Any) -> list[Any]:
-    return read_items(RunFolder(finished_training.run), load_dataset(finished_training.data), "t2i")
+    return read_items(RunFolder(finished_training.run), load_dataset(finished_training.data), Direction.T2I)
 
 
 @pytest.fixture
@@ -60,12 +62,13 @@ def open_index(generator: Any, items: list[Any], run: RunFolder) -> Open:
     def open_index(
         checkpoint: Any = generator,
         prompts: Any = None,
-        direction: str = "t2i",
+        direction: Direction = Direction.T2I,
         items: list[Any] = items,
         corpus: str = "t2i-all",
     ) -> IdentifierIndex:
         prompts = prompts or load_prompts(special_tokens=checkpoint.special_tokens)
-        return build_corpus(checkpoint, prompts, direction, items, SavedIndexes(run, corpus)).index
+        session = ModelSession(checkpoint, prompts, FeaturesInMemory())
+        return build_corpus(session, direction, items, SavedIndexes(run, corpus)).index
 
     return open_index
 
@@ -107,7 +110,7 @@ def test_whatever_determines_the_tokens_is_in_the_key(
     others: dict[str, dict[str, Any]] = {
         "prompt": {"prompts": load_prompts(prompts_folder, special_tokens=generator.special_tokens)},
         "tokenizer": {"checkpoint": retokenized},
-        "direction": {"direction": "i2t"},
+        "direction": {"direction": Direction.I2T},
         "an item that came later": {"items": [*items, replace(items[0], item_id="later")]},
         "another identifier": {"items": renamed},
         "another order": {"items": items[::-1]},
@@ -210,7 +213,8 @@ def test_a_kept_index_goes_only_as_a_whole(
 
 def test_a_key_names_the_folder(open_index: Open, run: RunFolder, generator: Any, items: list[Any]) -> None:
     open_index()
-    key = corpus_key(generator, load_prompts(special_tokens=generator.special_tokens), "t2i", items)
+    prompts = load_prompts(special_tokens=generator.special_tokens)
+    key = corpus_key(ModelSession(generator, prompts, FeaturesInMemory()), Direction.T2I, items)
     assert folders(run) == [index_folder(run, key)]
 
 

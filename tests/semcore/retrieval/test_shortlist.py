@@ -3,8 +3,8 @@ import pytest
 from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item
 from semcore.retrieval.hits import GeneratedHit
-from semcore.retrieval.shortlist import Shortlist, make_shortlist, rank
-from semcore.retrieval.verifiers import combine_likelihoods, pairs_to_score
+from semcore.retrieval.shortlist import Shortlist, images_shown, make_shortlist, rank
+from semcore.retrieval.verifiers import pairs_of
 from semcore.verification import Fusion
 from semcore.verification.calibration import Calibration
 
@@ -17,7 +17,7 @@ def test_a_shortlist_is_the_head_of_the_ranking():
     assert make_shortlist("q", hits, IMAGES, 2) == Shortlist("q", (IMAGES["c"], IMAGES["a"]), (-1.0, -2.0))
 
 
-def test_ranking_weighs_both_and_keeps_the_generators_order_of_equals():
+def test_ranking_fuses_both_and_keeps_the_generators_order_of_equals():
     shortlist = Shortlist("q", tuple(IMAGES.values()), (-1.0, -1.0, -3.0))
     ranked = rank(shortlist, [-2.0, -2.0, 0.0], Fusion(weight=0.25, temperature=0.5))
     assert [(item.item_id, score) for item, score, _ in ranked] == [("c", -1.5), ("a", -3.5), ("b", -3.5)]
@@ -29,17 +29,10 @@ def test_ranking_weighs_both_and_keeps_the_generators_order_of_equals():
     assert [item.item_id for item, _, _ in alone] == ["a", "b", "c"]
 
 
-def test_pairs_are_scored_once_in_both_directions():
-    t2i = [Shortlist("text a", tuple(IMAGES.values()), (0, 0, 0)), Shortlist("other", (IMAGES["a"],), (0,))]
-    i2t = [Shortlist("a", tuple(SENTENCES.values()), (0, 0))]
-    assert {k: list(v) for k, v in pairs_to_score(Direction.T2I, t2i).items()} == {
-        "a": ["text a", "other"], "b": ["text a"], "c": ["text a"],
-    }  # fmt: skip
-    assert {k: list(v) for k, v in pairs_to_score(Direction.I2T, i2t).items()} == {"a": ["text a", "text b"]}
-
-
-def test_what_a_sentence_says_of_any_image_is_taken_off():
-    given = {("a", "text a"): -1.0, ("a", "text b"): -4.0}
-    alone = {"text a": -5.0, "text b": -9.0}
-    i2t = [Shortlist("a", tuple(SENTENCES.values()), (0, 0))]
-    assert combine_likelihoods(Direction.I2T, i2t, given, alone) == [[4.0, 5.0]]
+def test_a_query_makes_a_pair_with_each_candidate_in_both_directions():
+    t2i = Shortlist("text a", tuple(IMAGES.values()), (0, 0, 0))
+    i2t = Shortlist("a", tuple(SENTENCES.values()), (0, 0))
+    assert pairs_of(Direction.T2I, t2i) == [("a", "text a"), ("b", "text a"), ("c", "text a")]
+    assert pairs_of(Direction.I2T, i2t) == [("a", "text a"), ("a", "text b")]
+    assert images_shown(Direction.T2I, [t2i]) == ["a", "b", "c"]
+    assert images_shown(Direction.I2T, [i2t, i2t]) == ["a", "a"]

@@ -1,4 +1,4 @@
-"""Hashes of large files are remembered, and never of a content that is not there any more."""
+"""Hashes of large files are cached, and never used after the content has changed."""
 
 import os
 from pathlib import Path

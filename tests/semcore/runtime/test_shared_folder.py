@@ -1,4 +1,4 @@
-"""Processes of a launcher that do not see one run folder say so; those that do see it leave nothing behind."""
+"""Processes of a launcher that do not share a run folder fail with a sentence; those that do leave nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text is cleaned alike at every gate: what looks alike is alike, and no half of a character ends a job."""
+"""Text is normalised in one way everywhere: texts that look alike are equal, and lone surrogates end no job."""
 
 from __future__ import annotations
 

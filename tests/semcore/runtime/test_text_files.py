@@ -1,4 +1,4 @@
-"""A byte order mark is no text, wherever a user's text file is read."""
+"""Byte order marks are skipped wherever a user's text file is read."""
 
 from __future__ import annotations
 

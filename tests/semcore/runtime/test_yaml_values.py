@@ -1,4 +1,4 @@
-"""YAML as it looks: `no` is no, 1e-3 a number, a text what was typed; and nothing that is more than values."""
+"""YAML 1.2 values: `no` is a word, 1e-3 a number, text is kept as typed; and no objects."""
 
 from __future__ import annotations
 

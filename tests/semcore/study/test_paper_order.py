@@ -29,7 +29,7 @@ def test_the_papers_own_order_agrees() -> None:
     assert "the order agrees with the paper's. Here A > B > C; paper A > B > C. 3 of 3" in state_order(order, LABELS)
 
 
-def test_pairs_that_stand_the_other_way_are_named_and_weighed() -> None:
+def test_reversed_pairs_are_named_and_tested() -> None:
     paper = {"a": 69.0, "b": 60.0, "c": 50.0}
     order = order_of_variants(paper, {"a": at(40), "b": at(20), "c": at(40.25)}, "t2i", "R@1")
     assert order["reversed"] == [("a", "c"), ("b", "c")]

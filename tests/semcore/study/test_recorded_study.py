@@ -1,4 +1,4 @@
-"""What the repository says of the recorded study is what was measured."""
+"""The repository's statements on the recorded study agree with its figures."""
 
 from __future__ import annotations
 

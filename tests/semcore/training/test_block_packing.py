@@ -1,4 +1,4 @@
-"""What a row of candidate blocks trains is what a `BlockReader` will be asked."""
+"""Rows of candidate blocks train the questions that a `BlockReader` answers."""
 
 import pytest
 import torch

@@ -25,6 +25,7 @@ from semcore.data.items_and_queries import Item
 from semcore.models.checkpoint import Checkpoint, load_checkpoint
 from semcore.models.cluster_tokens import add_cluster_tokens
 from semcore.models.prompts import load_prompts
+from semcore.models.session import FeaturesInMemory, ModelSession
 from semcore.models.visual_features import FeatureStore
 from semcore.retrieval.corpus import build_corpus
 from semcore.retrieval.generator import generate
@@ -33,11 +34,12 @@ from semcore.training.held_out import HeldOut
 from semcore.training.identifier_pairs import identifier_examples
 from semcore.training.image_inputs import StoredFeatures
 from semcore.training.schedule import PlannedRows, plan_identifier_rows, plan_question_rows
-from semcore.training.settings import TrainingSettings
+from semcore.training.settings import VerifierTrainingSettings
 from semcore.training.verifier_questions import CandidateSet, QuestionMaker
 from semcore.verification.block_inference import BlockReader
 from semcore.verification.listwise import choose
 from semcore.verification.question import Choice, Question
+from semcore.verification.session import VerifierSession
 
 KEYWORDS = ("red circle", "blue star", "dog park", "street", "green", "small", "grass", "sky")
 NOTHING = HeldOut(frozenset(), frozenset())
@@ -78,12 +80,12 @@ def features_of(checkpoint: Checkpoint, data: Path, records: list[ImageRecord]) 
 
 def trained(
     checkpoint: Checkpoint, plan: Callable[..., PlannedRows], features: dict[str, torch.Tensor], folder: Path,
-    *, learning_rate: float, max_steps: int, new_token_ids: list[int],
+    *, learning_rate: float, max_steps: int, new_token_ids: list[int], attention_loss: float = 0.0,
 ) -> Checkpoint:  # fmt: skip
     """Train as the recipes do, and load what was saved."""
-    settings = TrainingSettings(
+    settings = VerifierTrainingSettings(
         learning_rate=learning_rate, num_epochs=max_steps, max_steps=max_steps, batch_size=4, micro_batch_size=4,
-        bf16="no", gradient_checkpointing=False, save_steps=max_steps,
+        bf16="no", gradient_checkpointing=False, save_steps=max_steps, attention_loss=attention_loss,
     )  # fmt: skip
     rows = plan(image_start_id=image_start_id(checkpoint), **settings.schedule())
     model = make_trainable(
@@ -102,8 +104,8 @@ def test_a_generator_finds_all_of_eight_pairs(
     features = features_of(checkpoint, data, records)
     prompts = load_prompts(special_tokens=checkpoint.special_tokens)
     rows = {
-        "t2i": _rows([r.image_id for r in records], KEYWORDS),
-        "i2t": _rows([r.sentences[0].sentence_id for r in records], KEYWORDS[::-1]),
+        Direction.T2I: _rows([r.image_id for r in records], KEYWORDS),
+        Direction.I2T: _rows([r.sentences[0].sentence_id for r in records], KEYWORDS[::-1]),
     }
     visuals = StoredFeatures(features)
     t2i, i2t = identifier_examples(checkpoint.tokenizer, prompts, records, rows, NOTHING, visuals)
@@ -117,8 +119,8 @@ def test_a_generator_finds_all_of_eight_pairs(
     queries = {Direction.T2I: [r.sentences[0].text for r in records], Direction.I2T: [r.image_id for r in records]}
     for direction, asked in queries.items():
         items = [Item(row["item_id"], row["item_id"], row["identifier"], "") for row in rows[direction]]
-        corpus = build_corpus(again, prompts, direction, items)
-        hits = generate(again, prompts, direction, asked, features, corpus, num_beams=4)
+        session = ModelSession(again, prompts, FeaturesInMemory(features))
+        hits = generate(session, direction, asked, build_corpus(session, direction, items), num_beams=4)
         assert [own[0].item_id for own in hits] == [item.item_id for item in items], direction
 
 
@@ -126,35 +128,42 @@ def _rows(item_ids: list[str], keywords: Sequence[str]) -> list[IdentifierRow]:
     return [make_row(i, "train", n % 2, keywords[n].split()) for n, i in enumerate(item_ids)]
 
 
-@pytest.mark.parametrize("attention", ["full", "blocks"])
+@pytest.mark.parametrize(("attention", "attention_loss"), [("full", 0.0), ("blocks", 0.0), ("full", 0.1)])
 @pytest.mark.parametrize("direction", list(Direction))
 def test_a_listwise_verifier_is_right_on_four_sets_of_two(
-    build: Build, data: Path, records: list[ImageRecord], tmp_path: Path, direction: str, attention: Any
-) -> None:
+    build: Build, data: Path, records: list[ImageRecord], tmp_path: Path, direction: Direction, attention: Any,
+    attention_loss: float,
+) -> None:  # fmt: skip
     """In both orders of the candidates: so it has read them, and no letter is the better guess."""
     checkpoint = build(2)
     features = features_of(checkpoint, data, records)
     prompts = load_prompts(special_tokens=checkpoint.special_tokens)
     sets = [_candidates(direction, *records[n : n + 2]) for n in range(0, 8, 2)]
-    maker = QuestionMaker(checkpoint.tokenizer, prompts, records, StoredFeatures(features), num_extra=0)
+    maker = QuestionMaker(
+        checkpoint.tokenizer, prompts, records, StoredFeatures(features), 0, marked=attention_loss > 0
+    )
 
     def plan(**schedule: Any) -> PlannedRows:
         return plan_question_rows(sets, maker, attention=attention, **schedule)
 
     folder = tmp_path / "model"
-    again = trained(checkpoint, plan, features, folder, learning_rate=3e-3, max_steps=250, new_token_ids=[])
+    again = trained(
+        checkpoint, plan, features, folder, learning_rate=3e-3, max_steps=250, new_token_ids=[],
+        attention_loss=attention_loss,
+    )  # fmt: skip
     blocks = BlockReader(again, prompts) if attention == "blocks" else None
+    session = VerifierSession(again, prompts, FeaturesInMemory(features), blocks)
     for own in sets:
         for items in (own.items, own.items[::-1]):
             choices = tuple(Choice(item.item_id, item.keywords, item.text) for item in items)
             question = Question(own.query, choices)
-            (scores,) = choose(again, prompts, direction, [question], features, blocks=blocks)
+            (scores,) = choose(session, direction, [question])
             right = [item.image_id for item in items].index(own.image_id)
             assert scores[right] > -0.7, f"{own.query}: {scores}"  # more than one half
 
 
-def _candidates(direction: str, right: ImageRecord, wrong: ImageRecord) -> CandidateSet:
-    if direction == "t2i":
+def _candidates(direction: Direction, right: ImageRecord, wrong: ImageRecord) -> CandidateSet:
+    if direction.items_are_images:
         images = tuple(Item(r.image_id, r.image_id, "", "words") for r in (right, wrong))
         return CandidateSet(Direction.T2I, right.sentences[0].text, right.image_id, images)
     sentences = tuple(

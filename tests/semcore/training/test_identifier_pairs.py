@@ -7,6 +7,7 @@ from semcore.data.identifier_files import make_row
 from semcore.data.items_and_queries import Item
 from semcore.models.cluster_tokens import add_cluster_tokens
 from semcore.models.prompts import load_prompts
+from semcore.models.session import FeaturesInMemory, ModelSession
 from semcore.models.tokenization import answer_tokens, tokenize
 from semcore.retrieval.corpus import build_corpus
 from semcore.runtime.errors import UserError
@@ -51,7 +52,7 @@ def test_labels_are_the_sequences_of_the_index(lesson):
     for direction, found in ((Direction.T2I, t2i), (Direction.I2T, [example for group in i2t for example in group])):
         rows = rows_of(dataset)[direction]
         items = [Item(row["item_id"], "", row["identifier"], "") for row in rows]
-        index = build_corpus(checkpoint, prompts, direction, items).index
+        index = build_corpus(ModelSession(checkpoint, prompts, FeaturesInMemory()), direction, items).index
         reached = {item_id for example in found for item_id in index.items(tuple(example.answer))}
         assert reached == {row["item_id"] for row in rows}
 
@@ -62,7 +63,7 @@ def test_keywords_of_several_words_are_reached_too(lesson):
     t2i = [make_row(r.image_id, r.split, 0, phrases[n % 3]) for n, r in enumerate(dataset.images)]
     found, _ = examples(identifiers={**rows_of(dataset), "t2i": t2i})
     items = [Item(row["item_id"], "", row["identifier"], "") for row in t2i]
-    index = build_corpus(checkpoint, prompts, Direction.T2I, items).index
+    index = build_corpus(ModelSession(checkpoint, prompts, FeaturesInMemory()), Direction.T2I, items).index
     reached = {frozenset(index.items(tuple(example.answer))) for example in found}
     equal = frozenset(f"tiny-{n}" for n in range(6) if n % 3 != 2)  # the first two phrases are the same words
     assert reached == {equal, frozenset({"tiny-2", "tiny-5"})}

@@ -97,7 +97,7 @@ def test_pixels_or_features(tiny_checkpoint, paths, load):
     assert tiny_checkpoint.model.dtype == torch.float32
 
 
-def test_tiles_are_counted_from_the_size_of_the_turned_image(tiny_checkpoint, tmp_path):
+def test_tiles_are_counted_from_the_size_of_the_upright_image(tiny_checkpoint, tmp_path):
     tiny_checkpoint.image_processor.crop_to_patches, tiny_checkpoint.image_processor.max_patches = True, 6
     path = tmp_path / "wide.jpg"
     exif = Image.Exif()

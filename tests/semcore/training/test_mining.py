@@ -45,14 +45,14 @@ def test_shares_are_reported():
     }
 
 
-def test_only_what_was_held_out_is_asked():
+def test_only_held_out_queries_are_mined():
     kept = held_out_queries(QUERIES, ["q3", "elsewhere", "q1"])
     assert list(kept.contents) == ["q3", "q1"]
     assert kept.relevant == {"q3": {"f", "c"}, "q1": {"a"}}
 
 
-def test_what_cannot_be_answered_is_not_asked():
-    """Its right item stands in no index: as a candidate it would have no picture and no keywords."""
+def test_queries_without_a_relevant_item_are_not_mined():
+    """Its right item stands in no index: as a candidate it would have no image and no keywords."""
     some = Queries(QUERIES.contents, QUERIES.display, QUERIES.relevant, frozenset({"q3"}))
     assert list(held_out_queries(some, ["q3", "q1"]).relevant) == ["q1"]
 

@@ -1,4 +1,4 @@
-"""What does not go together is refused before anything is loaded, and the sentence says what to take instead."""
+"""Options that exclude each other are refused before anything is loaded, with a sentence that names the alternative."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from semcore.runtime.errors import UserError
 from semcore.training import option_checks
 from semcore.training.launcher import CONFIG_VARIABLE
 from semcore.training.option_checks import check_mode, is_offloaded
-from semcore.training.settings import LoraSettings, TrainingSettings
+from semcore.training.settings import LoraSettings, TrainingSettings, VerifierTrainingSettings
 
 CONFIGS = Path(__file__).parents[3] / "ds_configs"
 USUAL = {"optim": "adamw_torch_fused", "dtype": "auto", "device_map": None, "report_to": "none"}
@@ -35,12 +35,15 @@ def test_what_goes_together(launch, config):
     check_mode(0, "none", False, **USUAL)
     check_mode(16, "none", True, **{**USUAL, "dtype": "bfloat16"})
     check_mode(16, "nf4", True, **{**USUAL, "optim": "paged_adamw_8bit"})
+    check_mode(0, "none", True, **USUAL, attention_loss=1.0, gradient_checkpointing=True)
 
 
 def test_what_goes_together_under_zero3(launch):
     launch("zero3")
     check_mode(16, "none", True, **{**USUAL, "optim": "adamw_8bit"})
     check_mode(0, "none", True, **{**USUAL, "dtype": "bfloat16"})
+    check_mode(0, "none", True, **USUAL, attention_loss=1.0, gradient_checkpointing=False)
+    check_mode(0, "none", True, **USUAL, attention_loss=0.0, gradient_checkpointing=True)
     launch("zero3_offload")
     check_mode(16, "none", True, **USUAL)
 
@@ -53,6 +56,7 @@ def test_what_goes_together_under_zero3(launch):
         (None, 0, "none", {"dtype": "bfloat16"}, "weights in bfloat16 lose small steps: train them with DeepSpeed"),
         ("zero1", 0, "none", {"device_map": "auto"}, "--training.device-map auto spreads one process over several"),
         (None, 0, "none", {"device_map": "auto"}, "several processes: start the recipe with python instead of"),
+        ("zero3", 0, "none", {"attention_loss": 1.0, "gradient_checkpointing": True}, "--training.attention-loss 1.0 "),
         (None, 0, "none", {"report_to": "nowhere"}, "--training.report-to nowhere is not installed, or no library"),
     ],
 )
@@ -103,3 +107,5 @@ def test_settings_refuse_by_themselves():
         LoraSettings(rank=4, alpha=0)
     with pytest.raises(UserError, match="flash_attention_2 takes no mask, .*; give sdpa or eager"):
         TrainingSettings(attn_implementation="flash_attention_2")
+    with pytest.raises(UserError, match="--training.attention-loss .*0.*found -1"):
+        VerifierTrainingSettings(attention_loss=-1.0)

@@ -1,4 +1,4 @@
-"""A packed step learns what the padded step of the same examples learns, whatever the text model."""
+"""A packed step has the gradients of the padded step of the same examples, for every text model."""
 
 import pytest
 import torch

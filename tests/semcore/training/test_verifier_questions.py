@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from torch import zeros
@@ -75,8 +76,21 @@ def test_further_questions_ask_for_other_candidates(tiny_checkpoint, make):
     assert "the query" in asked[0]
     for example, text in zip(examples[1:], asked[1:], strict=True):
         assert f"about {chosen(tiny_checkpoint.tokenizer, example, T2I)}\n" in text
-    assert len({example.answer[0] for example in examples}) == 5
+    assert len({example.answer[0] for example in examples[1:]}) == 4
     assert len({example.images for example in examples}) == 1, "the candidates are read once"
+
+
+def test_half_of_the_further_questions_ask_for_the_same_image(tiny_checkpoint, make, monkeypatch):
+    told = tuple(Sentence(f"x{n}", f"also {n}") for n in range(4))
+    monkeypatch.setitem(
+        globals(), "RECORDS", [replace(r, sentences=told) if r.image_id == "i3" else r for r in RECORDS]
+    )
+    examples = make(6)(QuestionSeed(T2I, "0"))
+    texts = [tiny_checkpoint.tokenizer.decode(example.prompt) for example in examples]
+    answers = [chosen(tiny_checkpoint.tokenizer, example, T2I) for example in examples]
+    assert answers[:4] == ["i3"] * 4
+    assert len({text for text in texts[:4] if "also " in text}) == 3
+    assert "i3" not in answers[4:]
 
 
 def test_further_questions_of_i2t_are_images(tiny_checkpoint, make):
@@ -124,7 +138,7 @@ def test_candidate_files_are_read(tmp_path):
     )
     items = {"t2i": IMAGES, "i2t": SENTENCES}
     assert read_candidates(tmp_path, items) == [I2T, T2I]
-    assert I2T.right("i0") == [0, 1]
+    assert I2T.relevant("i0") == [0, 1]
 
 
 def test_bad_candidate_files_are_named(tmp_path):

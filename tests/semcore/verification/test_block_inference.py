@@ -1,4 +1,4 @@
-"""Kept and turned states against the slow and obvious way: one forward pass with every token and who sees whom."""
+"""Cached and shifted states against a slow reference: one forward pass with every token and an explicit mask."""
 
 from hashlib import sha256
 
@@ -8,9 +8,10 @@ import torch
 from semcore.data.directions import Direction
 from semcore.models.batching import make_prompts
 from semcore.models.prompts import load_prompts
+from semcore.models.session import FeaturesInMemory
 from semcore.models.tokenization import tokenize
 from semcore.runtime.errors import UserError
-from semcore.verification import LETTERS, Question, choose, option_tokens, question_turn
+from semcore.verification import LETTERS, Question, VerifierSession, choose, option_tokens, question_turn
 from semcore.verification.block_inference import BlockReader
 from tests.semcore.verification.block_models import FEATURES, IMAGES, QUESTIONS, checkpoint_with
 
@@ -85,7 +86,8 @@ def slow_scores(checkpoint, direction, question):
 
 
 def fast_scores(checkpoint, direction, questions, reader, **options):
-    return choose(checkpoint, load_prompts(), direction, questions, FEATURES, blocks=reader, **options)
+    session = VerifierSession(checkpoint, load_prompts(), FeaturesInMemory(FEATURES), reader)
+    return choose(session, direction, questions, **options)
 
 
 @pytest.mark.parametrize("direction", list(Direction))
@@ -127,7 +129,7 @@ def test_shifts_are_the_mean_of_whole_passes(checkpoint, num_shifts):
 
 
 def test_attention_in_blocks_is_not_full_attention(checkpoint):
-    full = choose(checkpoint, load_prompts(), Direction.T2I, QUESTIONS["t2i"], FEATURES)
+    full = fast_scores(checkpoint, Direction.T2I, QUESTIONS["t2i"], None)
     blocks = fast_scores(checkpoint, Direction.T2I, QUESTIONS["t2i"], BlockReader(checkpoint, load_prompts()))
     assert abs(full[0][0] - blocks[0][0]) > 1e-3
 
@@ -145,7 +147,7 @@ def test_a_candidate_is_read_once_and_the_oldest_go_first(checkpoint):
     assert small.states.num_read <= one_less + 1
 
 
-def test_a_dynamic_embedding_is_turned_up_to_the_length_it_stays_the_same(pristine_checkpoint):
+def test_a_dynamic_embedding_is_shifted_up_to_the_length_of_its_frequencies(pristine_checkpoint):
     rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
     long, short = (
         checkpoint_with("llama", pristine_checkpoint, rope_parameters=rope, max_position_embeddings=most)

@@ -1,11 +1,10 @@
 import pytest
 import torch
 
-from semcore.models.batching import make_prompts
 from semcore.models.prompts import IMAGE, load_prompts
+from semcore.models.session import FeaturesInMemory, ModelSession
 from semcore.models.tokenization import answer_tokens, prepare_images, tokenize
-from semcore.models.visual_features import encode_pictures
-from semcore.verification import given_image_log_probabilities, sentence_log_probabilities
+from semcore.verification import Pair, given_image_log_probabilities, likelihood_gains, sentence_log_probabilities
 from semcore.verification.answer_scoring import ScoringRequest, answer_log_probabilities
 from tests.conftest import draw_picture
 from tests.pixel_inputs import batch_inputs, prompt_text
@@ -27,13 +26,16 @@ def slow_score(checkpoint, turn, pictures, sentence):
     return scores[range(len(answer)), answer].sum().item()
 
 
+@pytest.fixture
+def session(lively_checkpoint):
+    return ModelSession(lively_checkpoint, load_prompts(), FeaturesInMemory()).with_pictures(PICTURES)
+
+
 @torch.inference_mode()
-def test_many_sentences_in_a_row_score_as_each_alone(lively_checkpoint):
-    prompts = load_prompts()
-    features = dict(zip(PICTURES, encode_pictures(lively_checkpoint, list(PICTURES.values())), strict=True))
+def test_many_sentences_in_a_row_score_as_each_alone(lively_checkpoint, session):
     asked = [("red", SENTENCES), ("blue", SENTENCES[:2])]
-    turn = prompts.render("sentence_of_image", image=IMAGE)
-    fast = given_image_log_probabilities(lively_checkpoint, prompts, asked, features)
+    turn = session.prompts.render("sentence_of_image", image=IMAGE)
+    fast = given_image_log_probabilities(session, asked)
     for (name, sentences), own in zip(asked, fast, strict=True):
         slow = [slow_score(lively_checkpoint, turn, [PICTURES[name]], sentence) for sentence in sentences]
         assert own == pytest.approx(slow, abs=1e-3)
@@ -41,19 +43,16 @@ def test_many_sentences_in_a_row_score_as_each_alone(lively_checkpoint):
 
 
 @torch.inference_mode()
-def test_sentences_without_an_image(lively_checkpoint):
-    prompts = load_prompts()
-    turn = prompts.render("sentence_alone")
+def test_sentences_without_an_image(lively_checkpoint, session):
+    turn = session.prompts.render("sentence_alone")
     slow = [slow_score(lively_checkpoint, turn, [], sentence) for sentence in SENTENCES]
-    assert sentence_log_probabilities(lively_checkpoint, prompts, SENTENCES) == pytest.approx(slow, abs=1e-3)
+    assert sentence_log_probabilities(session, SENTENCES) == pytest.approx(slow, abs=1e-3)
 
 
-def test_rows_and_batches_change_nothing(lively_checkpoint):
-    prompts = load_prompts()
-    features = dict(zip(PICTURES, encode_pictures(lively_checkpoint, list(PICTURES.values())), strict=True))
-    [one] = given_image_log_probabilities(lively_checkpoint, prompts, [("red", SENTENCES)], features)
-    turn = prompts.render("sentence_of_image", image=IMAGE)
-    [prompt] = make_prompts(lively_checkpoint, [turn], [[features["red"]]])
+def test_rows_and_batches_change_nothing(lively_checkpoint, session):
+    [one] = given_image_log_probabilities(session, [("red", SENTENCES)])
+    turn = session.prompts.render("sentence_of_image", image=IMAGE)
+    [prompt] = session.make_prompts([turn], [["red"]])
     text = prompt_text(lively_checkpoint, turn, prepare_images(lively_checkpoint, [PICTURES["red"]]))
     answers = [answer_tokens(lively_checkpoint.tokenizer, text, sentence) for sentence in SENTENCES]
     [narrow] = answer_log_probabilities(
@@ -62,7 +61,27 @@ def test_rows_and_batches_change_nothing(lively_checkpoint):
     assert narrow == pytest.approx(one, abs=1e-3)
 
 
-def test_special_tokens_in_a_sentence_are_text(lively_checkpoint):
-    prompts = load_prompts()
-    ended, harmless = sentence_log_probabilities(lively_checkpoint, prompts, ["a<|im_end|> b", "a< |im_end|> b"])
+def test_special_tokens_in_a_sentence_are_text(session):
+    ended, harmless = sentence_log_probabilities(session, ["a<|im_end|> b", "a< |im_end|> b"])
     assert ended == pytest.approx(harmless, abs=1e-4)
+
+
+def test_what_a_sentence_says_of_any_image_is_taken_off_and_no_pair_is_scored_twice(session):
+    asked = [Pair("red", "a."), Pair("blue", SENTENCES[0]), Pair("red", SENTENCES[0]), Pair("red", "a.")]
+    steps = {}
+
+    def in_order(name, tasks, size, work, unit):
+        steps[name] = tasks
+        return [row for task in tasks for row in work([task])]
+
+    gains = likelihood_gains(session, asked, in_order)
+    assert steps == {
+        "likelihood with the image": [("blue", [SENTENCES[0]]), ("red", [SENTENCES[0], "a."])],
+        "likelihood without": [SENTENCES[0], "a."],
+    }
+    assert gains.keys() == set(asked)
+    for image_id, sentence in asked:
+        [[given]] = given_image_log_probabilities(session, [(image_id, [sentence])])
+        [alone] = sentence_log_probabilities(session, [sentence])
+        assert gains[image_id, sentence] == pytest.approx(given - alone, abs=1e-3)
+    assert likelihood_gains(session, iter(asked)) == pytest.approx(gains, abs=1e-3)

@@ -7,10 +7,10 @@ import torch
 
 from semcore.data.directions import Direction
 from semcore.models.prompts import load_prompts
+from semcore.models.session import FeaturesInMemory
 from semcore.models.tokenization import prepare_images
-from semcore.models.visual_features import encode_pictures
 from semcore.runtime.errors import UserError
-from semcore.verification import LETTERS, Choice, Question, choose, option_tokens, question_turn
+from semcore.verification import LETTERS, Choice, Question, VerifierSession, choose, option_tokens, question_turn
 from tests.conftest import draw_picture
 from tests.pixel_inputs import batch_inputs, prompt_text
 
@@ -24,8 +24,8 @@ QUESTIONS = {
 
 
 @pytest.fixture
-def features(lively_checkpoint):
-    return dict(zip(PICTURES, encode_pictures(lively_checkpoint, list(PICTURES.values())), strict=True))
+def session(lively_checkpoint):
+    return VerifierSession(lively_checkpoint, load_prompts(), FeaturesInMemory()).with_pictures(PICTURES)
 
 
 def slow_scores(checkpoint, direction, question):
@@ -40,11 +40,9 @@ def slow_scores(checkpoint, direction, question):
 @pytest.mark.parametrize("direction", list(Direction))
 @pytest.mark.parametrize("tokens_per_batch", [1, 100_000])
 @torch.inference_mode()
-def test_every_choice_gets_the_log_probability_of_its_letter(lively_checkpoint, features, direction, tokens_per_batch):
+def test_every_choice_gets_the_log_probability_of_its_letter(lively_checkpoint, session, direction, tokens_per_batch):
     questions = QUESTIONS[direction]
-    scores = choose(
-        lively_checkpoint, load_prompts(), direction, questions, features, tokens_per_batch=tokens_per_batch
-    )
+    scores = choose(session, direction, questions, tokens_per_batch=tokens_per_batch)
     for question, own in zip(questions, scores, strict=True):
         assert own == pytest.approx(slow_scores(lively_checkpoint, direction, question), abs=1e-4)
         assert sum(map(torch.tensor(own).exp().tolist().__getitem__, range(len(own)))) == pytest.approx(1, abs=1e-5)
@@ -52,13 +50,11 @@ def test_every_choice_gets_the_log_probability_of_its_letter(lively_checkpoint, 
 
 @torch.inference_mode()
 @pytest.mark.parametrize(("num_shifts", "irrelevant"), [(4, True), (10, True), (1, False), (2, False)])
-def test_all_shifts_make_the_given_order_irrelevant(lively_checkpoint, features, num_shifts, irrelevant):
+def test_all_shifts_make_the_given_order_irrelevant(session, num_shifts, irrelevant):
     """Reordering the choices, turned or shuffled, reorders the scores; with fewer shifts it does not."""
     orders = [(0, 1, 2, 3), (1, 2, 3, 0), (2, 0, 3, 1)]
     questions = [Question("a blue circle", tuple(IMAGES[place] for place in order)) for order in orders]
-    given, *others = choose(
-        lively_checkpoint, load_prompts(), Direction.T2I, questions, features, num_shifts=num_shifts
-    )
+    given, *others = choose(session, Direction.T2I, questions, num_shifts=num_shifts)
     for order, scores in zip(orders[1:], others, strict=True):
         assert (scores == pytest.approx([given[place] for place in order], abs=1e-4)) is irrelevant
 
@@ -73,23 +69,23 @@ def test_a_letter_of_several_tokens_is_refused(lively_checkpoint):
         option_tokens(lively_checkpoint.tokenizer, letters=["A", "10"])
 
 
-def test_the_letters_are_resolved_behind_the_prompt_that_is_asked(lively_checkpoint, features):
+def test_the_letters_are_resolved_behind_the_prompt_that_is_asked(lively_checkpoint, session):
     """Where a chat template puts nothing between, a letter may melt into the last word of one prompt only."""
     tokenizer = copy.deepcopy(lively_checkpoint.tokenizer)
     tokenizer.chat_template = "{{ messages[0]['content'].rstrip('.') }}"
     tokenizer.add_tokens(["keywordsA"])
     assert option_tokens(tokenizer, "A:\n") == option_tokens(lively_checkpoint.tokenizer)
-    melting = replace(lively_checkpoint, tokenizer=tokenizer)
+    melting = replace(session, checkpoint=replace(lively_checkpoint, tokenizer=tokenizer))
     with pytest.raises(UserError, match="the option A is not a single token"):
-        choose(melting, load_prompts(), Direction.I2T, QUESTIONS["i2t"], features)
+        choose(melting, Direction.I2T, QUESTIONS["i2t"])
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("num_shifts", [2, 3, 4, 10])
-def test_shifts_are_the_mean_of_single_questions(lively_checkpoint, features, num_shifts):
+def test_shifts_are_the_mean_of_single_questions(lively_checkpoint, session, num_shifts):
     """Against the plain forward of every rotation; a question of three has three rotations at most."""
     questions = QUESTIONS["i2t"]
-    fast = choose(lively_checkpoint, load_prompts(), Direction.I2T, questions, features, num_shifts=num_shifts)
+    fast = choose(session, Direction.I2T, questions, num_shifts=num_shifts)
     for question, own in zip(questions, fast, strict=True):
         count = len(question.choices)
         total = torch.zeros(count)

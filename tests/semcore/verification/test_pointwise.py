@@ -3,8 +3,8 @@ import torch
 
 from semcore.data.directions import Direction
 from semcore.models.prompts import IMAGE, load_prompts
+from semcore.models.session import FeaturesInMemory, ModelSession
 from semcore.models.tokenization import prepare_images, tokenize
-from semcore.models.visual_features import encode_pictures
 from semcore.verification import Choice, Question, match_log_odds
 from tests.conftest import draw_picture
 from tests.pixel_inputs import batch_inputs, prompt_text
@@ -23,8 +23,8 @@ QUESTIONS = {
 
 
 @pytest.fixture
-def features(lively_checkpoint):
-    return dict(zip(PICTURES, encode_pictures(lively_checkpoint, list(PICTURES.values())), strict=True))
+def session(lively_checkpoint):
+    return ModelSession(lively_checkpoint, load_prompts(), FeaturesInMemory()).with_pictures(PICTURES)
 
 
 def slow_log_odds(checkpoint, direction, query, choice):
@@ -43,26 +43,23 @@ def slow_log_odds(checkpoint, direction, query, choice):
 @pytest.mark.parametrize("direction", list(Direction))
 @pytest.mark.parametrize("tokens_per_batch", [1, 100_000])
 @torch.inference_mode()
-def test_every_candidate_scores_as_a_prompt_of_its_own(lively_checkpoint, features, direction, tokens_per_batch):
+def test_every_candidate_scores_as_a_prompt_of_its_own(lively_checkpoint, session, direction, tokens_per_batch):
     questions = QUESTIONS[direction]
-    prompts = load_prompts()
-    fast = match_log_odds(lively_checkpoint, prompts, direction, questions, features, tokens_per_batch=tokens_per_batch)
+    fast = match_log_odds(session, direction, questions, tokens_per_batch=tokens_per_batch)
     for question, own in zip(questions, fast, strict=True):
         slow = [slow_log_odds(lively_checkpoint, direction, question.query, choice) for choice in question.choices]
         assert own == pytest.approx(slow, abs=1e-4)
     assert max(fast[0]) - min(fast[0]) > 1e-2  # what is shown matters
 
 
-def test_the_other_candidates_do_not_matter(lively_checkpoint, features):
+def test_the_other_candidates_do_not_matter(session):
     [question, _] = QUESTIONS["i2t"]
-    turned = Question(question.query, question.choices[::-1])
+    reversed_question = Question(question.query, question.choices[::-1])
     alone = [Question(question.query, (choice,)) for choice in question.choices]
-    one, other, *rest = match_log_odds(
-        lively_checkpoint, load_prompts(), Direction.I2T, [question, turned, *alone], features
-    )
+    one, other, *rest = match_log_odds(session, Direction.I2T, [question, reversed_question, *alone])
     assert one == pytest.approx(other[::-1], abs=1e-4)
     assert one == pytest.approx([score for [score] in rest], abs=1e-4)
 
 
-def test_nothing_asked_is_nothing_answered(lively_checkpoint):
-    assert match_log_odds(lively_checkpoint, load_prompts(), Direction.T2I, [Question("a", ())], {}) == [[]]
+def test_nothing_asked_is_nothing_answered(session):
+    assert match_log_odds(session, Direction.T2I, [Question("a", ())]) == [[]]

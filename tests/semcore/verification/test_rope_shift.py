@@ -24,25 +24,25 @@ def model_of(kind, dtype=torch.float32, **settings):
     return model.to(dtype)
 
 
-def test_a_turned_key_is_the_key_of_another_position():
-    """Against the textbook: each pair of values is a complex number, turned by its frequency times the distance."""
+def test_a_shifted_key_is_the_key_of_another_position():
+    """Against the textbook: each pair of values is a complex number, rotated by its frequency times the distance."""
     keys, frequencies = torch.randn(2, 3, 8), torch.tensor([1.0, 0.5, 0.1, 0.01])
-    turned = shift_keys(keys, torch.tensor([0, 7, -3]), frequencies)
+    shifted = shift_keys(keys, torch.tensor([0, 7, -3]), frequencies)
     for token, distance in enumerate((0, 7, -3)):
         for pair, frequency in enumerate(frequencies.tolist()):
             before = torch.complex(keys[:, token, pair], keys[:, token, pair + 4])
             after = before * torch.exp(torch.tensor(1j * distance * frequency))
-            torch.testing.assert_close(turned[:, token, pair], after.real)
-            torch.testing.assert_close(turned[:, token, pair + 4], after.imag)
+            torch.testing.assert_close(shifted[:, token, pair], after.real)
+            torch.testing.assert_close(shifted[:, token, pair + 4], after.imag)
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "llama", "qwen3", "mistral"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_rotary_keys_can_be_turned(kind, dtype):
+def test_rotary_keys_can_be_shifted(kind, dtype):
     check_rope_shift(model_of(kind, dtype))
 
 
-def test_scaled_frequencies_can_be_turned():
+def test_scaled_frequencies_can_be_shifted():
     check_rope_shift(model_of("llama", rope_parameters=YARN))
 
 

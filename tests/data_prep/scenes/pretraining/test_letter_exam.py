@@ -8,8 +8,8 @@ from semcore.models.prompts import load_prompts
 from semcore.runtime.packaged_files import resource_folder
 
 
-def test_each_scene_is_among_its_ten_candidates_and_so_is_its_look_alike():
-    sets = draw_sets(24, random.Random(0), look_alikes=True)
+def test_each_scene_is_among_its_ten_candidates_and_so_is_its_hard_negative():
+    sets = draw_sets(24, random.Random(0), hard_negatives=True)
     for one, own in enumerate(sets.candidates):
         assert len(set(own)) == 10 and {one, one ^ 1} <= set(own)
         assert sets.scenes[one] != sets.scenes[one ^ 1]
@@ -17,19 +17,19 @@ def test_each_scene_is_among_its_ten_candidates_and_so_is_its_look_alike():
     assert len(places) > 4
 
 
-def test_look_alikes_are_what_an_ideal_reader_cannot_always_tell_apart():
+def test_hard_negatives_are_what_an_ideal_reader_cannot_always_tell_apart():
     rng = random.Random(0)
-    apart = pick_ideally(draw_sets(60, rng, look_alikes=False))
-    alike = pick_ideally(draw_sets(60, rng, look_alikes=True))
+    apart = pick_ideally(draw_sets(60, rng, hard_negatives=False))
+    alike = pick_ideally(draw_sets(60, rng, hard_negatives=True))
     assert all(percent > 95 for percent in apart.values())
     assert all(40 < alike[direction] < apart[direction] for direction in apart)
 
 
 def test_the_best_letters_candidate_is_the_pick(monkeypatch, tiny_checkpoint):
     prompts = load_prompts(resource_folder("prompts"), tiny_checkpoint.tokenizer.get_added_vocab())
-    sets = draw_sets(12, random.Random(0), look_alikes=False)
+    sets = draw_sets(12, random.Random(0), hard_negatives=False)
 
-    def know(_, __, direction, questions, ___):
+    def know(_, direction, questions):
         right = dict(zip([text for text, _ in sets.sentences], range(12), strict=True))
         answers = [right[question.query] if direction == "t2i" else int(question.query) for question in questions]
         return [
@@ -41,7 +41,7 @@ def test_the_best_letters_candidate_is_the_pick(monkeypatch, tiny_checkpoint):
     assert pick_by_letter(tiny_checkpoint, prompts, sets, random.Random(0)) == {"t2i": 100.0, "i2t": 100.0}
 
 
-def test_words_are_asked_for_as_a_verifier_asks(monkeypatch, tiny_checkpoint):
+def test_questions_on_words_have_the_verifiers_form(monkeypatch, tiny_checkpoint):
     prompts = load_prompts(resource_folder("prompts"), tiny_checkpoint.tokenizer.get_added_vocab())
     words = [f"{first}{second}" for first in "abcdef" for second in "ghijkl"]
     texts = []

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from data_prep.scenes.captions import COLOUR_WORDS, SHAPE_WORDS, Reading, write_sentence
-from data_prep.scenes.pretraining.classroom import Classroom, ScenePool
+from data_prep.scenes.pretraining.lesson_data import LessonData, ScenePool
 from data_prep.scenes.pretraining.letter_lessons import (
     choose_description,
     choose_either,
@@ -27,37 +27,37 @@ from semcore.runtime.packaged_files import resource_folder
 
 
 @pytest.fixture(scope="module")
-def room():
+def data():
     tokenizer = load_tokenizer(resource_folder("assets") / "scenes_base")
     prompts = load_prompts(resource_folder("prompts"), tokenizer.get_added_vocab())
     words = [*COLOURS, *SHAPES, *SIZES, *BACKGROUNDS, "the", "of", "and", "in", "to", "was", "he", "is", "as", "for"]
-    return Classroom(tokenizer, prompts, ScenePool(12, seed=3), [], words, VISUAL_TOKENS)
+    return LessonData(tokenizer, prompts, ScenePool(12, seed=3), [], words, VISUAL_TOKENS)
 
 
-def said(room, exchange):
+def said(data, exchange):
     """The tokens of a prompt that have a hint, beside the hint, in words."""
-    word = room.tokenizer.decode
+    word = data.tokenizer.decode
     return [(word(exchange.prompt[place]).strip(), word(hint)) for place, hint in sorted(exchange.notes.hints.items())]
 
 
-def lines(room, exchange):
-    return room.tokenizer.decode(exchange.prompt).replace("<IMG_CONTEXT>", "").splitlines()
+def lines(data, exchange):
+    return data.tokenizer.decode(exchange.prompt).replace("<IMG_CONTEXT>", "").splitlines()
 
 
-def test_some_words_of_a_candidate_ask_for_its_letter(room):
-    for exchange in choose_words(room, random.Random(0), 4):
-        text = lines(room, exchange)
-        (letter,) = room.tokenizer.decode(exchange.answer)
+def test_some_words_of_a_candidate_ask_for_its_letter(data):
+    for exchange in choose_words(data, random.Random(0), 4):
+        text = lines(data, exchange)
+        (letter,) = data.tokenizer.decode(exchange.answer)
         (candidate,) = [line for line in text if line.startswith(f"{letter}. ")]
         (query,) = [line for line in text if line.startswith("Sentence: ")]
         assert set(re.findall(r"\w+", query)[1:]) <= set(re.findall(r"\w+", candidate))
 
 
-def test_each_sorted_word_says_its_candidates_letter(room):
-    (exchange,) = sort_words(room, random.Random(0), 5)
-    candidates = [line for line in lines(room, exchange) if re.match("[A-E]\\. ", line)]
+def test_each_sorted_word_says_its_candidates_letter(data):
+    (exchange,) = sort_words(data, random.Random(0), 5)
+    candidates = [line for line in lines(data, exchange) if re.match("[A-E]\\. ", line)]
     letter_of = {word: line[0] for line in candidates for word in re.findall(r"\w+", line)[2:]}
-    queries = dict(said(room, exchange)[-len(letter_of) :])
+    queries = dict(said(data, exchange)[-len(letter_of) :])
     assert queries == letter_of
     assert exchange.answer == []
 
@@ -70,13 +70,13 @@ def shows(scene, mention):
     )
 
 
-def test_each_mention_says_the_letter_of_the_only_image_that_shows_it(room):
-    (exchange,) = sort_mentions(room, random.Random(1), 4)
-    scenes = [room.pool.scenes[index] for index in exchange.images]
-    (query,) = [line for line in lines(room, exchange) if line.startswith("Sentence: ")]
+def test_each_mention_says_the_letter_of_the_only_image_that_shows_it(data):
+    (exchange,) = sort_mentions(data, random.Random(1), 4)
+    scenes = [data.pool.scenes[index] for index in exchange.images]
+    (query,) = [line for line in lines(data, exchange) if line.startswith("Sentence: ")]
     mentions = query.removeprefix("Sentence: ").removesuffix(".").split(", ")
     behind = max(exchange.notes.early_hints)
-    letters = [room.tokenizer.decode(hint) for place, hint in sorted(exchange.notes.hints.items()) if place > behind]
+    letters = [data.tokenizer.decode(hint) for place, hint in sorted(exchange.notes.hints.items()) if place > behind]
     shown_by = [
         "".join(letter for letter, scene in zip("ABCD", scenes, strict=True) if shows(scene, m)) for m in mentions
     ]
@@ -84,31 +84,31 @@ def test_each_mention_says_the_letter_of_the_only_image_that_shows_it(room):
 
 
 @pytest.mark.parametrize("lesson", [choose_image, choose_description, choose_either])
-def test_a_sentence_asks_for_the_scene_it_fits(room, lesson):
-    for exchange in lesson(room, random.Random(2), 3):
-        letter = room.tokenizer.decode(exchange.answer)
+def test_a_sentence_asks_for_the_scene_it_fits(data, lesson):
+    for exchange in lesson(data, random.Random(2), 3):
+        letter = data.tokenizer.decode(exchange.answer)
         behind = max(exchange.notes.early_hints)
-        queries = {room.tokenizer.decode(hint) for place, hint in exchange.notes.hints.items() if place > behind}
+        queries = {data.tokenizer.decode(hint) for place, hint in exchange.notes.hints.items() if place > behind}
         assert queries == {letter}
         for place, letter_id in exchange.notes.early_hints.items():
-            start = max(p for p in range(place) if room.tokenizer.decode(exchange.prompt[p]) in "ABC")
+            start = max(p for p in range(place) if data.tokenizer.decode(exchange.prompt[p]) in "ABC")
             assert letter_id == exchange.prompt[start]
-        found = merge([exchange], room.tokenizer.convert_tokens_to_ids(IMAGE_START)).lookups
+        found = merge([exchange], data.tokenizer.convert_tokens_to_ids(IMAGE_START)).lookups
         assert found
         right = {place for place, hint in exchange.notes.early_hints.items() if hint == exchange.answer[0]}
         assert all(right & set(targets) for _, targets, _ in found)
 
 
-def test_an_image_asks_for_the_only_sentence_that_fits_it(room):
-    for exchange in choose_sentence(room, random.Random(3), 4):
+def test_an_image_asks_for_the_only_sentence_that_fits_it(data):
+    for exchange in choose_sentence(data, random.Random(3), 4):
         (index,) = exchange.images
-        text = [line for line in lines(room, exchange) if re.match("[A-D]\\. ", line)]
-        letter = room.tokenizer.decode(exchange.answer)
-        scene = room.pool.scenes[index]
+        text = [line for line in lines(data, exchange) if re.match("[A-D]\\. ", line)]
+        letter = data.tokenizer.decode(exchange.answer)
+        scene = data.pool.scenes[index]
         (right,) = [line for line in text if line.startswith(f"{letter}. ")]
         mentioned = [o for o in scene.objects if shows_alone(o, right)]
         assert mentioned
-        start = room.tokenizer.convert_tokens_to_ids(IMAGE_START)
+        start = data.tokenizer.convert_tokens_to_ids(IMAGE_START)
         visual = {place for place, _, _ in merge([exchange], start).lookups}
         assert len(visual) >= VISUAL_TOKENS // 4  # a quadrant, at the least, looks at its words
 
@@ -129,9 +129,9 @@ def test_a_word_is_about_all_that_was_said_up_to_it():
     ]
 
 
-def test_whatever_is_written_of_a_scene_is_shown_by_its_description_and_its_picture(room):
+def test_whatever_is_written_of_a_scene_is_shown_by_its_description_and_its_image(data):
     rng = random.Random(4)
-    for scene in room.pool.scenes:
+    for scene in data.pool.scenes:
         text, reading = write_sentence(scene, rng)
         sought = {name for names in mark_sentence(text, reading).words.values() for name in names}
         assert len(mark_sentence(text, reading).words) >= len(reading.mentions)
@@ -140,8 +140,8 @@ def test_whatever_is_written_of_a_scene_is_shown_by_its_description_and_its_pict
         assert fits(reading, scene)
 
 
-def test_a_visual_token_says_what_its_quadrant_shows(room):
-    scene = room.pool.scenes[0]
+def test_a_visual_token_says_what_its_quadrant_shows(data):
+    scene = data.pool.scenes[0]
     rows = visual_words(scene, VISUAL_TOKENS)
     corners = {"upper left": 0, "upper right": 3, "lower left": 12, "lower right": 15}
     assert corners.keys() == set(PLACES)

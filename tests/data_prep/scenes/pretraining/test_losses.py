@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from data_prep.scenes.pretraining.classroom import Classroom, ScenePool
 from data_prep.scenes.pretraining.courses import Lessons, Term
+from data_prep.scenes.pretraining.lesson_data import LessonData, ScenePool
 from data_prep.scenes.pretraining.losses import (
     LOOKUP_LAYERS,
     SMALLEST_SHARE,
@@ -33,21 +33,21 @@ ONLY = LossWeights(0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @pytest.fixture(scope="module")
-def room():
+def data():
     tokenizer = load_tokenizer(resource_folder("assets") / "scenes_base")
     prompts = load_prompts(resource_folder("prompts"), tokenizer.get_added_vocab())
-    return Classroom(tokenizer, prompts, ScenePool(8, seed=3), [], [*COLOURS, *SHAPES, "the", "of"], VISUAL_TOKENS)
+    return LessonData(tokenizer, prompts, ScenePool(8, seed=3), [], [*COLOURS, *SHAPES, "the", "of"], VISUAL_TOKENS)
 
 
 @pytest.fixture(scope="module")
-def model(room):
+def model(data):
     torch.manual_seed(0)
-    return build_model(room.tokenizer, text_layers=4, hidden_size=32).eval()
+    return build_model(data.tokenizer, text_layers=4, hidden_size=32).eval()
 
 
-def batch_of(room, lesson, weights=ONLY, rows=2):
+def batch_of(data, lesson, weights=ONLY, rows=2):
     term = Term(1, {lesson: (1.0, rows)}, weights)
-    return Lessons(room, [term], 0).batch(term, random.Random(1))
+    return Lessons(data, [term], 0).batch(term, random.Random(1))
 
 
 def whole(model, batch, **more):
@@ -55,8 +55,8 @@ def whole(model, batch, **more):
     return model(**inputs, use_cache=False, **more)
 
 
-def test_lookups_are_what_the_library_says_head_0_attends_to(room, model):
-    batch = batch_of(room, "choose_image:2", rows=1)
+def test_lookups_are_what_the_library_says_head_0_attends_to(data, model):
+    batch = batch_of(data, "choose_image:2", rows=1)
     model.model.language_model.set_attn_implementation("eager")
     with torch.no_grad():
         attentions = whole(model, batch, output_attentions=True).attentions
@@ -75,7 +75,7 @@ def test_lookups_are_what_the_library_says_head_0_attends_to(room, model):
         assert lookup_loss(model, seen, batch).item() == pytest.approx(by_hand, rel=1e-3)
 
 
-def test_a_loss_counts_its_labels_alone(room, model):
+def test_a_loss_counts_its_labels_alone(data, model):
     states = torch.randn(2, 5, 32)
     labels = torch.full((2, 5), IGNORED)
     assert said_loss(model, states, labels) == 0
@@ -85,20 +85,20 @@ def test_a_loss_counts_its_labels_alone(room, model):
     torch.testing.assert_close(said_loss(model, states, labels), by_hand)
 
 
-def test_the_answers_loss_is_the_librarys(room, model):
-    batch = batch_of(room, "choose_image:3", replace(ONLY, answer=1.0))
+def test_the_answers_loss_is_the_librarys(data, model):
+    batch = batch_of(data, "choose_image:3", replace(ONLY, answer=1.0))
     with torch.no_grad():
-        ours = total_loss(model, batch, word_group_tokens(room.tokenizer))
+        ours = total_loss(model, batch, word_group_tokens(data.tokenizer))
         theirs = whole(model, batch, labels=batch["labels"]).loss
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["answer", "hint", "lookup", "words", "kept_words"])
-def test_each_loss_alone_falls_when_it_is_trained(room, model, name):
+def test_each_loss_alone_falls_when_it_is_trained(data, model, name):
     torch.manual_seed(0)
-    learner = build_model(room.tokenizer, text_layers=4, hidden_size=32)
-    batch = batch_of(room, "choose_image:2", replace(ONLY, **{name: 1.0}), rows=1)
-    groups = word_group_tokens(room.tokenizer)
+    learner = build_model(data.tokenizer, text_layers=4, hidden_size=32)
+    batch = batch_of(data, "choose_image:2", replace(ONLY, **{name: 1.0}), rows=1)
+    groups = word_group_tokens(data.tokenizer)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=3e-3)
     losses = []
     for _ in range(5):
@@ -110,8 +110,8 @@ def test_each_loss_alone_falls_when_it_is_trained(room, model, name):
     assert losses[-1] < 0.97 * losses[0]
 
 
-def test_features_that_are_the_sum_of_their_words_say_them(room, model):
-    groups = word_group_tokens(room.tokenizer)
+def test_features_that_are_the_sum_of_their_words_say_them(data, model):
+    groups = word_group_tokens(data.tokenizer)
     embeddings = model.get_input_embeddings()
     with torch.no_grad():
         embeddings.weight[torch.cat(groups)] = torch.eye(len(torch.cat(groups)), 32)
@@ -122,8 +122,8 @@ def test_features_that_are_the_sum_of_their_words_say_them(room, model):
     assert loss < 0.5 < wrong - WORD_SCALE / 4
 
 
-def test_captions_look_from_another_layer(room, model):
-    batch = batch_of(room, "describe_image:0")
+def test_captions_look_from_another_layer(data, model):
+    batch = batch_of(data, "describe_image:0")
     assert batch["lookup_of_answer"].all()
     with torch.no_grad(), watch(model) as seen:
         whole(model, batch)
@@ -132,12 +132,12 @@ def test_captions_look_from_another_layer(room, model):
     assert lookup_loss(model, seen, batch) > 0
 
 
-def test_words_are_kept_where_their_order_within_a_group_is_right(room, model):
-    groups = word_group_tokens(room.tokenizer)
-    batch = batch_of(room, "describe_image:0", rows=1)
+def test_words_are_kept_where_their_order_within_a_group_is_right(data, model):
+    groups = word_group_tokens(data.tokenizer)
+    batch = batch_of(data, "describe_image:0", rows=1)
     with torch.no_grad(), watch(model) as seen:
         whole(model, batch)
-    visual = batch["input_ids"] == room.tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
+    visual = batch["input_ids"] == data.tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
     before = kept_word_loss(model, seen, batch, groups)
     for states in seen.entered.values():
         own = states[visual]
@@ -148,15 +148,15 @@ def test_words_are_kept_where_their_order_within_a_group_is_right(room, model):
     assert kept_word_loss(model, seen, batch, groups) < 0.7 * before
 
 
-def test_pictures_alone_teach_their_words(room, model):
-    batch = batch_of(room, "name_things")
+def test_images_alone_teach_their_words(data, model):
+    batch = batch_of(data, "name_things")
     assert "input_ids" not in batch
-    assert total_loss(model, batch, word_group_tokens(room.tokenizer)) > 0
+    assert total_loss(model, batch, word_group_tokens(data.tokenizer)) > 0
 
 
-def test_a_fresh_model_looks_up_what_is_equal_and_stays_a_plain_one(room, tmp_path):
+def test_a_fresh_model_looks_up_what_is_equal_and_stays_a_plain_one(data, tmp_path):
     torch.manual_seed(1)
-    model = build_model(room.tokenizer).eval()
+    model = build_model(data.tokenizer).eval()
     rng = random.Random(0)
     words = rng.sample(range(300, 1200), 40)
     sought = rng.randrange(40)

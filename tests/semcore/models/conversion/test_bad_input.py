@@ -1,4 +1,4 @@
-"""What a user can do wrong, word for word; and nothing half-written is ever believed."""
+"""Users' mistakes with conversion, word for word; and incomplete files are never accepted."""
 
 from __future__ import annotations
 

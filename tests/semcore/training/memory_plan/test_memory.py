@@ -40,7 +40,7 @@ def test_full_training_needs_what_deepspeed_estimates(num_gpus: int) -> None:
     assert (offloaded.host, offloaded.total - CONTEXT_BYTES) == (host, gpu)
 
 
-def test_every_stage_shares_out_more_than_the_one_before() -> None:
+def test_every_stage_partitions_more_than_the_one_before() -> None:
     needed = [
         states(memory_of(zero, FULL, 0, num_gpus=4, element_bytes=2)) / 1e9
         for zero in ("zero1", "zero2", "zero3", "zero3_offload")

@@ -1,4 +1,4 @@
-"""What every lesson needs: the scenes, the tokenizer, the prompts."""
+"""Data that all lessons draw from: the scenes, the tokenizer, the prompts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HARD_NEGATIVES_PER_SCENE = 3
 
 
 class ScenePool:
-    """Scenes in families of hard negatives, and which of them show a thing of the same colour and shape."""
+    """Scenes, each followed by its hard negatives, with an index of scenes by colour and shape of their things."""
 
     def __init__(self, num_families: int, seed: int):
         rng = random.Random(seed)
@@ -36,11 +36,11 @@ class ScenePool:
                 self._showing.setdefault(look, []).append(index)
 
     def draw_any(self, num_scenes: int, rng: random.Random) -> list[int]:
-        """Return random scenes, no two of them the same."""
+        """Return random scenes, without repetition."""
         return rng.sample(range(len(self.scenes)), num_scenes)
 
     def draw_similar(self, num_scenes: int, rng: random.Random) -> list[int]:
-        """Return a scene, one of its family, and others that show one of its things: what a generator confuses."""
+        """Return a scene, one of its hard negatives, and others with one of its things, as a search confuses them."""
         first = rng.randrange(len(self.scenes))
         family = first - first % (1 + HARD_NEGATIVES_PER_SCENE)
         chosen = {
@@ -58,19 +58,19 @@ class ScenePool:
         return found[:num_scenes]
 
     def pixels(self, scenes: Sequence[int], rng: random.Random) -> torch.Tensor:
-        """Draw scenes, each time a little differently, as the image processor would scale them: (N, 3, H, W)."""
+        """Draw scenes, with variations at every call, scaled as by the image processor: (N, 3, H, W)."""
         drawn = np.stack([np.asarray(draw(self.scenes[index], rng)) for index in scenes])
         return torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
 @dataclass(frozen=True)
-class Classroom:
-    """What every lesson needs.
+class LessonData:
+    """Data that all lessons draw from.
 
     Attributes:
-        keyword_examples: of scenes of the pool.
-        words: to choose among, each a token of its own after a space.
-        num_visual_tokens: of an image.
+        keyword_examples: keywords of scenes of the pool.
+        words: candidates' words, each a single token after a space.
+        num_visual_tokens: visual tokens per image.
     """
 
     tokenizer: Any

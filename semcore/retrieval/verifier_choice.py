@@ -1,0 +1,57 @@
+"""The verifier of a search: which one a run is searched with, and where its checkpoint is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from semcore.data.run_folder import RunFolder
+from semcore.models.run_checkpoints import has_verifier, model_of
+from semcore.retrieval.verifiers import VerifierName
+from semcore.runtime.moved_checkpoints import find_checkpoint
+from semcore.verification.score_fusion import FUSION_FILE, FusionSettings, read_fusion_settings
+
+
+def choose_verifier(
+    run: RunFolder, wish: VerifierName | Literal["auto", "none"]
+) -> tuple[VerifierName | Literal["none"], FusionSettings]:
+    """Return the verifier of a search, and what an evaluation has fitted.
+
+    Args:
+        run: the run folder.
+        wish: "auto" for the one the evaluation found better, else a trained listwise one, else the likelihood.
+
+    Raises:
+        UserError: verification.json is broken.
+    """
+    path = run / FUSION_FILE
+    fusion_settings = read_fusion_settings(path) if path.exists() else FusionSettings("", {})
+    if wish == "auto":
+        if fusion_settings.verifier in (*get_args(VerifierName), "none"):
+            wish = fusion_settings.verifier  # type: ignore[assignment]
+        else:
+            wish = "listwise" if has_verifier(run) else "blocks" if has_verifier(run, "blocks") else "likelihood"
+    chosen: VerifierName | Literal["none"] = wish  # type: ignore[assignment]
+    return chosen, fusion_settings
+
+
+def verifier_model(
+    run: RunFolder, verifier: VerifierName, fusion_settings: FusionSettings, base: str | Path | None
+) -> str:
+    """Return where a verifier's checkpoint is now: the one that the evaluation was told to use, or the run's own.
+
+    Args:
+        run: the run folder.
+        verifier: whose checkpoint.
+        fusion_settings: what the evaluation has fitted, and with which models.
+        base: where the checkpoint that the run was made with is now, None where it was.
+
+    Raises:
+        UserError: the checkpoint is not there.
+    """
+    named = fusion_settings.models.get(verifier)
+    if named is None:
+        return model_of(run, verifier, base)
+    known = run.manifest().get("stages", {}).get("evaluate", {}).get("inputs", {}).get(f"the {verifier} model")
+    missing = f"the {verifier} verifier of {run.path}, {named}, is no longer there; say where it is with --base FOLDER"
+    return find_checkpoint(named, known, given=base, missing=missing)
