@@ -234,8 +234,9 @@ def dense_ranks(out: Path, search: LanguageSearch) -> list[int | None]:
         texts = [view.queries.contents[query] for query in queries]
         ranked = nearest(baseline.texts(texts), baseline.images(items), items, len(items))
         found = {query: [(item, 0.0) for item in row] for query, row in zip(queries, ranked, strict=True)}
-        write_json(path, first_ranks(found, view.queries.relevant))
-    return read_json(path)
+        write_json(path, {"ranks": first_ranks(found, view.queries.relevant)})
+    ranks: list[int | None] = read_json(path)["ranks"]
+    return ranks
 
 
 if __name__ == "__main__":
