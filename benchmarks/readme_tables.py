@@ -80,7 +80,8 @@ def _gains(held: Held, verifier: str) -> list[float]:
 
 
 def _rankings(held: Held, direction: str, working: Sequence[str]) -> list[str]:
-    rankings = ["generated"]
+    paper = "generated, the paper's score"
+    rankings = [*([paper] if f"{direction}, {paper}, R@1" in held else []), "generated"]
     for verifier in measured(held):
         alone = f"{verifier} alone"
         rankings += [alone] if f"{direction}, {alone}, R@1" in held else []

@@ -173,6 +173,6 @@ def _attend(
     if attention_supervision is not None and module.layer_idx in attention_supervision.layers:
         attention_supervision.record(query, key, attention_mask, scaling)
     # Plain products are not registered: each architecture's file has its own under this name.
-    eager = sys.modules[type(module).__module__].eager_attention_forward if implementation == "eager" else None
-    attend = AttentionInterface().get_interface(implementation, eager)
+    own = sys.modules[type(module).__module__].eager_attention_forward
+    attend = AttentionInterface().get_interface(implementation, own)
     return attend(module, query, key, value, attention_mask, scaling=scaling, **others)
