@@ -102,9 +102,7 @@ class EvaluateSettings(LineageSettings):
     """Take the prior off in the beam search already, a second search, and not only from what the first has found."""
     num_candidates: int = 10  # paper, A.1
     """How many of the best hits are verified."""
-    verifier: Literal["listwise", "blocks", "pointwise", "likelihood", "both", "all", "none"] = (
-        "listwise"  # section 3.3
-    )
+    verifier: Literal[VerifierName, "both", "all", "none"] = "listwise"  # paper, section 3.3
     """The verifier; "blocks" is the listwise verifier trained with --attention blocks. "both" measures listwise, blocks
     where it is trained, and likelihood, "all" these and pointwise; the best one on val gives the final ranking."""
     fusion: Literal["val", "none"] = "val"  # ours; in the paper the verifier decides alone: none
