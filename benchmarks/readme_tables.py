@@ -96,7 +96,7 @@ def _failure(held: Held, verifier: str) -> str:
         for direction in LABELS
     )
     return (
-        f"The {verifier} verifier does not work on so small a model, so that no row calls its order verified: weighed "
+        f"The {verifier} verifier does not work on so small a model, so that no row calls its order verified: fused "
         f"with the generator's score it moves R@1 {moved}, which is no gain."
     )
 
