@@ -80,7 +80,7 @@ def save_internvl(folder: Path, language_model: Any, tokenizer: Any, dtype: torc
     model = InternVLForConditionalGeneration(config)
     model.model.language_model.load_state_dict(language_model.model.state_dict())
     model.tie_weights()
-    model.to(dtype).save_pretrained(folder)
+    model.to(dtype).save_pretrained(folder)  # type: ignore[arg-type]
     tokenizer.save_pretrained(folder)
     shutil.copy(asset_folder("scenes_base") / "preprocessor_config.json", folder)
 

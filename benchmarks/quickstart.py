@@ -81,6 +81,8 @@ def score_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
         ceilings = {metric: [one["ceiling"][direction][metric] for one in metrics] for metric in RECALLS}
         ceilings["rSum"] = [sum(one) for one in zip(*ceilings.values(), strict=True)]
         rankings = {"generated": [one[direction]["generated"] for one in metrics]}
+        if all("generated_paper" in one[direction] for one in metrics):
+            rankings["generated, the paper's score"] = [one[direction]["generated_paper"] for one in metrics]
         for verifier in metrics[0]["verifiers"]:
             if all("verifiers_alone" in one for one in metrics):
                 rankings[f"{verifier} alone"] = [one["verifiers_alone"][verifier][direction] for one in metrics]

@@ -80,7 +80,8 @@ def _gains(held: Held, verifier: str) -> list[float]:
 
 
 def _rankings(held: Held, direction: str, working: Sequence[str]) -> list[str]:
-    rankings = ["generated"]
+    paper = "generated, the paper's score"
+    rankings = [*([paper] if f"{direction}, {paper}, R@1" in held else []), "generated"]
     for verifier in measured(held):
         alone = f"{verifier} alone"
         rankings += [alone] if f"{direction}, {alone}, R@1" in held else []
@@ -95,7 +96,7 @@ def _failure(held: Held, verifier: str) -> str:
         for direction in LABELS
     )
     return (
-        f"The {verifier} verifier does not work on so small a model, so that no row calls its order verified: weighed "
+        f"The {verifier} verifier does not work on so small a model, so that no row calls its order verified: fused "
         f"with the generator's score it moves R@1 {moved}, which is no gain."
     )
 

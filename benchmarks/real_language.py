@@ -1,4 +1,4 @@
-r"""What identifiers are worth on real sentences: text -> image retrieval on captions, with a real language model.
+r"""Identifiers on real sentences: text -> image retrieval on captions, with a real language model.
 
     python -m benchmarks.real_language --captions ../shared/data/dataset_coco_val2017_captions.json.gz \
         --out runs/language --json benchmarks/results/real_language.json --table benchmarks/results/real_language.md
@@ -18,7 +18,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -39,7 +39,7 @@ PROMPT = "{{ query }}\n"
 """What the model is asked with: the sentence alone; each further word would cost training time."""
 SPOKEN = {"keyword_choice": "mention_rate", "keyword_order": "mention_rate", "deduplicate": "false"}
 TRAINING = {
-    "directions": "[t2i]", "row_tokens": 192, "held_out.sentences_per_image": 0, "held_out.image_share": 0,
+    "directions": "[t2i]", "row_tokens": 192, "held_out.sentences_per_image": 0, "held_out.image_fraction": 0,
     "lora.rank": 16, "lora.dropout": 0, "lora.target_modules": "[q_proj,v_proj,o_proj,down_proj]",
     "training.learning_rate": 1e-3, "training.batch_size": 2, "training.micro_batch_size": 2,
     "training.gradient_checkpointing": "false", "training.save_steps": 20,
@@ -74,6 +74,8 @@ VARIANTS = {
 @dataclass
 class Settings:
     """What to run."""
+
+    help_sections: ClassVar = {"num_train": "size"}
 
     captions: Path
     """A caption file in the Karpathy layout, .json or .json.gz."""
@@ -233,7 +235,8 @@ def dense_ranks(out: Path, search: LanguageSearch) -> list[int | None]:
         ranked = nearest(baseline.texts(texts), baseline.images(items), items, len(items))
         found = {query: [(item, 0.0) for item in row] for query, row in zip(queries, ranked, strict=True)}
         write_json(path, {"ranks": first_ranks(found, view.queries.relevant)})
-    return list(read_json(path)["ranks"])
+    ranks: list[int | None] = read_json(path)["ranks"]
+    return ranks
 
 
 if __name__ == "__main__":

@@ -22,17 +22,17 @@ A killed evaluation goes on where it stopped.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from semcore.commands.arguments import require_minimum, resolved
+from semcore.commands.arguments import announcer, require_minimum, resolved
 from semcore.data.dataset import Dataset, load_dataset
 from semcore.data.directions import DirectionName
 from semcore.data.run_folder import RunFolder
-from semcore.evaluation.dense_baselines import SENTENCE_ENCODER, measure_baselines
+from semcore.evaluation.dense_baselines import measure_baselines
 from semcore.evaluation.inputs import (
+    by_content,
     captions_and_encoder,
     ceiling_of,
     find_models,
@@ -54,12 +54,13 @@ from semcore.retrieval.prior_settings import check_prior_weight
 from semcore.retrieval.verifiers import VerifierName
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import hash_of
-from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.moved_checkpoints import absolute_place
 from semcore.runtime.ranks import is_main_process
 from semcore.runtime.resumable import remove_work_folder, work_folder
 from semcore.runtime.settings import LineageSettings
 from semcore.verification import LETTERS, read_attention
+
+say = announcer("evaluate")
 
 
 @dataclass
@@ -93,17 +94,15 @@ class EvaluateSettings(LineageSettings):
     """How much of log p(identifier) to take off log p(identifier | query), 0 to 1; "fit" finds it on val, by
     direction. metrics.json keeps the paper's score beside it."""
     num_prior_queries: int = 100  # ours: 10 are too few, 300 no better
-    """Training queries a direction that p(identifier) is the mean over, at a pass over all identifiers each; one that
-    was trained with --training.null_queries needs one pass and no query."""
+    """Training queries per direction that p(identifier) is the mean over, at a pass over all identifiers each; a
+    model that has learnt to answer empty prompts needs one pass and no query."""
     prior_seed: int = 0
     """Of the draw of these queries."""
     prior_in_search: bool = False  # ours: with keywords in the order of mention it gains nothing over reordering
     """Take the prior off in the beam search already, a second search, and not only from what the first has found."""
     num_candidates: int = 10  # paper, A.1
     """How many of the best hits are verified."""
-    verifier: Literal["listwise", "blocks", "pointwise", "likelihood", "both", "all", "none"] = (
-        "listwise"  # section 3.3
-    )
+    verifier: Literal[VerifierName, "both", "all", "none"] = "listwise"  # paper, section 3.3
     """The verifier; "blocks" is the listwise verifier trained with --attention blocks. "both" measures listwise, blocks
     where it is trained, and likelihood, "all" these and pointwise; the best one on val gives the final ranking."""
     fusion: Literal["val", "none"] = "val"  # ours; in the paper the verifier decides alone: none
@@ -233,25 +232,22 @@ def main(settings: EvaluateSettings) -> None:
     inputs = score_inputs(plan, run, dataset, models)
     if settings.check:
         counts = [f"{len(view.queries.relevant)} queries {key.direction} {key.split}" for key, view in views.items()]
-        return _say(f"everything is in order: {', '.join(counts)}")
+        return say(f"everything is in order: {', '.join(counts)}")
     for name in {"listwise", "blocks"} & models.keys():
-        _say(f"the {name} verifier is asked with attention {read_attention(models[name])}, as it was trained")
+        say(f"the {name} verifier is asked with attention {read_attention(models[name])}, as it was trained")
     with run.lock():
         places = by_content(plan)
         stage = run.open_stage("evaluate", resolved(settings), inputs, dataset.folder, places)
         if stage.finished:
             _write_missing_report(run, dataset)
             remove_work_folder(run.path, "evaluate")  # several processes leave it behind
-            return _say(f"already measured, see {run / 'report.md'}")
+            return say(f"already measured, see {run / 'report.md'}")
         run.set_config("evaluate", resolved(settings))
         run.set_prompts({name: digest for name, digest in inputs.items() if name.endswith(".jinja")})
         own = {name: value for name, value in resolved(settings).items() if name not in places}
         key = hash_of(own, inputs, places)
-        work_dir = WorkDir(
-            work_folder(run.path, "evaluate", key),
-            is_main_process(),
-            run / "features" if settings.keep_features else None,
-        )
+        features = run / "features" if settings.keep_features else None
+        work_dir = WorkDir(work_folder(run.path, "evaluate", key), is_main_process(), features)
         result = run_evaluation(plan, run, dataset, models, views, work_dir)
         measured = {key: view for key, view in views.items() if key.split == plan.split}
         captions, encoder = captions_and_encoder(plan, run)
@@ -266,21 +262,9 @@ def main(settings: EvaluateSettings) -> None:
             remove_work_folder(run.path, "evaluate")
             write_report(run.path, data=dataset.folder)
             write_model_cards(run, dataset.name)
-    return _say(f"see {run / 'metrics.json'}, {run / 'report.md'} and {run / 'report.html'}")
-
-
-def by_content(plan: EvaluationPlan) -> dict[str, str]:
-    """Return the settings that are paths of checkpoints -> fingerprints of their content."""
-    named = {f"{name}_model": fingerprint(path) for name, path in plan.other_models.items()}
-    baselines = [name if name == SENTENCE_ENCODER else fingerprint(name) for name in plan.baselines]
-    return {**named, "baselines": hash_of(baselines)}
+    return say(f"see {run / 'metrics.json'}, {run / 'report.md'} and {run / 'report.html'}")
 
 
 def _write_missing_report(run: RunFolder, dataset: Dataset) -> None:
     if is_main_process() and not ((run / "report.md").exists() and (run / "report.html").exists()):
         write_report(run.path, data=dataset.folder)
-
-
-def _say(sentence: str) -> None:
-    if is_main_process():
-        sys.stdout.write(f"evaluate: {sentence}\n")

@@ -23,7 +23,8 @@ from semcore.runtime.settings import option
 
 PROGRAMS = ("semcore ", "python -m ", "python recipes/", "accelerate launch ", ".venv")
 FOLDERS = (
-    "base", "data", "dst", "embeddings", "first", "folder", "images", "out", "run", "second", "src", "static", "work",
+    "base", "data", "dst", "earlier", "embeddings", "first", "folder", "images", "out", "run", "second", "src",
+    "static", "work",
 )  # fmt: skip
 FILES = ("captions", "config", "csv", "image", "json", "launcher", "readme", "study", "table")
 CHECKPOINTS = ("base", "model", "pointwise_model", "likelihood_model")
@@ -149,16 +150,19 @@ def _titles(settings_type: type, positional: Sequence[str], prefix: str) -> dict
     """Return the title and the description that each field stands under; own fields before inherited ones."""
     own: dict[str, tuple[str, str]] = {}
     inherited: dict[str, tuple[str, str]] = {}
-    title = f"{prefix.rstrip('.')} options".lstrip().replace("_", "-")
     about = _first_line(settings_type) if prefix else ""  # the command itself has its manual
+    first = place = (f"{prefix.rstrip('.')} options".lstrip().replace("_", "-"), about)
+    last_owner: type | None = None
     for field in dataclasses.fields(settings_type):
         owner = next(kind for kind in settings_type.__mro__ if field.name in inspect.get_annotations(kind))
         if field.name in positional:
             own[field.name] = ("arguments", "")
-        elif owner is settings_type:
-            if section := getattr(settings_type, "help_sections", {}).get(field.name):
-                title, about = f"{section} options", ""
-            own[field.name] = (title, about)
+        elif owner is settings_type or prefix:  # a section of a command is one, whatever it inherits
+            if owner is not last_owner:
+                place, last_owner = first, owner
+            if section := getattr(owner, "help_sections", {}).get(field.name):
+                place = (f"{section} options", "")
+            own[field.name] = place
         else:
             name = owner.__name__.removesuffix("Settings").lower()
             inherited[field.name] = (f"{name} options", _first_line(owner))

@@ -40,7 +40,7 @@ def estimate_priors(
         nodes_per_pass: most tree nodes to read at once a query; it bounds the memory.
 
     Returns:
-        For each sequence the logarithm of the mean of p(prefix | query), prefix by prefix.
+        For each sequence the logarithm of the mean of p(prefix | query), prefix by prefix (tokens of the sequence,).
     """
     sequences = sorted(index.sequences())
     offsets = offsets_of(np.array([len(sequence) for sequence in sequences]))

@@ -43,7 +43,7 @@ class Correction:
     """What will still be added behind a token of a tail, float32 (t,)."""
 
     def bound(self, trie: TrieTensors, nodes: torch.Tensor, tail_used: torch.Tensor) -> torch.Tensor:
-        """Return the most that paths can still gain from the correction, in the shape of `nodes`.
+        """Return the most that paths can still gain from the correction, in the shape of `nodes` (Q, B).
 
         Args:
             trie: the prefix tree.

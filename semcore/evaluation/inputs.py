@@ -16,7 +16,7 @@ from semcore.models.run_checkpoints import generator_of, model_of, untrained_ver
 from semcore.models.run_lineage import prompts_of
 from semcore.retrieval.batch import SplitKey, SplitView, read_split_views
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import read_json, read_jsonl, sha256_of
+from semcore.runtime.files import hash_of, read_json, read_jsonl, sha256_of
 from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.text import clean_text
 
@@ -93,6 +93,13 @@ def score_inputs(plan: EvaluationPlan, run: RunFolder, dataset: Dataset, models:
         **{f"the {name} model": fingerprint(path) for name, path in models.items()},
         **prompts_of(["generator", *plan.verifiers], plan.directions),
     }
+
+
+def by_content(plan: EvaluationPlan) -> dict[str, str]:
+    """Return the settings that are paths of checkpoints -> fingerprints of their content."""
+    named = {f"{name}_model": fingerprint(path) for name, path in plan.other_models.items()}
+    baselines = [name if name == SENTENCE_ENCODER else fingerprint(name) for name in plan.baselines]
+    return {**named, "baselines": hash_of(baselines)}
 
 
 def captions_and_encoder(plan: EvaluationPlan, run: RunFolder) -> tuple[dict[str, str], str]:

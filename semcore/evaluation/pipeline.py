@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from semcore.data.dataset import Dataset
 from semcore.data.directions import Direction
-from semcore.data.items_and_queries import draw_queries
 from semcore.data.run_folder import RunFolder
-from semcore.evaluation.ablations import without_verification
-from semcore.evaluation.corrected_hits import PriorCorrection, find_correction, prior_settings, search_again
 from semcore.evaluation.fitted_fusions import Fitted, fit, rank_all
 from semcore.evaluation.folds import mean_metrics
+from semcore.evaluation.generation import search_views
 from semcore.evaluation.order_probes import draw_order_probes, measure_order_bias
 from semcore.evaluation.plan import EvaluationPlan
 from semcore.evaluation.results import EvaluationResult, Scores, score
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.inference import load_for_inference
-from semcore.models.session import ModelSession, load_session
+from semcore.models.session import load_session
 from semcore.retrieval.batch import (
     SplitKey,
     SplitView,
     WorkDir,
-    generate_hits,
-    generate_unconstrained,
     make_shortlists,
     verify_by_likelihood,
     verify_by_options,
 )
-from semcore.retrieval.hits import GeneratedHit
-from semcore.retrieval.prior_settings import PriorSettings
 from semcore.retrieval.shortlist import Shortlist
 from semcore.retrieval.verifiers import VerifierName
 from semcore.verification import Fusion, VerifierSession, load_verifier
@@ -62,8 +55,10 @@ def run_evaluation(
         views: items and queries, of val too where fusions are fitted.
         work_dir: where results are kept from a kill.
     """
-    generated = _generate(plan, run, dataset, models["generator"], views, work_dir)
+    session = load_session(_load(models["generator"], plan), dataset, work_dir.features)
+    generated = search_views(plan, run, dataset, session, views, work_dir)
     hits = generated.hits
+    del session  # one model is in memory at a time
     shortlists = {key: make_shortlists(view, hits[key], plan.num_candidates) for key, view in views.items()}
     measured = [key for key in views if key.split == plan.split]
     result = EvaluationResult(
@@ -146,84 +141,6 @@ def better_on_val(verifiers: Sequence[VerifierName], on_val: Mapping[VerifierNam
     if not verifiers:
         return "none"
     return max(verifiers, key=lambda name: sum(scores["R@1"] for scores in on_val[name].values()))
-
-
-@dataclass(frozen=True)
-class _Generated:
-    """What the generator finds, view by view.
-
-    Attributes:
-        hits: the rankings that later stages use.
-        paper_hits: those by the paper's score.
-        prior_settings: what comes off the paper's score.
-        ablations: name -> direction -> scores.
-    """
-
-    hits: dict[SplitKey, dict[str, list[GeneratedHit]]]
-    paper_hits: dict[SplitKey, dict[str, list[GeneratedHit]]]
-    prior_settings: PriorSettings
-    ablations: dict[str, dict[Direction, Scores]]
-
-
-def _generate(
-    plan: EvaluationPlan,
-    run: RunFolder,
-    dataset: Dataset,
-    model: str,
-    views: Mapping[SplitKey, SplitView],
-    work_dir: WorkDir,
-) -> _Generated:
-    """Search every view, take the prior off, and measure the ablations of the measured views."""
-    session = load_session(_load(model, plan), dataset, work_dir.features)
-    found = {key: _search(plan, session, key, view, work_dir) for key, view in views.items()}
-    correction = find_correction(plan, run, dataset, session, views, found, work_dir)
-    hits = {key: correction.rescored(key, found[key], plan.num_beams) for key in views}
-    if plan.prior_in_search and correction.priors:
-        hits = {key: search_again(plan, session, key, view, correction, work_dir) for key, view in views.items()}
-    paper_hits = {
-        key: {content: own[: plan.num_beams] for content, own in rankings.items()} for key, rankings in found.items()
-    }
-    ablations: dict[str, dict[Direction, Scores]] = {}
-    for key, view in views.items():
-        if plan.ablations and key.split == plan.split:
-            for name, scores in _ablate(plan, session, key, view, hits[key], correction, work_dir).items():
-                ablations.setdefault(name, {})[key.direction] = scores
-    return _Generated(hits, paper_hits, prior_settings(plan, correction), ablations)
-
-
-def _search(
-    plan: EvaluationPlan, session: ModelSession, key: SplitKey, view: SplitView, work_dir: WorkDir
-) -> dict[str, list[GeneratedHit]]:
-    """Return what the beams hold, by the paper's score."""
-    if not plan.constraint:
-        return generate_unconstrained(
-            session, key, view, work_dir, num_beams=plan.num_beams, batch_size=plan.batch_size
-        )
-    return generate_hits(
-        session, key, view, work_dir, num_beams=plan.num_beams, batch_size=plan.batch_size, engine=plan.engine,
-        whole_beam=plan.prior_weight != 0,
-    )  # fmt: skip
-
-
-def _ablate(
-    plan: EvaluationPlan,
-    session: ModelSession,
-    key: SplitKey,
-    view: SplitView,
-    hits: Mapping[str, list[GeneratedHit]],
-    correction: PriorCorrection,
-    work_dir: WorkDir,
-) -> dict[str, Scores]:
-    """Return name -> scores of what remains without verification, and without the prefix tree."""
-    suffixed = {content: without_verification(own) for content, own in hits.items()}
-    ablations = {"without_verification": score(view, suffixed)}
-    drawn = SplitView(view.items, draw_queries(view.queries, plan.num_ablation_queries))
-    if plan.constraint and drawn.unique_queries:
-        sizes = {"num_beams": plan.num_beams, "batch_size": plan.batch_size}
-        freely = generate_unconstrained(session, key, drawn, work_dir, **sizes)
-        ablations["with_trie"] = score(drawn, hits)
-        ablations["without_trie"] = score(drawn, correction.rescored(key, freely, plan.num_beams))
-    return ablations
 
 
 def _load(model: str, plan: EvaluationPlan) -> Checkpoint:

@@ -1,4 +1,4 @@
-"""How much of the identifiers' prior to take off the generator's score, fitted on val by direction."""
+"""Weights of the identifiers' prior in the generator's score, fitted on val by direction."""
 
 from __future__ import annotations
 

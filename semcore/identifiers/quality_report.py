@@ -31,7 +31,7 @@ def render_report(report: Mapping[str, Any], rows: Mapping[Direction, Sequence[I
         if report[direction]:
             title = f"{direction.words.capitalize()}: the items are {direction.item_kind}"
             blocks += [f"## {title}", _figures(report[direction]), _alone(report[direction])]
-            blocks += [_mentions(report["mentions"])] if direction == "t2i" else []
+            blocks += [_mentions(report["mentions"])] if direction.items_are_images else []
             blocks += [_without_keyword(report["without_keyword"][direction]), _examples(rows[direction])]
     blocks += ["## Clusters", _clusters(report["clusters"])]
     return "\n\n".join(block for block in blocks if block) + "\n"

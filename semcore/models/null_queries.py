@@ -1,4 +1,4 @@
-"""What a model's folder says of null queries: prompts without a sentence or an image, that it was trained on too.
+"""The record of null queries in a model's folder: prompts without a sentence or an image that it was trained on too.
 
 They teach it how probable identifiers are whatever is asked, so that one pass over them tells their prior.
 """

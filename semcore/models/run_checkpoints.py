@@ -96,7 +96,7 @@ def recorded_captioner(run: RunFolder) -> str | None:
 
 
 def model_of(run: RunFolder, verifier: str, moved: str | Path | None = None) -> str:
-    """Return the run's checkpoint for a verifier: the trained listwise verifier, for others the captioner.
+    """Return the run's checkpoint for a verifier: the trained listwise one or that in blocks, for others the captioner.
 
     Args:
         run: the run folder.
@@ -104,7 +104,7 @@ def model_of(run: RunFolder, verifier: str, moved: str | Path | None = None) -> 
         moved: the captioner's path as the user gives it.
 
     Raises:
-        UserError: it is not trained yet, unknown, or not found.
+        UserError: it is not trained yet, or not found.
     """
     if verifier == "blocks":
         return blocks_verifier_of(run)

@@ -1,4 +1,4 @@
-"""What a report says of the identifiers' prior, which comes off the generator's score."""
+"""The report's paragraph on the identifiers' prior, which comes off the generator's score."""
 
 from collections.abc import Mapping
 from typing import Any

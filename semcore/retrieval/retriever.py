@@ -33,6 +33,7 @@ from semcore.retrieval.hits import Hit
 from semcore.retrieval.prior_settings import PriorChoice, PriorSettings, prior_settings_of
 from semcore.retrieval.query_pictures import Picture, open_picture
 from semcore.retrieval.saved_index import SavedIndexes
+from semcore.retrieval.search_notes import confidence_note
 from semcore.retrieval.shortlist import Shortlist, hits_of, make_shortlist
 from semcore.retrieval.verifier_choice import choose_verifier, verifier_model
 from semcore.retrieval.verifiers import VerifierName, verifier_scores
@@ -192,28 +193,13 @@ class Retriever:
         return hits if isinstance(image, list) else hits[0]
 
     def confidence_note(self, direction: Direction) -> str:
-        """Return a note on the confidence of a direction's hits; empty where it was fitted on a corpus of this size.
-
-        Fusion and calibration are fitted on val's items. Among more items there are more hard negatives, so the same
-        score means a lower probability.
-        """
-        fusion = self.fusion_settings.fusions.get(self.verifier, {}).get(direction)
-        searched = len(self._corpus(direction).items)
-        if fusion is None or fusion.calibration is None:
-            again = command("semcore", "evaluate", "--run", self.run.path)
-            return f"no confidence: nothing was fitted on val for this order; `{again}` does"
-        fitted, used = self.fusion_settings.prior_weights.get(direction, 0.0), self.prior_settings.weight(direction)
-        if fitted != used:
-            return (
-                f"confidence and the weights behind the order were fitted with prior weight {fitted:.2f}, not with "
-                f"{used:.2f} as here: confidence is not to be trusted"
-            )
-        if fusion.num_items == searched:
-            return ""
-        how = "too high" if searched > fusion.num_items else "too low"
-        return (
-            f"confidence and the weights behind the order were fitted on val, {fusion.num_items:,} items; here "
-            f"{searched:,} are searched, so that confidence is likely {how}"
+        """Return a note on the confidence of a direction's hits; empty where it was fitted as they are searched."""
+        return confidence_note(
+            self.run.path,
+            self.fusion_settings.fusions.get(self.verifier, {}).get(direction),
+            len(self._corpus(direction).items),
+            fitted_prior=self.fusion_settings.prior_weights.get(direction, 0.0),
+            used_prior=self.prior_settings.weight(direction),
         )
 
     def prior_note(self, direction: Direction) -> str:
@@ -243,17 +229,13 @@ class Retriever:
             for shortlist, own, found in zip(shortlists, scores, generated, strict=True)
         ]
 
-    def _require(self, direction: Direction) -> None:
-        """Check that the models were trained for a direction."""
-        own = {"generator": generator_of(self.run)}
-        if self.verifier in TRAINED:
-            own[self.verifier] = model_of(self.run, self.verifier)
-        require_trained_directions(own, [direction])
-
     def _corpus(self, direction: Direction) -> Corpus:
         """Return what is searched in a direction; at its first use the models have to be trained for it."""
         if direction not in self._corpora:
-            self._require(direction)
+            models = {"generator": generator_of(self.run)}
+            if self.verifier in TRAINED:
+                models[self.verifier] = model_of(self.run, self.verifier)
+            require_trained_directions(models, [direction])
             items = read_items(self.run, self.dataset, direction, self.split)
             saved = SavedIndexes(self.run, f"{direction}-{self.split or 'all'}")
             self._corpora[direction] = build_corpus(self.generator, direction, items, saved)

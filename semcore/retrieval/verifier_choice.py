@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from semcore.data.run_folder import RunFolder
 from semcore.models.run_checkpoints import has_verifier, model_of
 from semcore.retrieval.verifiers import VerifierName
+from semcore.runtime.errors import UserError
 from semcore.runtime.moved_checkpoints import find_checkpoint
 from semcore.verification.score_fusion import FUSION_FILE, FusionSettings, read_fusion_settings
 
@@ -22,8 +23,11 @@ def choose_verifier(
         wish: "auto" for the one the evaluation found better, else a trained listwise one, else the likelihood.
 
     Raises:
-        UserError: verification.json is broken.
+        UserError: there is no such verifier, or verification.json is broken.
     """
+    names = (*get_args(VerifierName), "auto", "none")
+    if wish not in names:
+        raise UserError(f"there is no verifier {wish!r}; choose one of {', '.join(names)}")
     path = run / FUSION_FILE
     fusion_settings = read_fusion_settings(path) if path.exists() else FusionSettings("", {})
     if wish == "auto":

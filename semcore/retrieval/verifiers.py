@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, assert_never
 
 from semcore.data.directions import Direction
 from semcore.models.session import ModelSession
@@ -35,7 +35,9 @@ def verifier_scores(
         return pointwise_scores(session, direction, shortlists)
     if verifier == "likelihood":
         return likelihood_scores(session, direction, shortlists)
-    return listwise_scores(session, direction, shortlists, num_shifts)
+    if verifier == "listwise" or verifier == "blocks":
+        return listwise_scores(session, direction, shortlists, num_shifts)
+    assert_never(verifier)
 
 
 def listwise_scores(

@@ -58,7 +58,7 @@ class Supervision:
     terms: list[torch.Tensor] | None = field(default_factory=list)
 
     def record(self, query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, scaling: float) -> None:
-        """Add a layer's loss; arguments as its attention function has them."""
+        """Add a layer's loss; arguments as its attention function has them: queries (B, H, L, D), keys (B, G, L, D)."""
         candidates, right = self.candidates.to(query.device), self.right.to(query.device)
         scores = attention_scores(query, key, mask, scaling, right.shape[1])
         term = share_losses(scores, candidates, right).sum()
@@ -66,7 +66,7 @@ class Supervision:
             self.terms.append(term)
 
     def finish(self) -> torch.Tensor:
-        """Return the sum of the questions' losses, each the mean over the layers."""
+        """Return the sum of the questions' losses, each the mean over the layers, ()."""
         terms, self.terms = self.terms, None
         return torch.stack([term.to(self.right.device) for term in terms or ()]).mean()
 
@@ -173,6 +173,6 @@ def _attend(
     if attention_supervision is not None and module.layer_idx in attention_supervision.layers:
         attention_supervision.record(query, key, attention_mask, scaling)
     # Plain products are not registered: each architecture's file has its own under this name.
-    eager = sys.modules[type(module).__module__].eager_attention_forward if implementation == "eager" else None
-    attend = AttentionInterface().get_interface(implementation, eager)
+    own = sys.modules[type(module).__module__].eager_attention_forward
+    attend = AttentionInterface().get_interface(implementation, own)
     return attend(module, query, key, value, attention_mask, scaling=scaling, **others)

@@ -1,4 +1,4 @@
-"""Which tokens of a listwise prompt show which candidate: what attention is supervised on."""
+"""Token spans of the candidates in a listwise prompt, on which attention is supervised."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def fine_tune(
     gradient_checkpointing: bool,
     attn_implementation: str = "auto",
     attention_loss: float = 0.0,
-    records: Mapping[str, Mapping[str, str]] | None = None,
+    records: Mapping[str, Mapping[str, Any]] | None = None,
     lineage: Mapping[str, Any] | None = None,
     validation: Validation | None = None,
     **training: Any,

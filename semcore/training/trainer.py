@@ -122,7 +122,7 @@ def run_training(
         load_weights(model, Path(best))
     history = trainer.state.log_history
     losses = [entry["loss"] for entry in history if "loss" in entry]
-    val_losses = {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry}
+    val_losses = {int(entry["step"]): entry["eval_loss"] for entry in history if "eval_loss" in entry}
     peak = trainer.accelerator.gather(torch.tensor([peak_memory_bytes()], device=arguments.device))
     return Training(trainer, losses, int(peak.max()), val_losses)
 

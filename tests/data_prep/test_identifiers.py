@@ -7,7 +7,7 @@ import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -318,6 +318,16 @@ def test_numbers_instead_of_keywords(folders: tuple[Path, Path]) -> None:
         assert len({row["lexical_id"][0] for row in rows}) == count
     assert "A **unique number** stands" in (run / "identifiers" / "report.md").read_text()
     assert json.loads((run / "identifiers" / "report.json").read_text())["t2i"]["all"]["num_shared_items"] == 0
+
+
+def test_every_scheme_has_its_own_words_in_the_report(folders: tuple[Path, Path]) -> None:
+    data, run = folders
+    schemes, introductions = get_args(get_type_hints(Settings)["scheme"]), set()
+    for scheme in schemes:
+        own = _own_run(run, scheme)
+        main(Settings(run=own, data=data, num_clusters=3, scheme=scheme))
+        introductions.add((own / "identifiers" / "report.md").read_text().split("\n\n")[1])
+    assert len(introductions) == len(schemes)
 
 
 def test_identifiers_without_global_ids_bring_no_cluster_tokens(folders: tuple[Path, Path]) -> None:

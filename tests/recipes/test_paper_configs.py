@@ -106,6 +106,7 @@ def test_the_commands_read_what_the_name_says(path: Path) -> None:
     assert settings["evaluate.constraint"] == ("_without_constraint" not in name)
     assert settings["evaluate.verifier"] == ("none" if "_without_verification" in name else "listwise")
     assert settings["evaluate.ablations"]
+    assert settings["evaluate.prior_weight"] == settings["train_identifier.training.null_queries"] == 0
 
 
 def test_settings_of_the_paper_that_are_defaults() -> None:

@@ -43,7 +43,7 @@ def examine(
     features = {str(index): vectors for index, vectors in enumerate(encode_pictures(checkpoint, pictures))}
     session = ModelSession(checkpoint, prompts, FeaturesInMemory(features))
     image_picks, sentence_picks = _pick_by_likelihood(session, scenes, rng)
-    sets = {kind: draw_sets(num_scenes, rng, look_alikes=kind == "alike") for kind in ("random", "alike")}
+    sets = {kind: draw_sets(num_scenes, rng, hard_negatives=kind == "alike") for kind in ("random", "alike")}
     by_letter = {
         f"{direction}_{kind}_{whose}": percent
         for kind, own in sets.items()

@@ -12,7 +12,12 @@ from typing import Any, Literal
 from semcore.data.directions import DirectionName
 from semcore.runtime.config_file import read_yaml
 from semcore.runtime.errors import UserError
-from semcore.training.settings import HeldOutSettings, LoraSettings, TrainingSettings, VerifierTrainingSettings
+from semcore.training.settings import (
+    HeldOutSettings,
+    IdentifierTrainingSettings,
+    LoraSettings,
+    VerifierTrainingSettings,
+)
 from semcore.verification.block_layout import Attention
 
 ELSEWHERE = {"identifiers": {"num_clusters": 128, "num_keywords": 4}, "candidates": {"num_candidates": 10}}
@@ -39,7 +44,7 @@ class IdentifierTraining:
     keep_features: bool = True
     held_out: HeldOutSettings = field(default_factory=HeldOutSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
-    training: TrainingSettings = field(default_factory=TrainingSettings)
+    training: IdentifierTrainingSettings = field(default_factory=IdentifierTrainingSettings)
 
 
 @dataclass

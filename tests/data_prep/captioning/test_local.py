@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from data_prep.captioning.local import Caption, caption_images, caption_stats, write_captions
+from data_prep.captioning.local import Caption, caption_images, caption_stats, captions_of_features, write_captions
 from semcore.models.inference import load_for_inference
 from semcore.models.prompts import IMAGE, load_prompts
 from semcore.models.tokenization import prepare_images
@@ -41,6 +41,14 @@ def test_a_batch_writes_what_each_image_gets_alone(lively_checkpoint):
     fast = write_captions(lively_checkpoint, load_prompts(), PICTURES, max_new_tokens=6)
     assert fast == [slow_caption(lively_checkpoint, picture, 6) for picture in PICTURES]
     assert len({text for text, _ in fast}) > 1  # they do depend on the image
+
+
+def test_images_of_unlike_length_are_written_about_as_alone(lively_checkpoint):
+    """Prompts with fewer visual tokens are padded; no checkpoint here has such images."""
+    features = [torch.randn(length, 32, generator=torch.Generator().manual_seed(length)) for length in (4, 23, 9)]
+    fast = captions_of_features(lively_checkpoint, load_prompts(), features, max_new_tokens=6)
+    alone = [captions_of_features(lively_checkpoint, load_prompts(), [own], max_new_tokens=6)[0] for own in features]
+    assert fast == alone
 
 
 def test_what_a_checkpoint_wants_by_itself_does_not_count(lively_checkpoint, tmp_path):

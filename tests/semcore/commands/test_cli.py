@@ -119,6 +119,9 @@ class FakeRetriever:
         cls.asked = {"run": run, **options}
         return cls()
 
+    def prior_note(self, direction: str) -> str:
+        return ""
+
     def confidence_note(self, direction: str) -> str:
         return f"val had fewer items of {direction}"
 

@@ -316,7 +316,7 @@ def test_a_killed_evaluation_goes_on_and_ends_the_same(searchable_run, measured,
             finished = True
         except KeyboardInterrupt:
             assert not (searchable_run.run / "metrics.json").exists()
-    assert len(deaths) == 18
+    assert len(deaths) == 20
     for name in FILES:
         if name == "metrics.json":
             assert without_seconds(searchable_run.run / name) == without_seconds(measured.run / name)
@@ -351,7 +351,7 @@ def test_without_a_verifier(searchable_run):
     main(settings(searchable_run, verifier="none", ablations=False, limit=3))
     metrics = read_json(searchable_run.run / "metrics.json")
     assert metrics["verifier"] == "none"
-    assert set(metrics["t2i"]) == {"generated"}
+    assert set(metrics["t2i"]) == {"generated", "generated_paper", "generated_less_paper"}
     assert metrics["t2i"]["generated"]["num_queries"] == 3
     assert metrics["t2i"]["generated"]["num_items"] == 6
     assert "ceiling" not in metrics  # only some queries were asked

@@ -184,7 +184,7 @@ def test_a_killed_estimation_goes_on_where_it_stopped(
     with pytest.raises(KeyboardInterrupt):
         main(settings(searchable_run))
     first = chunks[0][2].sequences()
-    chunks.append(None)
+    chunks.append(())
     main(settings(searchable_run))
     assert not any(first == later[2].sequences() for later in chunks[3:])
     for direction in Direction:
@@ -202,7 +202,7 @@ def test_a_model_that_knows_null_queries_tells_the_prior_in_one_pass(searchable_
     session = retriever.generator
     for direction in Direction:
         corpus, priors = retriever._corpus(direction), priors_of(searchable_run.run, direction)
-        inputs = null_query_inputs(session.checkpoint, session.prompts, direction)
+        inputs = null_query_inputs(session, direction)
         result = exhaustive_search(session.checkpoint.model, inputs, corpus.index)
         for sequence, score in zip(result.sequences[0], result.scores[0].tolist(), strict=True):
             identifier = corpus.items[corpus.index.items(sequence)[0]].identifier
@@ -212,7 +212,8 @@ def test_a_model_that_knows_null_queries_tells_the_prior_in_one_pass(searchable_
 def test_where_val_is_measured_its_queries_meet_weights_fitted_without_them(searchable_run: SearchableRun) -> None:
     main(settings(searchable_run, split="val"))
     weights = read_json(searchable_run.run / "prior.json")["weights"]
-    identifiers, of_identifier = (read(searchable_run.run, Direction.T2I) for read in (identifiers_of, priors_of))
+    identifiers = identifiers_of(searchable_run.run, Direction.T2I)
+    of_identifier = priors_of(searchable_run.run, Direction.T2I)
     ours, paper = (read_run(searchable_run.run / "t2i" / f"run.{n}.trec") for n in ("generated", "generated_paper"))
     used = set()
     for query, found in ours.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
@@ -22,8 +23,14 @@ from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, read_jsonl, write_json, write_jsonl
 from tests.run_fixtures import SearchableRun
 
-CPU = {"dtype": "float32", "device": "cpu"}
-SMALL = {"num_beams": 4, "num_candidates": 3, "num_val_queries": 4, "num_order_queries": 0, "num_ablation_queries": 2}
+CPU: dict[str, Any] = {"dtype": "float32", "device": "cpu"}
+SMALL: dict[str, Any] = {
+    "num_beams": 4,
+    "num_candidates": 3,
+    "num_val_queries": 4,
+    "num_order_queries": 0,
+    "num_ablation_queries": 2,
+}
 
 
 def train_for(own: SearchableRun, name: str, directions: Sequence[Direction]) -> None:

@@ -1,4 +1,4 @@
-"""Why more beams can cost recall, and why they do not with the prior off: short, likely identifiers crowd the list.
+"""More beams can cost recall, and do not with the prior off: short, likely identifiers crowd the list.
 
 A narrow beam loses identifiers whose first token is no favourite, though nothing follows it and the whole is likely,
 whatever is asked. A wider beam finds them, and they stand before the right one, which is less likely by far and says

@@ -33,7 +33,8 @@ def index_of(identifiers: list[list[int]]) -> IdentifierIndex:
 
 def random_priors(index: IdentifierIndex, spread: float = 4.0) -> dict[tuple[int, ...], Any]:
     """Return priors that fall from prefix to prefix, the same for a prefix that several identifiers share."""
-    generator, of_prefix = np.random.default_rng(0), {}
+    generator = np.random.default_rng(0)
+    of_prefix: dict[tuple[int, ...], float] = {}
     for sequence in sorted(index.sequences()):
         for length in range(1, len(sequence) + 1):
             before = of_prefix[sequence[: length - 1]] if length > 1 else 0.0

@@ -14,6 +14,7 @@ import semcore.evaluation.dense_baselines
 from semcore.commands.arguments import parse
 from semcore.commands.evaluate import EvaluateSettings, main
 from semcore.data.dataset import load_dataset, open_image
+from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.dense_baselines import (
     SENTENCE_ENCODER,
@@ -143,10 +144,14 @@ def test_an_image_without_a_caption_is_a_miss_of_the_sentence_encoder(
     }
     captions = {record.image_id: record.sentences[0].text for record in dataset.split("test")}
     place = WorkDir(tmp_path / "work", progress=False)
-    whole = measure_baselines([SENTENCE_ENCODER], dataset, captions, "any", views, place)[SENTENCE_ENCODER]["i2t"]
+    whole = measure_baselines([SENTENCE_ENCODER], dataset, captions, "any", views, place)[SENTENCE_ENCODER][
+        Direction.I2T
+    ]
     without = dict(list(captions.items())[1:])
     place = WorkDir(tmp_path / "other", progress=False)
-    fewer = measure_baselines([SENTENCE_ENCODER], dataset, without, "any", views, place)[SENTENCE_ENCODER]["i2t"]
+    fewer = measure_baselines([SENTENCE_ENCODER], dataset, without, "any", views, place)[SENTENCE_ENCODER][
+        Direction.I2T
+    ]
     assert whole["num_queries"] == fewer["num_queries"] == 6
     assert (whole["R@1"], fewer["R@1"]) == (100.0, pytest.approx(100 * 5 / 6))
 
@@ -174,8 +179,8 @@ def test_folds_and_baselines_stand_in_the_metrics_and_the_report(
         assert fold["generated"]["R@1"] >= metrics[direction]["generated"]["R@1"]  # fewer to be mistaken for
     own = metrics["baselines"]
     assert own.keys() == {SENTENCE_ENCODER, str(clip)}
-    assert own[SENTENCE_ENCODER]["t2i"]["R@1"] > own[str(clip)]["t2i"]["R@1"]  # captions are sentences here
-    assert own[SENTENCE_ENCODER]["i2t"]["num_items"] == 30
+    assert own[SENTENCE_ENCODER][Direction.T2I]["R@1"] > own[str(clip)]["t2i"]["R@1"]  # captions are sentences here
+    assert own[SENTENCE_ENCODER][Direction.I2T]["num_items"] == 30
     report = (searchable_run.run / "report.md").read_text()
     for row in ("generated, folds", "verified, folds", "sentence encoder", "tiny-clip"):
         assert f"| {row} |" in report

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.special import logsumexp
@@ -12,7 +14,7 @@ from semcore.retrieval.batch import SplitView
 from semcore.retrieval.hits import GeneratedHit
 
 
-def candidates(num_queries: int, weight: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def candidates(num_queries: int, weight: float, seed: int = 0) -> tuple[Any, Any, Any]:
     """Return scores, priors and truth of ten candidates a query, where score - weight * prior says what is right."""
     rng = np.random.default_rng(seed)
     priors = rng.normal(-8, 3, (num_queries, 10))
@@ -57,7 +59,7 @@ def test_the_fit_is_the_same_again_and_for_queries_in_another_order() -> None:
     assert fit_weight(scores[::-1], priors[::-1], right[::-1]) == pytest.approx(first, abs=1e-4)
 
 
-def fitted_on(scores: np.ndarray, priors: np.ndarray, right: np.ndarray) -> PriorWeight:
+def fitted_on(scores: Any, priors: Any, right: Any) -> PriorWeight:
     """Fit on queries the first five of which ask for one image."""
     contents = {f"s{number}": f"sentence {number}" for number in range(len(scores))}
     relevant = {query: {"shared" if number < 5 else query} for number, query in enumerate(contents)}

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from semcore.evaluation.statistics import bootstrap_interval, hits, paired_randomisation_test
+from semcore.evaluation.statistics import bootstrap_interval, hits, paired_difference, paired_randomisation_test
 
 
 def exact_p_value(differences: np.ndarray) -> float:
@@ -82,6 +82,16 @@ def test_few_groups_are_swapped_in_every_way() -> None:
     rng = np.random.default_rng(5)
     first, second = rng.normal(size=9), rng.normal(0.5, size=9)
     assert paired_randomisation_test(first, second).p_value == pytest.approx(exact_p_value(second - first), abs=1e-12)
+
+
+def test_a_paired_difference_is_that_of_the_means_with_the_bootstrap_interval_of_the_differences() -> None:
+    rng = np.random.default_rng(6)
+    first, second, groups = rng.normal(size=60), rng.normal(1.0, size=60), list(range(20)) * 3
+    found = paired_difference(first, second, groups=groups)
+    assert found.mean == pytest.approx(second.mean() - first.mean())
+    assert found[1:] == bootstrap_interval(second - first, groups=groups)
+    with pytest.raises(ValueError, match="2 and 3 queries"):
+        paired_difference(np.zeros(2), np.zeros(3))
 
 
 def test_unequal_lengths_are_refused() -> None:

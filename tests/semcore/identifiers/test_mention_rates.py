@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,7 +106,7 @@ def test_keywords_are_chosen_and_ordered_as_asked(seed: int) -> None:
     candidates = [draw.sample(range(12), draw.randint(0, 12)) for _ in range(8)]
     for words in candidates:
         by_rate = [word for _, word in sorted((-rates[word], word) for word in words)]
-        expected = {
+        expected: dict[tuple[Any, Any], list[int]] = {
             ("similarity", "similarity"): words[:3],
             ("similarity", "mention_rate"): [word for word in by_rate if word in words[:3]],
             ("mention_rate", "similarity"): [word for word in words if word in by_rate[:3]],

@@ -8,6 +8,7 @@ from math import log
 
 import pytest
 
+from semcore.data.directions import Direction
 from semcore.data.identifier_files import NO_CLUSTER, make_row
 from semcore.identifiers.quality import bigram_entropy, items_without_keyword, measure_items, measure_quality
 from semcore.identifiers.quality_report import render_report
@@ -96,7 +97,7 @@ def test_the_report_says_what_was_left_out_and_how_clusters_were_fitted() -> Non
         "without_keyword": {"t2i": ["e"], "i2t": []},
         "clusters": [{"num_fitted": 4, "words": ["dog", "grass"]}],
     }
-    text = render_report(report, {"t2i": ROWS, "i2t": []})
+    text = render_report(report, {Direction.T2I: ROWS, Direction.I2T: []})
     for part in (
         "protocol **transductive**",
         "the captions of **all** splits (4)",

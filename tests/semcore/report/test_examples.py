@@ -10,12 +10,12 @@ from semcore.report.run_contents import RunContents, read_run
 
 def rows_of(run_folder: Path, direction: str) -> tuple[RunContents, dict[str, dict[str, Any]]]:
     run = read_run(run_folder)
-    return run, {row["query_id"]: row for row in run.per_query[direction]}
+    return run, {row["query_id"]: row for row in run.per_query[Direction(direction)]}
 
 
 def test_every_way_a_query_can_end_is_shown(run_folder: Path) -> None:
     run, _ = rows_of(run_folder, Direction.T2I)
-    chosen = {outcome: row["query_id"] for outcome, row in choose_examples(run.per_query["t2i"])}
+    chosen = {outcome: row["query_id"] for outcome, row in choose_examples(run.per_query[Direction.T2I])}
     assert chosen == {
         "found": "scene0-0",
         "repaired": "scene1-0",
@@ -27,7 +27,7 @@ def test_every_way_a_query_can_end_is_shown(run_folder: Path) -> None:
 
 def test_without_verification_the_generated_rank_decides(run_folder: Path) -> None:
     run, _ = rows_of(run_folder, Direction.T2I)
-    rows = [{**row, "verified": [], "rank_verified": None} for row in run.per_query["t2i"]]
+    rows = [{**row, "verified": [], "rank_verified": None} for row in run.per_query[Direction.T2I]]
     outcomes = [outcome for outcome, _ in choose_examples(rows, num_per_outcome=9)]
     assert outcomes == ["found"] * 2 + ["confused"] * 3
 

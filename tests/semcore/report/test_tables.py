@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from semcore.data.directions import Direction
 from semcore.report.run_contents import RunContents, read_run
 from semcore.report.tables import (
     OrderRow,
@@ -26,7 +27,7 @@ def run(run_folder: Path) -> RunContents:
 
 
 def test_scores_of_one_direction(run: RunContents) -> None:
-    table = score_rows(run.metrics, "t2i", run.per_query["t2i"], seed=0)
+    table = score_rows(run.metrics, "t2i", run.per_query[Direction.T2I], seed=0)
     names = ["generated", "verified", "listwise alone", "ceiling", "without trie", "without verification"]
     assert [row.name for row in table] == names
     assert [row.scores["R@1"] for row in table] == [40.0, 40.0, 12.5, 80.0, 12.5, 40.0]
@@ -36,7 +37,7 @@ def test_scores_of_one_direction(run: RunContents) -> None:
 
 
 def test_intervals_belong_to_scores_with_rows_and_hold_them(run: RunContents) -> None:
-    table = score_rows(run.metrics, "t2i", run.per_query["t2i"], seed=0)
+    table = score_rows(run.metrics, "t2i", run.per_query[Direction.T2I], seed=0)
     for row in table[:2]:
         assert set(row.intervals) == {"R@1", "R@5", "R@10"}
         assert all(low <= row.scores[column] <= high for column, (low, high) in row.intervals.items())
@@ -45,7 +46,7 @@ def test_intervals_belong_to_scores_with_rows_and_hold_them(run: RunContents) ->
 
 
 def test_what_metrics_do_not_say_has_no_row(run: RunContents) -> None:
-    table = score_rows(run.metrics, "i2t", run.per_query["i2t"], seed=0)
+    table = score_rows(run.metrics, "i2t", run.per_query[Direction.I2T], seed=0)
     assert [row.name for row in table] == ["generated", "verified"]
     assert verifier_rows(run.metrics, "i2t") == []
     names = ["listwise", "listwise alone", "blocks", "blocks alone", "likelihood"]
@@ -66,32 +67,32 @@ def test_order_bias_is_a_row_a_model_and_number_of_shifts(run: RunContents) -> N
 
 
 def test_findings_say_what_verification_changed(run: RunContents) -> None:
-    gain, alone, ceiling = findings(run.metrics, "t2i", run.per_query["t2i"], seed=0)
+    gain, alone, ceiling = findings(run.metrics, "t2i", run.per_query[Direction.T2I], seed=0)
     assert gain == "Verification moves R@1 from 40.0 to 40.0 (+0.0 points; p = 1.000 in a paired randomisation test)."
     assert "Alone" in alone and "R@1 12.5" in alone
     assert ceiling == "A reader that makes no mistake reaches R@1 80.0; this run stands at 50 % of it."
-    (gain,) = findings(run.metrics, "i2t", run.per_query["i2t"], seed=0)
+    (gain,) = findings(run.metrics, "i2t", run.per_query[Direction.I2T], seed=0)
     assert gain.startswith("Verification moves R@1 from 33.3 to 66.7 (+33.3 points; p = 1.000 in")
     assert gain.endswith("and closes 100 % of the distance to the generator's R@10.")
 
 
 def test_where_the_verifier_decides_alone_there_is_no_second_row(run: RunContents) -> None:
     metrics = {**run.metrics, "fusion": "none"}
-    rows = {row.name: row for row in score_rows(metrics, "t2i", run.per_query["t2i"], seed=0)}
+    rows = {row.name: row for row in score_rows(metrics, "t2i", run.per_query[Direction.T2I], seed=0)}
     assert "listwise alone" not in rows
     assert "alone" in rows["verified"].meaning
-    assert len(findings(metrics, "t2i", run.per_query["t2i"], seed=0)) == 2
+    assert len(findings(metrics, "t2i", run.per_query[Direction.T2I], seed=0)) == 2
     assert verifier_note(metrics) != verifier_note(run.metrics)
 
 
 def test_fusion_is_said_to_be_no_part_of_the_paper(run: RunContents) -> None:
-    rows = {row.name: row for row in score_rows(run.metrics, "t2i", run.per_query["t2i"], seed=0)}
+    rows = {row.name: row for row in score_rows(run.metrics, "t2i", run.per_query[Direction.T2I], seed=0)}
     assert "val" in rows["verified"].meaning and "paper" in rows["verified"].meaning
     assert "paper has no such sum" in verifier_note(run.metrics)
 
 
 def test_rows_on_some_queries_say_on_how_many(run: RunContents) -> None:
-    rows = {row.name: row for row in score_rows(run.metrics, "t2i", run.per_query["t2i"], seed=0)}
+    rows = {row.name: row for row in score_rows(run.metrics, "t2i", run.per_query[Direction.T2I], seed=0)}
     assert "5 queries" in rows["without trie"].meaning
     assert "queries drawn" not in rows["without verification"].meaning
 
@@ -108,8 +109,8 @@ def test_queries_that_find_nothing_right_are_counted(run: RunContents) -> None:
 
 def test_a_run_without_verification_has_no_finding(run: RunContents) -> None:
     metrics = {"t2i": {"generated": run.metrics["t2i"]["generated"]}}
-    assert findings(metrics, "t2i", run.per_query["t2i"], seed=0) == []
-    assert [row.name for row in score_rows(metrics, "t2i", run.per_query["t2i"], seed=0)] == ["generated"]
+    assert findings(metrics, "t2i", run.per_query[Direction.T2I], seed=0) == []
+    assert [row.name for row in score_rows(metrics, "t2i", run.per_query[Direction.T2I], seed=0)] == ["generated"]
 
 
 def test_stages_and_their_sum(run: RunContents) -> None:

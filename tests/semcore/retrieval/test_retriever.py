@@ -143,6 +143,11 @@ def test_a_wrong_number_of_candidates_is_named(finished_training, num_candidates
         Retriever.from_run(finished_training.run, num_candidates=num_candidates)
 
 
+def test_an_unknown_verifier_is_named(finished_training):
+    with pytest.raises(UserError, match="^there is no verifier 'overlap'; choose one of listwise, .*, auto, none$"):
+        Retriever.from_run(finished_training.run, verifier="overlap")
+
+
 def test_one_item_needs_no_choice(finished_training):
     """Asked with one item in the index, every verifier gives the one ranking there is."""
     for verifier in ("listwise", "pointwise", "likelihood"):

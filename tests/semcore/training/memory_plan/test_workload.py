@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def test_rows_are_about_as_many_as_are_packed() -> None:
 
 
 def test_one_direction_has_its_own_rows_alone() -> None:
-    sizes = {"image_tokens": 256, "num_keywords": 4, "held_out_sentences": 1, "held_out_fraction": 0.1}
+    sizes: dict[str, Any] = {"image_tokens": 256, "num_keywords": 4, "held_out_sentences": 1, "held_out_fraction": 0.1}
     both, t2i, i2t = (
         identifier_workload(100, 5, row_tokens=512, directions=directions, **sizes)
         for directions in (tuple(Direction), (Direction.T2I,), (Direction.I2T,))
@@ -59,7 +60,7 @@ def test_a_verifier_is_asked_with_what_is_held_out() -> None:
 
 
 def test_in_candidate_blocks_the_head_stands_before_every_candidate() -> None:
-    sizes = {"image_tokens": 256, "num_keywords": 4, "num_candidates": 10, "extra_questions": 4}
+    sizes: dict[str, Any] = {"image_tokens": 256, "num_keywords": 4, "num_candidates": 10, "extra_questions": 4}
     full, blocks = (
         verifier_workload(1000, held_out_sentences=1, held_out_fraction=0.0, limit=None, attention=attention, **sizes)
         for attention in ("full", "blocks")

@@ -1,0 +1,40 @@
+"""Notes on a search: how far its confidence can be trusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from semcore.runtime.typed_commands import command
+from semcore.verification import Fusion
+
+
+def confidence_note(
+    run: Path, fusion: Fusion | None, num_searched: int, *, fitted_prior: float, used_prior: float
+) -> str:
+    """Return a note on the confidence of hits; empty where it was fitted as they were searched.
+
+    Fusion and calibration are fitted on val's items. Among more items there are more hard negatives, so the same
+    score means a lower probability.
+
+    Args:
+        run: the run folder.
+        fusion: what orders the hits; None where nothing was fitted.
+        num_searched: items that are searched.
+        fitted_prior: the prior's weight that the fusion was fitted with.
+        used_prior: the prior's weight of the search.
+    """
+    if fusion is None or fusion.calibration is None:
+        again = command("semcore", "evaluate", "--run", run)
+        return f"no confidence: nothing was fitted on val for this order; `{again}` does"
+    if fitted_prior != used_prior:
+        return (
+            f"confidence and the weights behind the order were fitted with prior weight {fitted_prior:.2f}, not with "
+            f"{used_prior:.2f} as here: confidence is not to be trusted"
+        )
+    if fusion.num_items == num_searched:
+        return ""
+    how = "too high" if num_searched > fusion.num_items else "too low"
+    return (
+        f"confidence and the weights behind the order were fitted on val, {fusion.num_items:,} items; here "
+        f"{num_searched:,} are searched, so that confidence is likely {how}"
+    )
