@@ -35,6 +35,7 @@ from data_prep.scenes.pretraining.train import Machine, train_course
 from data_prep.scenes.pretraining.visual_words import WORD_GROUPS
 from semcore.commands.arguments import require_minimum, run_command
 from semcore.models.checkpoint import load_checkpoint
+from semcore.models.inference import check_device
 from semcore.models.prompts import load_prompts
 from semcore.runtime.hardware import describe_measurement
 from semcore.runtime.packaged_files import resource_folder
@@ -69,6 +70,7 @@ class Settings:
 def main(settings: Settings) -> None:
     """Train, save, evaluate."""
     # 1. The tokenizer, the prompts, the model
+    check_device(settings.device)
     settings.work.mkdir(parents=True, exist_ok=True)
     stopwatch = Stopwatch(settings.work / "seconds.txt")
     stopwatch.start(go_on=True)

@@ -33,7 +33,7 @@ def load_for_inference(
         UserError: it cannot be loaded, or there is no such device.
     """
     device = device or default_device()
-    _check_device(device)
+    check_device(device)
     dtype = native_dtype(device) if dtype == "auto" else dtype
     checkpoint = load_checkpoint(name_or_path, dtype=dtype, device=device, base=base)
     if is_peft_model(checkpoint.model):
@@ -80,7 +80,12 @@ def _cpu_flags() -> set[str]:
     return next((set(line.split()) for line in lines if line.startswith("flags")), set())
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        UserError: there is no such device here.
+    """
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:

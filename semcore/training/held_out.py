@@ -60,7 +60,7 @@ def held_out_of_run(run: RunFolder, dataset: Dataset) -> HeldOut:
     """Return the held-out queries of the run's identifier model, from the settings of its training.
 
     Raises:
-        UserError: the run has no identifier model yet.
+        UserError: the run has no identifier model yet, or another version has trained it.
     """
     stage = run.manifest().get("stages", {}).get("train_identifier")
     if stage is None:
@@ -68,7 +68,14 @@ def held_out_of_run(run: RunFolder, dataset: Dataset) -> HeldOut:
             f"{run.path} has no identifier model yet; "
             f"train it with `{launch_command('train_identifier.py', '--run', run.path)}`"
         )
-    return choose_held_out(dataset.split("train"), **stage["settings"]["held_out"])
+    chosen_by = stage["settings"]["held_out"]
+    try:
+        return choose_held_out(dataset.split("train"), **chosen_by)
+    except TypeError:
+        raise UserError(
+            f"{run.path} was trained by another version of semcore, which held out queries by "
+            f"{', '.join(chosen_by)}; train the identifier model anew, in another --run"
+        ) from None
 
 
 def write_held_out(run: RunFolder, held_out: HeldOut, directions: Iterable[Direction] = tuple(Direction)) -> None:

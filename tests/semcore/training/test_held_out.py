@@ -48,3 +48,12 @@ def test_a_run_knows_what_its_model_was_not_trained_on(tiny_dataset, tmp_path):
     assert held_out_of_run(run, dataset) == held_out
     write_held_out(run, held_out)
     assert sorted(held_out.image_ids)[0] in (run / "candidates" / "held_out.json").read_text()
+
+
+def test_a_run_of_another_version_is_refused_in_a_sentence(tiny_dataset, tmp_path):
+    run, dataset = RunFolder(tmp_path / "run"), load_dataset(tiny_dataset)
+    run.path.mkdir()
+    older = {"sentences_per_image": 1, "image_share": 0.34, "seed": 3}
+    run.open_stage("train_identifier", {"held_out": older}, {}, tiny_dataset)
+    with pytest.raises(UserError, match="another version .* image_share"):
+        held_out_of_run(run, dataset)
