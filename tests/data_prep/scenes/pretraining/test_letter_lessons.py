@@ -150,3 +150,14 @@ def test_a_visual_token_says_what_its_quadrant_shows(data):
         (thing,) = [o for o in scene.objects if o.place == place] or [None]
         shown = {thing.size, thing.colour, thing.shape, *place.split()} if thing else set()
         assert words == {*shown, scene.background}
+
+
+def test_similar_scenes_share_a_thing_and_two_are_of_one_family():
+    pool = ScenePool(200, seed=4)
+    for seed in range(20):
+        drawn = pool.draw_similar(6, random.Random(seed))
+        assert len(set(drawn)) == 6
+        families = [index // 4 for index in drawn]
+        assert len(set(families)) < 6
+        looks = [{(thing.colour, thing.shape) for thing in pool.scenes[index].objects} for index in drawn]
+        assert any(sum(bool(own & other) for other in looks) >= 5 for own in looks)
