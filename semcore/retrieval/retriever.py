@@ -19,7 +19,7 @@ from PIL import Image
 
 from semcore.data.dataset import SPLITS, Dataset, load_dataset
 from semcore.data.directions import Direction
-from semcore.data.items_and_queries import read_items
+from semcore.data.items_and_queries import Item, read_items
 from semcore.data.run_folder import RunFolder
 from semcore.models.inference import Dtype, load_for_inference
 from semcore.models.lineage import Mismatch
@@ -191,6 +191,14 @@ class Retriever:
         pictures = {f"query {number}": open_picture(picture) for number, picture in enumerate(given)}
         hits = self._search(Direction.I2T, list(pictures), pictures, top_k)
         return hits if isinstance(image, list) else hits[0]
+
+    def items(self, direction: Direction) -> Mapping[str, Item]:
+        """Return the items that a direction finds, by id.
+
+        Raises:
+            UserError: a model was trained for the other direction only.
+        """
+        return self._corpus(direction).items
 
     def confidence_note(self, direction: Direction) -> str:
         """Return a note on the confidence of a direction's hits; empty where it was fitted as they are searched."""

@@ -1,0 +1,242 @@
+"""The application on Ray Serve: one process takes the requests, replicas on the cluster's machines answer them.
+
+A replica's death loses no search: what it had is asked of another one. The run folder and its dataset have to be where
+every machine sees them. Ray's usage statistics and its dashboard are off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ray
+from fastapi import FastAPI
+from ray import serve
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from semcore.runtime.errors import UserError
+from semcore.serving.app import Service, create_app
+from semcore.serving.backend import Backend, Health
+from semcore.serving.limits import Limits
+from semcore.serving.metrics import Metrics
+from semcore.serving.problems import overloaded, refusal_of
+from semcore.serving.queries import Answer, ItemRecord, ServedQuery
+from semcore.serving.served_run import RunOptions, ServedRun
+
+T = TypeVar("T")
+APPLICATION, SEARCHER = "semcore", "Searcher"
+ATTEMPTS = 4  # ours: so many replicas have to die under one query until it fails
+PAUSE_S = 0.2  # until the router knows that a replica is gone
+ONGOING_PER_BATCH = 2  # one batch that is worked on, and one that gathers
+FRONT_REQUESTS = 10_000  # more than all queues: what is too much is refused by the application, in its words
+
+
+class Searcher:
+    """A replica: a run whose queries are batched by Ray.
+
+    Args:
+        options: which run.
+        limits: of a batch.
+    """
+
+    def __init__(self, options: RunOptions, limits: Limits):
+        self._served = ServedRun.open(options)
+        self._thread = ThreadPoolExecutor(1, "search")
+        self.search_together.set_max_batch_size(limits.max_batch)  # type: ignore[attr-defined]
+        self.search_together.set_batch_wait_timeout_s(limits.batch_wait_s)  # type: ignore[attr-defined]
+
+    @serve.batch
+    async def search_together(self, queries: list[ServedQuery]) -> list[tuple[Answer | Exception]]:
+        """Answer queries that have come in at the same time; errors are wrapped, so that each is its query's alone."""
+        found = await asyncio.get_running_loop().run_in_executor(self._thread, self._served.answer, queries)
+        return [(own,) for own in found]
+
+    async def search(self, query: ServedQuery) -> Answer | Exception:
+        """Return the answer of one query, or why there is none."""
+        found: Any = await self.search_together(query)  # type: ignore[arg-type]
+        own: Answer | Exception = found[0]
+        return own
+
+    async def item(self, item_id: str) -> ItemRecord | None:
+        """Return an item, or None."""
+        return self._served.item(item_id)
+
+    async def image_path(self, image_id: str) -> Path | None:
+        """Return where an image lies, or None."""
+        return self._served.image_path(image_id)
+
+    async def num_items(self) -> dict[str, int]:
+        """Return direction -> how many items are found."""
+        return {str(direction): number for direction, number in self._served.num_items().items()}
+
+    async def process_id(self) -> int:
+        """Return the replica's process."""
+        return os.getpid()
+
+
+class Front:
+    """The process that takes the requests; it is given the replicas so that Ray starts them."""
+
+    def __init__(self, searcher: DeploymentHandle[Any]):
+        self._searcher = searcher
+
+
+class RayBackend:
+    """The replicas, as the application asks them.
+
+    Args:
+        searcher: sends to the replica that has least to do.
+    """
+
+    def __init__(self, searcher: DeploymentHandle[Any]):
+        self._searcher = searcher
+        self._waiting = 0
+
+    async def search(self, queries: Sequence[ServedQuery]) -> list[Answer]:
+        """Return the answers of a request's queries."""
+        self._waiting += len(queries)
+        asked = [asyncio.ensure_future(self._ask(partial(self._searcher.search.remote, q))) for q in queries]
+        try:
+            found = await asyncio.gather(*asked)
+        finally:
+            for task in asked:
+                task.cancel()
+            self._waiting -= len(queries)
+        for answer in found:
+            if isinstance(answer, Exception):
+                raise answer
+        return found
+
+    async def item(self, item_id: str) -> ItemRecord | None:
+        """Return an item, or None."""
+        return await self._ask(lambda: self._searcher.item.remote(item_id))
+
+    async def image_path(self, image_id: str) -> Path | None:
+        """Return where an image lies, or None."""
+        return await self._ask(lambda: self._searcher.image_path.remote(image_id))
+
+    async def health(self) -> Health:
+        """Return the state: it is well while a replica says how many items there are."""
+        try:
+            num_items = await asyncio.wait_for(self._ask(lambda: self._searcher.num_items.remote()), 10)
+        except Exception as error:
+            return Health(False, {}, self._waiting, f"no replica answers: {refusal_of(error)}")
+        return Health(True, num_items, self._waiting)
+
+    async def close(self) -> None:
+        """Leave the replicas to Ray."""
+
+    async def _ask(self, send: Callable[[], Awaitable[T]]) -> T:
+        """Ask a replica, and another one where it dies meanwhile.
+
+        Raises:
+            Refusal: all replicas have as much to do as they may, or none is left.
+        """
+        for attempt in range(ATTEMPTS):
+            try:
+                return await send()
+            except BackPressureError:
+                raise overloaded("all replicas have as many queries as they may; ask again in a second") from None
+            except RayTaskError as error:
+                raise refusal_of(error.cause if isinstance(error.cause, Exception) else error) from None
+            except (RayActorError, DeploymentUnavailableError):
+                await asyncio.sleep(PAUSE_S * 2**attempt)
+        raise overloaded("the replicas that were asked have died; ask again in some seconds", 5.0)
+
+
+def run_ray(
+    options: RunOptions,
+    limits: Limits,
+    token: str | None,
+    *,
+    host: str,
+    port: int,
+    replicas: int,
+    max_replicas: int | None,
+    address: str | None,
+    on_ready: Callable[[int], None],
+) -> None:
+    """Serve until the process is told to stop.
+
+    Args:
+        options: which run; opened once in this process first, so that what is wrong with it is said in a sentence.
+        limits: of requests and batches.
+        token: what a request has to bring, None for nothing.
+        host: the address that is listened on.
+        port: its port.
+        replicas: searching processes, at least.
+        max_replicas: as many more as the load asks for, up to this number; None for no more.
+        address: the cluster to join, None to start one here.
+        on_ready: is called with the port when requests are answered.
+
+    Raises:
+        UserError: the run cannot be opened, or there is no such cluster.
+    """
+    options.open_retriever()
+    _start_cluster(address)
+    try:
+        serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
+        serve.run(application(options, limits, token, replicas, max_replicas), name=APPLICATION, route_prefix="/")
+        on_ready(port)
+        _wait_for_the_end()
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+
+
+def application(options: RunOptions, limits: Limits, token: str | None, replicas: int, max_replicas: int | None) -> Any:
+    """Return the application as Ray deploys it: one process for requests, and those that search."""
+    most = limits.max_batch * ONGOING_PER_BATCH
+    scale: dict[str, Any] = {"num_replicas": replicas}
+    if max_replicas is not None and max_replicas > replicas:
+        scale = {
+            "autoscaling_config": {
+                "min_replicas": replicas,
+                "max_replicas": max_replicas,
+                "target_ongoing_requests": limits.max_batch,
+            }
+        }
+    searcher = serve.deployment(
+        name=SEARCHER, max_ongoing_requests=most, max_queued_requests=limits.max_queue, **scale
+    )(Searcher)
+    name = options.run.name
+
+    def build() -> FastAPI:
+        return create_app(Service(name, _ray_backend, limits, token))
+
+    front = serve.deployment(name="Front", max_ongoing_requests=FRONT_REQUESTS)(serve.ingress(build)(Front))
+    return front.bind(searcher.bind(options, limits))
+
+
+def _ray_backend(_metrics: Metrics) -> Backend:
+    return RayBackend(serve.get_deployment_handle(SEARCHER, APPLICATION))
+
+
+def _start_cluster(address: str | None) -> None:
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    try:
+        ray.init(address=address, include_dashboard=False if address is None else None, log_to_driver=False)
+    except (ConnectionError, ValueError) as error:
+        raise UserError(
+            f"there is no Ray cluster at {address} ({error}); start one with `ray start --head`, or leave "
+            "--ray-address out"
+        ) from None
+
+
+def _wait_for_the_end() -> None:
+    """Return on SIGTERM; Ctrl-C is a KeyboardInterrupt."""
+    ended = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    try:
+        ended.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
