@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import FastAPI, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -195,6 +195,9 @@ def _add_refusals(app: FastAPI) -> None:
         cause = error.__cause__
         if isinstance(cause, Refusal):  # FastAPI wraps what reading a body raises
             return await refusal(request, cause)
+        if error.status_code == HTTPStatus.BAD_REQUEST:
+            reason = "it is not in UTF-8" if isinstance(cause, UnicodeDecodeError) else "it is nested too deeply"
+            return await refusal(request, invalid(f"the body is not valid JSON: {reason}"))
         sentences = {
             404: f"there is nothing at {request.url.path}; /openapi.json says what there is",
             405: f"{request.url.path} takes no {request.method}; /openapi.json says what it takes",
@@ -232,8 +235,3 @@ async def _gone(request: Request) -> None:
     """Return when the client has gone; its body has been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def openapi_of(app: FastAPI) -> dict[str, Any]:
-    """Return the OpenAPI document."""
-    return app.openapi()

@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 OPEN = frozenset({"/health", "/openapi.json"})
 """What needs no token: it says nothing that is not known, and load balancers have none."""
 
+JSON_ROUTES = frozenset({"/search", "/items"})
+"""What takes a body; no page of another site can send one of this type without being allowed to."""
+
 
 def refused(refusal: Refusal) -> JSONResponse:
     """Return a refusal as a response."""
@@ -89,6 +92,9 @@ class Guards:
             seconds = self._rate.wait_s(client_of(scope))
             if seconds:
                 return too_many(self._rate, seconds)
+        if scope["method"] == "POST" and path in JSON_ROUTES and not _is_json(headers):
+            sentence = "the body must be JSON: send the header Content-Type: application/json, and nothing compressed"
+            return Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "no_json", sentence)
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._limits.max_body_bytes:
             return self._too_large(int(length))
@@ -133,6 +139,11 @@ class Guards:
         method = scope["method"] if scope["method"] in ("GET", "POST", "DELETE") else "other"
         self._metrics.requests.labels(method, name, str(status)).inc()
         self._metrics.seconds.labels(method, name).observe(seconds)
+
+
+def _is_json(headers: Headers) -> bool:
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" and headers.get("content-encoding", "identity").lower() == "identity"
 
 
 def client_of(scope: Scope) -> str:

@@ -182,15 +182,45 @@ def run_ray(
         UserError: the run cannot be opened, or there is no such cluster.
     """
     options.open_retriever()
-    _start_cluster(address)
     try:
-        serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
-        serve.run(application(options, limits, token, replicas, max_replicas), name=APPLICATION, route_prefix="/")
+        start_serving(application(options, limits, token, replicas, max_replicas), host, port, address)
         on_ready(port)
         _wait_for_the_end()
     finally:
-        serve.shutdown()
-        ray.shutdown()
+        stop_serving()
+
+
+def start_serving(deployed: Any, host: str, port: int, address: str | None) -> None:
+    """Start or join a cluster, and deploy an application on it; return when it answers.
+
+    Args:
+        deployed: from `application`.
+        host: the address that is listened on.
+        port: its port.
+        address: the cluster to join, None to start one here.
+
+    Raises:
+        UserError: there is no such cluster, or no replica could open the run.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    try:
+        ray.init(address=address, include_dashboard=False if address is None else None, log_to_driver=False)
+    except (ConnectionError, ValueError) as error:
+        raise UserError(
+            f"there is no Ray cluster at {address} ({error}); start one with `ray start --head`, or leave "
+            "--ray-address out"
+        ) from None
+    serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
+    try:
+        serve.run(deployed, name=APPLICATION, route_prefix="/")
+    except RuntimeError as error:
+        raise UserError(f"no replica could open the run: {error}") from None
+
+
+def stop_serving() -> None:
+    """End the application, and what was started for it."""
+    serve.shutdown()
+    ray.shutdown()
 
 
 def application(options: RunOptions, limits: Limits, token: str | None, replicas: int, max_replicas: int | None) -> Any:
@@ -219,17 +249,6 @@ def application(options: RunOptions, limits: Limits, token: str | None, replicas
 
 def _ray_backend(_metrics: Metrics) -> Backend:
     return RayBackend(serve.get_deployment_handle(SEARCHER, APPLICATION))
-
-
-def _start_cluster(address: str | None) -> None:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    try:
-        ray.init(address=address, include_dashboard=False if address is None else None, log_to_driver=False)
-    except (ConnectionError, ValueError) as error:
-        raise UserError(
-            f"there is no Ray cluster at {address} ({error}); start one with `ray start --head`, or leave "
-            "--ray-address out"
-        ) from None
 
 
 def _wait_for_the_end() -> None:

@@ -52,7 +52,18 @@ def run_uvicorn(app: FastAPI, taken: socket.socket, *, stop_within_s: float, on_
     Raises:
         UserError: another process has begun to listen on the port in the meantime.
     """
-    config = uvicorn.Config(
+    config = make_config(app, stop_within_s)
+    host, port = taken.getsockname()[:2]
+    try:
+        taken.listen(config.backlog)
+    except OSError:
+        raise UserError(_IN_USE.format(port=port, host=host)) from None
+    _Server(config, on_ready).run(sockets=[taken])
+
+
+def make_config(app: FastAPI, stop_within_s: float) -> uvicorn.Config:
+    """Return uvicorn's settings; arguments as for `run_uvicorn`."""
+    return uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
@@ -60,12 +71,6 @@ def run_uvicorn(app: FastAPI, taken: socket.socket, *, stop_within_s: float, on_
         proxy_headers=False,  # a client's address is not what it says of itself: the rate is counted by it
         timeout_graceful_shutdown=max(1, round(stop_within_s)),
     )
-    host, port = taken.getsockname()[:2]
-    try:
-        taken.listen(config.backlog)
-    except OSError:
-        raise UserError(_IN_USE.format(port=port, host=host)) from None
-    _Server(config, on_ready).run(sockets=[taken])
 
 
 class _Server(uvicorn.Server):
