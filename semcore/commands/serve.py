@@ -53,6 +53,9 @@ class ServeSettings(LineageSettings):
     """Where the dataset is now, should it have moved."""
     device: str | None = None
     """The models' device; the fastest there is by default."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "float32"
+    """The models' precision: in float32 a query's scores are the same whatever is searched with it, to 1e-5; bfloat16
+    takes half the memory, auto is bfloat16 where the device multiplies it natively."""
     token_file: Path | None = None
     """Holds the token that every request has to bring; by default the variable SEMCORE_TOKEN, where it is set."""
     replicas: int = 1
@@ -105,6 +108,7 @@ def run_options(settings: ServeSettings) -> RunOptions:
         tuple(settings.allowed),
         settings.prior_weight,
         settings.device,
+        settings.dtype,
     )
 
 

@@ -12,6 +12,7 @@ from semcore.runtime.errors import UserError
 from semcore.runtime.settings import option
 
 MIB = 1 << 20
+ROUNDING = 1e-9  # of a token
 MOST_CLIENTS = 10_000  # ours: buckets that are remembered; the one used longest ago is forgotten
 
 
@@ -84,7 +85,7 @@ class RateLimiter:
         if self.rate <= 0:
             return 0.0
         bucket = self._bucket(client)
-        if bucket.tokens < 1:
+        if bucket.tokens < 1 - ROUNDING:
             return (1 - bucket.tokens) / self.rate
         bucket.tokens -= cost
         return 0.0

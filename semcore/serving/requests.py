@@ -60,10 +60,12 @@ def sentence_of(errors: Sequence[Mapping[str, Any]]) -> str:
     first = errors[0]
     if first["type"] == "json_invalid":
         return f"the body is not valid JSON: {first.get('ctx', {}).get('error', first['msg'])}"
-    place = ".".join(
-        str(part) for part in first["loc"] if part not in ("body", "query", "path", "text", "image", "str")
-    )
     if first["type"] == "one_query":
         return str(first["msg"])
+    place = [str(part) for part in first["loc"][1:]]
+    if first["loc"][0] == "body" and place[:1] in (["text"], ["image"]):  # which of the two bodies it is
+        place = place[1:]
+    if place[:1] in (["text"], ["image"]) and first["type"] != "missing":
+        return f"{place[0]}: a string, or a list of strings, is needed"
     message = str(first["msg"])
-    return f"{place or 'the body'}: {message[:1].lower()}{message[1:]}"
+    return f"{'.'.join(place) or 'the body'}: {message[:1].lower()}{message[1:]}"

@@ -12,6 +12,7 @@ from PIL import Image
 
 from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item
+from semcore.models.inference import Dtype
 from semcore.retrieval.hits import Hit
 from semcore.retrieval.prior_settings import PriorChoice
 from semcore.retrieval.query_pictures import open_picture
@@ -37,6 +38,8 @@ class RunOptions:
         allow_mismatch: kinds of lineage mismatch that are allowed.
         prior_weight: as in `Retriever.from_run`.
         device: the models' device; the fastest one by default.
+        dtype: precision of the models. In bfloat16 a query's scores depend on its company in the third digit behind
+            the point; in float32 they are the same to 1e-5.
     """
 
     run: Path
@@ -46,6 +49,7 @@ class RunOptions:
     allow_mismatch: tuple[str, ...] = ()
     prior_weight: PriorChoice = "fit"
     device: str | None = None
+    dtype: Dtype = "float32"
 
     def open_retriever(self) -> Retriever:
         """Open the run.
@@ -61,6 +65,7 @@ class RunOptions:
             allow_mismatch=self.allow_mismatch,
             prior_weight=self.prior_weight,
             device=self.device,
+            dtype=self.dtype,
         )
 
 
@@ -83,16 +88,18 @@ class ServedRun:
         """Open a run and search once in every direction, so that what is missing is known before anybody asks.
 
         Raises:
-            UserError: the run cannot be searched in either direction.
+            UserError: the run cannot be searched in either direction, or lacks what a search needs.
         """
         served = cls(options.open_retriever())
         for direction in Direction:
             try:
-                served._warm_up(direction)
-                served.directions.append(direction)
-            except UserError as error:
+                served.retriever.items(direction)
+            except UserError as error:  # the models were trained for the other one, or there are no items
                 served._refused[direction] = str(error)
                 logger.warning("no search from %s: %s", direction.words, error)
+                continue
+            served._warm_up(direction)
+            served.directions.append(direction)
         if not served.directions:
             raise UserError(served._refused[Direction.T2I])
         return served

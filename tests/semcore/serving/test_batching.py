@@ -151,7 +151,7 @@ def test_bytes_that_wait_are_bounded_and_given_back() -> None:
         with pytest.raises(Refusal):
             await batcher.submit(["z" * 6])
         waiting.cancel()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
         last = asyncio.ensure_future(batcher.submit(["z" * 20]))
         await asyncio.sleep(0)
         go_on.set()
@@ -173,7 +173,7 @@ def test_who_goes_leaves_the_queue_and_is_not_worked_for() -> None:
         await asyncio.sleep(0)
         gone.cancel()
         working.cancel()  # is being worked on: its answer goes nowhere
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
         assert len(batcher) == 1
         go_on.set()
         assert await stays == ["stays"]

@@ -118,18 +118,21 @@ def test_decompression_bombs_are_refused_by_their_header() -> None:
         assert is_well(live)
 
 
-def test_a_thousand_requests_at_once_are_answered_or_refused_and_none_hangs() -> None:
+@pytest.mark.parametrize(
+    ("num_requests", "max_queue"), [(200, 64), pytest.param(1000, 256, marks=pytest.mark.slow, id="a thousand")]
+)
+def test_many_requests_at_once_are_answered_or_refused_and_none_hangs(num_requests: int, max_queue: int) -> None:
     run = FakeRun(seconds=0.01)
-    with running(service_of(run)) as live:
+    with running(service_of(run, Limits(max_queue=max_queue))) as live:
         body = json.dumps({"text": "a"}).encode()
         run.go_on.clear()
-        connections = [send_raw(live, request_head(len(body)) + body) for _ in range(1000)]
-        wait_until(lambda: live.ask("GET", "/health").json["num_waiting"] == 256)
+        connections = [send_raw(live, request_head(len(body)) + body) for _ in range(num_requests)]
+        wait_until(lambda: live.ask("GET", "/health").json["num_waiting"] == max_queue)
         run.go_on.set()
         statuses = Counter(read_reply(connection)[0] for connection in connections)
         for connection in connections:
             connection.close()
-        assert statuses[200] + statuses[503] == 1000
-        assert statuses[200] >= 256  # those that waited; and those that came into the queue meanwhile
+        assert statuses[200] + statuses[503] == num_requests
+        assert statuses[200] >= max_queue  # those that waited; and those that came into the queue meanwhile
         assert sum(run.batches) == statuses[200]
         assert is_well(live)

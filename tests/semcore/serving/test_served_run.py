@@ -11,8 +11,12 @@ import pytest
 
 from semcore.data.dataset import load_dataset
 from semcore.data.directions import Direction
+from semcore.data.run_folder import RunFolder
+from semcore.models.lineage import made_from, write_lineage
+from semcore.models.run_lineage import prompts_of
 from semcore.retrieval.retriever import Retriever
 from semcore.runtime.errors import UserError
+from semcore.runtime.files import write_json
 from semcore.serving.limits import Limits
 from semcore.serving.problems import Refusal
 from semcore.serving.queries import Answer, ServedQuery
@@ -63,7 +67,7 @@ def test_a_mixed_batch_is_answered_as_each_query_alone(served: ServedRun, pictur
 
 
 def test_it_is_the_retrievers_search(served: ServedRun, finished_training: Any, pictures: list[bytes]) -> None:
-    retriever = Retriever.from_run(finished_training.run, split="test", device="cpu")
+    retriever = Retriever.from_run(finished_training.run, split="test", device="cpu", dtype="float32")
     (answer,) = served.answer([ServedQuery(text=TEXTS[1], top_k=5)])
     assert answer.hits == retriever.search(text=TEXTS[1], top_k=5)  # type: ignore[union-attr]
     (answer,) = served.answer([ServedQuery(picture=pictures[0], top_k=5)])
@@ -135,21 +139,32 @@ def test_concurrent_clients_get_what_each_would_get_alone(served: ServedRun, pic
 
 
 def test_a_direction_that_was_not_trained_is_refused_in_a_sentence(searchable_run: Any) -> None:
-    shutil.rmtree(searchable_run.run / "index", ignore_errors=True)
-    (searchable_run.run / "identifiers" / "i2t.jsonl").unlink()
+    run = RunFolder(searchable_run.run)
+    for folder, name in (("identifier_model", "generator"), ("verifier_model", "listwise")):
+        write_json(run / folder / "prompts.json", prompts_of([name], [Direction.T2I]))
+        write_lineage(run / folder, made_from(run, load_dataset(searchable_run.data), directions=[Direction.T2I]))
     served = ServedRun.open(RunOptions(searchable_run.run, split="test", device="cpu"))
     assert served.directions == [Direction.T2I]
     text, picture = served.answer([ServedQuery(text="a star"), ServedQuery(picture=_white())])
     assert rows(text)
-    assert isinstance(picture, Refusal) and picture.status == 501 and "i2t.jsonl" in picture.sentence
+    assert isinstance(picture, Refusal) and picture.status == 501 and "for text to image" in picture.sentence
 
 
 def test_a_run_without_images_is_refused(searchable_run: Any, tmp_path: Any) -> None:
     shutil.copytree(searchable_run.data, tmp_path / "data")
     shutil.rmtree(tmp_path / "data" / "images")
-    (searchable_run.run / "identifiers" / "i2t.jsonl").unlink()
     with pytest.raises(UserError, match="is needed, but .* cannot be read now .there is no such file"):
         ServedRun.open(RunOptions(searchable_run.run, data=tmp_path / "data", split="test", device="cpu"))
+
+
+def test_images_that_go_while_it_serves_are_an_error_of_the_run(searchable_run: Any, tmp_path: Any) -> None:
+    shutil.copytree(searchable_run.data, tmp_path / "data")
+    served = ServedRun.open(RunOptions(searchable_run.run, data=tmp_path / "data", device="cpu"))
+    shutil.rmtree(tmp_path / "data" / "images")
+    *texts, picture = served.answer([*(ServedQuery(text=text) for text in TEXTS), ServedQuery(picture=_white())])
+    broken = [own for own in texts if isinstance(own, Refusal)]  # the images of the last search are still in memory
+    assert broken and all((own.status, own.code) == (500, "broken_run") for own in broken)
+    assert rows(picture)
 
 
 def _white() -> bytes:
