@@ -5,6 +5,8 @@ A label is a route's template, a status or a code, never what a client sends: th
 
 from __future__ import annotations
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from semcore.serving.batching import BatchRecord
@@ -18,7 +20,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        own = {"registry": self.registry}
+        own: Any = {"registry": self.registry}
         self.requests = Counter("semcore_requests", "Requests answered", ["method", "route", "status"], **own)
         self.seconds = Histogram(
             "semcore_request_seconds", "Seconds from a request to its answer", ["method", "route"],

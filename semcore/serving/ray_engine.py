@@ -37,6 +37,7 @@ APPLICATION, SEARCHER = "semcore", "Searcher"
 ATTEMPTS = 4  # ours: so many replicas have to die under one query until it fails
 PAUSE_S = 0.2  # until the router knows that a replica is gone
 ONGOING_PER_BATCH = 2  # one batch that is worked on, and one that gathers
+START_S = 180  # Ray gives its own processes 30 s to start, which a busy machine does not keep
 FRONT_REQUESTS = 10_000  # more than all queues: what is too much is refused by the application, in its words
 
 
@@ -203,6 +204,7 @@ def start_serving(deployed: Any, host: str, port: int, address: str | None) -> N
         UserError: there is no such cluster, or no replica could open the run.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", str(START_S))
     try:
         ray.init(address=address, include_dashboard=False if address is None else None, log_to_driver=False)
     except (ConnectionError, ValueError) as error:

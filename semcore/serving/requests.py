@@ -8,7 +8,7 @@ from typing import Any
 from semcore.runtime.text import clean_text
 from semcore.serving.limits import Limits
 from semcore.serving.pictures import picture_bytes
-from semcore.serving.problems import invalid, too_large
+from semcore.serving.problems import invalid
 from semcore.serving.queries import ServedQuery
 from semcore.serving.schemas import SearchByImage, SearchByText
 
@@ -26,7 +26,7 @@ def queries_of(body: SearchByText | SearchByImage, limits: Limits) -> list[Serve
     if not entries:
         raise invalid("the list of queries is empty; give at least one")
     if len(entries) > limits.max_queries:
-        raise too_large(
+        raise invalid(
             f"the request has {len(entries):,} queries, and {limits.max_queries} may come in one; send several"
         )
     names = [f"query {number}" for number, _ in enumerate(entries, start=1)] if isinstance(given, list) else None
@@ -44,7 +44,7 @@ def queries_of(body: SearchByText | SearchByImage, limits: Limits) -> list[Serve
 
 def _sentence(text: str, max_letters: int, name: str) -> str:
     if len(text) > max_letters:
-        raise too_large(f"{name} has {len(text):,} letters, and {max_letters:,} may; give a sentence")
+        raise invalid(f"{name} has {len(text):,} letters, and {max_letters:,} may; give a sentence")
     cleaned = clean_text(text)
     if not cleaned:
         raise invalid(f"{name} is empty; give a sentence")

@@ -98,7 +98,7 @@ def half_done(run: Path) -> str:
 
 def without_identifiers(run: Path) -> str:
     shutil.rmtree(run / "identifiers")
-    return "there is no .*t2i.jsonl; make it with `python -m data_prep.identifiers --run"
+    return "there is no file .*t2i.jsonl"
 
 
 def of_an_older_version(run: Path) -> str:

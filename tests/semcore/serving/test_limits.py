@@ -9,7 +9,7 @@ from semcore.serving import limits as module
 from semcore.serving.limits import Limits, RateLimiter, whole_seconds
 
 
-def reference(events: list[tuple[float, int]], rate: float, burst: int) -> list[bool]:
+def reference(events: list[tuple[int, int]], rate: float, burst: int) -> list[bool]:
     """Replay a client's requests in steps of a thousandth of a second, by the words of the rule."""
     tokens, now, passed = float(burst), 0, []
     for when, cost in events:
@@ -80,4 +80,4 @@ def test_retry_after_is_in_whole_seconds() -> None:
 )
 def test_wrong_limits_are_named(wrong: dict[str, int], sentence: str) -> None:
     with pytest.raises(UserError, match=f"^{sentence}$"):
-        Limits(**wrong)  # type: ignore[arg-type]
+        Limits(**wrong)

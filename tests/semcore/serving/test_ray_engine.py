@@ -70,7 +70,7 @@ def test_the_routes_are_the_same(live: Live, alone: dict[str, dict[str, float]])
     assert b"semcore_requests_total" in live.ask("GET", "/metrics").content
     assert live.ask("GET", "/items/no").status == 404
     wrong = live.search(text="x" * 5000)
-    assert (wrong.status, wrong.json["code"]) == (413, "too_large")
+    assert (wrong.status, wrong.json["code"]) == (422, "invalid")
     assert live.ask("PUT", "/search", b"{}").status == 405
 
 

@@ -45,10 +45,10 @@ def test_pictures_come_in_base64_or_as_data_urls() -> None:
 @pytest.mark.parametrize(
     ("body", "status", "sentence"),
     [
-        (SearchByText(text="x" * 100_000, top_k=1), 413, "the text has 100,000 letters, and 20 may; give a sentence"),
+        (SearchByText(text="x" * 100_000, top_k=1), 422, "the text has 100,000 letters, and 20 may; give a sentence"),
         (SearchByText(text=["a", "\u200b "], top_k=1), 422, "query 2 is empty; give a sentence"),
         (SearchByText(text=[], top_k=1), 422, "the list of queries is empty; give at least one"),
-        (SearchByText(text=["a"] * 4, top_k=1), 413, "the request has 4 queries, and 3 may come in one; send several"),
+        (SearchByText(text=["a"] * 4, top_k=1), 422, "the request has 4 queries, and 3 may come in one; send several"),
         (SearchByText(text="a"), 422, "top_k is 10, and at most 9 hits are returned"),
         (
             SearchByImage(image="no base64!", top_k=1),
