@@ -106,7 +106,7 @@ class Drawn(NamedTuple):
         question: the query and the candidates.
         answer: the token of a right candidate's letter.
         images: ids of its images, in order.
-        shares: token of a letter -> its probability as the answer.
+        shares: token of each right candidate's letter -> its probability as the answer; they are equally right.
     """
 
     question: Question
@@ -142,7 +142,6 @@ class QuestionMaker:
     ):
         self.tokenizer, self.prompts, self.visuals, self._num_extra = tokenizer, prompts, visuals, num_extra
         self.marked = marked
-        self.teacher: Any = None
         if marked:
             check_marks(tokenizer, prompts)
         self.letters = option_tokens(tokenizer)
@@ -181,15 +180,8 @@ class QuestionMaker:
         choices = tuple(Choice(item.item_id, item.keywords, item.text) for item in candidates.items)
         question = Question(query, choices)
         images = tuple(images_of(candidates.direction, question))
-        targets = self.targets(candidates, query, relevant)
-        shares = {self.letters[place]: share for place, share in enumerate(targets) if share > 0}
+        shares = {self.letters[place]: 1 / len(relevant) for place in relevant}
         return Drawn(question, self.letters[rng.choice(relevant)], images, shares)
-
-    def targets(self, candidates: CandidateSet, query: str, relevant: Sequence[int]) -> list[float]:
-        uniform = [(place in relevant) / len(relevant) for place in range(len(candidates.items))]
-        if self.teacher is None or candidates.direction.queries_are_images:
-            return uniform
-        return self.teacher(candidates, query, uniform)
 
     def _example(self, direction: Direction, drawn: Drawn) -> Example:
         visual_tokens = [self.visuals.num_tokens(image_id) for image_id in drawn.images]
