@@ -1,15 +1,15 @@
 """Contents of a run folder that a report needs, read and checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from semcore.data.dataset import Dataset, load_dataset
 from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
-from semcore.evaluation.per_query import read_per_query
+from semcore.evaluation.per_query import FALSE_NEGATIVES, read_per_query
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import read_json
+from semcore.runtime.files import read_json, read_jsonl
 from semcore.runtime.typed_commands import evaluate_anew
 
 STAGES = {"generated", "verified"}
@@ -26,6 +26,8 @@ class RunContents:
         per_query: direction -> the rows of its per-query file.
         dataset: The dataset with sentences and images, None where it cannot be read.
         missing_dataset: Why `dataset` is None, empty otherwise.
+        false_negatives: direction -> entries of the audit, the most confident first.
+        identifiers: Content of identifiers/report.json, empty where there is none.
     """
 
     folder: Path
@@ -34,6 +36,8 @@ class RunContents:
     per_query: dict[Direction, list[dict[str, Any]]]
     dataset: Dataset | None
     missing_dataset: str
+    false_negatives: dict[Direction, list[dict[str, Any]]] = field(default_factory=dict)
+    identifiers: dict[str, Any] = field(default_factory=dict)
 
 
 def read_run(folder: Path, data: Path | None = None) -> RunContents:
@@ -52,7 +56,11 @@ def read_run(folder: Path, data: Path | None = None) -> RunContents:
     }
     run = RunFolder(folder)
     dataset, missing = _read_dataset(run, data)
-    return RunContents(folder, metrics, run.manifest(), per_query, dataset, missing)
+    audits = {direction: folder / direction / FALSE_NEGATIVES for direction in per_query}
+    false_negatives = {direction: list(read_jsonl(path)) for direction, path in audits.items() if path.is_file()}
+    quality = folder / "identifiers" / "report.json"
+    identifiers = read_json(quality) if quality.is_file() else {}
+    return RunContents(folder, metrics, run.manifest(), per_query, dataset, missing, false_negatives, identifiers)
 
 
 def _read_metrics(folder: Path) -> dict[str, Any]:
