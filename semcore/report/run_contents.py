@@ -12,7 +12,7 @@ from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, read_jsonl
 from semcore.runtime.typed_commands import evaluate_anew
 
-STAGES = {"generated", "verified"}
+STAGES = ("generated", "generated_paper", "verified")
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,12 @@ def _read_metrics(folder: Path) -> dict[str, Any]:
     metrics = read_json(path)
     if not isinstance(metrics, dict) or not any(direction in metrics for direction in Direction):
         raise UserError(f"{path}: neither {' nor '.join(Direction)} is in it; write it anew with `{command}`")
+    for direction in Direction:
+        if direction in metrics and "R@1" not in metrics[direction].get("generated", {}):
+            raise UserError(
+                f"{path} does not have the generator's scores of {direction}: another version has written it; write it "
+                f"anew with `{command}`"
+            )
     return metrics
 
 
@@ -78,8 +84,17 @@ def _read_direction(folder: Path, metrics: dict[str, Any], direction: Direction)
     """Read the per-query file and compare it with the scores, so that no report mixes two evaluations."""
     path = folder / direction / "per_query.jsonl"
     rows = read_per_query(path)
-    for stage in STAGES & metrics[direction].keys():
+    if not rows:
+        raise UserError(f"{path} holds no query; write it anew with `{evaluate_anew(folder)}`")
+    for stage in STAGES:
+        if stage not in metrics[direction]:
+            continue
         scores = metrics[direction][stage]
+        if any(f"rank_{stage}" not in row for row in rows):
+            raise UserError(
+                f"{path} lacks the ranks of {stage}, which metrics.json has: they are of different versions; "
+                f"write both anew with `{evaluate_anew(folder)}`"
+            )
         right_first = sum(row[f"rank_{stage}"] == 1 for row in rows)
         if scores["num_queries"] != len(rows) or abs(scores["R@1"] - 100 * right_first / max(len(rows), 1)) > 1e-6:
             raise UserError(

@@ -58,9 +58,9 @@ def exhaustive_section(figures: Mapping[str, Any]) -> Section:
         [beams, *(percent(figures["beam"][column]) for column in columns)],
     ]
     sentences = [
-        f"The same {plural(figures['num_queries'], 'query')}, drawn at random, with every one of "
-        f"{plural(figures['num_identifiers'], 'identifier')} scored exactly. Both have the same first item for "
-        f"{percent(figures['same_first'])} %.",
+        f"{plural(figures['num_queries'], 'query')}, drawn at random, with every one of "
+        f"{plural(figures['num_identifiers'], 'identifier')} scored exactly, beside the beam search. Both have the "
+        f"same first item for {percent(figures['same_first'])} %.",
         "Search errors, right items that the exhaustive search has among the first ten and the beams have not: "
         f"{percent(figures['search_errors'])} %. Model errors, where neither has them: "
         f"{percent(figures['model_errors'])} %.",
@@ -85,7 +85,7 @@ def cost_section(rows: Sequence[Mapping[str, Any]]) -> Section:
             f"{1000 * row['seconds_a_query']:.1f}",
             f"{row['queries_a_second']:.1f}",
             memory(row["peak_memory_bytes"]),
-            memory(row["index_bytes"]),
+            _size(row["index_bytes"]),
             f"{row['index_s']:.2f}",
         ]
         for row in rows
@@ -113,3 +113,7 @@ def cost_section(rows: Sequence[Mapping[str, Any]]) -> Section:
         "while searching, model and libraries included, on a GPU of its memory only."
     )
     return Section("Efficiency", [sentence], [Table(header, cells)], plots)
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1024:.0f} KiB" if num_bytes < 2**20 else memory(num_bytes)
