@@ -30,6 +30,7 @@ from semcore.data.dataset import Sentence, is_safe_id, make_safe_id
 from semcore.data.directions import Direction
 from semcore.data.identifier_files import make_row
 from semcore.data.items_and_queries import Item
+from semcore.data.new_images import NewImage
 from semcore.data.run_folder import RunFolder
 from semcore.models.captioning.local import WRITTEN
 from semcore.retrieval.corpus import added_items, searched_items, update_saved_index
@@ -39,25 +40,6 @@ from semcore.runtime.errors import UnreadableImage, UserError
 from semcore.runtime.files import sha256_of
 from semcore.runtime.text import clean_text
 from semcore.runtime.typed_commands import command
-
-
-@dataclass(frozen=True)
-class NewImage:
-    """An image to add.
-
-    Attributes:
-        image_id: letters, digits, - and _; see `semcore.data.dataset.make_safe_id`.
-        picture: its file, which is linked or copied, or the bytes of one.
-        sentences: about it, possibly none; each becomes an item that images find.
-        caption: what its identifier is made from; by default the run's captioner writes it.
-        source_file: where it came from.
-    """
-
-    image_id: str
-    picture: Path | bytes
-    sentences: tuple[str, ...] = ()
-    caption: str = ""
-    source_file: str = ""
 
 
 @dataclass(frozen=True)
@@ -204,12 +186,23 @@ def _with_identifiers(
 
 
 def _sentences(image: NewImage, used: set[str]) -> tuple[Sentence, ...]:
-    """Give the sentences that are not blank ids of their own, which join `used`."""
+    """Give the sentences that are not blank ids of their own, which join `used`.
+
+    Raises:
+        UserError: a sentence comes with an id that another one has.
+    """
     sentences = []
-    for text in filter(None, map(clean_text, image.sentences)):
-        sentence_id = next(own for n in count() if (own := f"{image.image_id}-{n}") not in used)
-        used.add(sentence_id)
-        sentences.append(Sentence(sentence_id, text))
+    for given in image.sentences:
+        own = given if isinstance(given, Sentence) else Sentence("", given)
+        if text := clean_text(own.text):
+            sentence_id = own.sentence_id or next(i for n in count() if (i := f"{image.image_id}-{n}") not in used)
+            if sentence_id in used:
+                raise UserError(
+                    f"the corpus has another sentence with the id {sentence_id!r}; give that of image {image.image_id} "
+                    "another one"
+                )
+            used.add(sentence_id)
+            sentences.append(Sentence(sentence_id, text))
     return tuple(sentences)
 
 

@@ -111,6 +111,14 @@ class SavedIndexes:
         except (UserError, OSError) as error:  # a run on a read-only disk can still be searched
             logger.info("the index is not kept: %s", error)
 
+    @property
+    def nbytes(self) -> int | None:
+        """Return the bytes of the saved index of this corpus; None where none is saved."""
+        for note in sorted((self.run / FOLDER).glob(f"*/{NOTE}")):
+            if read_json(note).get("corpus") == self.corpus:
+                return (note.parent / INDEX).stat().st_size
+        return None
+
     def _save(self, folder: Path, key: str, index: IdentifierIndex) -> None:
         """Write an index and its record, then remove the indexes that it replaces."""
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one

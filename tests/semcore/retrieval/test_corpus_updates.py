@@ -15,20 +15,21 @@ from semcore.data import added_pictures
 from semcore.data.corpus_changes import ADDED, CHANGES, FOLDER, IMAGES, changing, read_changes
 from semcore.data.dataset import load_dataset
 from semcore.data.directions import Direction
+from semcore.data.new_images import NewImage
 from semcore.data.run_folder import RunFolder
 from semcore.models.visual_features import FeatureStore
 from semcore.retrieval import corpus as corpus_module
 from semcore.retrieval import corpus_updates
 from semcore.retrieval.corpus import build_corpus, corpus_key, searched_items
-from semcore.retrieval.corpus_updates import NewImage, add_images, remove_items
+from semcore.retrieval.corpus_updates import add_images, remove_items
 from semcore.retrieval.item_maker import ItemMaker
 from semcore.retrieval.prior_settings import PriorSettings, write_prior_settings
 from semcore.retrieval.priors import Priors, PriorSample
 from semcore.retrieval.saved_index import index_folder
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_jsonl
+from tests.growing_runs import draw
 from tests.run_fixtures import SearchableRun
-from tests.semcore.retrieval.conftest import draw
 
 CPU = {"dtype": "float32", "device": "cpu", "verifier": "none"}
 
@@ -117,11 +118,11 @@ def test_the_saved_index_is_that_of_a_run_built_anew(
     assert index_folder(RunFolder(growing_run.run), corpus_key(maker.generator, Direction.T2I, items)).is_dir()
 
 
-def test_a_random_history_leaves_what_a_run_built_anew_has(
+def test_a_random_history_leaves_the_items_that_it_should(
     growing_run: SearchableRun, maker: ItemMaker, tmp_path: Path
 ) -> None:
 
-    rng = random.Random(0)
+    rng, reader = random.Random(0), Retriever.from_run(growing_run.run, **CPU)
     expected = searched(growing_run.run)
     for step in range(8):
         if step % 2 == 0:
@@ -137,7 +138,8 @@ def test_a_random_history_leaves_what_a_run_built_anew_has(
             remove_items(maker, gone)
             expected = {item_id: text for item_id, text in expected.items() if item_id not in gone}
         assert searched(growing_run.run) == expected
-        index = Retriever.from_run(growing_run.run, **CPU)._corpus(Direction.T2I).index
+        reader = reader.refreshed()
+        index = reader._corpus(Direction.T2I).index
         assert {i for s in index.sequences() for i in index.items(s)} == set(expected)
     assert read_changes(RunFolder(growing_run.run)).number == 8
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from data_prep import identifiers
 from semcore.data.dataset import load_dataset
+from semcore.data.new_images import NewImage
 from semcore.data.run_folder import RunFolder
 from semcore.models.lineage import made_from, write_lineage
-from semcore.retrieval import item_maker
-from semcore.retrieval.corpus_updates import NewImage
-from semcore.retrieval.item_maker import ItemMaker
 from semcore.runtime.files import write_jsonl
 from tests.run_fixtures import NUM_CLUSTERS, SearchableRun
+
+if TYPE_CHECKING:
+    from semcore.retrieval.item_maker import ItemMaker
 
 
 def count_letters(texts: list[str]) -> np.ndarray:
@@ -29,6 +29,8 @@ def count_letters(texts: list[str]) -> np.ndarray:
 @pytest.fixture(scope="session")
 def finished_growing_run(finished_training: SearchableRun, tmp_path_factory: pytest.TempPathFactory) -> SearchableRun:
     """The run that `growing_run` is copied from; not to be changed."""
+    from data_prep import identifiers
+
     run = RunFolder(shutil.copytree(finished_training.run, tmp_path_factory.mktemp("growing") / "run"))
     dataset = load_dataset(finished_training.data)
     captions = [{"image_id": own.image_id, "caption": own.sentences[0].text} for own in dataset.images]
@@ -45,6 +47,8 @@ def finished_growing_run(finished_training: SearchableRun, tmp_path_factory: pyt
 @pytest.fixture
 def growing_run(finished_growing_run: SearchableRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchableRun:
     """A copy of the run that a test may change; letters are counted instead of loading an encoder."""
+    from semcore.retrieval import item_maker
+
     monkeypatch.setattr(item_maker, "load_encoder", lambda name, device: count_letters)
     shutil.copytree(finished_growing_run.run, tmp_path / "run")
     return SearchableRun(finished_growing_run.data, tmp_path / "run", finished_growing_run.base)
@@ -52,6 +56,9 @@ def growing_run(finished_growing_run: SearchableRun, tmp_path: Path, monkeypatch
 
 @pytest.fixture
 def maker(growing_run: SearchableRun) -> ItemMaker:
+    """What makes its items."""
+    from semcore.retrieval.item_maker import ItemMaker
+
     return ItemMaker.open(growing_run.run, dtype="float32", device="cpu")
 
 
