@@ -11,23 +11,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from PIL import Image
 
+from semcore.data.corpus_changes import CorpusChanges, read_changes, with_added_images
 from semcore.data.dataset import SPLITS, Dataset, load_dataset
 from semcore.data.directions import Direction
-from semcore.data.items_and_queries import read_items
 from semcore.data.run_folder import RunFolder
 from semcore.models.inference import Dtype, load_for_inference
 from semcore.models.lineage import Mismatch
 from semcore.models.run_checkpoints import generator_of, model_of
 from semcore.models.run_lineage import TRAINED, check_search, require_trained_directions
 from semcore.models.session import ModelSession, load_session
-from semcore.retrieval.corpus import Corpus, build_corpus
+from semcore.retrieval.corpus import Corpus, build_corpus, searched_items
 from semcore.retrieval.corrected_generator import CorrectedGenerator
 from semcore.retrieval.explanation import PriorShare, Searched, explain, item_of
 from semcore.retrieval.generator import Engine
@@ -55,7 +55,7 @@ class Retriever:
 
     Attributes:
         run: the run folder.
-        dataset: the run's dataset.
+        dataset: the run's dataset, without what was added to the corpus.
         generator: the identifier model.
         verifier: name of the verifier, or "none".
         fusion_settings: fitted fusions and the number of cyclic shifts from verification.json; empty without an
@@ -69,6 +69,7 @@ class Retriever:
         base: present path of the checkpoint that the run was made with, None if it has not moved.
         mismatches: lineage mismatches that were allowed.
         prior_settings: the share of the identifiers' prior that comes off the generator's score, and what it is.
+        changes: items that were added to the corpus and removed from it, as far as this retriever knows of them.
     """
 
     run: RunFolder
@@ -85,6 +86,7 @@ class Retriever:
     base: str | Path | None = None
     mismatches: list[Mismatch] = field(default_factory=list)
     prior_settings: PriorSettings = field(default_factory=PriorSettings)
+    changes: CorpusChanges = field(default_factory=CorpusChanges)
     _corrected: CorrectedGenerator | None = field(default=None, repr=False)
     _corpora: dict[Direction, Corpus] = field(default_factory=dict, repr=False)
     _verifier_session: VerifierSession | None = field(default=None, repr=False)
@@ -145,11 +147,12 @@ class Retriever:
         for mismatch in mismatches:
             logger.warning("going on although %s", mismatch)
         model = load_for_inference(models["generator"], dtype=dtype, device=device, base=base)
-        generator = load_session(model, dataset, folder / "features")
+        changes = read_changes(folder)
+        generator = load_session(model, with_added_images(folder, dataset, changes), folder / "features")
         only = None if split == "all" else split
         return cls(
             folder, dataset, generator, chosen, fusion_settings, only, num_beams, num_candidates, dtype, device, engine,
-            base, mismatches, prior_settings_of(folder, prior_weight, engine),
+            base, mismatches, prior_settings_of(folder, prior_weight, engine), changes,
         )  # fmt: skip
 
     @overload
@@ -222,6 +225,26 @@ class Retriever:
     def threshold(self, direction: Direction) -> float | None:
         """Return the confidence below which a direction's best hit is no match; None where none was fitted."""
         return self._fusion(direction).no_match
+
+    def refreshed(self) -> Retriever:
+        """Return a retriever of the corpus as it is now, with the same models; this one goes on with what it has.
+
+        Raises:
+            UserError: the changes of the corpus cannot be read.
+        """
+        changes = read_changes(self.run)
+        if changes.number == self.changes.number:
+            return self
+        paths = with_added_images(self.run, self.dataset, changes).image_paths
+        verifier = self._verifier_session
+        return replace(
+            self,
+            changes=changes,
+            generator=self.generator.with_files(paths, self.run / "features"),
+            _corrected=None,
+            _corpora={},
+            _verifier_session=None if verifier is None else verifier.with_files(paths, self.run / "features"),
+        )
 
     def confidence_note(self, direction: Direction) -> str:
         """Return a note on the confidence of a direction's hits; empty where it was fitted as they are searched."""
@@ -304,7 +327,7 @@ class Retriever:
             if self.verifier in TRAINED:
                 models[self.verifier] = model_of(self.run, self.verifier)
             require_trained_directions(models, [direction])
-            items = read_items(self.run, self.dataset, direction, self.split)
+            items = searched_items(self.run, self.dataset, direction, self.split, self.changes)
             saved = SavedIndexes(self.run, f"{direction}-{self.split or 'all'}")
             self._corpora[direction] = build_corpus(self.generator, direction, items, saved)
         return self._corpora[direction]
@@ -328,5 +351,13 @@ class Retriever:
         if self._verifier_session is None:
             path = verifier_model(self.run, self.verifier, self.fusion_settings, self.base)  # type: ignore[arg-type]
             model = load_for_inference(path, dtype=self.dtype, device=self.device, base=self.base)
+<<<<<<< HEAD
             self._verifier_session = load_verifier(model, self.dataset, self.run / "features")
         return self._verifier_session.with_pictures(pictures)
+=======
+            pictured = with_added_images(self.run, self.dataset, self.changes)
+            self._verifier_session = load_verifier(model, pictured, self.run / "features")
+        session = self._verifier_session.with_pictures(pictures)
+        return verifier_scores(
+            self.verifier, session, direction, shortlists, num_shifts=self.fusion_settings.num_shifts
+        )
