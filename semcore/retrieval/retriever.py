@@ -351,13 +351,6 @@ class Retriever:
         if self._verifier_session is None:
             path = verifier_model(self.run, self.verifier, self.fusion_settings, self.base)  # type: ignore[arg-type]
             model = load_for_inference(path, dtype=self.dtype, device=self.device, base=self.base)
-<<<<<<< HEAD
-            self._verifier_session = load_verifier(model, self.dataset, self.run / "features")
-        return self._verifier_session.with_pictures(pictures)
-=======
             pictured = with_added_images(self.run, self.dataset, self.changes)
             self._verifier_session = load_verifier(model, pictured, self.run / "features")
-        session = self._verifier_session.with_pictures(pictures)
-        return verifier_scores(
-            self.verifier, session, direction, shortlists, num_shifts=self.fusion_settings.num_shifts
-        )
+        return self._verifier_session.with_pictures(pictures)
