@@ -41,6 +41,12 @@ COMMANDS = {
         ("text",),
     ),
     "serve": Command("serve", "ServeSettings", "the search as an API over HTTP: --run RUN [--port P]"),
+    "index": Command(
+        "index",
+        "IndexSettings",
+        "add images to the corpus of a run, remove items, count them: add|remove|stats --run RUN",
+        ("action",),
+    ),
     "evaluate": Command(
         "evaluate",
         "EvaluateSettings",

@@ -2,12 +2,12 @@
 
     semcore serve --run runs/quickstart
     semcore serve --run runs/quickstart --port 8080 --limits.rate 20
-    SEMCORE_TOKEN=... semcore serve --run runs/quickstart --host 0.0.0.0
+    semcore serve --run runs/quickstart --host 0.0.0.0 --token-file token.txt
     semcore serve --run runs/quickstart --engine ray --replicas 2 --max-replicas 8
 
-POST /search takes {"text": "a red circle"} or {"image": "<base64>"}, or lists of them; /openapi.json describes all
-routes. Queries that come in at the same time are searched in one forward. Needs the extra `serve`, and for
-`--engine ray` the extra `ray`.
+POST /search takes {"text": "a red circle"} or {"image": "<base64>"}, or lists of them. POST and DELETE /items change what
+is found, now and after a restart. /openapi.json describes all routes. Queries that come in at the same time are searched
+in one forward. Needs the extra `serve`, and for `--engine ray` the extra `ray`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from semcore.commands.arguments import announcer, require_minimum
 from semcore.retrieval.prior_settings import PriorChoice, check_prior_weight
@@ -37,33 +37,37 @@ say = announcer("serve")
 class ServeSettings(LineageSettings):
     """What `semcore serve` takes."""
 
+    help_sections: ClassVar = {"engine": "engine"}
+
     run: Path
     """The run folder."""
     port: int = 8000
     """The port; 0 takes any that is free."""
     host: str = "127.0.0.1"
     """The address that is listened on; another than this machine's own needs a token."""
-    engine: Literal["uvicorn", "ray"] = "uvicorn"
-    """One process, or replicas on the machines of a Ray cluster."""
+    token_file: Path | None = None
+    """Holds the token that every request has to bring; by default the variable SEMCORE_TOKEN, where it is set."""
+    read_only: bool = False
+    """Neither add nor remove items."""
     split: Literal["all", "train", "val", "test"] = "all"
-    """Search the items of one split, or of all."""
+    """Search the items of one split, or of all; only to all of them can be added."""
     prior_weight: PriorChoice = "fit"
     """How much of log p(identifier) comes off the generator's score, as in `semcore search`."""
     data: Path | None = None
     """Where the dataset is now, should it have moved."""
-    device: str | None = None
-    """The models' device; the fastest there is by default."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "float32"
-    """The models' precision: in float32 a query's scores are the same whatever is searched with it, to 1e-5; bfloat16
-    takes half the memory, auto is bfloat16 where the device multiplies it natively."""
-    token_file: Path | None = None
-    """Holds the token that every request has to bring; by default the variable SEMCORE_TOKEN, where it is set."""
+    engine: Literal["uvicorn", "ray"] = "uvicorn"
+    """One process, or replicas on the machines of a Ray cluster."""
     replicas: int = 1
     """With `--engine ray`: searching processes, at least."""
     max_replicas: int | None = None
     """With `--engine ray`: as many more as the load asks for, up to this number."""
     ray_address: str | None = None
     """With `--engine ray`: the cluster to join, "auto" say; by default one is started here."""
+    device: str | None = None
+    """The models' device; the fastest there is by default."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "float32"
+    """The models' precision: in float32 a query's scores are the same whatever is searched with it, to 1e-5; bfloat16
+    takes half the memory, auto is bfloat16 where the device multiplies it natively."""
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -144,43 +148,55 @@ def _on_uvicorn(settings: ServeSettings, token: str | None) -> None:
     with taken:
         from semcore.serving.app import Service, create_app
         from semcore.serving.backend import LocalBackend
+        from semcore.serving.corpus_keeper import CorpusKeeper
         from semcore.serving.served_run import ServedRun
 
-        served = ServedRun.open(run_options(settings))
-        limits = settings.limits
+        options, limits = run_options(settings), settings.limits
+        served = ServedRun.open(options)
+        keeper = CorpusKeeper(options, served.retriever.generator)
         service = Service(
             settings.run.absolute().name,
-            lambda metrics: LocalBackend(served, limits, metrics.observe_batch),
+            lambda metrics: LocalBackend(served, keeper, limits, metrics.observe_batch),
             limits,
             token,
+            _read_only(settings),
         )
         counts = ", ".join(f"{number:,} {way.item_kind}" for way, number in served.num_items().items())
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        port = taken.getsockname()[1]
+        address = _address(settings.host, taken.getsockname()[1])
         run_uvicorn(
             create_app(service),
             taken,
             stop_within_s=limits.timeout_s,
-            on_ready=lambda: say(f"http://{host}:{port} searches {counts}; Ctrl-C ends it"),
+            on_ready=lambda: say(f"{address} searches {counts}; Ctrl-C ends it"),
         )
 
 
 def _on_ray(settings: ServeSettings, token: str | None) -> None:
-    from semcore.serving.ray_engine import run_ray
+    from semcore.serving.ray_engine import Plan, run_ray
     from semcore.serving.uvicorn_engine import take_port
 
-    take_port(settings.host, settings.port).close()  # a port in use is said at once
-    run_ray(
-        run_options(settings),
-        settings.limits,
-        token,
-        host=settings.host,
-        port=settings.port,
-        replicas=settings.replicas,
-        max_replicas=settings.max_replicas,
-        address=settings.ray_address,
-        on_ready=lambda port: say(f"http://{settings.host}:{port} searches on Ray; Ctrl-C ends it"),
+    with take_port(settings.host, settings.port) as taken:  # a port in use is said at once
+        port = taken.getsockname()[1]
+    plan = Plan(
+        run_options(settings), settings.limits, token, _read_only(settings), settings.replicas, settings.max_replicas
     )
+    run_ray(
+        plan, settings.host, port, settings.ray_address,
+        on_ready=lambda: say(f"{_address(settings.host, port)} searches on Ray; Ctrl-C ends it"),
+    )  # fmt: skip
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _read_only(settings: ServeSettings) -> str:
+    """Return why items are neither added nor removed; empty where they are."""
+    if settings.read_only:
+        return "this server adds and removes no items: it was started with --read-only"
+    if settings.split != "all":
+        return f"this server searches split {settings.split}, to which nothing is added: start it without --split"
+    return ""
 
 
 def _check_libraries(engine: str) -> None:

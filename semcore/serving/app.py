@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated, TypeVar
 
-from fastapi import FastAPI, Path, Request, Response
+from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
@@ -22,21 +22,26 @@ from semcore.serving.guards import Guards, client_of, refused
 from semcore.serving.limits import Limits, RateLimiter
 from semcore.serving.metrics import Metrics
 from semcore.serving.openapi import PROBLEMS, describe
-from semcore.serving.problems import Refusal, invalid, late, not_found
-from semcore.serving.requests import queries_of, sentence_of
+from semcore.serving.problems import Refusal, invalid, late, not_found, read_only
+from semcore.serving.requests import ids_of, images_of, queries_of, sentence_of
 from semcore.serving.schemas import (
+    AddBody,
+    AddedBody,
     BatchBody,
     HealthBody,
     ItemBody,
     QueryBody,
+    RemovedBody,
     SearchBody,
     SearchByText,
+    added_body,
     item_body,
     query_body,
 )
 
 T = TypeVar("T")
 CLIENT_CLOSED = 499  # nobody reads it; the log and the metrics do
+ItemIds = Annotated[list[str], Query(description="Ids of images and sentences; ?item_id=a&item_id=b.")]
 ItemId = Annotated[str, Path(description="An image's or a sentence's id.")]
 
 
@@ -49,12 +54,14 @@ class Service:
         open_backend: makes the backend, told where batches are recorded, when the server starts.
         limits: of requests.
         token: what a request has to bring, None for nothing.
+        read_only: why items are neither added nor removed; empty where they are.
     """
 
     name: str
     open_backend: Callable[[Metrics], Backend]
     limits: Limits = field(default_factory=Limits)
     token: str | None = None
+    read_only: str = ""
     metrics: Metrics = field(default_factory=Metrics)
 
     def __post_init__(self) -> None:
@@ -96,6 +103,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.service = service
     _add_search(app, service)
     _add_items(app, service)
+    _add_changes(app, service)
     _add_state(app, service)
     _add_refusals(app)
     describe(app, service.limits, needs_token=service.token is not None)
@@ -139,6 +147,35 @@ def _add_items(app: FastAPI, service: Service) -> None:
             raise not_found(f"there is no image {image_id!r}")
         kind = mimetypes.guess_type(path.name)[0] or ""
         return FileResponse(path, media_type=kind if kind.startswith("image/") else "application/octet-stream")
+
+
+def _add_changes(app: FastAPI, service: Service) -> None:
+    def check_writable() -> None:
+        if service.read_only:
+            raise read_only(service.read_only)
+
+    async def removed(request: Request, item_ids: list[str]) -> RemovedBody:
+        check_writable()
+        wanted = ids_of(item_ids, service.limits)
+        await _while_connected(request, service, service.backend.remove(wanted), waits=True)
+        return RemovedBody(removed=wanted)
+
+    @app.post("/items", operation_id="add_items", status_code=201, responses=PROBLEMS)
+    async def add_items(request: Request, body: AddBody) -> AddedBody:
+        """Add images, all at once: they are found from the answer on, and after a restart."""
+        check_writable()
+        images = await asyncio.to_thread(images_of, body, service.limits)
+        return added_body(await _while_connected(request, service, service.backend.add(images), waits=True))
+
+    @app.delete("/items", operation_id="remove_items", responses=PROBLEMS)
+    async def remove_items(request: Request, item_id: ItemIds) -> RemovedBody:
+        """Remove images, with their sentences, and sentences, all at once."""
+        return await removed(request, item_id)
+
+    @app.delete("/items/{item_id:path}", operation_id="remove_item", responses=PROBLEMS)
+    async def remove_item(request: Request, item_id: ItemId) -> RemovedBody:
+        """Remove an image, with its sentences, or a sentence."""
+        return await removed(request, [item_id])
 
 
 def _add_state(app: FastAPI, service: Service) -> None:
@@ -210,8 +247,14 @@ def _add_refusals(app: FastAPI) -> None:
         return response
 
 
-async def _while_connected(request: Request, service: Service, work: Awaitable[T]) -> T:
+async def _while_connected(request: Request, service: Service, work: Awaitable[T], *, waits: bool = False) -> T:
     """Return the result of some work, which ends early where the client goes or the time is up.
+
+    Args:
+        request: whose client is watched.
+        service: has the limit of time.
+        work: what is done.
+        waits: do not look at the time: a change of the corpus takes as long as its captions, and goes on in any case.
 
     Raises:
         Refusal: the time is up; or the client has gone, and nobody reads this.
@@ -219,7 +262,9 @@ async def _while_connected(request: Request, service: Service, work: Awaitable[T
     working: asyncio.Future[T] = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_gone(request))
     try:
-        await asyncio.wait((working, gone), timeout=service.limits.timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(
+            (working, gone), timeout=None if waits else service.limits.timeout_s, return_when=asyncio.FIRST_COMPLETED
+        )
         if working.done():
             return working.result()
         if gone.done():

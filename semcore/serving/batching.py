@@ -101,6 +101,10 @@ class Batcher(Generic[Q, A]):
         finally:
             self._leave(entries)
 
+    async def between(self, job: Callable[[], None]) -> None:
+        """Do something in the thread that answers, between two batches."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, job)
+
     async def close(self) -> None:
         """Refuse new queries, answer those that wait, and end the thread."""
         self._stopping = True

@@ -13,6 +13,7 @@ from semcore.runtime.settings import option
 
 MIB = 1 << 20
 ROUNDING = 1e-9  # of a token
+MOST_EXPLAINED = 10  # ours: hits of one request; an explanation takes about as long as a query
 MOST_CLIENTS = 10_000  # ours: buckets that are remembered; the one used longest ago is forgotten
 
 
@@ -31,7 +32,7 @@ class Limits:
     max_body_bytes: int = 16 * MIB
     """Bytes of one request."""
     max_queries: int = 64
-    """Queries, or items to add, in one request."""
+    """Queries, images to add, or items to remove, in one request."""
     max_letters: int = 2_000
     """Letters of one sentence."""
     max_pixels: int = 40_000_000  # ours: phones take 12 to 50 million; 120 MB of memory once decoded

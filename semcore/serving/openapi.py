@@ -13,9 +13,11 @@ from semcore.serving.schemas import ProblemBody
 
 _MEANINGS = {
     401: "The token is missing or wrong.",
+    403: "Items are neither added nor removed here.",
     404: "There is no such thing.",
     405: "The route does not take this method.",
     408: "The body came too slowly.",
+    409: "What is there does not allow the change.",
     413: "The request is over a limit of size.",
     415: "The body is not JSON.",
     422: "The request cannot be answered as it is.",
@@ -24,6 +26,7 @@ _MEANINGS = {
     501: "The run cannot be searched in this direction.",
     503: "The queue is full, or the server is stopping; Retry-After says when to ask again.",
     504: "There was no answer in time.",
+    507: "The disk is full; nothing was changed.",
 }
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemBody, "description": meaning} for status, meaning in _MEANINGS.items()
@@ -62,6 +65,12 @@ def _say_limits(schemas: dict[str, Any], limits: Limits) -> None:
                 text |= {"minLength": 1, "maxLength": limits.max_letters}
             else:
                 text |= {"minLength": 1, "contentEncoding": "base64", "contentMediaType": "image/*"}
+
+    schemas["AddBody"]["properties"]["items"] |= {"minItems": 1, "maxItems": limits.max_queries}
+    properties = schemas["NewItem"]["properties"]
+    properties["image"] |= {"minLength": 1, "contentEncoding": "base64", "contentMediaType": "image/*"}
+    properties["sentences"]["items"] |= {"minLength": 1, "maxLength": limits.max_letters}
+    properties["caption"]["maxLength"] = limits.max_letters
 
 
 def _say_token(schema: dict[str, Any]) -> None:

@@ -36,6 +36,11 @@ def too_large(sentence: str) -> Refusal:
     return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", sentence)
 
 
+def read_only(reason: str) -> Refusal:
+    """Return the refusal of a change where none is taken."""
+    return Refusal(HTTPStatus.FORBIDDEN, "read_only", reason)
+
+
 def not_found(sentence: str) -> Refusal:
     """Return the refusal of a request for something that is not there."""
     return Refusal(HTTPStatus.NOT_FOUND, "not_found", sentence)
@@ -75,15 +80,28 @@ def failed() -> Refusal:
     )
 
 
+def conflict(sentence: str) -> Refusal:
+    """Return the refusal of a change that what is there does not allow."""
+    return Refusal(HTTPStatus.CONFLICT, "conflict", sentence)
+
+
+def disk_full() -> Refusal:
+    """Return the refusal of a change that the disk has no room for."""
+    sentence = "no space left on the server's disk; nothing was changed"
+    return Refusal(HTTPStatus.INSUFFICIENT_STORAGE, "disk_full", sentence)
+
+
 def refusal_of(error: BaseException) -> Refusal:
-    """Return the refusal that an error of a query or of a change means."""
+    """Return the refusal that an error of a query means."""
     if isinstance(error, Refusal):
         return error
-    if is_disk_full(error) or is_disk_full(error.__cause__ or error) or "no space left on" in str(error):
-        sentence = (
-            str(error) if isinstance(error, UserError) else "no space left on the server's disk; nothing is changed"
-        )
-        return Refusal(HTTPStatus.INSUFFICIENT_STORAGE, "disk_full", sentence)
-    if isinstance(error, UserError):
-        return invalid(str(error))
-    return failed()
+    return invalid(str(error)) if isinstance(error, UserError) else failed()
+
+
+def refusal_of_change(error: Exception) -> Refusal:
+    """Return the refusal that an error of a change of the corpus means."""
+    if isinstance(error, Refusal):
+        return error
+    if is_disk_full(error) or "no space left" in str(error):  # of the operating system's words, or of ours
+        return disk_full()
+    return conflict(str(error)) if isinstance(error, UserError) else failed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from semcore.data.directions import Direction
 from semcore.retrieval.hits import Hit
@@ -16,11 +17,13 @@ class ServedQuery:
         text: the sentence; None for a picture.
         picture: the file's bytes; None for a sentence.
         top_k: hits, at most.
+        explain: say of each hit why it was found.
     """
 
     text: str | None = None
     picture: bytes | None = None
     top_k: int = 10
+    explain: bool = False
 
     @property
     def direction(self) -> Direction:
@@ -35,10 +38,22 @@ class ServedQuery:
 
 @dataclass(frozen=True)
 class Answer:
-    """The hits of a query, best first, and what is to be known about them."""
+    """The hits of a query, best first.
+
+    Attributes:
+        hits: what was found.
+        notes: what is to be known about scores and confidence.
+        explanations: one a hit, as `semcore.retrieval.explanation` has them; empty unless asked for.
+    """
 
     hits: list[Hit]
     notes: tuple[str, ...] = ()
+    explanations: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def no_match(self) -> bool | None:
+        """Return whether the search holds that no item answers the query; None where no threshold was fitted."""
+        return self.hits[0].no_match if self.hits else None
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from semcore.data.dataset import MAX_ID_LETTERS
+from semcore.retrieval.corpus_updates import Addition
 from semcore.serving.queries import Answer, ItemRecord
 
 
@@ -20,6 +23,7 @@ class SearchByText(Strict):
 
     text: str | list[str] = Field(description="A sentence, or a list of them.", examples=["a red circle"])
     top_k: int = Field(10, ge=1, description="Hits of each query, at most.")
+    explain: bool = Field(False, description="Say of each hit why it was found; for few hits in all.")
 
 
 class SearchByImage(Strict):
@@ -29,6 +33,7 @@ class SearchByImage(Strict):
         description="The file of a picture in base64, as such or in a data URL; or a list of them."
     )
     top_k: int = Field(10, ge=1, description="Hits of each query, at most.")
+    explain: bool = Field(False, description="Say of each hit why it was found; for few hits in all.")
 
 
 def _kind_of(body: Any) -> str | None:
@@ -61,12 +66,16 @@ class HitBody(BaseModel):
     identifier: str = Field(description="What the model generated to find it.")
     text: str | None = Field(description="The sentence; null for an image.")
     image_url: str | None = Field(description="Where this server has the image; null for a sentence.")
+    explanation: dict[str, Any] | None = Field(description="Why it was found; null unless asked for.")
 
 
 class QueryBody(BaseModel):
     """The answer to one query."""
 
     hits: list[HitBody] = Field(description="Best first.")
+    no_match: bool | None = Field(
+        description="Whether the search holds that no item answers the query; null where no threshold was fitted."
+    )
     notes: list[str] = Field(description="What is to be known about scores and confidence.")
 
 
@@ -86,6 +95,46 @@ class ItemBody(BaseModel):
     keywords: str
     text: str | None
     image_url: str | None
+
+
+class NewItem(Strict):
+    """An image to add, with what is said about it."""
+
+    image_id: str = Field(
+        pattern=r"^[A-Za-z0-9_-]+$", max_length=MAX_ID_LETTERS, description="An id that no other image has."
+    )
+    image: str = Field(description="The picture's file in base64, as such or in a data URL.")
+    sentences: list[str] = Field([], description="Each becomes an item that pictures find.")
+    caption: str = Field("", description="What the identifier is made from; by default the run's captioner writes it.")
+
+
+class AddBody(Strict):
+    """Images to add, all at once."""
+
+    items: list[NewItem]
+
+
+class AddedItem(BaseModel):
+    """An image that was added."""
+
+    item_id: str
+    identifier: str
+    caption: str
+    sentence_ids: list[str] = Field(description="The items that its sentences have become.")
+
+
+class AddedBody(BaseModel):
+    """What has become of images that were to be added."""
+
+    added: list[AddedItem]
+    already: list[str] = Field(description="Ids of those that were there before, with the same picture.")
+    left_out: dict[str, str] = Field(description="Id to reason, of those that cannot be read or got no caption.")
+
+
+class RemovedBody(BaseModel):
+    """What was removed."""
+
+    removed: list[str] = Field(description="The ids that were asked for; an image's sentences went with it.")
 
 
 class HealthBody(BaseModel):
@@ -122,10 +171,11 @@ def query_body(answer: Answer) -> QueryBody:
             identifier=hit.identifier,
             text=hit.text,
             image_url=None if hit.image_path is None else image_url(hit.item_id),
+            explanation=explanation,
         )
-        for rank, hit in enumerate(answer.hits, start=1)
+        for rank, (hit, explanation) in enumerate(zip_longest(answer.hits, answer.explanations), start=1)
     ]
-    return QueryBody(hits=hits, notes=list(answer.notes))
+    return QueryBody(hits=hits, no_match=answer.no_match, notes=list(answer.notes))
 
 
 def item_body(item: ItemRecord) -> ItemBody:
@@ -140,3 +190,17 @@ def item_body(item: ItemRecord) -> ItemBody:
         text=item.text,
         image_url=image_url(item.item_id) if is_image else None,
     )
+
+
+def added_body(done: Addition) -> AddedBody:
+    """Return an addition as a body."""
+    added = [
+        AddedItem(
+            item_id=own.image_id,
+            identifier=own.row["identifier"],
+            caption=own.caption,
+            sentence_ids=[sentence.sentence_id for sentence in own.sentences],
+        )
+        for own in done.added
+    ]
+    return AddedBody(added=added, already=done.already, left_out=done.left_out)

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
+from semcore.data.corpus_changes import CHANGES, FOLDER
 from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item
 from semcore.models.inference import Dtype
@@ -82,6 +84,7 @@ class ServedRun:
     directions: list[Direction] = field(default_factory=list)
     _notes: dict[Direction, tuple[str, ...]] = field(default_factory=dict, repr=False)
     _refused: dict[Direction, str] = field(default_factory=dict, repr=False)
+    _seen: tuple[int, int] = (0, 0)
 
     @classmethod
     def open(cls, options: RunOptions) -> ServedRun:
@@ -91,6 +94,7 @@ class ServedRun:
             UserError: the run cannot be searched in either direction, or lacks what a search needs.
         """
         served = cls(options.open_retriever())
+        served._seen = served._stamp()
         for direction in Direction:
             try:
                 served.retriever.items(direction)
@@ -109,6 +113,7 @@ class ServedRun:
 
         Queries of a direction and a width of the beam are searched together; no query's hits depend on its company.
         """
+        self.refresh()
         found: dict[int, Answer | Exception] = {}
         pictures = self._decode(queries, found)
         groups: dict[tuple[Direction, int], list[int]] = {}
@@ -119,6 +124,26 @@ class ServedRun:
         for (direction, _), places in groups.items():
             found |= self._search(direction, [queries[p] for p in places], [pictures.get(p) for p in places], places)
         return [found[place] for place in range(len(queries))]
+
+    @property
+    def is_stale(self) -> bool:
+        """Return whether the corpus has changed since it was read, by whomever."""
+        return self._seen != self._stamp()
+
+    def refresh(self) -> None:
+        """Take over what has become of the corpus; models stay loaded."""
+        stamp = self._stamp()
+        if stamp == self._seen:
+            return
+        try:
+            retriever = self.retriever.refreshed()
+            for direction in self.directions:
+                retriever.items(direction)  # its index is made ready here, in the thread that searches
+            self.retriever = retriever
+            self._notes = {direction: self._notes_of(direction) for direction in self.directions}
+        except UserError as error:
+            logger.warning("going on with the items as they were: %s", error)
+        self._seen = stamp
 
     def item(self, item_id: str) -> ItemRecord | None:
         """Return an item, an image before a sentence of the same id, or None."""
@@ -147,8 +172,19 @@ class ServedRun:
             self.retriever.search(image=Image.new("RGB", WARM_UP_PICTURE, "white"), top_k=1)
         else:
             self.retriever.search(text=WARM_UP_TEXT, top_k=1)
+        self._notes[direction] = self._notes_of(direction)
+
+    def _notes_of(self, direction: Direction) -> tuple[str, ...]:
         notes = (self.retriever.prior_note(direction), self.retriever.confidence_note(direction))
-        self._notes[direction] = tuple(note for note in notes if note)
+        return tuple(note for note in notes if note)
+
+    def _stamp(self) -> tuple[int, int]:
+        """Return what differs after every change of the corpus."""
+        try:
+            stat = (self.retriever.run / FOLDER / CHANGES).stat()
+        except FileNotFoundError:
+            return (0, 0)
+        return (stat.st_size, stat.st_mtime_ns)
 
     def _decode(self, queries: Sequence[ServedQuery], found: dict[int, Answer | Exception]) -> dict[int, Image.Image]:
         """Return the pictures of a batch by their place in it; errors go to `found`."""
@@ -184,7 +220,10 @@ class ServedRun:
             logger.exception("a query failed")
             return {places[0]: broken_run(str(error)) if isinstance(error, UserError) else failed()}
         notes = self._notes.get(direction, ())
-        cut = [Answer(own[: query.top_k], notes) for own, query in zip(hits, queries, strict=True)]
+        cut = [
+            Answer(own[: query.top_k], notes, tuple(map(_explanation, own[: query.top_k])) if query.explain else ())
+            for own, query in zip(hits, queries, strict=True)
+        ]
         return dict(zip(places, cut, strict=True))
 
     def _hits(
@@ -194,6 +233,12 @@ class ServedRun:
         if direction.queries_are_images:
             return self.retriever.search(image=[picture for picture in pictures if picture is not None], top_k=top_k)
         return self.retriever.search(text=[query.text or "" for query in queries], top_k=top_k)
+
+
+def _explanation(hit: Hit) -> dict[str, Any]:
+    """Return why a hit was found, without where its image lies on the server."""
+    found = hit.explain()
+    return {**found, "item": {name: value for name, value in found["item"].items() if name != "image_path"}}
 
 
 def _opened(content: bytes | None) -> Image.Image | Exception:

@@ -16,7 +16,11 @@ from typing import Any
 
 from PIL import Image
 
+from semcore.data.corpus_changes import AddedImage
+from semcore.data.dataset import Sentence
 from semcore.data.directions import Direction
+from semcore.data.identifier_files import make_row
+from semcore.retrieval.corpus_updates import Addition, NewImage
 from semcore.retrieval.hits import Hit
 from semcore.serving.app import Service, create_app
 from semcore.serving.backend import LocalBackend
@@ -32,6 +36,7 @@ class FakeRun:
     """Answers every query with the query itself; a batch takes some time, and can be held back."""
 
     seconds: float = 0.0
+    is_stale: bool = False
     batches: list[int] = field(default_factory=list)
     go_on: threading.Event = field(default_factory=threading.Event)
 
@@ -50,7 +55,7 @@ class FakeRun:
         if query.picture is not None:
             return Answer([Hit(f"s{n}", -n, "<|cluster_1|>red", None, HTML) for n in range(min(query.top_k, 3))])
         hits = [Hit(f"i{n}", -n, query.text or "", 0.5, None, Path("x.png")) for n in range(min(query.top_k, 3))]
-        return Answer(hits, ("a note",))
+        return Answer(hits, ("a note",), ({"why": "because"},) * len(hits) if query.explain else ())
 
     def item(self, item_id: str) -> ItemRecord | None:
         if item_id not in ("i0", "s0", "a/b"):
@@ -61,13 +66,34 @@ class FakeRun:
     def image_path(self, image_id: str) -> Path | None:
         return None
 
+    def refresh(self) -> None:
+        self.is_stale = False
+
     def num_items(self) -> dict[Direction, int]:
         return {Direction.T2I: 1, Direction.I2T: 2}
 
 
-def service_of(run: Any, limits: Limits | None = None, token: str | None = None) -> Service:
-    limits = limits or Limits()
-    return Service("fake", lambda metrics: LocalBackend(run, limits, metrics.observe_batch), limits, token)
+class FakeKeeper:
+    """Takes every image but those whose id begins with "left"."""
+
+    def add(self, images: Sequence[NewImage]) -> Addition:
+        left_out = {own.image_id: "no caption" for own in images if own.image_id.startswith("left")}
+        taken = [own for own in images if own.image_id not in left_out]
+        return Addition([added(own) for own in taken], [], left_out, 1)
+
+    def remove(self, item_ids: Sequence[str]) -> int:
+        return 1
+
+
+def added(image: NewImage) -> AddedImage:
+    said = tuple(Sentence(f"{image.image_id}-{n}", text) for n, text in enumerate(image.sentences))
+    row = make_row(image.image_id, "added", 1, ["red"])
+    return AddedImage(image.image_id, "x.png", "", "", image.caption or "written", row, said, ())
+
+
+def service_of(run: Any, limits: Limits | None = None, token: str | None = None, keeper: Any = None) -> Service:
+    limits, keeper = limits or Limits(), keeper or FakeKeeper()
+    return Service("fake", lambda metrics: LocalBackend(run, keeper, limits, metrics.observe_batch), limits, token)
 
 
 @dataclass

@@ -26,10 +26,10 @@ def test_a_sentence_finds_images(live: Live) -> None:
     assert reply.status == 200
     first = {
         "rank": 1, "item_id": "i0", "score": 0.0, "confidence": 0.5, "identifier": "a red circle", "text": None,
-        "image_url": "/images/i0",
+        "image_url": "/images/i0", "explanation": None,
     }  # fmt: skip
     assert reply.json == {"hits": [first, {**first, "rank": 2, "item_id": "i1", "score": -1.0,
-                                           "image_url": "/images/i1"}], "notes": ["a note"]}  # fmt: skip
+                                           "image_url": "/images/i1"}], "no_match": None, "notes": ["a note"]}  # fmt: skip
 
 
 def test_a_picture_finds_sentences(live: Live) -> None:
@@ -43,6 +43,69 @@ def test_a_list_is_answered_with_a_list(live: Live) -> None:
     assert [result["hits"][0]["identifier"] for result in reply.json["results"]] == ["one", "other"]
     assert len(live.search(text=["one"], top_k=1).json["results"]) == 1
     assert len(live.search(image=[picture_base64()] * 2, top_k=1).json["results"]) == 2
+
+
+def test_hits_are_explained_where_asked_and_few(live: Live) -> None:
+    reply = live.search(text=["one", "other"], top_k=2, explain=True)
+    explained = [hit["explanation"] for result in reply.json["results"] for hit in result["hits"]]
+    assert explained == [{"why": "because"}] * 4
+    many = live.search(text=["one", "other"], top_k=6, explain=True)
+    assert (many.status, many.json["error"]) == (
+        422, "12 hits would have to be explained, and 10 may in one request; give a smaller top_k",
+    )  # fmt: skip
+
+
+def test_images_are_added(live: Live) -> None:
+    new = {"image_id": "new-1", "image": picture_base64(), "sentences": ["a ring", HTML], "caption": HTML}
+    reply = live.ask("POST", "/items", {"items": [new, {"image_id": "left-1", "image": picture_base64()}]})
+    assert (reply.status, reply.json) == (201, {
+        "added": [{
+            "item_id": "new-1", "identifier": "<|cluster_1|>red", "caption": HTML,
+            "sentence_ids": ["new-1-0", "new-1-1"],
+        }],
+        "already": [], "left_out": {"left-1": "no caption"},
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"image_id": "<b>"}, "items.0.image_id: string should match pattern '^[A-Za-z0-9_-]+$'"),
+        ({"image_id": "test-1"}, "image_id 'test-1' has a split's name in it; 'xtest-1' would do"),
+        ({"image": "?"}, "the picture of new-1 cannot be read: it is not in base64; give a picture such as a PNG or a "
+                         "JPEG, in base64"),
+        ({"sentences": ["a", " "]}, "a sentence of new-1 is empty; give a sentence"),
+        ({"caption": "x" * 5000}, "the caption of new-1 has 5,000 letters, and 2,000 may; give a sentence"),
+    ],
+)  # fmt: skip
+def test_a_wrong_item_is_one_sentence(live: Live, changes: dict[str, object], sentence: str) -> None:
+    item = {"image_id": "new-1", "image": picture_base64(), **changes}
+    reply = live.ask("POST", "/items", {"items": [item]})
+    assert (reply.status, reply.json["error"]) == (422, sentence)
+
+
+def test_wrong_numbers_of_items_are_refused(live: Live) -> None:
+    item = {"image_id": "new-1", "image": picture_base64()}
+    twice = live.ask("POST", "/items", {"items": [item, item]}).json["error"]
+    assert twice == "image_id 'new-1' is given 2 times; give every image its own"
+    assert live.ask("POST", "/items", {"items": []}).json["error"] == "the list of items is empty; give at least one"
+    assert live.ask("DELETE", "/items").json["error"] == "item_id: field required"
+
+
+def test_items_are_removed_one_or_several(live: Live) -> None:
+    assert live.ask("DELETE", "/items/a%2Fb").json == {"removed": ["a/b"]}
+    assert live.ask("DELETE", "/items?item_id=i0&item_id=s0&item_id=i0").json == {"removed": ["i0", "s0"]}
+    missing = live.ask("DELETE", "/items?item_id=i0&item_id=no&item_id=none")
+    assert (missing.status, missing.json["error"]) == (404, "there is no item 'no', nor 1 more; nothing was removed")
+
+
+def test_a_server_may_be_read_only() -> None:
+    service = service_of(FakeRun())
+    service.read_only = "read only"
+    with running(service) as live:
+        item = {"image_id": "new-1", "image": picture_base64()}
+        for reply in (live.ask("POST", "/items", {"items": [item]}), live.ask("DELETE", "/items/i0")):
+            assert (reply.status, reply.json) == (403, {"error": "read only", "code": "read_only"})
 
 
 def test_items_have_any_id(live: Live) -> None:

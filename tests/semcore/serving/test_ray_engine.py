@@ -17,7 +17,7 @@ ray = pytest.importorskip("ray", reason="Ray is not installed (extra ray)")
 from ray import serve  # noqa: E402
 
 from semcore.serving.limits import Limits  # noqa: E402
-from semcore.serving.ray_engine import APPLICATION, SEARCHER, application, start_serving, stop_serving  # noqa: E402
+from semcore.serving.ray_engine import APPLICATION, SEARCHER, Plan, start_serving, stop_serving  # noqa: E402
 from semcore.serving.served_run import RunOptions, ServedRun  # noqa: E402
 from tests.semcore.serving.live_servers import Live, service_of  # noqa: E402
 
@@ -36,7 +36,7 @@ def live(finished_training: Any) -> Iterator[Live]:
     options = RunOptions(finished_training.run, split="test", device="cpu")
     port = free_port()
     try:
-        start_serving(application(options, Limits(max_batch=4), None, 2, None), "127.0.0.1", port, None)
+        start_serving(Plan(options, Limits(max_batch=4), replicas=2), "127.0.0.1", port, None)
         yield Live(port, service_of(None))
     finally:
         stop_serving()
