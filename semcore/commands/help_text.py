@@ -26,7 +26,9 @@ FOLDERS = (
     "base", "data", "dst", "earlier", "embeddings", "first", "folder", "images", "out", "run", "second", "src",
     "static", "work",
 )  # fmt: skip
-FILES = ("captions", "config", "csv", "ids_file", "image", "json", "launcher", "readme", "study", "table")
+FILES = (
+    "captions", "config", "csv", "ids_file", "image", "json", "launcher", "readme", "study", "table", "token_file",
+)  # fmt: skip
 CHECKPOINTS = ("base", "model", "pointwise_model", "likelihood_model")
 METAVARS: dict[Any, Mapping[str, str]] = {
     Path: dict.fromkeys(FOLDERS, "FOLDER") | dict.fromkeys(FILES, "FILE"),

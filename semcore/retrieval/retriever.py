@@ -21,6 +21,7 @@ from PIL import Image
 from semcore.data.corpus_changes import CorpusChanges, read_changes, with_added_images
 from semcore.data.dataset import SPLITS, Dataset, load_dataset
 from semcore.data.directions import Direction
+from semcore.data.items_and_queries import Item
 from semcore.data.run_folder import RunFolder
 from semcore.models.inference import Dtype, load_for_inference
 from semcore.models.lineage import Mismatch
@@ -245,6 +246,14 @@ class Retriever:
             _corpora={},
             _verifier_session=None if verifier is None else verifier.with_files(paths, self.run / "features"),
         )
+
+    def items(self, direction: Direction) -> Mapping[str, Item]:
+        """Return the items that a direction finds, by id.
+
+        Raises:
+            UserError: a model was trained for the other direction only.
+        """
+        return self._corpus(direction).items
 
     def confidence_note(self, direction: Direction) -> str:
         """Return a note on the confidence of a direction's hits; empty where it was fitted as they are searched."""
