@@ -171,8 +171,8 @@ def released_form(
     lengths = sorted({len(sequence) for sequence in index.sequences()})
     if len(lengths) > 1:
         raise UserError(
-            f"guide mode released needs identifiers of one length, found {lengths[0]} to {lengths[-1]} tokens, of which "
-            "the longer would gain by their length alone; use mode lookahead"
+            f"guide mode released needs identifiers of one length, found {lengths[0]} to {lengths[-1]} tokens, of "
+            "which the longer would gain by their length alone; use mode lookahead"
         )
     scores = sequence_sums(index, weights)
     kept = scores.topk(min(best, scores.shape[1]), dim=1).indices

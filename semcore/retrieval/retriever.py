@@ -13,7 +13,7 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, overload
 
 from PIL import Image
 
@@ -26,20 +26,24 @@ from semcore.models.lineage import Mismatch
 from semcore.models.run_checkpoints import generator_of, model_of
 from semcore.models.run_lineage import TRAINED, check_search, require_trained_directions
 from semcore.models.session import ModelSession, load_session
+from semcore.models.verifier_registry import VERIFIERS, VerifierName
+from semcore.retrieval.candidates import Search
 from semcore.retrieval.corpus import Corpus, build_corpus
 from semcore.retrieval.corrected_generator import CorrectedGenerator
 from semcore.retrieval.generator import Engine
-from semcore.retrieval.hits import Hit
+from semcore.retrieval.hits import GeneratedHit, Hit
 from semcore.retrieval.prior_settings import PriorChoice, PriorSettings, prior_settings_of
 from semcore.retrieval.query_pictures import Picture, open_picture
 from semcore.retrieval.saved_index import SavedIndexes
 from semcore.retrieval.search_notes import confidence_note
+from semcore.retrieval.search_settings import SearchSettings, search_settings_of
+from semcore.retrieval.search_sides import SearchSides
 from semcore.retrieval.shortlist import Shortlist, hits_of, make_shortlist
 from semcore.retrieval.verifier_choice import choose_verifier, verifier_model
-from semcore.retrieval.verifiers import VerifierName, verifier_scores
+from semcore.retrieval.verifiers import open_verifier, verifier_scores
 from semcore.runtime.errors import UserError
 from semcore.runtime.typed_commands import command
-from semcore.verification import LETTERS, Fusion, VerifierSession, load_verifier
+from semcore.verification import LETTERS, Fusion
 from semcore.verification.score_fusion import FusionSettings
 
 logger = logging.getLogger(__name__)
@@ -67,12 +71,13 @@ class Retriever:
         base: present path of the checkpoint that the run was made with, None if it has not moved.
         mismatches: lineage mismatches that were allowed.
         prior_settings: the share of the identifiers' prior that comes off the generator's score, and what it is.
+        search_settings: what guides the search, and where candidates come from.
     """
 
     run: RunFolder
     dataset: Dataset
     generator: ModelSession
-    verifier: VerifierName | Literal["none"]
+    verifier: VerifierName
     fusion_settings: FusionSettings
     split: str | None = None
     num_beams: int = 20
@@ -83,9 +88,11 @@ class Retriever:
     base: str | Path | None = None
     mismatches: list[Mismatch] = field(default_factory=list)
     prior_settings: PriorSettings = field(default_factory=PriorSettings)
-    _corrected: CorrectedGenerator | None = field(default=None, repr=False)
+    search_settings: SearchSettings = field(default_factory=SearchSettings)
+    _generator: CorrectedGenerator | None = field(default=None, repr=False)
+    _sides: SearchSides | None = field(default=None, repr=False)
     _corpora: dict[Direction, Corpus] = field(default_factory=dict, repr=False)
-    _verifier_session: VerifierSession | None = field(default=None, repr=False)
+    _verifier_session: Any = field(default=None, repr=False)
 
     @classmethod
     def from_run(
@@ -94,7 +101,7 @@ class Retriever:
         *,
         data: str | Path | None = None,
         split: str = "all",
-        verifier: VerifierName | Literal["auto", "none"] = "auto",
+        verifier: VerifierName = "auto",
         num_beams: int = 20,
         num_candidates: int = len(LETTERS),
         dtype: Dtype = "auto",
@@ -113,7 +120,8 @@ class Retriever:
             verifier: "auto" is the evaluation's best one, else a trained listwise one (full attention before
                 "blocks"), else the captioner's likelihood; its shifts and fusion are those of the evaluation.
             num_beams: width of the beam.
-            num_candidates: how many of the best hits are verified, two to ten.
+            num_candidates: how many of the best hits are verified: two to ten, or to as many as beams where the
+                verifier gives them no letters.
             dtype: "float32", "bfloat16", or "auto" for bfloat16 where the device multiplies it natively.
             device: the models' device; the fastest one by default.
             engine: "semcore", or "transformers" for Hugging Face `generate`.
@@ -131,9 +139,10 @@ class Retriever:
             raise UserError(f"there is no split {split!r}; choose one of {', '.join(SPLITS)} or all")
         folder = RunFolder(run)
         dataset = load_dataset(data or folder.data_folder())
-        if not (1 if verifier == "none" else 2) <= num_candidates <= len(LETTERS):
-            raise UserError(f"num_candidates must be from 2 to {len(LETTERS)}, found {num_candidates}")
         chosen, fusion_settings = choose_verifier(folder, verifier)
+        least, most = 1 if verifier == "none" else 2, num_beams if _reads_any_number(chosen) else len(LETTERS)
+        if not least <= num_candidates <= most:
+            raise UserError(f"num_candidates must be from 2 to {most}, found {num_candidates}")
         models = {"generator": generator_of(folder)}
         if chosen != "none":
             models[chosen] = verifier_model(folder, chosen, fusion_settings, base)
@@ -147,7 +156,7 @@ class Retriever:
         only = None if split == "all" else split
         return cls(
             folder, dataset, generator, chosen, fusion_settings, only, num_beams, num_candidates, dtype, device, engine,
-            base, mismatches, prior_settings_of(folder, prior_weight, engine),
+            base, mismatches, prior_settings_of(folder, prior_weight, engine), search_settings_of(folder, engine),
         )  # fmt: skip
 
     @overload
@@ -213,21 +222,55 @@ class Retriever:
         self, direction: Direction, queries: list[str], pictures: Mapping[str, Image.Image], top_k: int
     ) -> list[list[Hit]]:
         session, corpus = self.generator.with_pictures(pictures), self._corpus(direction)
-        if self._corrected is None:
-            self._corrected = CorrectedGenerator(
-                self.generator, self.prior_settings, self.run, self.dataset, self.engine
-            )
+        if self._has_sides:
+            self._beside.show(pictures)
         generated = self._corrected.generate(session, direction, queries, corpus, max(self.num_beams, top_k))
-        shortlists = [
-            make_shortlist(query, own, corpus.items, self.num_candidates)
-            for query, own in zip(queries, generated, strict=True)
-        ]
+        shortlists = self._shortlists(session, direction, queries, corpus, generated)
         scores = self._verify(direction, shortlists, pictures)
         fusion = self.fusion_settings.fusions.get(self.verifier, {}).get(direction, Fusion())
         return [
             hits_of(shortlist, own, fusion, found, corpus.items)[:top_k]
             for shortlist, own, found in zip(shortlists, scores, generated, strict=True)
         ]
+
+    @property
+    def _corrected(self) -> CorrectedGenerator:
+        if self._generator is None:
+            self._generator = CorrectedGenerator(
+                self.generator, self.prior_settings, self.run, self.dataset, self.engine,
+                self._beside.guide if self._has_sides else None,
+            )  # fmt: skip
+        return self._generator
+
+    @property
+    def _has_sides(self) -> bool:
+        settings = self.search_settings
+        return settings.guide.kind != "none" or settings.candidates.source != "generated"
+
+    @property
+    def _beside(self) -> SearchSides:
+        if self._sides is None:
+            self._sides = SearchSides(self.search_settings, self.run, self.dataset, self.generator, self.device)
+        return self._sides
+
+    def _shortlists(
+        self,
+        session: ModelSession,
+        direction: Direction,
+        queries: list[str],
+        corpus: Corpus,
+        generated: list[list[GeneratedHit]],
+    ) -> list[Shortlist]:
+        """Return what is verified of each query: the generator's best hits, or those of both sides."""
+        if self.search_settings.candidates.source == "generated":
+            return [
+                make_shortlist(query, own, corpus.items, self.num_candidates)
+                for query, own in zip(queries, generated, strict=True)
+            ]
+        guide, priors = self._corrected.guide(direction, corpus), self._corrected.log_priors(direction)
+        search = Search(session, direction, corpus, guide, priors)
+        share = self.prior_settings.weight(direction)
+        return self._beside.shortlists(search, queries, generated, share, self.num_candidates)
 
     def _corpus(self, direction: Direction) -> Corpus:
         """Return what is searched in a direction; at its first use the models have to be trained for it."""
@@ -249,9 +292,16 @@ class Retriever:
             return [[0.0] * len(shortlist.items) for shortlist in shortlists]
         if self._verifier_session is None:
             path = verifier_model(self.run, self.verifier, self.fusion_settings, self.base)
-            model = load_for_inference(path, dtype=self.dtype, device=self.device, base=self.base)
-            self._verifier_session = load_verifier(model, self.dataset, self.run / "features")
+            self._verifier_session = open_verifier(
+                self.verifier, path, self.dataset, self.run / "features",
+                dtype=self.dtype, device=self.device, base=self.base,
+            )  # fmt: skip
         session = self._verifier_session.with_pictures(pictures)
         return verifier_scores(
             self.verifier, session, direction, shortlists, num_shifts=self.fusion_settings.num_shifts
         )
+
+
+def _reads_any_number(verifier: VerifierName) -> bool:
+    """Return whether a verifier gives its candidates no letters, of which there are ten."""
+    return verifier in VERIFIERS and not VERIFIERS[verifier].ordered

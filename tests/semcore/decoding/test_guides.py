@@ -188,7 +188,9 @@ def test_a_beam_as_wide_as_the_corpus_finds_the_best_of_all() -> None:
     result = constrained_beam_search(model, inputs, index, 60, bonus=look_ahead(index, scores))
     for query in range(2):
         own = dict(zip(index.sequences(), scores[query].tolist(), strict=True))
-        total = [(each, score + own[each]) for each, score in zip(*_everything(model, inputs, index, query), strict=True)]
+        total = [
+            (each, score + own[each]) for each, score in zip(*_everything(model, inputs, index, query), strict=True)
+        ]
         compare(result, query, sorted(total, key=lambda each: -each[1]))
 
 
@@ -206,7 +208,10 @@ def test_dropping_what_cannot_come_back_changes_nothing(top_k: int) -> None:
 def test_a_weight_of_nothing_is_no_guide_to_the_bit(num_beams: int) -> None:
     model, index, inputs = tiny.qwen2(), index_of(PARTING), tiny.text_prompts([4, 6])
     plain = constrained_beam_search(model, inputs, index, num_beams)
-    for bonus in (look_ahead(index, random_scores(index, 2), 0.0), token_by_token(index, random_weights(index, 2), 0.0)):
+    for bonus in (
+        look_ahead(index, random_scores(index, 2), 0.0),
+        token_by_token(index, random_weights(index, 2), 0.0),
+    ):
         guided = constrained_beam_search(model, inputs, index, num_beams, bonus=bonus)
         assert guided.sequences == plain.sequences
         assert torch.equal(guided.scores, plain.scores)
@@ -277,7 +282,7 @@ def test_the_prior_comes_off_and_a_guide_is_added_in_one_search() -> None:
     def guide(prompts: Prompts) -> Bonus:
         assert prompts.hidden is not None
         seen.append(prompts.hidden.shape)
-        return look_ahead(index, prompts.hidden[:, -1, : 1].repeat(1, index.trie.num_sequences).cumsum(1))
+        return look_ahead(index, prompts.hidden[:, -1, :1].repeat(1, index.trie.num_sequences).cumsum(1))
 
     result = constrained_beam_search(
         model, inputs, index, 60, top_k=20, bonus=added(correction_of(index, priors, 0.8), None, guide)

@@ -213,9 +213,7 @@ def test_of_equal_corrected_scores_the_first_tokens_win() -> None:
     identifiers = sorted({tuple(row) for row in tiny.corpus(60, num_words=3, same_length=True)}, reverse=True)
     index = index_of([list(row) for row in identifiers])
     even = {sequence: -np.arange(1.0, len(sequence) + 1) for sequence in index.sequences()}
-    result = constrained_beam_search(
-        model, tiny.text_prompts([5, 3]), index, 9, bonus=correction_of(index, even, 0.5)
-    )
+    result = constrained_beam_search(model, tiny.text_prompts([5, 3]), index, 9, bonus=correction_of(index, even, 0.5))
     assert result.sequences == [sorted(identifiers)[:9]] * 2
 
 
