@@ -3,6 +3,8 @@
     semcore evaluate --run RUN
     semcore evaluate --run RUN --verifier all --num-beams 50
     semcore evaluate --run RUN --fusion none
+    semcore evaluate --run RUN --guide.kind words --candidates.source both
+    semcore evaluate --run RUN --verifier itm --itm-model Salesforce/blip-itm-base-coco
     semcore evaluate --run RUN --directions [t2i]
     semcore evaluate --run RUN --folds 5 --baselines [sentence-encoder,openai/clip-vit-base-patch32]
     accelerate launch recipes/evaluate.py --config recipes/configs/scenes.yaml --data DATA --run RUN
@@ -26,45 +28,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from semcore.commands.arguments import announcer, require_minimum, resolved
+from semcore.commands.arguments import require_minimum, resolved
+from semcore.commands.measure_run import measure_run
 from semcore.commands.search_options import CandidateOptions, GuideOptions
 from semcore.commands.verifier_models import VerifierModelSettings, named_models
-from semcore.data.dataset import Dataset, load_dataset
+from semcore.data.dataset import load_dataset
 from semcore.data.directions import DirectionName
 from semcore.data.run_folder import RunFolder
-from semcore.evaluation.dense_baselines import measure_baselines
-from semcore.evaluation.inputs import (
-    by_content,
-    captions_and_encoder,
-    ceiling_of,
-    find_models,
-    protocol_of,
-    score_inputs,
-    views_to_measure,
-)
-from semcore.evaluation.pipeline import run_evaluation
 from semcore.evaluation.plan import EvaluationPlan
-from semcore.evaluation.results import write_results
 from semcore.models.inference import Dtype
-from semcore.models.lineage import as_record, directions_in_use
+from semcore.models.lineage import directions_in_use
 from semcore.models.run_checkpoints import generator_of, has_verifier
-from semcore.models.run_lineage import check_run_models
 from semcore.models.verifier_registry import VERIFIERS, VerifierChoice, VerifierName
-from semcore.report import write_model_cards, write_report
-from semcore.retrieval.batch import WorkDir
 from semcore.retrieval.dense import SENTENCE_ENCODER
 from semcore.retrieval.generator import Engine
 from semcore.retrieval.guides import check_guide
 from semcore.retrieval.prior_settings import check_prior_weight
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import hash_of
 from semcore.runtime.moved_checkpoints import absolute_place
-from semcore.runtime.ranks import is_main_process
-from semcore.runtime.resumable import remove_work_folder, work_folder
 from semcore.runtime.settings import LineageSettings
-from semcore.verification import LETTERS, read_attention
-
-say = announcer("evaluate")
+from semcore.verification import LETTERS
 
 
 @dataclass
@@ -234,49 +217,7 @@ def main(settings: EvaluateSettings) -> None:
     """Measure a run, or say that it is done."""
     run = RunFolder(settings.run)
     dataset = load_dataset(settings.data or run.data_folder())
-    plan = settings.plan()
-    models = find_models(plan, run)
-    mismatches = check_run_models(
-        run, dataset, models, directions=plan.directions, named=plan.other_models, base=plan.base,
-        allow=settings.allowed,
+    measure_run(
+        settings.plan(), run, dataset, resolved(settings),
+        allowed=settings.allowed, check=settings.check, keep_features=settings.keep_features,
     )  # fmt: skip
-    views = views_to_measure(plan, run, dataset)
-    inputs = score_inputs(plan, run, dataset, models)
-    if settings.check:
-        counts = [f"{len(view.queries.relevant)} queries {key.direction} {key.split}" for key, view in views.items()]
-        return say(f"everything is in order: {', '.join(counts)}")
-    for name in {"listwise", "blocks"} & models.keys():
-        say(f"the {name} verifier is asked with attention {read_attention(models[name])}, as it was trained")
-    with run.lock():
-        places = by_content(plan)
-        stage = run.open_stage("evaluate", resolved(settings), inputs, dataset.folder, places)
-        if stage.finished:
-            _write_missing_report(run, dataset)
-            remove_work_folder(run.path, "evaluate")  # several processes leave it behind
-            return say(f"already measured, see {run / 'report.md'}")
-        run.set_config("evaluate", resolved(settings))
-        run.set_prompts({name: digest for name, digest in inputs.items() if name.endswith(".jinja")})
-        own = {name: value for name, value in resolved(settings).items() if name not in places}
-        key = hash_of(own, inputs, places)
-        features = run / "features" if settings.keep_features else None
-        work_dir = WorkDir(work_folder(run.path, "evaluate", key), is_main_process(), features)
-        result = run_evaluation(plan, run, dataset, models, views, work_dir)
-        measured = {key: view for key, view in views.items() if key.split == plan.split}
-        captions, encoder = captions_and_encoder(plan, run)
-        result.baselines = measure_baselines(
-            plan.baselines, dataset, captions, encoder, measured, work_dir, plan.device
-        )
-        result.mismatches = mismatches
-        if is_main_process():
-            write_results(run, result, protocol_of(run), ceiling_of(plan, dataset))
-            num_queries = sum(len(view.queries.relevant) for view in measured.values())
-            stage.finish(num_queries=num_queries, **as_record(mismatches))
-            remove_work_folder(run.path, "evaluate")
-            write_report(run.path, data=dataset.folder)
-            write_model_cards(run, dataset.name)
-    return say(f"see {run / 'metrics.json'}, {run / 'report.md'} and {run / 'report.html'}")
-
-
-def _write_missing_report(run: RunFolder, dataset: Dataset) -> None:
-    if is_main_process() and not ((run / "report.md").exists() and (run / "report.html").exists()):
-        write_report(run.path, data=dataset.folder)

@@ -121,7 +121,7 @@ def _find(
     vectors = item_vectors(
         encoder, encoder_key(plan.candidates.model, run), direction, items, run / FOLDER, progress=work_dir.progress
     )
-    side = DenseSide(encoder, [item.item_id for item in items], vectors)
+    side = DenseSide(encoder, [item.item_id for item in items], vectors, corpus.index.item_sequences())
     priors = correction.priors[direction].totals() if direction in correction.priors else {}
     search = Search(session, direction, corpus, guide, priors, plan.batch_size)
     weight = correction.weight(direction)

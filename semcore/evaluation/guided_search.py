@@ -76,7 +76,7 @@ def find_guide(
     if plan.guide.kind == "none":
         return Guiding(None, plan.guide, {})
     maker = GuideMaker(
-        plan.guide, run, session, lambda: open_dense(plan.guide.model, run, dataset, plan.device), work_dir.progress
+        plan.guide, run, session, lambda: open_dense(plan.guide.model, run, dataset, plan.device), work_dir.progress, {}
     )
     guiding = Guiding(maker, plan.guide, {})
     directions = sorted({key.direction for key in views})

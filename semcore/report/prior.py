@@ -26,8 +26,8 @@ def guide_finding(metrics: Mapping[str, Any], direction: str) -> str:
     if weight == 0:
         return f"The guide, {GUIDES[guide['kind']]}, has weight 0, {source}: it says nothing that the model does not."
     text = (
-        f"The search is guided by {GUIDES[guide['kind']]} with weight {weight:g}, {source} ({guide['mode']}); the paper "
-        "has no guide"
+        f"The search is guided by {GUIDES[guide['kind']]} with weight {weight:g}, {source} ({guide['mode']}); the "
+        "paper has no guide"
     )
     if not fitted:
         return f"{text}."

@@ -71,11 +71,13 @@ class DenseSide:
         encoder: encodes queries.
         item_ids: N of them.
         vectors: unit vectors (N, d).
+        sequences: item id -> the tokens of its identifier, from the index.
     """
 
     encoder: DenseEncoder
     item_ids: Sequence[str]
     vectors: np.ndarray
+    sequences: Mapping[str, tuple[int, ...]]
 
     def cosines(self, direction: Direction, queries: Sequence[str]) -> np.ndarray:
         """Return the cosine of every query and every item (Q, N)."""
@@ -119,7 +121,6 @@ def find_candidates(
         hits: query -> what the generator found.
         shares: query -> how much of the identifiers' prior is off its hits' scores.
     """
-    sequences = search.corpus.index.item_sequences()
     queries, found = list(hits), []
     for start in range(0, len(queries), search.batch_size):
         batch = queries[start : start + search.batch_size]
@@ -127,7 +128,8 @@ def find_candidates(
         nearest = [_nearest(row, side.item_ids, settings.num_dense) for row in cosines]
         known = [{hit.item_id: hit for hit in hits[query]} for query in batch]
         new = [[own for own in near if own not in hit] for near, hit in zip(nearest, known, strict=True)]
-        scored = _score_as_found(search, batch, new, sequences, shares)
+        wanted = [[side.sequences[own] for own in row] for row in new]
+        scored = _score_as_found(search, batch, new, wanted, shares)
         for row in range(len(batch)):
             own = known[row] | {hit.item_id: hit for hit in scored[row]}
             listed = [own[item_id] for item_id in (nearest[row] if settings.source == "dense" else own)]
@@ -139,11 +141,10 @@ def _score_as_found(
     search: Search,
     queries: Sequence[str],
     items: Sequence[Sequence[str]],
-    sequences: Mapping[str, tuple[int, ...]],
+    wanted: Sequence[Sequence[tuple[int, ...]]],
     shares: Mapping[str, float],
 ) -> list[list[GeneratedHit]]:
-    """Return items of each query as the hits that the search would have made of them."""
-    wanted = [[sequences[own] for own in row] for row in items]
+    """Return items of each query, with the tokens of their identifiers, as the hits a search would make of them."""
     inputs = query_inputs(search.session, search.direction, queries)
     bonus = None if search.guide is None else search.guide(queries)
     exact = score_sequences(search.session.checkpoint.model, inputs, search.corpus.index, wanted, bonus=bonus)

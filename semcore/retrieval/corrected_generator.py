@@ -39,7 +39,7 @@ class CorrectedGenerator:
     dataset: Dataset
     engine: Engine = "semcore"
     guides: Callable[[Direction, Corpus], GuideOf | None] | None = None
-    _guides: dict[Direction, GuideOf | None] = field(default_factory=dict, repr=False)
+    _guides: dict[Direction, tuple[str, GuideOf | None]] = field(default_factory=dict, repr=False)
     _log_priors: dict[Direction, dict[str, float]] = field(default_factory=dict, repr=False)
     _corrections: dict[Direction, Correction] = field(default_factory=dict, repr=False)
 
@@ -78,9 +78,11 @@ class CorrectedGenerator:
         """Return what guides the search of a direction's corpus, None for nothing; made at its first use."""
         if self.guides is None:
             return None
-        if direction not in self._guides:
-            self._guides[direction] = self.guides(direction, corpus)
-        return self._guides[direction]
+        made_for, guide = self._guides.get(direction, ("", None))
+        if made_for != corpus.index.fingerprint:  # items may be added and removed between searches
+            guide = self.guides(direction, corpus)
+            self._guides[direction] = corpus.index.fingerprint, guide
+        return guide
 
     def log_priors(self, direction: Direction) -> dict[str, float]:
         """Return identifier -> log p(identifier), where a share of it comes off; nothing elsewhere."""

@@ -101,10 +101,25 @@ def item_guide(
 
 
 def dense_scores(
-    encoder: DenseEncoder, direction: Direction, vectors: np.ndarray
+    encoder: DenseEncoder, direction: Direction, vectors: np.ndarray, kept: dict[str, np.ndarray] | None = None
 ) -> Callable[[Sequence[str]], np.ndarray]:
-    """Return what scores items by the cosine of their vectors (N, d) with a query's."""
-    return lambda queries: encoder.queries(direction, queries) @ vectors.T
+    """Return what scores items by the cosine of their vectors with a query's.
+
+    Args:
+        encoder: encodes queries.
+        direction: tells whether queries are sentences or image ids.
+        vectors: of the items (N, d).
+        kept: query -> its vector (d,), where queries are asked more than once.
+    """
+
+    def score(queries: Sequence[str]) -> np.ndarray:
+        known = {} if kept is None else kept
+        new = [query for query in dict.fromkeys(queries) if query not in known]
+        if new:
+            known.update(zip(new, encoder.queries(direction, new), strict=True))
+        return np.stack([known[query] for query in queries]) @ vectors.T
+
+    return score
 
 
 def word_scores(

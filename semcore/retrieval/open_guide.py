@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item
 from semcore.data.run_folder import RunFolder
@@ -34,6 +36,7 @@ class GuideMaker:
         session: the generator.
         open_encoder: opens the encoder of dense vectors, at its first use.
         progress: show a progress bar while vectors are made.
+        kept: query -> its vector, where queries are asked more than once; None keeps none.
     """
 
     settings: GuideSettings
@@ -41,6 +44,7 @@ class GuideMaker:
     session: ModelSession
     open_encoder: Callable[[], DenseEncoder]
     progress: bool = False
+    kept: dict[str, np.ndarray] | None = None
     _encoder: list[DenseEncoder] = field(default_factory=list, repr=False)
 
     def make(self, direction: Direction, corpus: Corpus) -> Guide:
@@ -61,9 +65,9 @@ class GuideMaker:
         captions: Mapping[str, str] = captions_and_encoder(self.run)[0]
         return lambda query: captions.get(query, "")
 
-    def _dense(self, direction: Direction, items: Sequence[Item]) -> Callable[..., object]:
+    def _dense(self, direction: Direction, items: Sequence[Item]) -> Callable[[Sequence[str]], np.ndarray]:
         if not self._encoder:
             self._encoder.append(self.open_encoder())
         key = encoder_key(self.settings.model, self.run)
         vectors = item_vectors(self._encoder[0], key, direction, items, self.run / FOLDER, progress=self.progress)
-        return dense_scores(self._encoder[0], direction, vectors)
+        return dense_scores(self._encoder[0], direction, vectors, self.kept)

@@ -120,8 +120,8 @@ class Retriever:
             verifier: "auto" is the evaluation's best one, else a trained listwise one (full attention before
                 "blocks"), else the captioner's likelihood; its shifts and fusion are those of the evaluation.
             num_beams: width of the beam.
-            num_candidates: how many of the best hits are verified: two to ten, or to as many as beams where the
-                verifier gives them no letters.
+            num_candidates: how many of the best hits are verified: two to ten, or more where the verifier
+                gives them no letters.
             dtype: "float32", "bfloat16", or "auto" for bfloat16 where the device multiplies it natively.
             device: the models' device; the fastest one by default.
             engine: "semcore", or "transformers" for Hugging Face `generate`.
@@ -140,9 +140,10 @@ class Retriever:
         folder = RunFolder(run)
         dataset = load_dataset(data or folder.data_folder())
         chosen, fusion_settings = choose_verifier(folder, verifier)
-        least, most = 1 if verifier == "none" else 2, num_beams if _reads_any_number(chosen) else len(LETTERS)
-        if not least <= num_candidates <= most:
-            raise UserError(f"num_candidates must be from 2 to {most}, found {num_candidates}")
+        lettered = chosen in VERIFIERS and VERIFIERS[chosen].ordered
+        if num_candidates < (1 if verifier == "none" else 2) or (lettered and num_candidates > len(LETTERS)):
+            most = f"from 2 to {len(LETTERS)}" if lettered else "2 or more"
+            raise UserError(f"num_candidates must be {most}, found {num_candidates}")
         models = {"generator": generator_of(folder)}
         if chosen != "none":
             models[chosen] = verifier_model(folder, chosen, fusion_settings, base)
@@ -300,8 +301,3 @@ class Retriever:
         return verifier_scores(
             self.verifier, session, direction, shortlists, num_shifts=self.fusion_settings.num_shifts
         )
-
-
-def _reads_any_number(verifier: VerifierName) -> bool:
-    """Return whether a verifier gives its candidates no letters, of which there are ten."""
-    return verifier in VERIFIERS and not VERIFIERS[verifier].ordered

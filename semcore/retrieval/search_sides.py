@@ -42,7 +42,7 @@ class SearchSides:
     device: str | None = None
     _pictures: dict[str, Image.Image] = field(default_factory=dict, repr=False)
     _encoders: dict[str, DenseEncoder] = field(default_factory=dict, repr=False)
-    _sides: dict[Direction, DenseSide] = field(default_factory=dict, repr=False)
+    _sides: dict[Direction, tuple[str, DenseSide]] = field(default_factory=dict, repr=False)
 
     def show(self, pictures: Mapping[str, Image.Image]) -> None:
         """Take images in memory as queries, by their ids, in place of those before.
@@ -109,9 +109,12 @@ class SearchSides:
         return self._encoders[name]
 
     def _side(self, direction: Direction, corpus: Corpus) -> DenseSide:
-        if direction not in self._sides:
+        made_for, side = self._sides.get(direction, ("", None))
+        if side is None or made_for != corpus.index.fingerprint:  # items may be added and removed between searches
             name, items = self.settings.candidates.model, list(corpus.items.values())
             encoder = self._encoder(name)
             vectors = item_vectors(encoder, encoder_key(name, self.run), direction, items, self.run / FOLDER)
-            self._sides[direction] = DenseSide(encoder, [item.item_id for item in items], vectors)
-        return self._sides[direction]
+            sequences = corpus.index.item_sequences()
+            side = DenseSide(encoder, [item.item_id for item in items], vectors, sequences)
+            self._sides[direction] = corpus.index.fingerprint, side
+        return side

@@ -53,7 +53,7 @@ def dense_side(corpus: Corpus) -> DenseSide:
     vectors = generator.standard_normal((len(corpus.items), 6)).astype(np.float32)
     asked = dict(zip(QUERIES, generator.standard_normal((3, 6)).astype(np.float32), strict=True))
     encoder = DenseEncoder(lambda texts: np.stack([asked[text] for text in texts]), lambda ids: vectors)
-    return DenseSide(encoder, list(corpus.items), vectors)
+    return DenseSide(encoder, list(corpus.items), vectors, corpus.index.item_sequences())
 
 
 def random_guide(corpus: Corpus) -> GuideOf:

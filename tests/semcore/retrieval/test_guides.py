@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from semcore.data.items_and_queries import Item
 from semcore.data.run_folder import RunFolder
 from semcore.decoding import IdentifierIndex
 from semcore.decoding.guides import LookAhead
+from semcore.decoding.potentials import sequences_of_items
 from semcore.retrieval.dense import DenseEncoder, item_vectors
 from semcore.retrieval.guides import check_guide, dense_scores, item_guide, keyword_rarity, word_scores
+from semcore.retrieval.set_guide import SetGuide, check_units
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import write_jsonl
 
@@ -107,3 +110,48 @@ def test_what_cannot_be_had_is_refused(given: tuple[str, str, str, bool], senten
         check_guide(*given)
     assert str(raised.value) == sentence
     check_guide("none", "released", "transformers", False)
+
+
+@pytest.mark.parametrize("equal", [True, False])
+@pytest.mark.parametrize("mode", ["lookahead", "tokens", "released"])
+def test_a_set_head_guides_in_each_form(mode: str, equal: bool) -> None:
+    """Codes of one token each: the item's score is the sum over its codes, or the mean where some have fewer."""
+    sequences = [[5, 8, 1], [5, 9, 1], [6, 8, 1]] if equal else [[5, 8, 1], [5, 9, 1], [6, 1]]
+    index = IdentifierIndex.from_sequences(sequences, ["a", "b", "c"])
+    tokens = torch.tensor([5, 6, 8, 9])
+    units = torch.tensor([[0, 2], [0, 3], [1, 2 if equal else -1]])
+    weights = torch.tensor([[1.0, 2.0, 4.0, 0.5]])
+    numbers = sequences_of_items(index, ["a", "b", "c"])
+    guide = SetGuide(index, numbers, units, tokens, lambda prompts: weights, mode)  # type: ignore[arg-type]
+    making = guide.bonus(["query"], 0.5)
+    none: Any = None
+    if mode == "released" and not equal:
+        with pytest.raises(UserError, match="needs identifiers of one length, found 2 to 3 tokens"):
+            making(none)
+        return
+    leaves = torch.tensor([[index.leaf(own) for own in sequences]])
+    found = making(none).total(index.tensors, leaves)[0].tolist()
+    sums = [5.0, 1.5, 6.0 if equal else 2.0]
+    if mode == "lookahead":
+        expected = [0.5 * value / (1 if equal else count) for value, count in zip(sums, (2, 2, 1), strict=True)]
+    elif mode == "tokens":
+        expected = [0.5 * value for value in sums]
+    else:  # first token once, later ones one and a half times; then the best below what stands before, over M * tau
+        h = dict(zip(tokens.tolist(), (0.5 * weights[0]).tolist(), strict=True)) | {1: 0.0}
+        below = {5: max(h[5] + h[8], h[5] + h[9]) / 16, 6: (h[6] + h[8]) / 16}
+        whole = [(h[own[0]] + h[own[1]]) / 16 for own in sequences]
+        expected = [
+            h[own[0]] + 1.5 * h[own[1]] + below[own[0]] + last for own, last in zip(sequences, whole, strict=True)
+        ]
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_units_of_several_tokens_are_searched_as_wholes() -> None:
+    tokens = torch.tensor([7, -1])
+    check_units("lookahead", ["dog", "ice cream"], tokens)
+    with pytest.raises(UserError) as raised:
+        check_units("tokens", ["dog", "ice cream"], tokens)
+    assert str(raised.value) == (
+        "--guide.mode tokens adds up weights of tokens, and 1 of the 2 units of these identifiers are several tokens, "
+        "'ice cream' for one: choose --guide.mode lookahead"
+    )
