@@ -172,7 +172,7 @@ def test_alone_the_verifiers_own_order_counts(searchable_run, measured):
 def test_val_is_ranked_with_what_was_fitted_without_the_query(searchable_run, monkeypatch):
     """Fusions of queries left out are told from the overall one by their temperature."""
 
-    def recognisable(*rows, contents, groups, alone):
+    def recognisable(*rows, contents, groups, further, alone):
         return dict.fromkeys(contents, Fusion(1.0, 7.0))
 
     monkeypatch.setattr(semcore.evaluation.fitted_fusions, "cross_fit", recognisable)
