@@ -76,7 +76,7 @@ def generate(
     for start in range(0, len(queries), batch_size):
         batch = queries[start : start + batch_size]
         inputs = query_inputs(session, direction, batch)
-        bonus = added(correction, None if guide is None else guide(batch))
+        bonus = correction if guide is None else added(correction, guide(batch))
         further = {} if bonus is None else {"bonus": bonus}
         result = search(session.checkpoint.model, inputs, corpus.index, num_beams=num_beams, **further)
         parts = None if guide is None else _guide_parts(result, correction)
