@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from semcore.data.dataset import Dataset
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import image_of
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.folds import assign_folds
@@ -13,7 +14,7 @@ from semcore.evaluation.plan import EvaluationPlan
 from semcore.models.run_checkpoints import generator_of, model_of, untrained_verifier_of
 from semcore.models.run_lineage import prompts_of
 from semcore.retrieval.batch import SplitKey, SplitView, read_split_views
-from semcore.retrieval.dense import SENTENCE_ENCODER
+from semcore.retrieval.dense import SENTENCE_ENCODER, require_captions
 from semcore.retrieval.dense import captions_and_encoder as _captions_and_encoder
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import hash_of, read_json, sha256_of
@@ -86,8 +87,10 @@ def fold_split_views(views: Mapping[SplitKey, SplitView], num_folds: int) -> dic
 def score_inputs(plan: EvaluationPlan, run: RunFolder, dataset: Dataset, models: Mapping[str, str]) -> dict[str, str]:
     """Return the hash of everything the scores depend on."""
     files = [f"identifiers/{direction}.jsonl" for direction in plan.directions]
-    if SENTENCE_ENCODER in (*plan.baselines, *dense_models(plan)) or plan.guide.kind == "words":
-        files.append("captions.jsonl")
+    if SENTENCE_ENCODER in (*plan.baselines, *dense_models(plan)):
+        files.append(require_captions(run).name)
+    elif plan.guide.kind == "words" and Direction.I2T in plan.directions:
+        files.append(require_captions(run, "the guide words, image to text,").name)
     return {
         "metadata.jsonl": dataset.fingerprint,
         **{name: sha256_of(run / name) for name in files},

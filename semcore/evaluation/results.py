@@ -103,7 +103,7 @@ def score_identifiers(view: SplitView, rankings: Mapping[str, Sequence[Generated
 
 def write_results(run: RunFolder, result: EvaluationResult, protocol: str, ceiling: Mapping[str, Any]) -> None:
     """Write t2i/, i2t/, prior.json, verification.json and, last, metrics.json."""
-    chosen = result.counting.get(result.verifier, {})  # type: ignore[call-overload]
+    chosen = result.counting.get(result.verifier, {})
     for direction, view in result.views.items():
         paper = result.paper_hits.get(direction, {})
         _write_direction(run, direction, view, result.hits[direction], paper, chosen.get(direction, {}))

@@ -13,10 +13,8 @@ and its session is a model session with prompts, unless `load` names another fun
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from semcore.data.directions import Direction
 from semcore.runtime.errors import UserError
@@ -53,19 +51,6 @@ class VerifierEntry:
         """Return the files of the prompts that it reads, of all directions."""
         names = [name.format(direction=direction) for name in self.prompts for direction in Direction]
         return tuple(f"{name}.jinja" for name in dict.fromkeys(names))
-
-    def function(self) -> Callable[..., Any]:
-        """Return the function that scores."""
-        return self._find(self.score.partition(":")[2])
-
-    def loader(self) -> Callable[..., Any] | None:
-        """Return the function that opens its checkpoint; None for a model session."""
-        return self._find(self.load) if self.load else None
-
-    def _find(self, name: str) -> Callable[..., Any]:
-        module = import_module(f"semcore.verification.{self.score.partition(':')[0]}")
-        found: Callable[..., Any] = getattr(module, name)
-        return found
 
 
 VERIFIERS: dict[str, VerifierEntry] = {

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import load_file, save
 from tqdm import tqdm
@@ -78,19 +79,33 @@ def open_dense(
     return caption_encoder(captions, encoder, device)
 
 
+def require_captions(run: RunFolder, reader: str = SENTENCE_ENCODER) -> Path:
+    """Return the file of a run's captions.
+
+    Args:
+        run: the run folder.
+        reader: what reads them.
+
+    Raises:
+        UserError: the run has none.
+    """
+    path = run / "captions.jsonl"
+    if not path.exists():
+        again = data_command("caption", "--run", run.path)
+        raise UserError(
+            f"{reader} reads captions, and {run.path} has none; make them with `{again}`, or use a CLIP or SigLIP "
+            "checkpoint in its place"
+        )
+    return path
+
+
 def captions_and_encoder(run: RunFolder) -> tuple[dict[str, str], str]:
     """Return captions by image id, and the name of the sentence encoder that the identifiers were made with.
 
     Raises:
         UserError: the run has no captions.
     """
-    path = run / "captions.jsonl"
-    if not path.exists():
-        again = data_command("caption", "--run", run.path)
-        raise UserError(
-            f"{SENTENCE_ENCODER} reads captions, and {run.path} has none; make them with `{again}`, or name a CLIP or "
-            "SigLIP checkpoint"
-        )
+    path = require_captions(run)
     captions = {row["image_id"]: clean_text(row["caption"]) for row in read_jsonl(path)}
     made = run.manifest().get("stages", {}).get("identifiers", {})
     return captions, made.get("settings", {}).get("encoder", DEFAULT_ENCODER)
@@ -159,7 +174,9 @@ def item_vectors(
     return np.concatenate([_kept(encoder, key, direction, chunk, folder) for chunk in bar]).astype(np.float32)
 
 
-def _kept(encoder: DenseEncoder, key: str, direction: Direction, items: Sequence[Item], folder: Path) -> Vectors:
+def _kept(
+    encoder: DenseEncoder, key: str, direction: Direction, items: Sequence[Item], folder: Path
+) -> NDArray[np.float16]:
     path = folder / f"{hash_of(key, str(direction), [_content(item) for item in items])[:32]}.safetensors"
     if path.exists():
         return load_file(path)["vectors"]

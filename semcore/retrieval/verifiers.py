@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
@@ -50,7 +51,7 @@ def open_verifier(
     Raises:
         UserError: it cannot be loaded, or is no checkpoint for this verifier.
     """
-    load = VERIFIERS[verifier].loader()
+    load = loader_of(verifier)
     if load is not None:
         return load(checkpoint, dataset, device)
     return load_verifier(load_for_inference(checkpoint, dtype=dtype, device=device, base=base), dataset, features)
@@ -80,7 +81,7 @@ def verifier_scores(
     if entry.scores == "pairs":
         return pair_scores(verifier, session, {direction: shortlists}, lambda key: key)[direction]
     further = {"num_shifts": num_shifts} if entry.ordered else {}
-    scores: list[list[float]] = entry.function()(
+    scores: list[list[float]] = scorer_of(verifier)(
         session, direction, [question_of(shortlist) for shortlist in shortlists], **further
     )
     return scores
@@ -104,8 +105,25 @@ def pair_scores(
     """
     pairs = {key: [pairs_of(direction_of(key), shortlist) for shortlist in own] for key, own in shortlists.items()}
     flat = (pair for rows in pairs.values() for row in rows for pair in row)
-    scores: Mapping[Pair, float] = VERIFIERS[verifier].function()(session, flat, run)
+    scores: Mapping[Pair, float] = scorer_of(verifier)(session, flat, run)
     return {key: [[scores[pair] for pair in row] for row in rows] for key, rows in pairs.items()}
+
+
+def scorer_of(verifier: VerifierName) -> Callable[..., Any]:
+    """Return the function that scores for a verifier, as the registry describes it."""
+    file, _, name = VERIFIERS[verifier].score.partition(":")
+    return _find(file, name)
+
+
+def loader_of(verifier: VerifierName) -> Callable[..., Any] | None:
+    """Return the function that opens a verifier's checkpoint; None for a model session."""
+    file, _, _ = VERIFIERS[verifier].score.partition(":")
+    return _find(file, VERIFIERS[verifier].load) if VERIFIERS[verifier].load else None
+
+
+def _find(file: str, name: str) -> Callable[..., Any]:
+    found: Callable[..., Any] = getattr(import_module(f"semcore.verification.{file}"), name)
+    return found
 
 
 def pairs_of(direction: Direction, shortlist: Shortlist) -> list[Pair]:

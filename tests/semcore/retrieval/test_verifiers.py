@@ -13,7 +13,7 @@ from semcore.models.prompts import load_prompts
 from semcore.models.run_lineage import PROMPTS, TRAINED
 from semcore.models.verifier_registry import VERIFIERS, VerifierChoice, VerifierName
 from semcore.report.tables import verifier_rows
-from semcore.retrieval.verifiers import verifier_scores
+from semcore.retrieval.verifiers import loader_of, scorer_of, verifier_scores
 
 NAMES = tuple(VERIFIERS)
 
@@ -33,8 +33,8 @@ def test_whoever_asks_the_registry_has_every_verifier() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_verifiers_function_and_prompts_are_there(name: str) -> None:
     entry = VERIFIERS[name]
-    assert callable(entry.function())
-    assert (entry.loader() is None) == (entry.model != "named")
+    assert callable(scorer_of(name))
+    assert (loader_of(name) is None) == (entry.model != "named")
     assert set(entry.prompt_files()) <= set(load_prompts().sha256)
     assert bool(entry.what) == (entry.model == "named")
 
