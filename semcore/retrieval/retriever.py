@@ -110,6 +110,7 @@ class Retriever:
         base: str | Path | None = None,
         allow_mismatch: Collection[str] = (),
         prior_weight: PriorChoice = "fit",
+        plain: bool = False,
     ) -> Retriever:
         """Open a trained run.
 
@@ -130,6 +131,7 @@ class Retriever:
                 then holds them.
             prior_weight: share of log p(identifier) that comes off the generator's score: "fit" as the evaluation says,
                 or a number from 0, the paper's score, to 1.
+            plain: leave out what guided the evaluation's search, and the candidates of its dense vectors.
 
         Raises:
             UserError: the run is not trained, its dataset is missing, there is a lineage mismatch, or a number is out
@@ -155,9 +157,10 @@ class Retriever:
         model = load_for_inference(models["generator"], dtype=dtype, device=device, base=base)
         generator = load_session(model, dataset, folder / "features")
         only = None if split == "all" else split
+        sides = SearchSettings() if plain else search_settings_of(folder, engine)
         return cls(
             folder, dataset, generator, chosen, fusion_settings, only, num_beams, num_candidates, dtype, device, engine,
-            base, mismatches, prior_settings_of(folder, prior_weight, engine), search_settings_of(folder, engine),
+            base, mismatches, prior_settings_of(folder, prior_weight, engine), sides,
         )  # fmt: skip
 
     @overload

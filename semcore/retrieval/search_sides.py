@@ -59,8 +59,8 @@ class SearchSides:
         if pictures and reads_captions:
             raise UserError(
                 f"the evaluation of {self.run.path} searches with captions (--guide.kind {guide.kind}, "
-                f"--candidates.source {candidates.source}), and a new picture has none: evaluate again with a CLIP or "
-                "SigLIP checkpoint, or without them, to search by pictures"
+                f"--candidates.source {candidates.source}), and a new picture has none: add --plain to search without "
+                "them, or evaluate with a CLIP or SigLIP checkpoint"
             )
 
     def guide(self, direction: Direction, corpus: Corpus) -> GuideOf | None:

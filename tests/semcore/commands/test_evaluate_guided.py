@@ -142,9 +142,11 @@ def test_a_weight_is_fitted_on_val_and_captions_guide(
         retriever.search(image=Image.new("RGB", (64, 64)))
     assert str(raised.value) == (
         f"the evaluation of {searchable_run.run} searches with captions (--guide.kind words, --candidates.source "
-        "generated), and a new picture has none: evaluate again with a CLIP or SigLIP checkpoint, or without them, to "
-        "search by pictures"
+        "generated), and a new picture has none: add --plain to search without them, or evaluate with a CLIP or SigLIP "
+        "checkpoint"
     )
+    plainly = Retriever.from_run(searchable_run.run, split="test", verifier="none", device="cpu", plain=True)
+    assert plainly.search(image=Image.new("RGB", (64, 64)))
     with pytest.raises(UserError, match="guides the beam search, which engine transformers cannot: choose semcore$"):
         Retriever.from_run(searchable_run.run, verifier="none", engine="transformers", device="cpu")
     main(settings(searchable_run, num_beams=4, prior_weight=0.0))
