@@ -40,6 +40,12 @@ COMMANDS = {
         "the best items for a sentence or a picture: --run RUN 'a text query' | --image FILE",
         ("text",),
     ),
+    "index": Command(
+        "index",
+        "IndexSettings",
+        "add images to the corpus of a run, remove items, count them: add|remove|stats --run RUN",
+        ("action",),
+    ),
     "evaluate": Command(
         "evaluate",
         "EvaluateSettings",

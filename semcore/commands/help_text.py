@@ -27,7 +27,7 @@ FOLDERS = (
     "base", "data", "dst", "earlier", "embeddings", "first", "folder", "images", "out", "run", "second", "src",
     "static", "work",
 )  # fmt: skip
-FILES = ("captions", "config", "csv", "image", "json", "launcher", "readme", "study", "table")
+FILES = ("captions", "config", "csv", "ids_file", "image", "json", "launcher", "readme", "study", "table")
 CHECKPOINTS = ("base", "model", *map(model_setting, VERIFIERS))
 METAVARS: dict[Any, Mapping[str, str]] = {
     Path: dict.fromkeys(FOLDERS, "FOLDER") | dict.fromkeys(FILES, "FILE"),

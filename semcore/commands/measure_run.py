@@ -18,6 +18,7 @@ from semcore.evaluation.inputs import (
     score_inputs,
     views_to_measure,
 )
+from semcore.evaluation.leak_check import check_leaks
 from semcore.evaluation.pipeline import run_evaluation
 from semcore.evaluation.plan import EvaluationPlan
 from semcore.evaluation.results import EvaluationResult, write_results
@@ -85,6 +86,7 @@ def measure_run(
         result = _measure(plan, run, dataset, models, views, work_dir)
         result.mismatches = mismatches
         if is_main_process():
+            result.leak_check = check_leaks(run, dataset, plan.split, protocol_of(run))
             write_results(run, result, protocol_of(run), ceiling_of(plan, dataset))
             num_queries = sum(len(view.queries.relevant) for view in result.views.values())
             stage.finish(num_queries=num_queries, **as_record(mismatches))

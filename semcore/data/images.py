@@ -26,6 +26,11 @@ from PIL import Image, ImageCms
 
 from semcore.runtime.errors import UnreadableImage
 
+# What Pillow reads, in any letter case.
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".bmp", ".dib", ".gif", ".tif", ".tiff",
+    ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico",
+)  # fmt: skip
 MAX_PIXELS = 89_478_485  # Pillow's own bound; above it an image is more likely an attack than a photograph
 ORIENTATION = 274  # EXIF tag
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # TIFF tags

@@ -21,6 +21,7 @@ from semcore.evaluation.fused_candidates import Candidates, choose_candidates
 from semcore.evaluation.guided_search import Guiding, find_guide
 from semcore.evaluation.plan import EvaluationPlan
 from semcore.evaluation.results import Scores, score
+from semcore.evaluation.search_analysis import SearchAnalysis, analyse_search
 from semcore.models.session import ModelSession
 from semcore.retrieval.batch import SplitKey, SplitView, WorkDir, generate_hits, generate_unconstrained
 from semcore.retrieval.prior_settings import PriorSettings
@@ -37,6 +38,7 @@ class Generated:
         candidates: what is verified.
         guiding: what guided the search.
         ablations: name -> direction -> scores.
+        analyses: direction -> the analysis of the measured split's search.
     """
 
     hits: dict[SplitKey, Hits]
@@ -45,6 +47,7 @@ class Generated:
     candidates: Candidates
     guiding: Guiding
     ablations: dict[str, dict[Direction, Scores]]
+    analyses: dict[Direction, SearchAnalysis]
 
 
 def search_views(
@@ -55,7 +58,7 @@ def search_views(
     views: Mapping[SplitKey, SplitView],
     work_dir: WorkDir,
 ) -> Generated:
-    """Search every view, take the prior off, and measure the ablations of the measured views.
+    """Search every view, take the prior off, and measure the ablations and analyses of the measured views.
 
     Args:
         plan: settings of the evaluation.
@@ -88,7 +91,12 @@ def search_views(
         if plan.ablations and key.split == plan.split:
             for name, scores in _ablate(plan, session, key, view, hits[key], correction, work_dir).items():
                 ablations.setdefault(name, {})[key.direction] = scores
-    return Generated(hits, paper_hits, prior_settings(plan, correction), candidates, guiding, ablations)
+    analyses = {
+        key.direction: analyse_search(plan, session, key, view, hits[key], correction, guiding, work_dir)
+        for key, view in views.items()
+        if key.split == plan.split
+    }
+    return Generated(hits, paper_hits, prior_settings(plan, correction), candidates, guiding, ablations, analyses)
 
 
 def _search(

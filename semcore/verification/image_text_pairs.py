@@ -45,6 +45,10 @@ class PairSession:
         """Return the session with images in memory, by their ids, before those of the dataset."""
         return replace(self, in_memory=pictures, kept={}) if pictures else self
 
+    def with_files(self, paths: Mapping[str, Path], features: Path | None) -> Self:
+        """Return the session with other image files, by their ids; it has no feature store."""
+        return replace(self, paths=paths, kept={})
+
     def picture(self, image_id: str) -> Image.Image:
         """Open an image.
 

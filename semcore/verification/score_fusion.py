@@ -38,6 +38,8 @@ class Fusion:
         calibration: maps each candidate's score to a probability; None where nothing was fitted.
         num_items: the number of items searched when it was fitted; 0 where it is unknown.
         further: weights of further scores by their names, 0 or more: of a search's guide, of dense vectors.
+        no_match: the least confidence of a best candidate with which a query counts as answered; None where no
+            threshold was fitted.
     """
 
     weight: float = 0.5
@@ -45,6 +47,7 @@ class Fusion:
     calibration: Calibration | None = None
     num_items: int = 0
     further: dict[str, float] = field(default_factory=dict)
+    no_match: float | None = None
 
     def fuse(
         self,
@@ -70,6 +73,10 @@ class Fusion:
         Several may be relevant, or none: the probabilities need not sum to one. Their order is that of the scores.
         """
         return None if self.calibration is None else self.calibration.probabilities(fused).tolist()
+
+    def is_no_match(self, best: float | None) -> bool | None:
+        """Return whether a query has no answer, by the confidence of its best candidate; None without a threshold."""
+        return None if self.no_match is None or best is None else best < self.no_match
 
 
 @dataclass(frozen=True)
