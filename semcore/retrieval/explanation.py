@@ -14,7 +14,8 @@ An explanation is a dictionary that JSON can hold; what is unknown is None.
                 log_prior (of the prefix so far; None where none is taken off), num_branches (tokens that were allowed),
                 best_other (the likeliest of the others: token, log_probability; None where there was no choice)
     generator   log_probability (sum of the steps), prior_weight, log_prior, guide (what a guide added; left out where
-                none did), score (log_probability - prior_weight * log_prior + guide), rank (among what the generator found; None where it did not), num_beams
+                none did), score (log_probability - prior_weight * log_prior + guide), rank (among what the generator
+                found; None where it did not), num_beams
     verifier    None where the item was not verified; else name, score, rank (by its score alone), num_candidates,
                 orders: for a verifier that chooses by letter one a cyclic shift of the candidates: letter (the item's),
                 probability (0 to 1), counts (whether the score is averaged over this shift); else empty
