@@ -18,6 +18,7 @@ from semcore.commands.arguments import run_command
 from semcore.data.identifier_files import read_cluster_words, read_identifiers
 from semcore.data.run_folder import RunFolder
 from semcore.identifiers.clusters import load_centroids
+from semcore.identifiers.code_settings import QuantizerSettings
 from semcore.identifiers.mention_rates import read_mention_rates
 from semcore.runtime.files import write_json, write_jsonl
 
@@ -325,7 +326,8 @@ def test_every_scheme_has_its_own_words_in_the_report(folders: tuple[Path, Path]
     schemes, introductions = get_args(get_type_hints(Settings)["scheme"]), set()
     for scheme in schemes:
         own = _own_run(run, scheme)
-        main(Settings(run=own, data=data, num_clusters=3, scheme=scheme))
+        codes = QuantizerSettings(num_codes=4, num_levels=2)
+        main(Settings(run=own, data=data, num_clusters=3, coarse=3, branch=2, leaf=3, scheme=scheme, quantizer=codes))
         introductions.add((own / "identifiers" / "report.md").read_text().split("\n\n")[1])
     assert len(introductions) == len(schemes)
 
