@@ -112,11 +112,8 @@ def main(settings: Settings) -> None:
     here = Surroundings(used, run, base=settings.base)
     mismatches = check_lineage(model.base, here, settings.allowed, must_say=False)
     with run.lock():
-        files = [
-            f"identifiers/{name}"
-            for name in (*(f"{own}.jsonl" for own in directions), tokens_file(run / "identifiers"))
-        ]
-        inputs = stage_inputs(run, dataset, model.base, files, used)
+        files = [*(f"{own}.jsonl" for own in directions), tokens_file(run / "identifiers")]
+        inputs = stage_inputs(run, dataset, model.base, [f"identifiers/{name}" for name in files], used)
         places = {"model.base": inputs["the checkpoint"]}
         stage = None if settings.check else run.open_stage(STAGE, resolved(settings), inputs, dataset.folder, places)
         if stage and stage.finished:

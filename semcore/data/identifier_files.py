@@ -110,7 +110,7 @@ def units_of(row: IdentifierRow) -> list[str]:
     if "codes" not in row:
         return row["lexical_id"]
     tokens = [f"<|{name}|>" for name in row["identifier"].removeprefix("<|").removesuffix("|>").split("|><|")]
-    return tokens[row["global_id"] != NO_CLUSTER :] if row["identifier"] else []
+    return [token for token in tokens if token != cluster_token(row["global_id"])]
 
 
 def identifier_parts(row: IdentifierRow) -> tuple[str, ...]:

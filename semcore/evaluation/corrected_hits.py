@@ -129,9 +129,8 @@ def _estimate(
     work_dir: WorkDir,
 ) -> Priors:
     priors = Priors.open(session, direction, PriorSample(plan.num_prior_queries, plan.prior_seed), run, dataset)
-    wanted = sorted(
-        {item.identifier for key, view in views.items() if key.direction == direction for item in view.items.values()}
-    )
+    own = [item for key, view in views.items() if key.direction == direction for item in view.items.values()]
+    wanted = sorted({text for item in own for text in item.identifiers})
     rows = work_dir.run(f"prior {direction}", wanted, IDENTIFIERS_PER_CHUNK, priors.of, "identifier")
     priors.values.update(zip(wanted, rows, strict=True))
     if is_main_process():

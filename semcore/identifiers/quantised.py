@@ -183,9 +183,8 @@ def _side(
 
     def others(place: int) -> list[Codes]:
         before = tuple(codes[place, :-1].tolist())
-        return [
-            (clusters[place], *before, int(last)) for last in last_codes(latent[place], codes[place], quantizer.books)
-        ]
+        nearest = last_codes(latent[place], codes[place], quantizer.books).tolist()
+        return [(clusters[place], *before, last) for last in nearest]
 
     raw = [(cluster, *own) for cluster, own in zip(clusters, codes.tolist(), strict=True)]
     told = tell_apart(raw, [item.split for item in items], settings.collisions, others)
@@ -202,10 +201,8 @@ def _side(
     rebuilt, levels = quantizer.rebuilt(final), final
     if centroids is not None:
         rebuilt, levels = rebuilt + centroids[clusters], np.column_stack([clusters, final])
-    rows, numbers = (
-        code_rows(items, clusters, numbered, texts),
-        {number for _, number in numbered if number is not None},
-    )
+    rows = code_rows(items, clusters, numbered, texts)
+    numbers = {number for _, number in numbered if number is not None}
     return Side(rows, texts, CodeReader(levels, vectors, rebuilt), raw, numbers)
 
 

@@ -56,8 +56,7 @@ def encode(vectors: np.ndarray, books: np.ndarray, first: np.ndarray | None = No
     """
     rest, codes = np.array(vectors, np.float32), np.empty((len(vectors), len(books)), np.int64)
     for level, book in enumerate(books):
-        given = first is not None and level == 0
-        codes[:, level] = first if given else nearest_centroids(rest, book)
+        codes[:, level] = first if first is not None and level == 0 else nearest_centroids(rest, book)
         rest -= book[codes[:, level]]
     return codes
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item
@@ -18,10 +18,21 @@ from semcore.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class Corpus:
-    """The items that are searched, by id, and the index of their identifiers."""
+    """The items that are searched, by id, and the index of their identifiers.
+
+    Attributes:
+        items: item id -> the item.
+        index: of every identifier of every item.
+        texts: token sequence -> identifier; empty where every item has one identifier.
+    """
 
     items: dict[str, Item]
     index: IdentifierIndex
+    texts: Mapping[tuple[int, ...], str] = field(default_factory=dict)
+
+    def text_of(self, sequence: Sequence[int], item_id: str) -> str:
+        """Return the identifier that a sequence is, one of an item's."""
+        return self.texts[tuple(sequence)] if self.texts else self.items[item_id].identifier
 
 
 def build_corpus(
@@ -51,12 +62,16 @@ def build_corpus(
         index = build()
     else:
         index = saved.load_or_build(corpus_key(session, direction, items), build)
-    return Corpus({item.item_id: item for item in items}, index.to(checkpoint.device))
+    texts = {}
+    if any(item.more for item in items):
+        tokens = _tokens(checkpoint, _prompt(session, direction), items)
+        texts = {tuple(sequence): text for text, sequence in tokens.items()}
+    return Corpus({item.item_id: item for item in items}, index.to(checkpoint.device), texts)
 
 
 def corpus_key(session: ModelSession, direction: Direction, items: Sequence[Item]) -> str:
     """Return the key of the items' index, as `semcore.retrieval.saved_index` keeps it."""
-    rows = [(item.item_id, item.identifier) for item in items]
+    rows = [(item.item_id, identifier) for item in items for identifier in item.identifiers]
     checkpoint = session.checkpoint
     return index_key(checkpoint.tokenizer, _prompt(session, direction), checkpoint.end_token_id, rows)
 
@@ -70,13 +85,19 @@ def _prompt(session: ModelSession, direction: Direction) -> str:
 
 
 def _build_index(checkpoint: Checkpoint, prompt: str, items: Sequence[Item]) -> IdentifierIndex:
-    texts = dict.fromkeys(item.identifier for item in items)
-    tokens = {text: answer_tokens(checkpoint.tokenizer, prompt, text) for text in texts}
-    _check_cluster_tokens(checkpoint, items[0].identifier)
-    return IdentifierIndex.from_sequences([tokens[item.identifier] for item in items], [item.item_id for item in items])
+    rows = [(item.item_id, identifier) for item in items for identifier in item.identifiers]
+    tokens = _tokens(checkpoint, prompt, items)
+    _check_new_tokens(checkpoint, items[0].identifier)
+    return IdentifierIndex.from_sequences([tokens[text] for _, text in rows], [item_id for item_id, _ in rows])
 
 
-def _check_cluster_tokens(checkpoint: Checkpoint, identifier: str) -> None:
+def _tokens(checkpoint: Checkpoint, prompt: str, items: Sequence[Item]) -> dict[str, list[int]]:
+    """Return identifier -> its tokens after a prompt."""
+    texts = dict.fromkeys(text for item in items for text in item.identifiers)
+    return {text: answer_tokens(checkpoint.tokenizer, prompt, text) for text in texts}
+
+
+def _check_new_tokens(checkpoint: Checkpoint, identifier: str) -> None:
     cluster = identifier[: identifier.find("|>") + 2] if identifier.startswith("<|") else ""
     if cluster and cluster not in checkpoint.tokenizer.get_vocab():
         raise UserError(

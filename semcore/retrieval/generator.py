@@ -15,7 +15,7 @@ from semcore.models.batching import model_inputs
 from semcore.models.prompts import IMAGE
 from semcore.models.session import ModelSession
 from semcore.retrieval.corpus import Corpus
-from semcore.retrieval.hits import GeneratedHit
+from semcore.retrieval.hits import GeneratedHit, merged
 
 Engine = Literal["semcore", "transformers"]
 
@@ -75,15 +75,18 @@ def generate(
 
 
 def _hits(result: SearchResult, corpus: Corpus, most: int, whole_beam: bool) -> list[list[GeneratedHit]]:
-    """Replace each sequence by its items; items of one identifier are in the index's order."""
+    """Replace each sequence by its items; items of one identifier are in the index's order.
+
+    A whole beam has an item once for each of its identifiers that was found, to be merged after it is ordered anew.
+    """
     queries = []
-    for leaves, scores in zip(result.leaves, result.scores.tolist(), strict=True):
+    for leaves, sequences, scores in zip(result.leaves, result.sequences, result.scores.tolist(), strict=True):
         hits = [
-            GeneratedHit(item_id, corpus.items[item_id].identifier, score)
-            for leaf, score in zip(leaves, scores, strict=False)
+            GeneratedHit(item_id, corpus.text_of(sequence, item_id), score)
+            for leaf, sequence, score in zip(leaves, sequences, scores, strict=False)
             for item_id in corpus.index.items_of_leaf(leaf)[:most]
         ]
-        queries.append(hits if whole_beam else hits[:most])
+        queries.append(hits if whole_beam else merged(hits)[:most])
     return queries
 
 
@@ -125,10 +128,11 @@ def generate_without_trie(
 def _hits_of_texts(
     end_token_id: int, answers: Sequence[Sequence[int]], scores: Sequence[float], corpus: Corpus
 ) -> list[GeneratedHit]:
-    hits: dict[str, GeneratedHit] = {}
+    hits: dict[tuple[str, str], GeneratedHit] = {}
     for tokens, score in zip(answers, scores, strict=True):
         if end_token_id in tokens:
             written = tokens[: tokens.index(end_token_id) + 1]
             for item_id in corpus.index.items(written):
-                hits.setdefault(item_id, GeneratedHit(item_id, corpus.items[item_id].identifier, score))
-    return list(hits.values())
+                text = corpus.text_of(written, item_id)
+                hits.setdefault((item_id, text), GeneratedHit(item_id, text, score))
+    return merged(list(hits.values()))
