@@ -48,6 +48,15 @@ def _check_scheme(settings: Any) -> None:
             f"--global-id false leaves the cluster out of structured and numeric identifiers, and --scheme {scheme} "
             "has its own form: leave it out; vokens are coarse-fine without a cluster"
         )
+    if scheme == "structured" and settings.per_item > settings.num_clusters:
+        raise UserError(
+            f"--per-item {settings.per_item} is more than --num-clusters {settings.num_clusters}: choose it smaller"
+        )
+    if settings.per_item > 1 and not settings.global_id:
+        raise UserError(
+            f"--per-item {settings.per_item} gives an identifier for each of an item's nearest clusters, which "
+            "--global-id false leaves out: leave one of them out"
+        )
     if settings.per_item > 1 and scheme in ("numeric", "string", "caption"):
         raise UserError(
             f"--per-item {settings.per_item} is for the schemes structured, vokens and coarse-fine, and --scheme "

@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -71,10 +71,7 @@ from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.ranks import is_main_process
 from semcore.runtime.typed_commands import data_command
 
-if TYPE_CHECKING:
-    SchemeName = str
-else:
-    SchemeName = Literal[tuple(SCHEMES)]
+SchemeName: TypeAlias = Literal[tuple(SCHEMES)]  # type: ignore[valid-type]
 
 
 @dataclass
@@ -270,6 +267,7 @@ def make_structured_identifiers(settings: Settings, dataset: Dataset, captions: 
         diversity=settings.diversity,
         nr_candidates=settings.nr_candidates,
         image_of_sentence=image_of_sentences(dataset, captions.items, settings.limit),
+        per_item=settings.per_item,
         **criteria(settings),
         progress=is_main_process(),
     )

@@ -187,6 +187,15 @@ def test_too_many_clusters_leave_nothing_behind(folders: tuple[Path, Path], erro
         ("--keyword-order", "random", ["similarity, mention_rate", "'random'"]),
         ("--num-cluster", "5", ["--num-cluster;", "clusters?"]),
         ("--encoder", "./nowhere", ["./nowhere", "--encoder"]),
+        ("--scheme", "semantic", ["--scheme", "structured, numeric, vokens", "'semantic'"]),
+        ("--branch", "1", ["--branch must be 2 or more, found 1"]),
+        ("--per-item", "0", ["--per-item must be 1 or more, found 0"]),
+        ("--collisions", "hash", ["share, count, next", "'hash'"]),
+        ("--token-init", "zero", ["words, codebook, random", "'zero'"]),
+        ("--quantizer.num-codes", "0", ["--quantizer.num-codes must be 1 or more, found 0"]),
+        ("--quantizer.layers", "[8,0]", ["--quantizer.layers takes widths from 1 on such as [512, 256], found [8, 0]"]),
+        ("--quantizer.align", "1", ["--quantizer.align 1 is trained, which k-means is not", "rq-vae"]),
+        ("--quantizer.shared", "true", ["--quantizer.shared true is trained, which k-means is not", "rq-vae"]),
     ],
 )
 def test_a_wrong_option_is_one_sentence(
@@ -215,6 +224,41 @@ def test_what_keybert_cannot_do_is_one_sentence(
     error = error_of("--data", data, "--run", run, "--num-clusters", "3", "--keyword-method", "keybert", *options)
     assert all(part in error for part in parts)
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ("--scheme", "vokens", "--quantizer.num-codes", "64"),
+            "64 codes a level need at least as many images to learn from, found 12; choose --quantizer.num-codes 12 or "
+            "less",
+        ),
+        (
+            ("--scheme", "coarse-fine", "--coarse", "13"),
+            "13 clusters need at least as many images to learn from, found 12; choose --coarse 12 or less",
+        ),
+        (
+            ("--scheme", "string", "--per-item", "2"),
+            "--per-item 2 is for the schemes structured, vokens and coarse-fine, and --scheme string has one identifier "
+            "an item: leave it out",
+        ),
+        (
+            ("--scheme", "vokens", "--global-id", "false"),
+            "--global-id false leaves the cluster out of structured and numeric identifiers, and --scheme vokens has "
+            "its own form: leave it out; vokens are coarse-fine without a cluster",
+        ),
+        (
+            ("--num-clusters", "3", "--per-item", "4"),
+            "--per-item 4 is more than --num-clusters 3: choose it smaller",
+        ),
+    ],
+)
+def test_what_a_scheme_cannot_do_is_one_sentence(
+    folders: tuple[Path, Path], error_of: Callable[..., str], options: tuple[str, ...], sentence: str
+) -> None:
+    data, run = folders
+    assert error_of("--data", data, "--run", run, *options).splitlines()[-1].endswith(sentence)
 
 
 def test_keybert_makes_the_same_identifiers_and_its_options_are_recorded(
