@@ -40,6 +40,7 @@ from semcore.evaluation.inputs import (
     score_inputs,
     views_to_measure,
 )
+from semcore.evaluation.leak_check import check_leaks
 from semcore.evaluation.pipeline import run_evaluation
 from semcore.evaluation.plan import EvaluationPlan
 from semcore.evaluation.results import write_results
@@ -122,6 +123,19 @@ class EvaluateSettings(LineageSettings):
     """Measure the ablations without verification and without the trie too."""
     num_ablation_queries: int = 200  # ours: a free search is slow, and the effect is large
     """Queries per direction, drawn at random, for the search without the trie and its comparison with the trie."""
+    num_no_match_queries: int = 100  # ours: as many are searched and verified anew on val, too
+    """Queries per direction and split, drawn at random, whose items are taken out of the corpus, to choose and measure
+    the confidence below which a search says "no match"; 0 for none."""
+    no_match_precision: float = 0.9  # ours
+    """The share of answers that is to be right, 0 to 1, if half of the queries have no answer in the corpus."""
+    num_retention_queries: int = 200  # ours: as the ablations; a second search of these
+    """Queries per direction, drawn at random, whose right item is followed down the beams; 0 for none."""
+    num_exhaustive_queries: int | None = None
+    """Queries per direction, drawn at random, that are searched exhaustively too; by default 50 where there are 5,000
+    identifiers or fewer."""
+    cost: bool = False
+    """Measure seconds and memory against the width of the beam and the size of the corpus, up to 100,000 items made by
+    repetition: some minutes."""
     num_val_queries: int = 500  # ours: two weights and a calibration of five numbers are fitted
     """Queries per direction, drawn at random from val, on which fusions are fitted."""
     folds: int | None = None
@@ -151,7 +165,10 @@ class EvaluateSettings(LineageSettings):
                 "as they are, or leave it out"
             )
         require_minimum(1, self, "limit", "batch_size")
-        require_minimum(0, self, "num_order_queries")
+        require_minimum(0, self, "num_order_queries", "num_no_match_queries", "num_retention_queries")
+        require_minimum(0, self, "num_exhaustive_queries")
+        if not 0 < self.no_match_precision <= 1:
+            raise UserError(f"--no-match-precision is a share above 0, at most 1, found {self.no_match_precision:g}")
         require_minimum(2, self, "folds")
         if self.folds is not None and self.limit is not None:
             raise UserError("--folds are folds of the whole split: leave --limit out")
@@ -204,6 +221,11 @@ class EvaluateSettings(LineageSettings):
             order_bias_untrained=self.order_bias_untrained,
             ablations=self.ablations,
             num_ablation_queries=self.num_ablation_queries,
+            num_no_match_queries=self.num_no_match_queries,
+            no_match_precision=self.no_match_precision,
+            num_retention_queries=self.num_retention_queries,
+            num_exhaustive_queries=self.num_exhaustive_queries,
+            cost=self.cost,
             baselines=tuple(self.baselines or ()),
             dtype=self.dtype,
             device=self.device,
@@ -256,6 +278,7 @@ def main(settings: EvaluateSettings) -> None:
         )
         result.mismatches = mismatches
         if is_main_process():
+            result.leak_check = check_leaks(run, dataset, plan.split, protocol_of(run))
             write_results(run, result, protocol_of(run), ceiling_of(plan, dataset))
             num_queries = sum(len(view.queries.relevant) for view in measured.values())
             stage.finish(num_queries=num_queries, **as_record(mismatches))

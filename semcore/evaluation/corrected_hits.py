@@ -13,7 +13,7 @@ from semcore.evaluation.plan import EvaluationPlan
 from semcore.evaluation.prior_weights import PriorWeight, fit_prior_weight
 from semcore.models.session import ModelSession
 from semcore.retrieval.batch import SplitKey, SplitView, WorkDir, generate_hits
-from semcore.retrieval.hits import GeneratedHit, without_prior
+from semcore.retrieval.hits import GeneratedHit, merged, without_prior
 from semcore.retrieval.prior_settings import PriorSettings
 from semcore.retrieval.priors import IDENTIFIERS_PER_CHUNK, Priors, PriorSample
 from semcore.runtime.ranks import is_main_process
@@ -41,7 +41,7 @@ class PriorCorrection:
     def rescored(self, key: SplitKey, hits: Mapping[str, Sequence[GeneratedHit]], num_beams: int) -> Hits:
         """Return rankings by the corrected score, as many hits as beams at most."""
         if key.direction not in self.priors:
-            return {content: list(own[:num_beams]) for content, own in hits.items()}
+            return {content: merged(own)[:num_beams] for content, own in hits.items()}
         totals, weight = self.priors[key.direction].totals(), self.weight(key.direction)
         return {
             content: without_prior(own, totals, weight.of(key.split, content), num_beams)

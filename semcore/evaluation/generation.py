@@ -19,8 +19,10 @@ from semcore.evaluation.corrected_hits import (
 )
 from semcore.evaluation.plan import EvaluationPlan
 from semcore.evaluation.results import Scores, score
+from semcore.evaluation.search_analysis import SearchAnalysis, analyse_search
 from semcore.models.session import ModelSession
 from semcore.retrieval.batch import SplitKey, SplitView, WorkDir, generate_hits, generate_unconstrained
+from semcore.retrieval.hits import merged
 from semcore.retrieval.prior_settings import PriorSettings
 
 
@@ -33,12 +35,14 @@ class Generated:
         paper_hits: those by the paper's score.
         prior_settings: what comes off the paper's score.
         ablations: name -> direction -> scores.
+        analyses: direction -> the analysis of the measured split's search.
     """
 
     hits: dict[SplitKey, Hits]
     paper_hits: dict[SplitKey, Hits]
     prior_settings: PriorSettings
     ablations: dict[str, dict[Direction, Scores]]
+    analyses: dict[Direction, SearchAnalysis]
 
 
 def search_views(
@@ -49,7 +53,7 @@ def search_views(
     views: Mapping[SplitKey, SplitView],
     work_dir: WorkDir,
 ) -> Generated:
-    """Search every view, take the prior off, and measure the ablations of the measured views.
+    """Search every view, take the prior off, and measure the ablations and analyses of the measured views.
 
     Args:
         plan: settings of the evaluation.
@@ -65,14 +69,20 @@ def search_views(
     if plan.prior_in_search and correction.priors:
         hits = {key: search_again(plan, session, key, view, correction, work_dir) for key, view in views.items()}
     paper_hits = {
-        key: {content: own[: plan.num_beams] for content, own in rankings.items()} for key, rankings in found.items()
+        key: {content: merged(own)[: plan.num_beams] for content, own in rankings.items()}
+        for key, rankings in found.items()
     }
     ablations: dict[str, dict[Direction, Scores]] = {}
     for key, view in views.items():
         if plan.ablations and key.split == plan.split:
             for name, scores in _ablate(plan, session, key, view, hits[key], correction, work_dir).items():
                 ablations.setdefault(name, {})[key.direction] = scores
-    return Generated(hits, paper_hits, prior_settings(plan, correction), ablations)
+    analyses = {
+        key.direction: analyse_search(plan, session, key, view, hits[key], correction, work_dir)
+        for key, view in views.items()
+        if key.split == plan.split
+    }
+    return Generated(hits, paper_hits, prior_settings(plan, correction), ablations, analyses)
 
 
 def _search(plan: EvaluationPlan, session: ModelSession, key: SplitKey, view: SplitView, work_dir: WorkDir) -> Hits:

@@ -10,6 +10,7 @@ from semcore.data.items_and_queries import image_of
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.dense_baselines import SENTENCE_ENCODER
 from semcore.evaluation.folds import assign_folds
+from semcore.evaluation.held_out_items import views_without_answers
 from semcore.evaluation.plan import EvaluationPlan
 from semcore.identifiers.sentence_encoder import DEFAULT_ENCODER
 from semcore.models.run_checkpoints import generator_of, model_of, untrained_verifier_of
@@ -42,7 +43,7 @@ def find_models(plan: EvaluationPlan, run: RunFolder) -> dict[str, str]:
 
 
 def views_to_measure(plan: EvaluationPlan, run: RunFolder, dataset: Dataset) -> dict[SplitKey, SplitView]:
-    """Return the views of the measured split and its folds, and of val where weights are fitted.
+    """Return the views of the measured split and its folds, of val where weights are fitted, and those without answers.
 
     Raises:
         UserError: the split has no item or no query.
@@ -55,9 +56,14 @@ def views_to_measure(plan: EvaluationPlan, run: RunFolder, dataset: Dataset) -> 
         )
     if plan.folds is not None:
         measured |= fold_split_views(measured, plan.folds)
-    if plan.split == "val" or not (plan.verifiers or plan.prior_weight == "fit"):
+    if plan.split != "val":
+        if not (plan.verifiers or plan.prior_weight == "fit"):
+            return measured
+        measured |= read_split_views(run, dataset, "val", plan.num_val_queries, plan.directions)
+    whole = {key: view for key, view in measured.items() if key.split in (plan.split, "val")}
+    if not plan.num_no_match_queries or all(key.split != "val" for key in whole):
         return measured
-    return {**measured, **read_split_views(run, dataset, "val", plan.num_val_queries, plan.directions)}
+    return measured | views_without_answers(whole, plan.num_no_match_queries)
 
 
 def fold_split_views(views: Mapping[SplitKey, SplitView], num_folds: int) -> dict[SplitKey, SplitView]:

@@ -22,6 +22,8 @@ from semcore.runtime.typed_commands import evaluate_anew
 
 NUM_GENERATED = 20
 NUM_VERIFIED = 10
+FALSE_NEGATIVES = "false_negatives.jsonl"
+"""Beside the per-query file: the entries of `semcore.evaluation.false_negatives`, the most confident first."""
 
 _KEYS = {"query_id", "query", "right", "generated", "verified", "rank_generated", "rank_verified"}
 

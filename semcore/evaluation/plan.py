@@ -41,6 +41,12 @@ class EvaluationPlan:
         order_bias_untrained: measure order bias on the model that the listwise verifier was trained from too.
         ablations: measure the ablations without verification and without the trie.
         num_ablation_queries: queries per direction of the search without the trie.
+        num_no_match_queries: queries per direction and split whose items are taken out of the corpus; 0 for none.
+        no_match_precision: wanted share of right answers, 0 to 1, when the threshold of "no match" is chosen.
+        num_retention_queries: queries per direction that are followed down the beams; 0 for none.
+        num_exhaustive_queries: queries per direction that are searched exhaustively too; None for as many as a small
+            corpus allows.
+        cost: measure seconds and memory against the width of the beam and the size of the corpus.
         baselines: names of dense baselines to measure.
         dtype: precision of the models.
         device: their device; None for the fastest one.
@@ -69,6 +75,11 @@ class EvaluationPlan:
     order_bias_untrained: bool
     ablations: bool
     num_ablation_queries: int
+    num_no_match_queries: int
+    no_match_precision: float
+    num_retention_queries: int
+    num_exhaustive_queries: int | None
+    cost: bool
     baselines: tuple[str, ...]
     dtype: Dtype
     device: str | None

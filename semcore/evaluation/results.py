@@ -10,7 +10,7 @@ from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.fitted_fusions import Ranking
 from semcore.evaluation.metrics import CUTOFFS, first_relevant_rank, retrieval_metrics
-from semcore.evaluation.per_query import write_per_query
+from semcore.evaluation.per_query import FALSE_NEGATIVES, write_per_query
 from semcore.evaluation.statistics import hits as found
 from semcore.evaluation.statistics import paired_difference
 from semcore.evaluation.trec import write_qrels, write_run
@@ -19,7 +19,7 @@ from semcore.retrieval.batch import SplitView
 from semcore.retrieval.hits import GeneratedHit
 from semcore.retrieval.prior_settings import PRIOR_FILE, PriorSettings, write_prior_settings
 from semcore.retrieval.verifiers import VerifierName
-from semcore.runtime.files import write_json
+from semcore.runtime.files import write_json, write_jsonl
 from semcore.verification.score_fusion import FUSION_FILE, FusionSettings, write_fusion_settings
 
 Scores = dict[str, float]
@@ -49,6 +49,9 @@ class EvaluationResult:
         mismatches: lineage mismatches that were allowed.
         folds: "generated" or verifier -> direction -> mean scores over folds of the measured split.
         baselines: name -> direction -> scores of dense retrieval.
+        analyses: heading of metrics.json -> direction -> figures: of the search, the confidence, the false negatives.
+        false_negatives: direction -> entries of the audit.
+        leak_check: what the models may have seen of the measured split.
     """
 
     split: str
@@ -69,6 +72,9 @@ class EvaluationResult:
     order_bias: dict[Direction, list[dict[str, Any]]] = field(default_factory=dict)
     fusion_settings: FusionSettings = field(default_factory=lambda: FusionSettings("none", {}))
     mismatches: list[Mismatch] = field(default_factory=list)
+    analyses: dict[str, dict[Direction, Any]] = field(default_factory=dict)
+    false_negatives: dict[Direction, list[dict[str, Any]]] = field(default_factory=dict)
+    leak_check: dict[str, Any] = field(default_factory=dict)
 
     @property
     def verifier(self) -> str:
@@ -93,6 +99,7 @@ def write_results(run: RunFolder, result: EvaluationResult, protocol: str, ceili
     for direction, view in result.views.items():
         paper = result.paper_hits.get(direction, {})
         _write_direction(run, direction, view, result.hits[direction], paper, chosen.get(direction, {}))
+        write_jsonl(run / direction / FALSE_NEGATIVES, result.false_negatives.get(direction, []))
     write_prior_settings(run / PRIOR_FILE, result.prior_settings)
     write_fusion_settings(run / FUSION_FILE, result.fusion_settings)
     write_json(run / "metrics.json", metrics_of(result, protocol, ceiling))
@@ -131,6 +138,8 @@ def metrics_of(result: EvaluationResult, protocol: str, ceiling: Mapping[str, An
         "validation": result.on_val,
         "order_bias": result.order_bias,
         "ablations": result.ablations,
+        "leak_check": result.leak_check,
+        **result.analyses,
         "num_unanswerable": {direction: len(view.queries.unanswerable) for direction, view in result.views.items()},
         "num_shared_sentences": {
             direction: view.queries.num_shared_sentences for direction, view in result.views.items()

@@ -96,6 +96,8 @@ def generate_without_trie(
 ) -> list[list[GeneratedHit]]:
     """Search over the whole vocabulary; an output counts only if its tokens are those of an identifier.
 
+    An item is there once for each of its identifiers that was written, as in a whole beam of `generate`.
+
     So only the constraint differs from `generate`: other tokenizations of an identifier's text do not count.
 
     Args:
@@ -135,4 +137,4 @@ def _hits_of_texts(
             for item_id in corpus.index.items(written):
                 text = corpus.text_of(written, item_id)
                 hits.setdefault((item_id, text), GeneratedHit(item_id, text, score))
-    return merged(list(hits.values()))
+    return list(hits.values())

@@ -240,8 +240,8 @@ def test_what_keybert_cannot_do_is_one_sentence(
         ),
         (
             ("--scheme", "string", "--per-item", "2"),
-            "--per-item 2 is for the schemes structured, vokens and coarse-fine, and --scheme string has one identifier "
-            "an item: leave it out",
+            "--per-item 2 is for the schemes structured, vokens and coarse-fine, and --scheme string has one "
+            "identifier an item: leave it out",
         ),
         (
             ("--scheme", "vokens", "--global-id", "false"),

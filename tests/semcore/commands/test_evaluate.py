@@ -32,6 +32,7 @@ FILES = ["metrics.json", "verification.json"] + [
 def settings(run, **others):
     small = {"verifier": "all", "num_beams": 8, "num_candidates": 5, "num_ablation_queries": 4, "num_val_queries": 8}
     small |= {"num_order_queries": 6, "shifts": 2}
+    small |= {"num_no_match_queries": 0, "num_retention_queries": 0, "num_exhaustive_queries": 0}
     return EvaluateSettings(run.run, dtype="float32", device="cpu", **{**small, **others})
 
 
@@ -316,7 +317,7 @@ def test_a_killed_evaluation_goes_on_and_ends_the_same(searchable_run, measured,
             finished = True
         except KeyboardInterrupt:
             assert not (searchable_run.run / "metrics.json").exists()
-    assert len(deaths) == 20
+    assert len(deaths) == 21
     for name in FILES:
         if name == "metrics.json":
             assert without_seconds(searchable_run.run / name) == without_seconds(measured.run / name)
