@@ -57,7 +57,7 @@ def _check_scheme(settings: Any) -> None:
             f"--per-item {settings.per_item} gives an identifier for each of an item's nearest clusters, which "
             "--global-id false leaves out: leave one of them out"
         )
-    if settings.per_item > 1 and scheme in ("numeric", "string", "caption"):
+    if settings.per_item > 1 and scheme in ("numeric", "string", "caption", "atomic"):
         raise UserError(
             f"--per-item {settings.per_item} is for the schemes structured, vokens and coarse-fine, and --scheme "
             f"{scheme} has one identifier an item: leave it out"

@@ -90,7 +90,8 @@ class Settings:
     """A YAML file whose section `identifiers` is read before the flags."""
     scheme: SchemeName = "structured"  # paper, section 3.2; numeric is Table 3's "w/o SID"
     """What an identifier is: a cluster with keywords, or with an anonymous unique number; codes of a vector (vokens); a
-    cluster with codes; a path in a tree of clusters; a running number (string); or what is said of the item."""
+    cluster with codes; a path in a tree of clusters; a running number (string); what is said of the item; or a token of
+    its own (atomic)."""
     global_id: bool = True  # paper, section 3.2; false is Table 3's "w/o global ID"
     """Begin identifiers with the cluster; false leaves it out and keeps the keywords as they are."""
     num_clusters: int = 128  # paper, section 4.4.1

@@ -74,6 +74,10 @@ class CodeReader(NamedTuple):
     rebuilt: np.ndarray
 
 
+Readers = tuple[CodeReader, CodeReader | None]
+"""Of images, and of sentences where they have codes."""
+
+
 @dataclass(frozen=True)
 class Identifiers:
     """What a scheme has made.
@@ -98,7 +102,7 @@ class Identifiers:
     figures: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    readers: tuple[CodeReader, CodeReader | None] | None = None
+    readers: Readers | None = None
 
 
 Scheme = Callable[[SchemeInputs], Identifiers]

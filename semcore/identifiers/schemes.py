@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from semcore.identifiers.hierarchical import make_hierarchical
 from semcore.identifiers.keyword_schemes import make_numeric, make_structured
-from semcore.identifiers.plain_schemes import make_caption, make_string
+from semcore.identifiers.plain_schemes import make_atomic, make_caption, make_string
 from semcore.identifiers.quantised import make_coarse_fine, make_vokens
 from semcore.identifiers.scheme import Scheme
 
@@ -16,4 +16,5 @@ SCHEMES: dict[str, Scheme] = {
     "hierarchical": make_hierarchical,  # GRACE, "structured"
     "string": make_string,  # GRACE
     "caption": make_caption,  # GRACE, "semantic"
+    "atomic": make_atomic,  # GRACE
 }

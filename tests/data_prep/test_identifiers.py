@@ -249,6 +249,11 @@ def test_what_keybert_cannot_do_is_one_sentence(
             "its own form: leave it out; vokens are coarse-fine without a cluster",
         ),
         (
+            ("--scheme", "atomic"),
+            "--scheme atomic gives every item a token of its own, and 7 images are not of the split train: no query of "
+            "them trains it; add --protocol transductive, and --queries.captions all to the training",
+        ),
+        (
             ("--num-clusters", "3", "--per-item", "4"),
             "--per-item 4 is more than --num-clusters 3: choose it smaller",
         ),
@@ -371,7 +376,9 @@ def test_every_scheme_has_its_own_words_in_the_report(folders: tuple[Path, Path]
     for scheme in schemes:
         own = _own_run(run, scheme)
         codes = QuantizerSettings(num_codes=4, num_levels=2)
-        main(Settings(run=own, data=data, num_clusters=3, coarse=3, branch=2, leaf=3, scheme=scheme, quantizer=codes))
+        protocol = "transductive" if scheme == "atomic" else "inductive"
+        small: dict[str, Any] = {"num_clusters": 3, "coarse": 3, "branch": 2, "leaf": 3, "quantizer": codes}
+        main(Settings(run=own, data=data, scheme=scheme, protocol=protocol, **small))
         introductions.add((own / "identifiers" / "report.md").read_text().split("\n\n")[1])
     assert len(introductions) == len(schemes)
 

@@ -49,6 +49,7 @@ CASES = {
     "several coarse-fine": ("--scheme", "coarse-fine", "--per-item", "3"),
     "several structured": ("--scheme", "structured", "--per-item", "2"),
     "of the model": ("--scheme", "vokens", "--vectors", "model", "--vectors-pool", "flatten"),
+    "atomic": ("--scheme", "atomic", "--protocol", "transductive"),
     **{name: ("--scheme", name) for name in ("structured", "numeric", "hierarchical", "string", "caption")},
 }  # fmt: skip
 QUICK = "several vokens"

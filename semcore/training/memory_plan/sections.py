@@ -80,7 +80,7 @@ def read_num_cluster_tokens(path: Path) -> int:
     """Return the number of new tokens of a configuration's identifiers.
 
     One per cluster, none without global ids; one per code, with hierarchical identifiers of `DEPTHS` depths; none for
-    numbers and captions.
+    numbers and captions; of atomic ones, one an item, nothing is known here.
 
     Raises:
         UserError: the file has another type of value there.
@@ -88,7 +88,7 @@ def read_num_cluster_tokens(path: Path) -> int:
     num_clusters = read_elsewhere(path, "identifiers", "num_clusters")
     section = read_yaml(path).get("identifiers") or {}
     scheme = section.get("scheme", "structured")
-    if scheme in ("string", "caption") or section.get("global_id") is False:
+    if scheme in ("string", "caption", "atomic") or section.get("global_id") is False:
         return 0
     if scheme == "hierarchical":
         return DEPTHS * section.get("branch", CodeSettings().branch)
