@@ -29,9 +29,10 @@ from pathlib import Path
 from semcore.commands.arguments import announcer, resolved, run_command
 from semcore.data.dataset import load_dataset
 from semcore.data.directions import Direction, DirectionName, named_directions
-from semcore.data.identifier_files import CLUSTER_WORDS, read_cluster_words, read_identifiers
+from semcore.data.identifier_files import read_identifiers
+from semcore.data.identifier_tokens import read_tokens, tokens_file
 from semcore.data.run_folder import RunFolder
-from semcore.models.cluster_tokens import add_cluster_tokens
+from semcore.models.identifier_tokens import add_identifier_tokens
 from semcore.models.lineage import Surroundings, as_record, check_lineage, made_from
 from semcore.models.next_steps import after_identifier_model
 from semcore.models.null_queries import NULL_QUERIES, null_queries_record
@@ -105,23 +106,23 @@ def main(settings: Settings) -> None:
     dataset = load_dataset(settings.data or run.data_folder())
     model.base = model.base or generator_start_of(run, settings.base)
     images = dataset.split("train")
-    words = read_cluster_words(run / "identifiers")
+    tokens = read_tokens(run / "identifiers")
     identifiers = {direction: read_identifiers(run / "identifiers", direction, "train") for direction in directions}
     used = prompts_of(["generator"], directions)
     here = Surroundings(used, run, base=settings.base)
     mismatches = check_lineage(model.base, here, settings.allowed, must_say=False)
     with run.lock():
-        files = [f"identifiers/{name}" for name in (*(f"{own}.jsonl" for own in directions), CLUSTER_WORDS)]
-        inputs = stage_inputs(run, dataset, model.base, files, used)
+        files = [*(f"{own}.jsonl" for own in directions), tokens_file(run / "identifiers")]
+        inputs = stage_inputs(run, dataset, model.base, [f"identifiers/{name}" for name in files], used)
         places = {"model.base": inputs["the checkpoint"]}
         stage = None if settings.check else run.open_stage(STAGE, resolved(settings), inputs, dataset.folder, places)
         if stage and stage.finished:
             return say(f"already trained, see {run / 'identifier_model'}")
 
-        say("the model, with a new token for every cluster")
+        say("the model, with the new tokens of the identifiers")
         loading = {**training.loading(), "moved": settings.base}
         checkpoint = load_start(model.base, lora.rank, lora.quantization, model.trust_remote_code, **loading)
-        new_tokens = add_cluster_tokens(checkpoint, len(words), words)
+        new_tokens = add_identifier_tokens(checkpoint, tokens)
         prompts = load_prompts(special_tokens=checkpoint.special_tokens)
 
         visuals = load_training_images(

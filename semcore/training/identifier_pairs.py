@@ -11,7 +11,7 @@ from typing import Any
 
 from semcore.data.dataset import ImageRecord
 from semcore.data.directions import Direction
-from semcore.data.identifier_files import IdentifierRow
+from semcore.data.identifier_files import IdentifierRow, all_identifiers
 from semcore.models.prompts import IMAGE, Prompts
 from semcore.models.tokenization import answer_tokens, chat_prompt, expand_images, tokenize
 from semcore.runtime.errors import UserError
@@ -53,7 +53,8 @@ def identifier_examples(
 
     t2i: every sentence is paired with its image's identifier. i2t: every image is paired with the
     identifier of each of its sentences. An image without an identifier is left out of both. A direction
-    without identifiers has no pairs.
+    without identifiers has no pairs. An item of several identifiers has a pair with each: they share their prompt, and
+    so a row, where it is read once.
 
     Args:
         tokenizer: with the cluster tokens.
@@ -69,7 +70,9 @@ def identifier_examples(
     Raises:
         UserError: no pair is left in either direction.
     """
-    texts = {direction: {row["item_id"]: row["identifier"] for row in rows} for direction, rows in identifiers.items()}
+    texts = {
+        direction: {row["item_id"]: all_identifiers(row) for row in rows} for direction, rows in identifiers.items()
+    }
     of_image = texts.get(Direction.T2I)
     known = [record for record in images if of_image is None or record.image_id in of_image]
     t2i = _t2i_examples(tokenizer, prompts, known, of_image, held_out) if of_image is not None else []
@@ -86,7 +89,7 @@ def _t2i_examples(
     tokenizer: Any,
     prompts: Prompts,
     images: Iterable[ImageRecord],
-    of_image: Mapping[str, str],
+    of_image: Mapping[str, Sequence[str]],
     held_out: HeldOut,
 ) -> list[Example]:
     answers = AnswerTokens(tokenizer, chat_prompt(tokenizer, prompts.render(Direction.T2I.identify_prompt, query="")))
@@ -95,11 +98,12 @@ def _t2i_examples(
             tokenize(
                 tokenizer, chat_prompt(tokenizer, prompts.render(Direction.T2I.identify_prompt, query=sentence.text))
             ),
-            answers[of_image[record.image_id]],
+            answers[identifier],
         )
         for record in images
         for sentence in record.sentences
         if sentence.sentence_id not in held_out.sentence_ids
+        for identifier in of_image[record.image_id]
     ]
 
 
@@ -107,7 +111,7 @@ def _i2t_examples(
     tokenizer: Any,
     prompts: Prompts,
     images: Iterable[ImageRecord],
-    of_sentence: Mapping[str, str],
+    of_sentence: Mapping[str, Sequence[str]],
     held_out: HeldOut,
     visuals: Visuals,
 ) -> list[list[Example]]:
@@ -122,7 +126,8 @@ def _i2t_examples(
         count = visuals.num_tokens(record.image_id)
         if count not in tokens_of:
             tokens_of[count] = tokenize(tokenizer, expand_images(turn, [count]))
-        groups.append([Example(tokens_of[count], answers[of_sentence[i]], (record.image_id,)) for i in known])
+        texts = [identifier for sentence_id in known for identifier in of_sentence[sentence_id]]
+        groups.append([Example(tokens_of[count], answers[text], (record.image_id,)) for text in texts])
     return groups
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.semcore.retrieval.conftest import finished_growing_run, growing_run  # noqa: F401
 
 from semcore.data.run_folder import RunFolder
 from semcore.retrieval.corpus_updates import NewImage, add_images
 from semcore.retrieval.item_maker import ItemMaker
 from semcore.serving.corpus_keeper import CorpusKeeper
 from semcore.serving.served_run import RunOptions, ServedRun
-from tests.semcore.retrieval.conftest import finished_growing_run, growing_run  # noqa: F401
 from tests.semcore.serving.live_servers import Live, picture_base64, running, service_of
 
 
