@@ -30,6 +30,7 @@ class Example:
         candidates: the candidate that each token of the prompt shows, from 1 on, 0 for none; empty where attention
             is not supervised.
         right: the candidate that the answer's first token names.
+        units: numbers of the answer's units, for the set head; empty where it is not trained.
     """
 
     prompt: Sequence[int]
@@ -37,6 +38,7 @@ class Example:
     images: tuple[str, ...] = ()
     candidates: Sequence[int] = ()
     right: int = 0
+    units: Sequence[int] = ()
 
 
 def identifier_examples(

@@ -40,6 +40,9 @@ class Row:
         sees: the branches that each branch attends to; by default the prefix and itself.
         candidates: the candidate that each token shows, from 1 on, 0 for none; empty where attention is not supervised.
         right: the right candidate for each label, 0 for none; empty likewise.
+        units: for each example the numbers of its item's units, for the set head; empty where it is not trained.
+        num_right: how many examples, the first ones, answer with a right identifier where the others are found ones
+            that are ranked behind; 0 where nothing is ranked.
     """
 
     input_ids: list[int]
@@ -50,6 +53,8 @@ class Row:
     sees: list[set[int]] | None = None
     candidates: list[int] = field(default_factory=list)
     right: list[int] = field(default_factory=list)
+    units: list[Sequence[int]] = field(default_factory=list)
+    num_right: int = 0
 
 
 def shared_prefix(first: Example, second: Example, image_start_id: int) -> int:
@@ -86,6 +91,8 @@ def merge(examples: Sequence[Example], image_start_id: int) -> Row:
         row.labels.extend(example.answer)
     if first.candidates:
         _mark(row, examples, shared)
+    if any(example.units for example in examples):
+        row.units.extend(example.units for example in examples)
     return row
 
 
