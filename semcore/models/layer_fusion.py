@@ -4,7 +4,9 @@ CART's decoder layers read all layers of its encoder in a coarse and a fine bran
 encoder nor cross-attention; E_i, the output of its layer i at the same position, has attended to the query through i
 layers and stands for C(Y, E_i). The branches are added in front of the text model's last norm:
 
-    G = sigmoid(W [E_1 .. E_S] + b) / S        L = the sum of sigmoid(W_i [h, E_i] + b_i) * E_i        norm(h + g G + l L)
+    G = sigmoid(W [E_1 .. E_S] + b) / S
+    L = the sum over i of sigmoid(W_i [h, E_i] + b_i) * E_i
+    norm(h + g G + l L)
 
 g = l = 0 at the start: a model with a new fusion has the logits that it had without. The output head stays a plain
 linear map of the last states, so the search needs to know nothing of it.

@@ -64,9 +64,9 @@ def set_vocabulary(rows: Iterable[IdentifierRow]) -> tuple[str, ...]:
 
 
 def unit_numbers(rows: Iterable[IdentifierRow], units: Sequence[str]) -> dict[str, list[int]]:
-    """Return item id -> the numbers of its units; units that the head does not know are left out."""
+    """Return identifier -> the numbers of its units in the vocabulary `units`; unknown units are left out."""
     number = {unit: place for place, unit in enumerate(units)}
-    return {row["item_id"]: [number[unit] for unit in units_of(row) if unit in number] for row in rows}
+    return {row["identifier"]: [number[unit] for unit in units_of(row) if unit in number] for row in rows}
 
 
 def pool_prompts(states: torch.Tensor, mask: torch.Tensor, pool: Pool) -> torch.Tensor:

@@ -42,7 +42,9 @@ def model() -> Any:
     return built
 
 
-def loss_of(model: Any, batch: dict[str, Any], objective: Objective, positions: int | None, **more: Any) -> torch.Tensor:
+def loss_of(
+    model: Any, batch: dict[str, Any], objective: Objective, positions: int | None, **more: Any
+) -> torch.Tensor:
     size = {} if positions is None else {"elements_per_chunk": positions * VOCABULARY}
     with chunked_loss(model, objective=objective, **size):
         loss: torch.Tensor = model(**batch, **more).loss

@@ -66,7 +66,7 @@ def collate(rows: Sequence[Row], features: dict[str, torch.Tensor], num_copies: 
 
 
 def read_alone(model: Any, example: Example, features: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the last states of an example's prompt (P, H), and log p of each token of its answer, in a pass of its own."""
+    """Return the last states of an example's prompt (P, H), and log p of each token of its answer, in its own pass."""
     tokens = torch.tensor([[*example.prompt, *example.answer]])
     kept: list[torch.Tensor] = []
     hook = model.get_decoder().register_forward_hook(lambda _m, _i, output: kept.append(output.last_hidden_state))
