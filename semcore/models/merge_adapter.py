@@ -15,7 +15,7 @@ from semcore.models.run_checkpoints import VERIFIER_FOLDERS
 from semcore.runtime.atomic import check_new, new_folder
 from semcore.runtime.errors import UserError
 
-MODELS = ("identifier_model", *VERIFIER_FOLDERS.values())
+MODELS = ("identifier_model", "ranked_model", *VERIFIER_FOLDERS.values())
 OF_THE_ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "base.json")
 PROCESSOR = ("processor_config.json", "preprocessor_config.json", "generation_config.json")
 
