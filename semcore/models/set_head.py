@@ -45,6 +45,16 @@ class SetHead(nn.Module):
         logits: torch.Tensor = self.linear(pooled.to(self.linear.weight.dtype))
         return logits.float()
 
+    def weigh(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the weight of every unit for each query, h >= 0 (Q, U) (equation 6).
+
+        Args:
+            states: the last states of left-padded prompts (Q, P, H).
+            mask: which tokens are not padding (Q, P).
+        """
+        logits: torch.Tensor = self(pool_prompts(states, mask, self.pool))
+        return logits.relu().log1p()
+
 
 def units_of(row: IdentifierRow) -> tuple[str, ...]:
     """Return the units of an identifier: its special tokens and its keywords; its words where it has no keywords.

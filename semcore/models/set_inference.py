@@ -1,4 +1,4 @@
-"""What a model's set head says of the units of identifiers for a query, for priors in the search.
+"""Inference with a set head: log-probabilities and weights of identifiers' units for a query, for priors in the search.
 
 Shapes: Q queries, P prompt tokens, U units of the set vocabulary (`SetHead.units`).
 """
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from semcore.models.batching import last_hidden
-from semcore.models.set_head import find_set_head, pool_prompts
+from semcore.models.set_head import SetHead, find_set_head, pool_prompts
 
 
 @torch.inference_mode()
@@ -28,14 +28,20 @@ def set_log_probs(model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tenso
 @torch.inference_mode()
 def set_weights(model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Return the weight of every unit for each query, h >= 0 (Q, U); arguments as in `set_log_probs`."""
-    return set_logits(model, inputs).relu().log1p()
+    head = _head_of(model)
+    return head.weigh(last_hidden(model, **inputs), inputs["attention_mask"])
 
 
 def set_logits(model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Return the set head's logits (Q, U) for prompts; arguments as in `set_log_probs`."""
-    head = find_set_head(model)
-    if head is None:
-        raise ValueError("the model has no set head")
+    head = _head_of(model)
     states = last_hidden(model, **inputs)
     logits: torch.Tensor = head(pool_prompts(states, inputs["attention_mask"], head.pool))
     return logits
+
+
+def _head_of(model: Any) -> SetHead:
+    head = find_set_head(model)
+    if head is None:
+        raise ValueError("the model has no set head: train it with --losses.set-weight 0.5")
+    return head

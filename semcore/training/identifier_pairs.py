@@ -75,10 +75,14 @@ def identifier_examples(
     of_image, of_sentence = texts.get(Direction.T2I), texts.get(Direction.I2T, {})
     known = [record for record in images if of_image is None or record.image_id in of_image]
     asked = (
-        (sentence.text, of_image[record.image_id])
-        for record in (known if of_image is not None else ())
-        for sentence in record.sentences
-        if sentence.sentence_id not in held_out.sentence_ids
+        [
+            (sentence.text, of_image[record.image_id])
+            for record in known
+            for sentence in record.sentences
+            if sentence.sentence_id not in held_out.sentence_ids
+        ]
+        if of_image is not None
+        else []
     )
     t2i = text_examples(tokenizer, prompts, asked, units)
     shown = [

@@ -82,7 +82,9 @@ def objective_keys(rows: Sequence[Row], batch: Mapping[str, Any]) -> dict[str, t
     has_units, has_candidates = any(row.units for row in rows), any(row.num_right for row in rows)
     if not has_units and not has_candidates:
         return {}
-    examples, prompts, units, right = [], [], [], []
+    examples, prompts = [], []
+    units: list[Sequence[int]] = []
+    right: list[bool] = []
     for row in rows:
         start, first = len(row.input_ids) - len(row.labels), len(right)
         branches = [NO_EXAMPLE if branch == 0 else first + branch - 1 for branch in row.branches]

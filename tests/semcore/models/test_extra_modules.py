@@ -27,8 +27,6 @@ from semcore.models.set_head import (
 from semcore.models.set_inference import set_log_probs, set_weights
 from semcore.runtime.errors import UserError
 
-CODES: Any = {"item_id": "i", "split": "train", "global_id": -1, "lexical_id": [], "identifier": ""}
-
 
 def prompts(lengths: tuple[int, ...]) -> dict[str, torch.Tensor]:
     generator, most = torch.Generator().manual_seed(0), max(lengths)
@@ -40,8 +38,10 @@ def prompts(lengths: tuple[int, ...]) -> dict[str, torch.Tensor]:
 
 def test_units_are_codes_and_whole_keywords() -> None:
     assert units_of(make_row("i", "train", 3, ["dog", "ice cream", "dog"])) == ("<|cluster_3|>", "dog", "ice cream")
-    assert units_of({**CODES, "identifier": "<|code_0_17|><|code_1_998|>"}) == ("<|code_0_17|>", "<|code_1_998|>")
-    assert units_of({**CODES, "identifier": "a dog by the sea"}) == ("a", "dog", "by", "the", "sea")
+    codes, caption = make_row("i", "train", -1, []), make_row("i", "train", -1, [])
+    codes["identifier"], caption["identifier"] = "<|code_0_17|><|code_1_998|>", "a dog by the sea"
+    assert units_of(codes) == ("<|code_0_17|>", "<|code_1_998|>")
+    assert units_of(caption) == ("a", "dog", "by", "the", "sea")
     rows = [make_row("i", "train", 3, ["dog"]), make_row("j", "train", 2, ["dog", "cat"])]
     vocabulary = set_vocabulary(rows)
     assert vocabulary == ("<|cluster_2|>", "<|cluster_3|>", "cat", "dog")

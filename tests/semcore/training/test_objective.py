@@ -88,7 +88,7 @@ def test_the_set_heads_loss_is_that_of_each_prompt_alone(model: Any, kind: Any, 
         pooled = states.max(0).values if pool == "max" else states[-1]
         logits[number] = head.linear.weight @ pooled + head.linear.bias
         entropy, labels = entropy - log_probs.sum(), labels + len(example.answer)
-    different = {frozenset(example.units) for example in examples if example.units}
+    different = list(dict.fromkeys(frozenset(example.units) for example in examples if example.units))
     for number, example in enumerate(examples):
         if not example.units:
             continue
@@ -97,8 +97,8 @@ def test_the_set_heads_loss_is_that_of_each_prompt_alone(model: Any, kind: Any, 
             loss = sum(-probabilities[unit].log() for unit in example.units) / len(example.units)
         else:
             weights = torch.log(1 + torch.relu(logits[number]))
-            scores = {own: sum(weights[unit] for unit in own) for own in different}
-            loss = -torch.log(scores[frozenset(example.units)].exp() / sum(s.exp() for s in scores.values()))
+            scores = torch.stack([weights[list(own)].sum() for own in different])
+            loss = -torch.softmax(scores, 0)[different.index(frozenset(example.units))].log()
         total = total + len(example.answer) * loss
     objective = Objective(set_weight=0.3, set_loss=kind)
     found = loss_of(model, collate(packed_rows(examples), features), objective, positions)
