@@ -40,6 +40,13 @@ COMMANDS = {
         "the best items for a sentence or a picture: --run RUN 'a text query' | --image FILE",
         ("text",),
     ),
+    "serve": Command("serve", "ServeSettings", "the search as an API over HTTP: --run RUN [--port P]"),
+    "index": Command(
+        "index",
+        "IndexSettings",
+        "add images to the corpus of a run, remove items, count them: add|remove|stats --run RUN",
+        ("action",),
+    ),
     "evaluate": Command(
         "evaluate",
         "EvaluateSettings",

@@ -54,7 +54,7 @@ def chunked_loss(
     chunk_size = max(1, elements_per_chunk // base.config.text_config.vocab_size)
     further = _Further()
 
-    def forward(states: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(states: torch.Tensor, labels: torch.Tensor | None = None, shares: Any = None) -> torch.Tensor:
         if labels is None:
             return states
         tempered = _divided(plain_forward, objective.temperature)
@@ -62,12 +62,22 @@ def chunked_loss(
             return label_losses(tempered, states, labels, chunk_size)
         if objective.rdrop > 0:
             return both_passes(tempered, states, labels, chunk_size)
-        return summed_cross_entropy(tempered, states, labels, chunk_size)
+        return summed_cross_entropy(tempered, states, labels, chunk_size, shares)
 
-    def loss(logits: torch.Tensor, shift_labels: torch.Tensor, num_items_in_batch: Any = None, **_: Any) -> Any:
-        labels = shift_labels.flatten().to(logits.device)
+    def loss(
+        logits: torch.Tensor,
+        shift_labels: torch.Tensor,
+        num_items_in_batch: Any = None,
+        label_choices: torch.Tensor | None = None,
+        label_shares: torch.Tensor | None = None,
+        **_: Any,
+    ) -> Any:
+        labels, shares = shift_labels.flatten().to(logits.device), None
         counted = (labels != IGNORED).nonzero()[:, 0]
-        total = head(logits.flatten(0, 1)[counted], labels[counted])
+        if label_choices is not None and label_shares is not None:
+            labels, shares = (own.flatten(0, 1).to(logits.device) for own in (label_choices, label_shares))
+            shares = shares[counted]
+        total = head(logits.flatten(0, 1)[counted], labels[counted], shares)
         if objective.ranking is not None:
             examples = further.batch[EXAMPLES].to(logits.device).flatten()[counted]
             return ranked(total, examples, further, objective.ranking, num_items_in_batch)
@@ -157,17 +167,22 @@ def _set_total(base: Any, further: _Further, objective: Objective) -> torch.Tens
     return (set_losses(logits, targets, objective.set_loss) * num_labels).sum()
 
 
-def summed_cross_entropy(head: Head, states: torch.Tensor, labels: torch.Tensor, chunk_size: int) -> torch.Tensor:
-    """Return the sum of the cross-entropies of labels (n,) after states (n, H), in float32.
+def summed_cross_entropy(
+    head: Head, states: torch.Tensor, labels: torch.Tensor, chunk_size: int, shares: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return the sum of the cross-entropies of labels after states (n, H), in float32.
 
     Args:
         head: maps states (n, H) to logits (n, vocabulary).
         states: states (n, H) of the positions that have a label.
-        labels: token ids (n,).
+        labels: token ids (n,); with shares those of the C tokens that share each label's place, (n, C).
         chunk_size: positions at once; with a single chunk nothing is computed twice.
+        shares: each token's probability as the label, (n, C); None where every label is one token.
     """
-    one = partial(_cross_entropy, head, "sum")
-    chunks = _in_chunks(one, chunk_size, states, labels)
+    if shares is None:
+        chunks = _in_chunks(partial(_cross_entropy, head, "sum"), chunk_size, states, labels)
+    else:
+        chunks = _in_chunks(partial(_shared_cross_entropy, head), chunk_size, states, labels, shares)
     return chunks[0] if len(chunks) == 1 else torch.stack(chunks).sum()
 
 
@@ -188,6 +203,12 @@ def both_passes(head: Head, states: torch.Tensor, labels: torch.Tensor, chunk_si
 
 def _cross_entropy(head: Head, reduction: str, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return functional.cross_entropy(head(states).float(), labels, reduction=reduction)
+
+
+def _shared_cross_entropy(
+    head: Head, states: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor
+) -> torch.Tensor:
+    return -(head(states).float().log_softmax(-1).gather(1, labels) * shares).sum()
 
 
 def _in_chunks(one: Callable[..., torch.Tensor], chunk_size: int, *tensors: torch.Tensor) -> list[torch.Tensor]:
