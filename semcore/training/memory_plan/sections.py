@@ -13,10 +13,12 @@ from semcore.data.directions import DirectionName
 from semcore.identifiers.code_settings import CodeSettings, QuantizerSettings
 from semcore.runtime.config_file import read_yaml
 from semcore.runtime.errors import UserError
+from semcore.training.objective_settings import LossSettings, QuerySettings
 from semcore.training.settings import (
     HeldOutSettings,
     IdentifierTrainingSettings,
     LoraSettings,
+    ModelSettings,
     VerifierTrainingSettings,
 )
 from semcore.verification.block_layout import Attention
@@ -27,24 +29,16 @@ ELSEWHERE = {"identifiers": {"num_clusters": 128, "num_keywords": 4}, "candidate
 
 
 @dataclass
-class IdentifierModel:
-    """Section `train_identifier.model`."""
-
-    base: str | None = None
-    freeze_vision: bool = True
-    freeze_projector: bool = True
-    trust_remote_code: bool = False
-
-
-@dataclass
 class IdentifierTraining:
     """Section `train_identifier`."""
 
     config: Path | None = None
-    model: IdentifierModel = field(default_factory=IdentifierModel)
+    model: ModelSettings = field(default_factory=ModelSettings)
     directions: list[DirectionName] = field(default_factory=lambda: ["t2i", "i2t"])
     row_tokens: int = 512
     keep_features: bool = True
+    queries: QuerySettings = field(default_factory=QuerySettings)
+    losses: LossSettings = field(default_factory=LossSettings)
     held_out: HeldOutSettings = field(default_factory=HeldOutSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
     training: IdentifierTrainingSettings = field(default_factory=IdentifierTrainingSettings)
