@@ -22,11 +22,11 @@ FLOORS = (
     ("verification",),
     ("retrieval",),
     ("training", "evaluation"),
-    ("report", "study"),
+    ("report", "study", "serving"),
     ("commands",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-MOST_ENTRIES = 14  # the twelve rooms, __init__.py and assets/
+MOST_ENTRIES = 15  # the thirteen rooms, __init__.py and assets/
 PROGRAMS = ("semcore", "data_prep", "recipes", "benchmarks")
 
 # Rooms that import without torch (nor transformers), and modules that do so in rooms that need it.
