@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, overload
 
@@ -19,10 +19,10 @@ from PIL import Image
 
 from semcore.data.dataset import SPLITS, Dataset, load_dataset
 from semcore.data.directions import Direction
-from semcore.data.items_and_queries import read_items
+from semcore.data.items_and_queries import Item, read_items
 from semcore.data.run_folder import RunFolder
 from semcore.models.inference import Dtype, load_for_inference
-from semcore.models.lineage import Mismatch
+from semcore.models.lineage import Mismatch, trained_directions
 from semcore.models.run_checkpoints import generator_of, model_of
 from semcore.models.run_lineage import TRAINED, check_search, require_trained_directions
 from semcore.models.session import ModelSession, load_session
@@ -150,6 +150,37 @@ class Retriever:
             base, mismatches, prior_settings_of(folder, prior_weight, engine),
         )  # fmt: skip
 
+    def with_settings(
+        self,
+        *,
+        verifier: VerifierName | Literal["auto", "none"] | None = None,
+        num_beams: int | None = None,
+        prior_weight: PriorChoice | None = None,
+        allow_mismatch: Collection[str] = (),
+    ) -> Retriever:
+        """Return a retriever of the same run with other settings; it shares models, indexes and features.
+
+        Args:
+            verifier: as in `from_run`; None keeps this one's.
+            num_beams: width of the beam; None keeps this one's.
+            prior_weight: as in `from_run`; None keeps this one's.
+            allow_mismatch: as in `from_run`, for another verifier's model.
+
+        Raises:
+            UserError: there is no such verifier, its model is not trained or not found, there is a lineage mismatch,
+                or the weight is out of range.
+        """
+        changed = replace(self, num_beams=self.num_beams if num_beams is None else num_beams)
+        if verifier is not None:
+            changed._choose_verifier(verifier, allow_mismatch)
+        if changed.verifier == self.verifier and self.verifier != "none":
+            changed._verifier_session = self._loaded_verifier()
+        if prior_weight is not None:
+            changed.prior_settings = prior_settings_of(self.run, prior_weight, self.engine)
+        if changed.prior_settings != self.prior_settings:
+            changed._corrected = None
+        return changed
+
     @overload
     def search(self, *, text: str, image: None = None, top_k: int = 10) -> list[Hit]: ...
     @overload
@@ -191,6 +222,14 @@ class Retriever:
         pictures = {f"query {number}": open_picture(picture) for number, picture in enumerate(given)}
         hits = self._search(Direction.I2T, list(pictures), pictures, top_k)
         return hits if isinstance(image, list) else hits[0]
+
+    def items(self, direction: Direction) -> Mapping[str, Item]:
+        """Return the items that a direction finds, by id.
+
+        Raises:
+            UserError: a model was trained for the other direction only.
+        """
+        return self._corpus(direction).items
 
     def confidence_note(self, direction: Direction) -> str:
         """Return a note on the confidence of a direction's hits; empty where it was fitted as they are searched."""
@@ -247,11 +286,32 @@ class Retriever:
         """Return the verifier's score of each candidate; zeros without a verifier."""
         if self.verifier == "none":
             return [[0.0] * len(shortlist.items) for shortlist in shortlists]
-        if self._verifier_session is None:
-            path = verifier_model(self.run, self.verifier, self.fusion_settings, self.base)
-            model = load_for_inference(path, dtype=self.dtype, device=self.device, base=self.base)
-            self._verifier_session = load_verifier(model, self.dataset, self.run / "features")
-        session = self._verifier_session.with_pictures(pictures)
+        session = self._loaded_verifier().with_pictures(pictures)
         return verifier_scores(
             self.verifier, session, direction, shortlists, num_shifts=self.fusion_settings.num_shifts
         )
+
+    def _loaded_verifier(self) -> VerifierSession:
+        """Return the verifier's session; its model is loaded at the first use."""
+        if self._verifier_session is None:
+            path = verifier_model(self.run, self.verifier, self.fusion_settings, self.base)  # type: ignore[arg-type]
+            model = load_for_inference(path, dtype=self.dtype, device=self.device, base=self.base)
+            self._verifier_session = load_verifier(model, self.dataset, self.run / "features")
+        return self._verifier_session
+
+    def _choose_verifier(self, wish: VerifierName | Literal["auto", "none"], allow_mismatch: Collection[str]) -> None:
+        """Take another verifier, and check its model against the run."""
+        chosen, fusion_settings = choose_verifier(self.run, wish)
+        if chosen == self.verifier:
+            return
+        models = {"generator": generator_of(self.run)}
+        if chosen != "none":
+            models[chosen] = verifier_model(self.run, chosen, fusion_settings, self.base)
+        self.mismatches = check_search(
+            self.run, self.dataset, models, fusion_settings.models, self.base, allow_mismatch,
+            fused=bool(fusion_settings.fusions),
+        )  # fmt: skip
+        self.verifier, self.fusion_settings, self._verifier_session = chosen, fusion_settings, None
+        if chosen in TRAINED:  # a corpus is built anew in a direction that the verifier was not trained for, and refused
+            trained = trained_directions(models[chosen])
+            self._corpora = {direction: own for direction, own in self._corpora.items() if direction in trained}
