@@ -2,9 +2,16 @@
 
     semcore search --run runs/quickstart "a small red circle above a blue star"
     semcore search --run runs/quickstart --image photo.jpg --top-k 5 --json
+    semcore search --run runs/quickstart "a small red circle above a blue star" --explain
+    semcore search --run runs/quickstart "a small red circle above a blue star" --answer IMAGE_ID
 
 A sentence searches images, an image searches sentences. The confidence of a hit is the probability that it answers
-the query, calibrated on val.
+the query, calibrated on val. Where the best hit's is below a threshold, also fitted on val, the search says "no match":
+it holds that no item answers the query, and shows the hits all the same.
+
+--explain says of the best hit which words it was found by, what each step of its identifier cost beside the best branch
+not taken, and what the prior, the verifier and the fusion added. --answer says the same of an item that you know to be
+right, and where the search lost it.
 """
 
 from __future__ import annotations
@@ -13,7 +20,7 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from semcore.data.directions import Direction
 from semcore.retrieval.hits import Hit
@@ -42,8 +49,12 @@ class SearchSettings(LineageSettings):
     the paper's score, to 1."""
     data: Path | None = None
     """Where the dataset is now, should it have moved."""
+    explain: bool = False
+    """Explain the best hit."""
+    answer: str | None = None
+    """The id of an item that answers the query: explain it, and where the search lost it."""
     json: bool = False
-    """Print one JSON object a hit, for machines."""
+    """Print one JSON object a hit, for machines; `no_match` is in each."""
 
     def __post_init__(self) -> None:
         if bool(self.text and self.text.strip()) == (self.image is not None):
@@ -60,7 +71,9 @@ def main(settings: SearchSettings) -> None:
 
 
 def _search(settings: SearchSettings) -> None:
+    from semcore.retrieval.explanation_text import render_explanation
     from semcore.retrieval.retriever import Retriever
+    from semcore.retrieval.search_notes import no_match_note
 
     retriever = Retriever.from_run(
         settings.run,
@@ -70,19 +83,38 @@ def _search(settings: SearchSettings) -> None:
         allow_mismatch=settings.allowed,
         prior_weight=settings.prior_weight,
     )
-    if settings.image is not None:
-        hits = retriever.search(image=settings.image, top_k=settings.top_k)
-    else:
-        hits = retriever.search(text=settings.text or "", top_k=settings.top_k)
+    query: dict[str, Any] = {"text": settings.text} if settings.image is None else {"image": settings.image}
+    hits = retriever.search(**query, top_k=settings.top_k)
+    best = hits[0].explain() if settings.explain else None
+    answer = None
+    if settings.answer is not None:
+        answer = retriever.explain(**query, item_id=settings.answer, top_k=settings.top_k)
     if settings.json:
-        for hit in hits:
-            sys.stdout.write(json.dumps(asdict(hit), default=str, ensure_ascii=False) + "\n")
+        _write_json(hits, best, answer)
     else:
         _print_hits(hits)
+        for explanation in (best, answer):
+            if explanation is not None:
+                sys.stdout.write(f"\n{render_explanation(explanation)}")
     direction = Direction.T2I if settings.image is None else Direction.I2T
-    for note in (retriever.prior_note(direction), retriever.confidence_note(direction)):
+    for note in (
+        no_match_note(hits, retriever.threshold(direction)),
+        retriever.prior_note(direction),
+        retriever.confidence_note(direction),
+    ):
         if note:
             sys.stderr.write(f"search: {note}\n")
+
+
+def _write_json(hits: list[Hit], best: dict[str, Any] | None, answer: dict[str, Any] | None) -> None:
+    """Write one object a hit, the best one with its explanation, and behind them that of the known answer."""
+    rows = [asdict(hit) for hit in hits]
+    if best is not None:
+        rows[0]["explanation"] = best
+    if answer is not None:
+        rows.append({"answer": answer})
+    for row in rows:
+        sys.stdout.write(json.dumps(row, default=str, ensure_ascii=False) + "\n")
 
 
 def _print_hits(hits: list[Hit]) -> None:

@@ -9,7 +9,7 @@ Shapes: Q queries, B beams, c continuations, n rows of a forward pass.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,9 @@ from semcore.decoding.scoring import Normalization, Scorer
 from semcore.decoding.trie import STOP
 from semcore.decoding.trie_tensors import TrieTensors
 
+Watch = Callable[[Beams, Beams], None]
+"""Is told after every token which paths have survived, and which of these can still be among the wanted ones."""
+
 
 @torch.inference_mode()
 def constrained_beam_search(
@@ -48,6 +51,7 @@ def constrained_beam_search(
     normalization: Normalization = "vocabulary",
     top_k: int | None = None,
     correction: Correction | None = None,
+    watch: Watch | None = None,
 ) -> SearchResult:
     """Find the identifiers a model is most likely to generate for each query.
 
@@ -61,6 +65,8 @@ def constrained_beam_search(
         top_k: sequences to return per query; all `num_beams` if None. Fewer need less work.
         correction: takes a share of the identifiers' prior off every score, in the search already; made for this index
             by `correction_of`. The paper's score has none.
+        watch: is shown the paths of all queries token by token, as long as any of them can displace another
+            (`semcore.decoding.prefix_retention`).
 
     Raises:
         UserError: `num_beams` is below 1, the normalisation unknown, the prompt longer than the model's positions, or
@@ -71,7 +77,7 @@ def constrained_beam_search(
     check_at_least_one("top_k", wanted)
     check_search(model, inputs, index, normalization)
     prompts = read_prompts(model, inputs)
-    finished = _search(prompts, index, num_beams, normalization, wanted, correction)
+    finished = _search(prompts, index, num_beams, normalization, wanted, correction, watch)
     return _result(index, finished, wanted)
 
 
@@ -82,6 +88,7 @@ def _search(
     normalization: Normalization,
     top_k: int,
     correction: Correction | None,
+    watch: Watch | None,
 ) -> Finished:
     trie, num_queries = index.tensors, len(prompts.mask)
     scorer = Scorer(prompts.head, trie.vocabulary, normalization)
@@ -95,9 +102,11 @@ def _search(
             break
         found = candidates(trie, beams, steps, gains)
         finished = collect(trie, beams, found, finished, depth)
-        beams = survivors(trie, beams, found, depth)
-        bound = 0.0 if correction is None else correction.bound(trie, beams.nodes, beams.tail_used)
-        beams = prune(beams, finished, top_k, bound)
+        survived = survivors(trie, beams, found, depth)
+        bound = 0.0 if correction is None else correction.bound(trie, survived.nodes, survived.tail_used)
+        beams = prune(survived, finished, top_k, bound)
+        if watch is not None:
+            watch(survived, beams)
         rows = rows_to_read(trie, beams, prompts.num_cached)
         tails = None
         if rows is not None:

@@ -61,6 +61,11 @@ def corpus_key(session: ModelSession, direction: Direction, items: Sequence[Item
     return index_key(checkpoint.tokenizer, _prompt(session, direction), checkpoint.end_token_id, rows)
 
 
+def identifier_tokens(session: ModelSession, direction: Direction, identifier: str) -> list[int]:
+    """Return the tokens of an identifier as they are in an index, the end token last."""
+    return answer_tokens(session.checkpoint.tokenizer, _prompt(session, direction), identifier)
+
+
 def _prompt(session: ModelSession, direction: Direction) -> str:
     """Return a prompt that identifiers follow; what it asks for makes no difference to their tokens."""
     turn = chat_prompt(

@@ -37,6 +37,7 @@ class CorrectedGenerator:
     run: RunFolder
     dataset: Dataset
     engine: Engine = "semcore"
+    _priors: dict[Direction, Priors] = field(default_factory=dict, repr=False)
     _log_priors: dict[Direction, dict[str, float]] = field(default_factory=dict, repr=False)
     _corrections: dict[Direction, Correction] = field(default_factory=dict, repr=False)
 
@@ -70,6 +71,16 @@ class CorrectedGenerator:
             return found
         return [without_prior(own, self._log_priors[direction], weight, num_beams) for own in found]
 
+    def of_identifier(
+        self, direction: Direction, corpus: Corpus, identifier: str
+    ) -> tuple[list[float] | None, Correction | None]:
+        """Return log p of each prefix of an identifier of the corpus, and what a search takes off; None for nothing."""
+        weight = self.settings.weight(direction)
+        if not weight:
+            return None, None
+        self._prepare(direction, corpus, weight)
+        return self._priors[direction].values[identifier], self._corrections.get(direction)
+
     def _prepare(self, direction: Direction, corpus: Corpus, weight: float) -> None:
         """Find the priors of a corpus; those that are not known are estimated, and kept in the run."""
         if direction in self._log_priors:
@@ -83,4 +94,4 @@ class CorrectedGenerator:
             priors.fill(missing)
         if self.settings.in_search:
             self._corrections[direction] = priors.correction(corpus, weight)
-        self._log_priors[direction] = priors.totals()
+        self._priors[direction], self._log_priors[direction] = priors, priors.totals()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 from semcore.data.items_and_queries import Item
+from semcore.runtime.errors import UserError
 
 
 class GeneratedHit(NamedTuple):
@@ -50,6 +51,8 @@ class Hit:
             too much (`Retriever.confidence_note`). None where nothing was fitted, and behind the shortlist.
         text: the sentence; None for an image.
         image_path: the image; None for a sentence.
+        no_match: whether the search holds that no item answers its query: the confidence of the query's best hit is
+            below a threshold fitted on val. All hits of a query have the same; None where there is no threshold.
     """
 
     item_id: str
@@ -58,8 +61,34 @@ class Hit:
     confidence: float | None = None
     text: str | None = None
     image_path: Path | None = None
+    no_match: bool | None = None
 
     @classmethod
-    def of(cls, item: Item, score: float, confidence: float | None) -> Hit:
+    def of(cls, item: Item, score: float, confidence: float | None, no_match: bool | None = None) -> Hit:
         """Return an item with its score and confidence."""
-        return cls(item.item_id, score, item.identifier, confidence, item.text or None, item.image_path)
+        return cls(item.item_id, score, item.identifier, confidence, item.text or None, item.image_path, no_match)
+
+    def explained_by(self, explain: Callable[[str], dict[str, Any]]) -> Self:
+        """Make `explain` call a function with the item's id; it is no field: no copy, file or comparison has it."""
+        object.__setattr__(self, "_explain", explain)
+        return self
+
+    def explain(self) -> dict[str, Any]:
+        """Return why this item was found, as plain data (`semcore.retrieval.explanation`).
+
+        It is worked out now, in a pass or two of each model; a search does nothing for it in advance.
+
+        Raises:
+            UserError: the hit is a copy, or was read from a file, so that nothing knows of its search.
+        """
+        explain = self.__dict__.get("_explain")
+        if explain is None:
+            raise UserError(
+                f"the hit {self.item_id} is a copy, which knows nothing of its search: explain it with "
+                "Retriever.explain(text=... or image=..., item_id=...)"
+            )
+        return explain(self.item_id)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields alone, so that a hit can be sent to another process."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -12,8 +12,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 from PIL import Image
 
@@ -28,6 +29,7 @@ from semcore.models.run_lineage import TRAINED, check_search, require_trained_di
 from semcore.models.session import ModelSession, load_session
 from semcore.retrieval.corpus import Corpus, build_corpus
 from semcore.retrieval.corrected_generator import CorrectedGenerator
+from semcore.retrieval.explanation import PriorShare, Searched, explain, item_of
 from semcore.retrieval.generator import Engine
 from semcore.retrieval.hits import Hit
 from semcore.retrieval.prior_settings import PriorChoice, PriorSettings, prior_settings_of
@@ -174,7 +176,7 @@ class Retriever:
         if verifier is not None:
             changed._choose_verifier(verifier, allow_mismatch)
         if changed.verifier == self.verifier and self.verifier != "none":
-            changed._verifier_session = self._loaded_verifier()
+            changed._verifier_session = self._verifier_with({})
         if prior_weight is not None:
             changed.prior_settings = prior_settings_of(self.run, prior_weight, self.engine)
         if changed.prior_settings != self.prior_settings:
@@ -223,6 +225,35 @@ class Retriever:
         hits = self._search(Direction.I2T, list(pictures), pictures, top_k)
         return hits if isinstance(image, list) else hits[0]
 
+    def explain(
+        self, *, item_id: str, text: str | None = None, image: Picture | None = None, top_k: int = 10
+    ) -> dict[str, Any]:
+        """Explain why a search finds an item, or where it loses it; of a hit, `hit.explain()` says the same.
+
+        Args:
+            item_id: the item, whether it is found or not; the right one of a query, say.
+            text: a sentence.
+            image: or an image, as in `search`.
+            top_k: as in `search`: it may widen the beam.
+
+        Returns:
+            Plain data that JSON can hold; `semcore.retrieval.explanation` says what is in it.
+
+        Raises:
+            UserError: as `search`, or there is no such item among those that are searched.
+        """
+        if (text is None) == (image is None):
+            raise UserError("an explanation needs either a text or an image")
+        direction = Direction.T2I if image is None else Direction.I2T
+        item_of(self._corpus(direction), item_id)
+        pictures = {} if image is None else {"query 0": open_picture(image)}
+        [searched] = self._find(direction, [text] if text is not None else ["query 0"], pictures, top_k)
+        return self._explain(searched, item_id)
+
+    def threshold(self, direction: Direction) -> float | None:
+        """Return the confidence below which a direction's best hit is no match; None where none was fitted."""
+        return self._fusion(direction).no_match
+
     def items(self, direction: Direction) -> Mapping[str, Item]:
         """Return the items that a direction finds, by id.
 
@@ -251,22 +282,59 @@ class Retriever:
     def _search(
         self, direction: Direction, queries: list[str], pictures: Mapping[str, Image.Image], top_k: int
     ) -> list[list[Hit]]:
+        items = self._corpus(direction).items
+        return [
+            [
+                hit.explained_by(partial(self._explain, own))
+                for hit in hits_of(own.shortlist, own.verifier_scores, own.fusion, own.generated, items)[:top_k]
+            ]
+            for own in self._find(direction, queries, pictures, top_k)
+        ]
+
+    def _find(
+        self, direction: Direction, queries: list[str], pictures: Mapping[str, Image.Image], top_k: int
+    ) -> list[Searched]:
+        """Return what the generator finds for each query, and the verifier's scores of the best."""
         session, corpus = self.generator.with_pictures(pictures), self._corpus(direction)
-        if self._corrected is None:
-            self._corrected = CorrectedGenerator(
-                self.generator, self.prior_settings, self.run, self.dataset, self.engine
-            )
-        generated = self._corrected.generate(session, direction, queries, corpus, max(self.num_beams, top_k))
+        num_beams = max(self.num_beams, top_k)
+        generated = self._prior_off().generate(session, direction, queries, corpus, num_beams)
         shortlists = [
             make_shortlist(query, own, corpus.items, self.num_candidates)
             for query, own in zip(queries, generated, strict=True)
         ]
         scores = self._verify(direction, shortlists, pictures)
-        fusion = self.fusion_settings.fusions.get(self.verifier, {}).get(direction, Fusion())
+        fusion = self._fusion(direction)
         return [
-            hits_of(shortlist, own, fusion, found, corpus.items)[:top_k]
-            for shortlist, own, found in zip(shortlists, scores, generated, strict=True)
+            Searched(direction, query, pictures.get(query), num_beams, tuple(found), shortlist, tuple(own), fusion)
+            for query, found, shortlist, own in zip(queries, generated, shortlists, scores, strict=True)
         ]
+
+    def _explain(self, searched: Searched, item_id: str) -> dict[str, Any]:
+        direction, picture = searched.direction, searched.picture
+        pictures = {} if picture is None else {searched.query: picture}
+        corpus = self._corpus(direction)
+        prefixes, correction = self._prior_off().of_identifier(direction, corpus, item_of(corpus, item_id).identifier)
+        return explain(
+            searched,
+            item_id,
+            run=self.run,
+            corpus=corpus,
+            generator=self.generator.with_pictures(pictures),
+            prior=PriorShare(self.prior_settings.weight(direction), prefixes, correction),
+            verifier=self.verifier,
+            verifier_session=self._verifier_with(pictures) if self.verifier != "none" else None,
+            num_shifts=self.fusion_settings.num_shifts,
+        )
+
+    def _fusion(self, direction: Direction) -> Fusion:
+        return self.fusion_settings.fusions.get(self.verifier, {}).get(direction, Fusion())
+
+    def _prior_off(self) -> CorrectedGenerator:
+        if self._corrected is None:
+            self._corrected = CorrectedGenerator(
+                self.generator, self.prior_settings, self.run, self.dataset, self.engine
+            )
+        return self._corrected
 
     def _corpus(self, direction: Direction) -> Corpus:
         """Return what is searched in a direction; at its first use the models have to be trained for it."""
@@ -286,18 +354,21 @@ class Retriever:
         """Return the verifier's score of each candidate; zeros without a verifier."""
         if self.verifier == "none":
             return [[0.0] * len(shortlist.items) for shortlist in shortlists]
-        session = self._loaded_verifier().with_pictures(pictures)
         return verifier_scores(
-            self.verifier, session, direction, shortlists, num_shifts=self.fusion_settings.num_shifts
+            self.verifier,
+            self._verifier_with(pictures),
+            direction,
+            shortlists,
+            num_shifts=self.fusion_settings.num_shifts,
         )
 
-    def _loaded_verifier(self) -> VerifierSession:
-        """Return the verifier's session; its model is loaded at the first use."""
+    def _verifier_with(self, pictures: Mapping[str, Image.Image]) -> VerifierSession:
+        """Return the verifier's session, with the pictures of the queries; loaded at its first use."""
         if self._verifier_session is None:
             path = verifier_model(self.run, self.verifier, self.fusion_settings, self.base)  # type: ignore[arg-type]
             model = load_for_inference(path, dtype=self.dtype, device=self.device, base=self.base)
             self._verifier_session = load_verifier(model, self.dataset, self.run / "features")
-        return self._verifier_session
+        return self._verifier_session.with_pictures(pictures)
 
     def _choose_verifier(self, wish: VerifierName | Literal["auto", "none"], allow_mismatch: Collection[str]) -> None:
         """Take another verifier, and check its model against the run."""

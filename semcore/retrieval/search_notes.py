@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from semcore.retrieval.hits import Hit
 from semcore.runtime.typed_commands import command
 from semcore.verification import Fusion
 
@@ -37,4 +39,19 @@ def confidence_note(
     return (
         f"confidence and the weights behind the order were fitted on val, {fusion.num_items:,} items; here "
         f"{num_searched:,} are searched, so that confidence is likely {how}"
+    )
+
+
+def no_match_note(hits: Sequence[Hit], threshold: float | None) -> str:
+    """Say that no item answers the query, by the confidence of the best hit; empty where one does, or is not known.
+
+    Args:
+        hits: of one query, best first.
+        threshold: of the search; None without one.
+    """
+    if threshold is None or not hits or not hits[0].no_match:
+        return ""
+    return (
+        f"no match: the confidence of the best hit, {hits[0].confidence:.2f}, is below {threshold:.2f}, the threshold "
+        "fitted on val"
     )

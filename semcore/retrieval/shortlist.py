@@ -45,10 +45,14 @@ def hits_of(
     items: Mapping[str, Item],
 ) -> list[Hit]:
     """Return the ranked candidates as hits, and behind them what the generator found beyond the shortlist."""
-    hits = [Hit.of(*row) for row in rank(shortlist, verifier, fusion)]
+    ranked = rank(shortlist, verifier, fusion)
+    if not ranked:
+        return []
+    no_match = fusion.is_no_match(ranked[0][2])
+    hits = [Hit.of(*row, no_match) for row in ranked]
     step = hits[-1].score - shortlist.generator[-1]
     rest = generated[len(shortlist.items) :]
-    return hits + [Hit.of(items[hit.item_id], hit.score + step, None) for hit in rest]
+    return hits + [Hit.of(items[hit.item_id], hit.score + step, None, no_match) for hit in rest]
 
 
 def images_shown(direction: Direction, shortlists: Iterable[Shortlist]) -> list[str]:

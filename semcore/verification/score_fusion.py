@@ -35,12 +35,15 @@ class Fusion:
         temperature: scales the fused scores so that their softmax is a probability.
         calibration: maps each candidate's score to a probability; None where nothing was fitted.
         num_items: the number of items searched when it was fitted; 0 where it is unknown.
+        no_match: the least confidence of a best candidate with which a query counts as answered; None where no
+            threshold was fitted.
     """
 
     weight: float = 0.5
     temperature: float = 0.5
     calibration: Calibration | None = None
     num_items: int = 0
+    no_match: float | None = None
 
     def fuse(self, generator: Sequence[float], verifier: Sequence[float]) -> Scores:
         """Return the fused score of each candidate, (K,)."""
@@ -53,6 +56,10 @@ class Fusion:
         Several may be relevant, or none: the probabilities need not sum to one. Their order is that of the scores.
         """
         return None if self.calibration is None else self.calibration.probabilities(fused).tolist()
+
+    def is_no_match(self, best: float | None) -> bool | None:
+        """Return whether a query has no answer, by the confidence of its best candidate; None without a threshold."""
+        return None if self.no_match is None or best is None else best < self.no_match
 
 
 @dataclass(frozen=True)

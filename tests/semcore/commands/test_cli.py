@@ -107,6 +107,31 @@ class Hit:
     confidence: float | None
     text: str | None
     image_path: Path | None
+    no_match: bool | None = None
+
+    def explain(self) -> dict[str, Any]:
+        return explanation_of(self.item_id, "found")
+
+
+def explanation_of(item_id: str, outcome: str) -> dict[str, Any]:
+    """Return an explanation with as little in it as can be."""
+    step = {
+        "depth": 1, "token": "dog", "part": "keyword", "keyword": "dog", "log_probability": -1.0, "sum": -1.0,
+        "log_prior": None, "num_branches": 1, "best_other": None,
+    }  # fmt: skip
+    lost = {"depth": 1, "prefix": "dog", "prefix_score": -1.0, "last_beam_score": -0.5}
+    return {
+        "query": {"direction": "t2i", "text": "a dog"},
+        "item": {"item_id": item_id, "identifier": "dog", "text": None, "image_path": None},
+        "rank": 1 if outcome == "found" else None,
+        "cluster": None,
+        "keywords": [{"keyword": "dog", "in_query": True}],
+        "steps": [step],
+        "generator": {"log_probability": -1.0, "prior_weight": 0.0, "log_prior": None, "rank": None, "num_beams": 20},
+        "verifier": None,
+        "fusion": None,
+        "search": {"outcome": outcome, **(lost if outcome == "lost" else {})},
+    }
 
 
 class FakeRetriever:
@@ -122,13 +147,21 @@ class FakeRetriever:
     def prior_note(self, direction: str) -> str:
         return ""
 
+    def threshold(self, direction: str) -> float | None:
+        return 0.95
+
+    def explain(self, *, item_id: str, **query: Any) -> dict[str, Any]:
+        type(self).asked |= {"explained": query}
+        return explanation_of(item_id, "lost")
+
     def confidence_note(self, direction: str) -> str:
         return f"val had fewer items of {direction}"
 
     def search(self, *, text: str | None = None, image: Path | None = None, top_k: int) -> list[Hit]:
         type(self).asked |= {"text": text, "image": image, "top_k": top_k}
         if text:
-            return [Hit("scene-7", -0.25, "<|cluster_17|>red circle", 0.9, None, Path("images/scene-7.png"))]
+            path = Path("images/scene-7.png")
+            return [Hit("scene-7", -0.25, "<|cluster_17|>red circle", 0.9, None, path, no_match=True)]
         return [Hit("scene-7-0", -0.25, "<|cluster_17|>red circle", None, "a red circle", None)]
 
 
@@ -165,3 +198,27 @@ def test_search_prints_json_a_line(semcore: Any, retriever: type[FakeRetriever])
     (row,) = map(json.loads, out.splitlines())
     assert (row["item_id"], row["text"], row["image_path"]) == ("scene-7-0", "a red circle", None)
     assert retriever.asked["image"] == Path("query.png")
+
+
+def test_no_match_is_said_beside_the_hits(semcore: Any, retriever: type[FakeRetriever]) -> None:
+    _, out, err = semcore("search", "--run", "r", "a red circle")
+    assert "scene-7" in out
+    assert err.splitlines()[0] == (
+        "search: no match: the confidence of the best hit, 0.90, is below 0.95, the threshold fitted on val"
+    )
+    _, out, err = semcore("search", "--run", "r", "a red circle", "--json")
+    assert json.loads(out)["no_match"] is True
+    _, _, err = semcore("search", "--run", "r", "--image", "query.png")
+    assert "no match" not in err
+
+
+def test_the_best_hit_and_the_answer_are_explained(semcore: Any, retriever: type[FakeRetriever]) -> None:
+    code, out, _ = semcore("search", "--run", "r", "a dog", "--explain", "--answer", "scene-9")
+    assert code == 0
+    assert "rank 1: the best hit" in out
+    assert "lost at depth 1: 'dog' has -1.00, the last of 20 beams -0.50" in out
+    assert retriever.asked["explained"] == {"text": "a dog", "top_k": 10}
+    _, out, _ = semcore("search", "--run", "r", "a dog", "--explain", "--answer", "scene-9", "--json")
+    hit, answer = map(json.loads, out.splitlines())
+    assert hit["explanation"]["search"]["outcome"] == "found"
+    assert answer["answer"]["item"]["item_id"] == "scene-9"

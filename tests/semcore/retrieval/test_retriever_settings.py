@@ -47,7 +47,7 @@ def test_models_and_indexes_are_shared_and_the_first_stays_as_it_was(retriever: 
     assert (retriever.verifier, retriever.num_beams) == ("listwise", 20)
     assert found(retriever) == before
     wider = retriever.with_settings(num_beams=50)
-    assert wider._loaded_verifier() is retriever._loaded_verifier(), "a verifier is loaded once"
+    assert wider._verifier_with({}) is retriever._verifier_with({}), "a verifier is loaded once"
     assert found(wider.with_settings(verifier="listwise", num_beams=20)) == before
 
 
