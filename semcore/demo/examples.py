@@ -10,8 +10,8 @@ from semcore.data.directions import Direction
 from semcore.demo.run_search import RunSearch
 from semcore.runtime.text import clean_text
 
-NUM_EXAMPLES = 5
-LONGEST = 200  # letters of an example; longer sentences fill the page
+NUM_EXAMPLES = 4
+SHORT = 60  # letters that gradio shows of an example
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def choose_examples(search: RunSearch, split: str | None, seed: int = 0) -> Exam
     records = _records(search.retriever.dataset, split)
     random.Random(seed).shuffle(records)
     sentences = dict.fromkeys(clean_text(sentence.text) for record in records for sentence in record.sentences[:1])
-    chosen = [text for text in sentences if text and len(text) <= LONGEST][:NUM_EXAMPLES]
+    chosen = sorted(filter(None, sentences), key=lambda text: len(text) > SHORT)[:NUM_EXAMPLES]
     pictures: list[str] = []
     for record in records:
         if len(pictures) == NUM_EXAMPLES or Direction.I2T in search.refused:

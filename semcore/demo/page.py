@@ -56,11 +56,11 @@ def build_page(search: RunSearch, examples: Examples, title: str, counts: str) -
         with gr.Row(elem_id="sc-page"):
             with gr.Column(scale=2, min_width=320, elem_id="sc-query"):
                 with gr.Tabs(selected=TEXT_TAB) as tabs:
-                    with gr.Tab("Sentence → images", id=TEXT_TAB):
+                    with gr.Tab("By sentence", id=TEXT_TAB):
                         text = gr.Textbox(label="Sentence", lines=2, max_lines=6, submit_btn=False, elem_id="sc-text")
                         find_images = gr.Button("Find images", variant="primary", elem_id="sc-find-images")
                         chosen_text = _examples(examples.sentences, text)
-                    with gr.Tab("Image → sentences", id=IMAGE_TAB):
+                    with gr.Tab("By picture", id=IMAGE_TAB):
                         picture = _picture()
                         find_sentences = gr.Button("Find sentences", variant="primary", elem_id="sc-find-sentences")
                         chosen_picture = _examples(examples.pictures, picture)
@@ -77,7 +77,9 @@ def build_page(search: RunSearch, examples: Examples, title: str, counts: str) -
             event(answers.of_text, [text, *controls], results, **QUEUE)
         for event in (find_sentences.click, picture.upload, *([chosen_picture.then] if chosen_picture else [])):
             event(answers.of_picture, [picture, *controls], results, **QUEUE)
-        page.load(answers.of_link, None, [tabs, text, picture, *controls, results], **QUEUE)
+        page.load(
+            answers.of_link, None, [tabs, text, picture, *controls, results], show_progress_on=results, **QUEUE
+        )
     return page
 
 
@@ -153,7 +155,7 @@ def _or_sentence(work: Callable[[], str]) -> str:
 
 
 def _controls(search: RunSearch) -> Controls:
-    with gr.Accordion("Settings", open=True, elem_id="sc-settings"):
+    with gr.Accordion("Settings", open=False, elem_id="sc-settings"):
         beams = gr.Slider(
             1, MOST_BEAMS, value=search.retriever.num_beams, step=1, label="Beam width",
             info="Identifiers that are followed at once: wider finds more, and takes longer.", elem_id="sc-beams",
@@ -178,7 +180,7 @@ def _picture() -> gr.Image:
     """
     picture = gr.Image(
         type="filepath", image_mode=None, sources=["upload", "clipboard"], buttons=[], height=260,
-        label="Image", placeholder="Drop a picture here, or click to choose one", elem_id="sc-picture",
+        label="Picture", placeholder="Drop a picture here, or click to choose one", elem_id="sc-picture",
     )  # fmt: skip
     move = picture.async_move_resource_to_block_cache
 

@@ -158,7 +158,7 @@ class RunSearch:
         key = (query.verifier, query.prior)
         if key not in self._retrievers:
             self._retrievers[key] = self._base.with_settings(
-                verifier=query.verifier,  # type: ignore[arg-type]
+                verifier=None if query.verifier == AUTO else query.verifier,  # type: ignore[arg-type]
                 prior_weight=query.prior_weight,
                 allow_mismatch=self._allowed,
             )

@@ -17,4 +17,5 @@ element.addEventListener('toggle', async (event) => {
 watch('value', () => {
   const results = element.querySelector('.sc-results');
   history.replaceState(null, '', results ? results.dataset.link : location.pathname);
+  if (results && results.getBoundingClientRect().top > innerHeight - 120) results.scrollIntoView({behavior: 'smooth'});
 });

@@ -97,9 +97,6 @@ class Visit:
     requests: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
-    def results(self) -> Any:
-        return self.page.locator("#sc-out .sc-results, #sc-out .sc-message[role=alert]")
-
     def hits(self) -> list[str]:
         return [hit.get_attribute("data-item") for hit in self.page.locator(".sc-hit").all()]
 
@@ -112,18 +109,17 @@ class Visit:
 
     def search(self, text: str) -> None:
         """Type a sentence and wait for its answer."""
-        self.page.get_by_role("tab", name="Sentence").click()
+        self.page.get_by_role("tab", name="By sentence").click()
         self.page.fill("#sc-text textarea", text)
         self.asked(lambda: self.page.click("#sc-find-images"))
 
     def drop(self, path: Path) -> None:
         """Give a picture and wait for its answer."""
-        self.page.get_by_role("tab", name="Image").click()
+        self.page.get_by_role("tab", name="By picture").click()
         self.asked(lambda: self.page.set_input_files("#sc-picture input[type=file]", path))
 
     def asked(self, act: Callable[[], Any]) -> None:
         """Do something that is answered, and wait until the answer is there."""
-        self.page.evaluate("document.querySelector('#sc-out').firstElementChild.classList.add('sc-before')")
         self.page.evaluate(
             "document.querySelectorAll('#sc-out section, #sc-out .sc-message').forEach(old => old.dataset.old = 1)"
         )
@@ -149,7 +145,8 @@ def visit(chromium: Any) -> Iterator[Callable[..., Visit]]:
         )
         user.page.goto(address)
         user.page.wait_for_selector("#sc-text textarea, #sc-picture")
-        user.page.wait_for_selector("#sc-out .sc-message, #sc-out .sc-results")
+        answer = "#sc-out .sc-results, #sc-out .sc-message[role=alert]"
+        user.page.wait_for_selector(answer if "?" in address else "#sc-out .sc-message")
         return user
 
     yield start
