@@ -77,9 +77,7 @@ def build_page(search: RunSearch, examples: Examples, title: str, counts: str) -
             event(answers.of_text, [text, *controls], results, **QUEUE)
         for event in (find_sentences.click, picture.upload, *([chosen_picture.then] if chosen_picture else [])):
             event(answers.of_picture, [picture, *controls], results, **QUEUE)
-        page.load(
-            answers.of_link, None, [tabs, text, picture, *controls, results], show_progress_on=results, **QUEUE
-        )
+        page.load(answers.of_link, None, [tabs, text, picture, *controls, results], show_progress_on=results, **QUEUE)
     return page
 
 

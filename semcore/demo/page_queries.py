@@ -1,8 +1,9 @@
 """Queries of the search page: a sentence or a picture with its settings, and the link that repeats them.
 
+A link has one of the parameters `text` and `image` (an image's id, or "upload:" and a hash for a picture that somebody
+dropped, which is known for as long as the page is served), and beams, verifier and prior:
+
     ?text=a+red+circle&beams=20&verifier=auto&prior=fit
-    ?image=scene-17&beams=5&verifier=none&prior=0
-    ?image=upload:0123456789abcdef&...       a picture that somebody dropped, for as long as the page is served
 """
 
 from __future__ import annotations

@@ -55,7 +55,9 @@ class QueryPictures:
         """
         if not key.startswith(UPLOAD):
             if key not in self._dataset.image_paths:
-                raise UserError(f"there is no image {key[:LONGEST_NAME]!r} in the dataset {self._dataset.name!r}; choose another")
+                raise UserError(
+                    f"there is no image {key[:LONGEST_NAME]!r} in the dataset {self._dataset.name!r}; choose another"
+                )
             return self._dataset.image_paths[key]
         path = self._uploads.get(key)
         if path is None or not path.is_file():

@@ -383,6 +383,6 @@ class Retriever:
             fused=bool(fusion_settings.fusions),
         )  # fmt: skip
         self.verifier, self.fusion_settings, self._verifier_session = chosen, fusion_settings, None
-        if chosen in TRAINED:  # a corpus is built anew in a direction that the verifier was not trained for, and refused
+        if chosen in TRAINED:  # elsewhere a corpus is built anew, and then refused
             trained = trained_directions(models[chosen])
             self._corpora = {direction: own for direction, own in self._corpora.items() if direction in trained}

@@ -54,7 +54,6 @@ def test_a_run_half_done_is_told_what_to_do_next(semcore: Any, searchable_run: S
     assert sentence.startswith(f"there is no model in {searchable_run.run / 'identifier_model'}; train it with `")
 
 
-
 def test_a_run_of_another_version_is_refused(semcore: Any, searchable_run: SearchableRun) -> None:
     path = searchable_run.run / "identifier_model" / "prompts.json"
     write_json(path, dict.fromkeys(read_json(path), "0" * 64))
@@ -96,6 +95,8 @@ def test_who_serves_others_is_told(
     semcore: Any, searchable_run: SearchableRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "_wait", lambda: None)
-    code, out, errors = semcore("demo", "--run", str(searchable_run.run), "--host", "0.0.0.0", "--port", str(free_port()))
+    code, out, errors = semcore(
+        "demo", "--run", str(searchable_run.run), "--host", "0.0.0.0", "--port", str(free_port())
+    )
     assert code == 0, errors
     assert "whoever reaches this machine can search it" in out

@@ -70,9 +70,7 @@ def test_a_failure_is_told_in_the_terminal_and_not_on_the_page(
     assert "a secret" in caplog.text
 
 
-def test_a_search_that_finds_nothing_says_so(
-    answers: Any, search: RunSearch, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_search_that_finds_nothing_says_so(answers: Any, search: RunSearch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Retriever, "search", lambda self, **_: [])
     assert "Nothing was found." in answers.of_text("a green heart", *SETTINGS)
 
@@ -165,9 +163,7 @@ def test_another_sites_name_for_this_machine_is_refused(address: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/etc/hostname", "http://192.0.2.1/picture.png", "file:///etc/hostname"])
-def test_a_forged_picture_is_neither_read_nor_fetched(
-    address: str, path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_forged_picture_is_neither_read_nor_fetched(address: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched: list[str] = []
 
     async def fetch(url: str, cache_dir: str) -> str:

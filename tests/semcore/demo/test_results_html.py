@@ -13,6 +13,7 @@ from semcore.retrieval.hits import Hit
 from tests.conftest import draw_picture
 from tests.semcore.demo.conftest import HOSTILE
 
+RED = PageQuery(text="a red circle")
 WHY: dict[str, Any] = {
     "query": {"direction": "t2i", "text": "a red circle"},
     "item": {"item_id": "one", "identifier": "<|cluster_1|>red circle", "text": None, "image_path": None},
@@ -73,7 +74,7 @@ def read(html: str) -> Reader:
     return reader
 
 
-def outcome(*hits: Hit, query: PageQuery = PageQuery(text="a red circle")) -> Outcome:
+def outcome(*hits: Hit, query: PageQuery = RED) -> Outcome:
     return Outcome(query, list(hits), 0.25, "listwise", 0.5, 12_000, ("a note",))
 
 
@@ -88,7 +89,7 @@ def test_hits_are_shown_with_all_that_is_known_of_them(tmp_path: Path) -> None:
     page = read(html)
     for text in (
         "Images for “a red circle”", "12,000 images searched in 0.25 s", "verifier listwise", "prior × 0.50 off",
-        "83 %", "<|cluster_17|>", "circle", "one", "two", "the picture cannot be shown: there is no such file", "a note",
+        "83 %", "<|cluster_17|>", "circle", "one", "two", "a note", "the picture cannot be shown: there is no such file",
     ):  # fmt: skip
         assert text in page.text
     assert html.count("<img") == 1 and 'src="data:image/jpeg;base64,' in html and 'width="320" height="240"' in html
