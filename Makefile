@@ -1,6 +1,7 @@
 # make quickstart    the whole pipeline on drawn scenes        make test         the tests, in minutes
 # make lint          style, types, declared dependencies       make test-long    the slow ones: DeepSpeed, quickstart, wheel
 # make newest        the tests with the newest releases        make pins         take over the versions of `make newest`
+# make docs          the documentation, in docs/_build/html    make links        its links to other sites, over the network
 #
 # Each makes .venv on first use, from the versions in requirements/tested.txt, and again when these or pyproject.toml
 # have changed. `make newest` makes .venv-newest from the ranges of pyproject.toml. PYTHON=python3.12 and OUT=... choose.
@@ -19,7 +20,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # DeepSpeed compiles an operation at its first start; it is done at installation and kept in here.
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 
-.PHONY: quickstart test test-long lint newest pins install clean
+.PHONY: quickstart test test-long lint docs links newest pins install clean
 .DEFAULT_GOAL := quickstart
 
 quickstart: $(INSTALLED)
@@ -36,6 +37,13 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/deptry .
+
+# Warnings are errors; the pages are built from nothing, so that each is looked at.
+docs: $(INSTALLED)
+	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going --quiet docs docs/_build/html
+
+links: $(INSTALLED)
+	$(BIN)/sphinx-build --builder linkcheck --quiet docs docs/_build/links
 
 # Gives up after MINUTES; $(NEWEST)/outcome.txt says in one line what came of it.
 newest:
@@ -58,4 +66,4 @@ $(INSTALLED): pyproject.toml $(TESTED)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(NEWEST)
+	rm -rf $(VENV) $(NEWEST) docs/_build docs/reference/commands

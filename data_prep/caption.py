@@ -35,13 +35,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
-from data_prep.captioning.local import WRITTEN, Caption, Outcome, caption_images, caption_stats
-from data_prep.captioning.openai_server import Server, check_server
-from data_prep.captioning.served import serve_captions
 from semcore.commands.arguments import parse, require_minimum, resolved, run_command
 from semcore.data.dataset import Dataset, ImageRecord, load_dataset
 from semcore.data.run_folder import RunFolder
 from semcore.data.subsets import first_images
+from semcore.models.captioning.local import WRITTEN, Caption, Outcome, caption_images, caption_stats
+from semcore.models.captioning.openai_server import Server, check_server
+from semcore.models.captioning.served import serve_captions
 from semcore.models.inference import Dtype, load_for_inference
 from semcore.models.lineage import Mismatch, Surroundings, as_record, check_lineage
 from semcore.models.next_steps import after_captions

@@ -15,14 +15,10 @@ from tqdm import tqdm
 from data_prep.clean_sentences import printable
 from data_prep.names import similar_name
 from semcore.data.dataset import verify_image
+from semcore.data.images import IMAGE_SUFFIXES
 from semcore.data.subsets import spread
 from semcore.runtime.errors import UnreadableImage
 
-# What Pillow reads, in any letter case.
-IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".bmp", ".dib", ".gif", ".tif", ".tiff",
-    ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico",
-)  # fmt: skip
 UNLISTED_SUFFIXES = (".avif",)  # of these, not taken for images by `datasets.load_dataset("imagefolder")`
 _SUFFIX_OF = {"JPEG2000": ".jp2", "MPO": ".jpg"}  # formats that are not called like a suffix
 CHUNK = 256  # images whose decoding is under way at once

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-pytest_plugins = ["tests.model_fixtures", "tests.run_fixtures"]
+pytest_plugins = ["tests.model_fixtures", "tests.run_fixtures", "tests.growing_runs"]
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"

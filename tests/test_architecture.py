@@ -22,12 +22,12 @@ FLOORS = (
     ("verification",),
     ("retrieval",),
     ("training", "evaluation"),
-    ("report", "study"),
+    ("report", "study", "serving"),
     ("demo",),
     ("commands",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-MOST_ENTRIES = 15  # the thirteen rooms, __init__.py and assets/
+MOST_ENTRIES = 16  # the fourteen rooms, __init__.py and assets/
 PROGRAMS = ("semcore", "data_prep", "recipes", "benchmarks")
 
 # Rooms that import without torch (nor transformers), and modules that do so in rooms that need it.

@@ -87,7 +87,7 @@ def parse(
     """
     hints = leaf_types(settings_type)
     flags, wants_help = _split_arguments(arguments, hints, positional)
-    parser = _make_parser(settings_type, positional, program)
+    parser = make_parser(settings_type, positional, program)
     if wants_help:
         parser.parse_args(["--help"])
     from_file = read_section(Path(flags["config"]), section, hints) if section and "config" in flags else {}
@@ -133,7 +133,7 @@ def _exit_with(sentence: str, status: int) -> None:
     sys.exit(status)
 
 
-def _make_parser(settings_type: type, positional: Sequence[str], program: str | None) -> ArgumentParser:
+def make_parser(settings_type: type, positional: Sequence[str], program: str | None) -> ArgumentParser:
     """Return a parser of all settings; a section's settings are options, the section itself is not."""
     name = program or _program_name()
     description, examples = manual_of(settings_type)

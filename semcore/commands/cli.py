@@ -41,6 +41,13 @@ COMMANDS = {
         ("text",),
     ),
     "demo": Command("demo", "DemoSettings", "the search page of a run in a browser: --run RUN [--port P]"),
+    "serve": Command("serve", "ServeSettings", "the search as an API over HTTP: --run RUN [--port P]"),
+    "index": Command(
+        "index",
+        "IndexSettings",
+        "add images to the corpus of a run, remove items, count them: add|remove|stats --run RUN",
+        ("action",),
+    ),
     "evaluate": Command(
         "evaluate",
         "EvaluateSettings",

@@ -51,7 +51,7 @@ def read_captions(path: Path, dataset: Dataset, limit: int | None = None) -> Cap
     Raises:
         UserError: a malformed line, an image with two captions, or no image with a caption.
     """
-    texts = _read_texts(path)
+    texts = read_texts(path)
     num_unknown = len(texts.keys() - {record.image_id for record in dataset.images})
     records = first_images(dataset, limit)
     items = [
@@ -83,7 +83,12 @@ def image_of_sentences(dataset: Dataset, captions: Sequence[TextItem], limit: in
     return [places.get(record.image_id, NO_IMAGE) for record in first_images(dataset, limit) for _ in record.sentences]
 
 
-def _read_texts(path: Path) -> dict[str, str]:
+def read_texts(path: Path) -> dict[str, str]:
+    """Return image id -> caption of a file like captions.jsonl.
+
+    Raises:
+        UserError: a malformed line, or an image with two captions.
+    """
     texts: dict[str, str] = {}
     for number, row in read_numbered_jsonl(path):
         image_id, caption = row.get("image_id"), row.get("caption")

@@ -13,24 +13,17 @@ from typing import Any
 from PIL import Image
 
 from semcore.data.directions import Direction
-from semcore.data.run_folder import RunFolder
 from semcore.demo.page_queries import AUTO, PageQuery, checked
 from semcore.demo.query_pictures import QueryPictures
-from semcore.models.run_checkpoints import has_verifier
+from semcore.models.verifier_registry import VERIFIERS
 from semcore.retrieval.hits import Hit
 from semcore.retrieval.retriever import Retriever
 from semcore.retrieval.verifier_choice import verifier_model
 from semcore.runtime.errors import UserError
-from semcore.verification.score_fusion import FusionSettings
 
 logger = logging.getLogger(__name__)
 NUM_HITS = 10
 NUM_KEPT = 64  # ours: outcomes whose hits can still be explained without a second search
-TRAINED_VERIFIERS = {"listwise": "full", "blocks": "blocks"}
-VERIFIER_WORDS = {
-    "listwise": "listwise", "blocks": "listwise, in candidate blocks", "pointwise": "pointwise",
-    "likelihood": "likelihood", "none": "none: the generator alone",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,9 +66,7 @@ class RunSearch:
     def __init__(self, retriever: Retriever, pictures: QueryPictures, allow_mismatch: Collection[str] = ()):
         self.pictures = pictures
         self.refused: dict[Direction, str] = {}
-        self.verifiers = {AUTO: f"as the run says: {retriever.verifier}"} | {
-            name: VERIFIER_WORDS[name] for name in available_verifiers(retriever)
-        }
+        self.verifiers = {AUTO: f"as the run says: {retriever.verifier}"} | available_verifiers(retriever)
         self._base, self._allowed = retriever, allow_mismatch
         self._retrievers: dict[tuple[str, str], Retriever] = {}
         self._kept: OrderedDict[str, Outcome] = OrderedDict()
@@ -158,33 +149,29 @@ class RunSearch:
         key = (query.verifier, query.prior)
         if key not in self._retrievers:
             self._retrievers[key] = self._base.with_settings(
-                verifier=None if query.verifier == AUTO else query.verifier,  # type: ignore[arg-type]
+                verifier=None if query.verifier == AUTO else query.verifier,
                 prior_weight=query.prior_weight,
                 allow_mismatch=self._allowed,
             )
         return self._retrievers[key]
 
 
-def available_verifiers(retriever: Retriever) -> list[str]:
-    """Return the verifiers whose model a run has, "none" last; the pointwise one only where it was measured."""
-    settings: FusionSettings = retriever.fusion_settings
-    run: RunFolder = retriever.run
-    found = []
-    for name in VERIFIER_WORDS:
-        if name in TRAINED_VERIFIERS:
-            is_there = has_verifier(run, TRAINED_VERIFIERS[name])
-        elif name == "none":
-            is_there = True
-        else:
-            is_there = name in settings.fusions or name == "likelihood"
-        if is_there and (name == "none" or _has_model(retriever, name)):
-            found.append(name)
-    return found
+def available_verifiers(retriever: Retriever) -> dict[str, str]:
+    """Return the verifiers that a run can be searched with, and what they do: its own, and those it was measured with.
+
+    "none" comes last; the likelihood needs no training and no measurement, only the captioner.
+    """
+    found = {}
+    for name, entry in VERIFIERS.items():
+        wanted = entry.model == "trained" or name == "likelihood" or name in retriever.fusion_settings.fusions
+        if wanted and _has_model(retriever, name):
+            found[name] = f"{name}: {entry.meaning}"
+    return found | {"none": "none: the generator alone"}
 
 
 def _has_model(retriever: Retriever, name: str) -> bool:
     try:
-        verifier_model(retriever.run, name, retriever.fusion_settings, retriever.base)  # type: ignore[arg-type]
+        verifier_model(retriever.run, name, retriever.fusion_settings, retriever.base)
     except UserError:
         return False
     return True

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from semcore.data.corpus_changes import with_added_images
 from semcore.data.directions import Direction
 from semcore.demo import server
 from semcore.demo.examples import choose_examples
@@ -41,7 +42,8 @@ def served_page(
     """
     with server.private_folder() as folder:
         retriever = Retriever.from_run(run, data=data, split=split, base=base, allow_mismatch=allow_mismatch)
-        search = RunSearch(retriever, QueryPictures(retriever.dataset, folder / "dataset"), allow_mismatch)
+        pictured = with_added_images(retriever.run, retriever.dataset, retriever.changes)
+        search = RunSearch(retriever, QueryPictures(pictured, folder / "dataset"), allow_mismatch)
         search.warm_up()
         from semcore.demo.page import CSS, build_page  # gradio reads the environment when it is imported
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,6 +13,8 @@ from semcore.evaluation.plan import EvaluationPlan
 from semcore.evaluation.prior_weights import PriorWeight, fit_prior_weight
 from semcore.models.session import ModelSession
 from semcore.retrieval.batch import SplitKey, SplitView, WorkDir, generate_hits
+from semcore.retrieval.corpus import Corpus
+from semcore.retrieval.generator import GuideOf
 from semcore.retrieval.hits import GeneratedHit, without_prior
 from semcore.retrieval.prior_settings import PriorSettings
 from semcore.retrieval.priors import IDENTIFIERS_PER_CHUNK, Priors, PriorSample
@@ -103,6 +105,7 @@ def search_again(
     view: SplitView,
     correction: PriorCorrection,
     work_dir: WorkDir,
+    guide: Callable[[Corpus], GuideOf] | None = None,
 ) -> Hits:
     """Search with the prior off in the beam search; queries with another weight are searched by themselves."""
     asked: dict[float, list[str]] = {}
@@ -113,7 +116,7 @@ def search_again(
         found |= generate_hits(
             session, key, view, work_dir,
             num_beams=plan.num_beams, batch_size=plan.batch_size, engine=plan.engine, queries=queries,
-            correct=partial(correction.priors[key.direction].correction, weight=weight),
+            correct=partial(correction.priors[key.direction].correction, weight=weight), guide=guide,
             name=f"generate corrected {key.direction} {key.split} {number}",
         )  # fmt: skip
     return found

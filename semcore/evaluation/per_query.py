@@ -22,6 +22,8 @@ from semcore.runtime.typed_commands import evaluate_anew
 
 NUM_GENERATED = 20
 NUM_VERIFIED = 10
+FALSE_NEGATIVES = "false_negatives.jsonl"
+"""Beside the per-query file: the entries of `semcore.evaluation.false_negatives`, the most confident first."""
 
 _KEYS = {"query_id", "query", "right", "generated", "verified", "rank_generated", "rank_verified"}
 
@@ -51,12 +53,17 @@ def per_query_rows(
             "query_id": query,
             "query": queries[query],
             "right": sorted(right),
-            "generated": [hit._asdict() for hit in candidates[:NUM_GENERATED]],
+            "generated": [_as_row(hit) for hit in candidates[:NUM_GENERATED]],
             "verified": [{"item_id": item, "score": score} for item, score in judged[:NUM_VERIFIED]],
             "rank_generated": first_relevant_rank([hit.item_id for hit in candidates], right),
             "rank_verified": first_relevant_rank([item for item, _ in judged], right),
             **({"rank_generated_paper": first_relevant_rank(by_paper, right)} if paper else {}),
         }
+
+
+def _as_row(hit: GeneratedHit) -> dict[str, Any]:
+    """Return a hit as plain data; where no guide was, nothing is said of it."""
+    return {key: value for key, value in hit._asdict().items() if value is not None}
 
 
 def write_per_query(

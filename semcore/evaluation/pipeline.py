@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from semcore.data.dataset import Dataset
 from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
+from semcore.evaluation.confidence import Verified, find_threshold, measure_confidence, measure_no_match
+from semcore.evaluation.false_negatives import audit
 from semcore.evaluation.fitted_fusions import Fitted, fit, rank_all
 from semcore.evaluation.folds import mean_metrics
-from semcore.evaluation.generation import search_views
+from semcore.evaluation.generation import Generated, search_views
 from semcore.evaluation.order_probes import draw_order_probes, measure_order_bias
 from semcore.evaluation.plan import EvaluationPlan
 from semcore.evaluation.results import EvaluationResult, Scores, score
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.inference import load_for_inference
 from semcore.models.session import load_session
+from semcore.models.verifier_registry import VERIFIERS, VerifierName
 from semcore.retrieval.batch import (
     SplitKey,
     SplitView,
     WorkDir,
-    make_shortlists,
-    verify_by_likelihood,
-    verify_by_options,
+    verify_pairs,
+    verify_questions,
 )
+from semcore.retrieval.search_settings import SearchSettings
 from semcore.retrieval.shortlist import Shortlist
-from semcore.retrieval.verifiers import VerifierName
+from semcore.retrieval.verifiers import open_verifier
 from semcore.verification import Fusion, VerifierSession, load_verifier
 from semcore.verification.score_fusion import FusionSettings
 
 Fits = dict[Direction, Fitted]
 CandidateScores = Sequence[Sequence[float]]
 """A score of every candidate of every shortlist."""
-ORDERED: dict[str, str] = {"listwise": "trained", "blocks": "trained, blocks"}
-"""Verifiers with order bias -> names of their models in the comparison with the untrained one."""
 
 
 def run_evaluation(
@@ -59,8 +61,9 @@ def run_evaluation(
     generated = search_views(plan, run, dataset, session, views, work_dir)
     hits = generated.hits
     del session  # one model is in memory at a time
-    shortlists = {key: make_shortlists(view, hits[key], plan.num_candidates) for key, view in views.items()}
+    shortlists = generated.candidates.shortlists
     measured = [key for key in views if key.split == plan.split]
+    differs = plan.prior_weight != 0 or plan.guide.kind != "none"
     result = EvaluationResult(
         split=plan.split,
         num_beams=plan.num_beams,
@@ -69,25 +72,62 @@ def run_evaluation(
         seconds=work_dir.seconds,
         views={key.direction: views[key] for key in measured},
         hits={key.direction: hits[key] for key in measured},
-        paper_hits={key.direction: generated.paper_hits[key] for key in measured} if plan.prior_weight != 0 else {},
+        paper_hits={key.direction: generated.paper_hits[key] for key in measured} if differs else {},
         prior_settings=generated.prior_settings,
         ablations=generated.ablations,
+        search=SearchSettings(generated.guiding.settings, plan.candidates, generated.candidates.fusions),
+        candidates=generated.candidates.figures,
+        guide_on_val=generated.guiding.tried,
     )
     result.folds["generated"] = mean_over_folds(plan.split, views, hits)
-    fitted: dict[str, Fits] = {}
+    verified: dict[str, Verified] = {}
     for name in plan.verifiers:
         scores = _verify(name, plan, dataset, models[name], shortlists, result, work_dir)
-        fitted[name] = _rank(name, plan, views, shortlists, scores, result)
+        fits = _rank(name, plan, views, shortlists, scores, result)
+        verified[name] = Verified(views, shortlists, scores, fits)
     without = {key: [[0.0] * len(each.items) for each in own] for key, own in shortlists.items()}
-    fitted["none"] = _fit(views, shortlists, without)
-    fusions = {name: {str(direction): fit.overall for direction, fit in own.items()} for name, own in fitted.items()}
+    verified["none"] = Verified(views, shortlists, without, _fit(views, shortlists, without))
+    fusions = {name: _with_thresholds(own, plan.no_match_precision) for name, own in verified.items()}
     better = better_on_val(plan.verifiers, result.on_val)
     weights = dict(generated.prior_settings.weights)
     result.fusion_settings = FusionSettings(better, fusions, plan.shifts, dict(plan.other_models), weights)
+    _analyse(plan, dataset, verified[better], generated, result)
     if "untrained" in models:
         session = load_verifier(_load(models["untrained"], plan), dataset, work_dir.features)
         _add_order_bias("untrained", plan, session, result, work_dir)
     return result
+
+
+def _with_thresholds(verified: Verified, precision: float) -> dict[str, Fusion]:
+    """Return direction -> a verifier's fusion, with its threshold of "no match"."""
+    return {
+        str(direction): replace(fitted.overall, no_match=find_threshold(verified, direction, precision))
+        for direction, fitted in verified.fits.items()
+    }
+
+
+def _analyse(
+    plan: EvaluationPlan, dataset: Dataset, verified: Verified, generated: Generated, result: EvaluationResult
+) -> None:
+    """Add the analyses of the search, of the confidence and of the false negatives to the result."""
+    for direction in result.views:
+        key, exact = SplitKey(plan.split, direction), generated.analyses[direction].exact
+        fusion = result.fusion_settings.fusions[result.verifier].get(direction, Fusion())
+        sections = dict(generated.analyses[direction].sections)
+        sections["calibration"] = measure_confidence(verified, plan.split, direction)
+        sections["no_match"] = measure_no_match(
+            verified, plan.split, direction, fusion.no_match, plan.no_match_precision
+        )
+        if plan.verifiers:
+            found = audit(
+                direction, result.views[direction], verified.shortlists[key], verified.scores[key],
+                verified.confidences(key), exact, dataset, result.hits[direction],
+            )  # fmt: skip
+            result.false_negatives[direction] = found.pop("listed")
+            sections["false_negatives"] = found
+        for name, figures in sections.items():
+            if figures:
+                result.analyses.setdefault(name, {})[direction] = figures
 
 
 def _rank(
@@ -157,13 +197,15 @@ def _verify(
     work_dir: WorkDir,
 ) -> dict[SplitKey, list[list[float]]]:
     """Return a verifier's scores; for a listwise verifier, measure its order bias too."""
-    session = load_verifier(_load(model, plan), dataset, work_dir.features)
-    if name == "likelihood":
-        return verify_by_likelihood(session, shortlists, work_dir)
+    session = open_verifier(
+        name, model, dataset, work_dir.features, dtype=plan.dtype, device=plan.device, base=plan.base
+    )
+    if VERIFIERS[name].scores == "pairs":
+        return verify_pairs(name, session, shortlists, work_dir)
     shifts = plan.shifts
-    scores = {key: verify_by_options(name, session, key, own, work_dir, shifts) for key, own in shortlists.items()}
-    if name in ORDERED:
-        _add_order_bias(ORDERED[name], plan, session, result, work_dir)
+    scores = {key: verify_questions(name, session, key, own, work_dir, shifts) for key, own in shortlists.items()}
+    if VERIFIERS[name].ordered:
+        _add_order_bias("trained" if name == "listwise" else f"trained, {name}", plan, session, result, work_dir)
     return scores
 
 

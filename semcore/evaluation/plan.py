@@ -9,9 +9,11 @@ from typing import Literal
 
 from semcore.data.directions import Direction
 from semcore.models.inference import Dtype
+from semcore.models.verifier_registry import VerifierName
+from semcore.retrieval.candidates import CandidateSettings
 from semcore.retrieval.generator import Engine
+from semcore.retrieval.guides import GuideSettings
 from semcore.retrieval.prior_settings import PriorChoice
-from semcore.retrieval.verifiers import VerifierName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,9 @@ class EvaluationPlan:
         num_prior_queries: training queries per direction that the prior is the mean over.
         prior_seed: seed of their draw.
         prior_in_search: whether the prior comes off in the beam search already.
+        guide: what guides the search, without its weights.
+        guide_weight: of the guide: "fit" on val, or a number.
+        candidates: where the candidates come from.
         num_candidates: how many of the best hits are verified.
         verifiers: the verifiers to measure.
         other_models: verifier -> its model, where it is not the run's own.
@@ -41,6 +46,12 @@ class EvaluationPlan:
         order_bias_untrained: measure order bias on the model that the listwise verifier was trained from too.
         ablations: measure the ablations without verification and without the trie.
         num_ablation_queries: queries per direction of the search without the trie.
+        num_no_match_queries: queries per direction and split whose items are taken out of the corpus; 0 for none.
+        no_match_precision: wanted share of right answers, 0 to 1, when the threshold of "no match" is chosen.
+        num_retention_queries: queries per direction that are followed down the beams; 0 for none.
+        num_exhaustive_queries: queries per direction that are searched exhaustively too; None for as many as a small
+            corpus allows.
+        cost: measure seconds and memory against the width of the beam and the size of the corpus.
         baselines: names of dense baselines to measure.
         dtype: precision of the models.
         device: their device; None for the fastest one.
@@ -59,6 +70,9 @@ class EvaluationPlan:
     num_prior_queries: int
     prior_seed: int
     prior_in_search: bool
+    guide: GuideSettings
+    guide_weight: Literal["fit"] | float
+    candidates: CandidateSettings
     num_candidates: int
     verifiers: tuple[VerifierName, ...]
     other_models: Mapping[str, str]
@@ -69,6 +83,11 @@ class EvaluationPlan:
     order_bias_untrained: bool
     ablations: bool
     num_ablation_queries: int
+    num_no_match_queries: int
+    no_match_precision: float
+    num_retention_queries: int
+    num_exhaustive_queries: int | None
+    cost: bool
     baselines: tuple[str, ...]
     dtype: Dtype
     device: str | None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semcore.data.run_folder import RunFolder
+from semcore.models.verifier_registry import VERIFIERS, checkpoint_to_name
 from semcore.runtime.errors import UserError
 from semcore.runtime.moved_checkpoints import find_checkpoint
 from semcore.runtime.typed_commands import Word, launch_command
@@ -96,7 +97,7 @@ def recorded_captioner(run: RunFolder) -> str | None:
 
 
 def model_of(run: RunFolder, verifier: str, moved: str | Path | None = None) -> str:
-    """Return the run's checkpoint for a verifier: the trained listwise one or that in blocks, for others the captioner.
+    """Return the run's checkpoint for a verifier: the trained listwise one or that in blocks, or the captioner.
 
     Args:
         run: the run folder.
@@ -104,8 +105,10 @@ def model_of(run: RunFolder, verifier: str, moved: str | Path | None = None) -> 
         moved: the captioner's path as the user gives it.
 
     Raises:
-        UserError: it is not trained yet, or not found.
+        UserError: it is not trained yet, not found, or has to be named.
     """
+    if VERIFIERS[verifier].model == "named":
+        raise checkpoint_to_name(verifier)
     if verifier == "blocks":
         return blocks_verifier_of(run)
     return verifier_of(run) if verifier == "listwise" else captioner_of(run, verifier, moved)

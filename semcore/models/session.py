@@ -76,6 +76,15 @@ class ModelSession:
         features = encode_pictures(self.checkpoint, list(pictures.values()))
         return replace(self, features=FeaturesInMemory(zip(pictures, features, strict=True)))
 
+    def with_files(self, paths: Mapping[str, Path], features: Path | None) -> Self:
+        """Return the session with other images, by their ids.
+
+        Args:
+            paths: image id -> file.
+            features: RUN/features, the feature store; None stores nothing.
+        """
+        return replace(self, features=FeatureStore(self.checkpoint, paths, features))
+
 
 def load_session(checkpoint: Checkpoint, dataset: Dataset, features: Path | None) -> ModelSession:
     """Make a session of a checkpoint, with the prompts and the images of a dataset.

@@ -79,7 +79,7 @@ def read_shown(dataset: Dataset, direction: Direction, rows: Iterable[PerQueryRo
     items: set[str] = set()
     for row in rows:
         queries.add(row["query_id"])
-        items.update(row["right"][:NUM_HITS], _ranking(row))
+        items.update(row["right"][:NUM_HITS], _ranking(row), [row["item_id"]] if "item_id" in row else [])
     images, sentences = (items, queries) if direction.items_are_images else (queries, items)
     texts = {
         sentence.sentence_id: sentence.text
@@ -100,20 +100,30 @@ def show_example(outcome: str, row: PerQueryRow, direction: Direction, shown: Sh
         shown: Images and sentences; other items are shown by their ids.
     """
 
-    def image(image_id: str) -> Item:
-        return Item(image_id, picture=shown.pictures.get(image_id))
+    def item(item_id: str) -> Item:
+        return show_item(item_id, direction, shown)
 
-    def sentence(sentence_id: str) -> Item:
-        return Item(sentence_id, text=shown.sentences.get(sentence_id, ""))
-
-    item = image if direction.items_are_images else sentence
-    query = image(row["query_id"]) if direction.queries_are_images else Item(row["query_id"], text=row["query"])
+    query = show_query(row, direction, shown)
     identifiers = {hit["item_id"]: hit["identifier"] for hit in row["generated"]}
     ranks = {hit["item_id"]: rank for rank, hit in enumerate(row["generated"], start=1)}
     ranking, right = _ranking(row), set(row["right"])
     hits = [Hit(item(hit), hit in right, identifiers.get(hit, ""), ranks.get(hit)) for hit in ranking]
     missed = [] if right & set(ranking) else [item(each) for each in row["right"][:NUM_HITS]]
     return Example(OUTCOMES[outcome], query, hits, missed, row["rank_generated"], row["rank_verified"])
+
+
+def show_item(item_id: str, direction: Direction, shown: Shown) -> Item:
+    """Return an item of a direction with its picture or its text, as far as they are known."""
+    if direction.items_are_images:
+        return Item(item_id, picture=shown.pictures.get(item_id))
+    return Item(item_id, text=shown.sentences.get(item_id, ""))
+
+
+def show_query(row: PerQueryRow, direction: Direction, shown: Shown) -> Item:
+    """Return the query of a row with its picture or its text."""
+    if direction.queries_are_images:
+        return Item(row["query_id"], picture=shown.pictures.get(row["query_id"]))
+    return Item(row["query_id"], text=row["query"])
 
 
 def _thumbnails(dataset: Dataset, images: set[str]) -> dict[str, Picture]:

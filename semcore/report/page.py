@@ -6,10 +6,14 @@ from typing import Any, NamedTuple
 
 from semcore import __version__
 from semcore.data.directions import Direction
+from semcore.report.analyses import direction_sections, version_note
 from semcore.report.chart import Group, score_chart
 from semcore.report.examples import Example, Item, Shown, choose_examples, read_shown, show_example
+from semcore.report.false_negatives import Audit, audited_rows, show_audit
 from semcore.report.rendering import memory
 from semcore.report.run_contents import RunContents
+from semcore.report.run_sections import identifiers_section, leak_section
+from semcore.report.sections import Section
 from semcore.report.tables import (
     OrderRow,
     ScoreRow,
@@ -47,6 +51,8 @@ class DirectionView(NamedTuple):
     verifier_note: str
     order_bias: list[OrderRow]
     order_note: str
+    sections: list[Section]
+    audit: Audit | None
     examples: list[Example]
 
 
@@ -58,6 +64,7 @@ class ReportView(NamedTuple):
     split: str
     facts: dict[str, str]
     directions: list[DirectionView]
+    sections: list[Section]
     stages: list[StageRow]
     details: dict[str, dict[str, str]]
     missing_dataset: str
@@ -77,6 +84,7 @@ def build_view(run: RunContents, *, num_per_outcome: int = 2, seed: int = 0) -> 
         split=str(run.metrics.get("split", "")),
         facts=_facts(run),
         directions=[_direction(run, direction, num_per_outcome, seed) for direction in run.per_query],
+        sections=_sections(run),
         stages=stage_rows(run.manifest),
         details=_details(run),
         missing_dataset=run.missing_dataset,
@@ -88,13 +96,19 @@ def shown_items(view: ReportView) -> Iterator[Item]:
     for direction in view.directions:
         for example in direction.examples:
             yield from (example.query, *(hit.item for hit in example.hits), *example.missed)
+        if direction.audit is not None:
+            for entry in direction.audit.entries:
+                yield from (entry.query, entry.item, *entry.right)
 
 
 def _direction(run: RunContents, direction: Direction, num_per_outcome: int, seed: int) -> DirectionView:
     rows = run.per_query[direction]
     table = score_rows(run.metrics, direction, rows, seed)
     chosen = choose_examples(rows, num_per_outcome=num_per_outcome, seed=seed)
-    shown = read_shown(run.dataset, direction, [row for _, row in chosen]) if run.dataset else Shown({}, {})
+    audited = audited_rows(run.false_negatives.get(direction, []))
+    shown = Shown({}, {})
+    if run.dataset:
+        shown = read_shown(run.dataset, direction, [*(row for _, row in chosen), *audited])
     return DirectionView(
         key=direction,
         title=direction.label.capitalize(),
@@ -108,8 +122,19 @@ def _direction(run: RunContents, direction: Direction, num_per_outcome: int, see
         verifier_note=verifier_note(run.metrics),
         order_bias=order_rows(run.metrics, direction),
         order_note=order_note(run.metrics, direction),
+        sections=direction_sections(run.metrics, direction),
+        audit=show_audit(run.metrics, direction, audited, shown),
         examples=[show_example(outcome, row, direction, shown) for outcome, row in chosen],
     )
+
+
+def _sections(run: RunContents) -> list[Section]:
+    """Return the sections on the whole run, as far as they are known."""
+    leaks = run.metrics.get("leak_check")
+    return [
+        *([leak_section(leaks)] if leaks else []),
+        *([section] if (section := identifiers_section(run.identifiers)) else []),
+    ]
 
 
 def _facts(run: RunContents) -> dict[str, str]:
@@ -126,6 +151,7 @@ def _facts(run: RunContents) -> dict[str, str]:
         "beams": beams,
         "verifier": _verifier(run.metrics),
         "lineage": _allowed(run),
+        "version": version_note(run.manifest),
     }
     return {name: value for name, value in facts.items() if value}
 

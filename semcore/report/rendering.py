@@ -51,7 +51,7 @@ def escape_markdown(text: str) -> Markdown:
 def markdown_template(name: str) -> jinja2.Template:
     """Load a markdown template of the package; an undefined name in it is an error."""
     environment = _environment(autoescape=False, finalize=_finalize_markdown)
-    environment.filters.update(url=_url, fenced=_fenced, number=_number)
+    environment.filters.update(url=_url, fenced=_fenced, number=_number, marked=Markdown)
     return environment.get_template(name)
 
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from semcore.data.corpus_changes import CorpusChanges, picture_path
+from semcore.data.dataset import Dataset
 from semcore.data.directions import Direction
-from semcore.data.items_and_queries import Item
+from semcore.data.identifier_files import IdentifierRow
+from semcore.data.items_and_queries import Item, read_items
+from semcore.data.run_folder import RunFolder
 from semcore.decoding import IdentifierIndex
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import IMAGE
@@ -54,6 +59,79 @@ def build_corpus(
     return Corpus({item.item_id: item for item in items}, index.to(checkpoint.device))
 
 
+def searched_items(
+    run: RunFolder, dataset: Dataset, direction: Direction, split: str | None, changes: CorpusChanges
+) -> list[Item]:
+    """Return the items that a search goes through: a split's, or all and those that were added; none that is removed.
+
+    Args:
+        run: holds the identifiers and the pictures that were added.
+        dataset: the dataset that the identifiers were made from.
+        direction: which items.
+        split: "train", "val" or "test"; all by default, and with them what was added.
+        changes: of the run's corpus.
+
+    Raises:
+        UserError: there are no identifiers, or they are of another dataset.
+    """
+    gone = changes.removed | changes.added.keys()
+    items = [item for item in read_items(run, dataset, direction, split) if item.item_id not in gone]
+    return items if split is not None else items + added_items(run, direction, changes)
+
+
+def added_items(run: RunFolder, direction: Direction, changes: CorpusChanges) -> list[Item]:
+    """Return the items of a direction that were added and are still there, in the order of their addition."""
+    images = changes.added.values()
+    if direction.items_are_images:
+        return [_item(own.row, own.image_id, image_path=picture_path(run, own)) for own in images]
+    return [
+        _item(row, own.image_id, text=sentence.text)
+        for own in images
+        for row, sentence in zip(own.sentence_rows, own.sentences, strict=True)
+    ]
+
+
+def _item(row: IdentifierRow, image_id: str, *, text: str = "", image_path: Path | None = None) -> Item:
+    return Item(row["item_id"], image_id, row["identifier"], " ".join(row["lexical_id"]), text, image_path)
+
+
+def update_saved_index(
+    session: ModelSession,
+    direction: Direction,
+    before: Sequence[Item],
+    after: Sequence[Item],
+    saved: SavedIndexes,
+) -> None:
+    """Save the index of a corpus that has changed, from the saved one of what it was before where there is one.
+
+    Args:
+        session: the generator.
+        direction: which items.
+        before: what could be found.
+        after: what can be found now: some of it, in its order, and behind it what is new.
+        saved: where the index is kept.
+
+    Raises:
+        UserError: the model lacks the items' cluster tokens.
+    """
+    prompt = _prompt(session, direction)
+    new, gone = (_not_in(these, those) for these, those in ((after, before), (before, after)))
+    index = None if new and gone else saved.find(corpus_key(session, direction, before))
+    if index is None:
+        index = _build_index(session.checkpoint, prompt, after)
+    elif new:
+        tokens = _tokens(session.checkpoint, prompt, new)
+        index.add(tokens, [item.item_id for item in new])
+    elif gone:
+        index.remove([item.item_id for item in gone])
+    saved.keep(corpus_key(session, direction, after), index)
+
+
+def _not_in(items: Sequence[Item], others: Sequence[Item]) -> list[Item]:
+    ids = {item.item_id for item in others}
+    return [item for item in items if item.item_id not in ids]
+
+
 def corpus_key(session: ModelSession, direction: Direction, items: Sequence[Item]) -> str:
     """Return the key of the items' index, as `semcore.retrieval.saved_index` keeps it."""
     rows = [(item.item_id, item.identifier) for item in items]
@@ -75,10 +153,19 @@ def _prompt(session: ModelSession, direction: Direction) -> str:
 
 
 def _build_index(checkpoint: Checkpoint, prompt: str, items: Sequence[Item]) -> IdentifierIndex:
+    return IdentifierIndex.from_sequences(_tokens(checkpoint, prompt, items), [item.item_id for item in items])
+
+
+def _tokens(checkpoint: Checkpoint, prompt: str, items: Sequence[Item]) -> list[list[int]]:
+    """Return the token sequence of each item's identifier.
+
+    Raises:
+        UserError: the model lacks the items' cluster tokens.
+    """
     texts = dict.fromkeys(item.identifier for item in items)
     tokens = {text: answer_tokens(checkpoint.tokenizer, prompt, text) for text in texts}
     _check_cluster_tokens(checkpoint, items[0].identifier)
-    return IdentifierIndex.from_sequences([tokens[item.identifier] for item in items], [item.item_id for item in items])
+    return [tokens[item.identifier] for item in items]
 
 
 def _check_cluster_tokens(checkpoint: Checkpoint, identifier: str) -> None:

@@ -12,11 +12,12 @@ from semcore.runtime.errors import UserError
 
 
 class GeneratedHit(NamedTuple):
-    """A hit of the generator: the item's id, its identifier, and the path's score."""
+    """A hit of the generator: the item's id, its identifier, the path's score, and what a guide has added to it."""
 
     item_id: str
     identifier: str
     score: float
+    guide: float | None = None
 
 
 def without_prior(

@@ -85,18 +85,39 @@ class SavedIndexes:
             key: from `index_key`.
             build: builds the index if none is saved, or a damaged one.
         """
+        index = self.find(key)
+        if index is None:
+            index = build()
+            self.keep(key, index)
+        return index
+
+    def find(self, key: str) -> IdentifierIndex | None:
+        """Return the saved index of a key; None if there is none, or a damaged one."""
         folder = index_folder(self.run, key)
         if folder.exists():
             try:
                 return _load(folder, key)
             except (UserError, OSError) as error:
                 logger.warning("%s is damaged (%s); it is built again", folder, error)
-        index = build()
+        return None
+
+    def keep(self, key: str, index: IdentifierIndex) -> None:
+        """Save an index in place of the corpus's earlier one, where that is possible.
+
+        Whoever has an earlier one open goes on with it: a file that is mapped into memory outlives its name.
+        """
         try:
-            self._save(folder, key, index)
+            self._save(index_folder(self.run, key), key, index)
         except (UserError, OSError) as error:  # a run on a read-only disk can still be searched
             logger.info("the index is not kept: %s", error)
-        return index
+
+    @property
+    def nbytes(self) -> int | None:
+        """Return the bytes of the saved index of this corpus; None where none is saved."""
+        for note in sorted((self.run / FOLDER).glob(f"*/{NOTE}")):
+            if read_json(note).get("corpus") == self.corpus:
+                return (note.parent / INDEX).stat().st_size
+        return None
 
     def _save(self, folder: Path, key: str, index: IdentifierIndex) -> None:
         """Write an index and its record, then remove the indexes that it replaces."""

@@ -39,6 +39,7 @@ def make_block_row(make_questions: QuestionMaker, question_seed: QuestionSeed) -
         letters=make_questions.letters,
         answers=[own.answer for own in drawn],
     )
+    row.shares.extend(own.shares for own in drawn)
     if make_questions.marked:
         num_slots = len(drawn[0].question.choices)
         row.candidates.extend(_slot_of(branch, num_slots) for branch in row.branches)

@@ -40,15 +40,25 @@ def chunked_loss(model: Any, elements_per_chunk: int = ELEMENTS_PER_CHUNK) -> It
     plain_forward, plain_loss = head.forward, base.loss_function
     chunk_size = max(1, elements_per_chunk // base.config.text_config.vocab_size)
 
-    def forward(states: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(states: torch.Tensor, labels: torch.Tensor | None = None, shares: Any = None) -> torch.Tensor:
         if labels is None:
             return states
-        return summed_cross_entropy(plain_forward, states, labels, chunk_size)
+        return summed_cross_entropy(plain_forward, states, labels, chunk_size, shares)
 
-    def loss(logits: torch.Tensor, shift_labels: torch.Tensor, num_items_in_batch: Any = None, **_: Any) -> Any:
-        labels = shift_labels.flatten().to(logits.device)
+    def loss(
+        logits: torch.Tensor,
+        shift_labels: torch.Tensor,
+        num_items_in_batch: Any = None,
+        label_choices: torch.Tensor | None = None,
+        label_shares: torch.Tensor | None = None,
+        **_: Any,
+    ) -> Any:
+        labels, shares = shift_labels.flatten().to(logits.device), None
         counted = (labels != IGNORED).nonzero()[:, 0]
-        total = head(logits.flatten(0, 1)[counted], labels[counted])
+        if label_choices is not None and label_shares is not None:
+            labels, shares = (own.flatten(0, 1).to(logits.device) for own in (label_choices, label_shares))
+            shares = shares[counted]
+        total = head(logits.flatten(0, 1)[counted], labels[counted], shares)
         return total / (len(counted) if num_items_in_batch is None else num_items_in_batch)
 
     head.forward, base.loss_function = forward, loss
@@ -59,21 +69,30 @@ def chunked_loss(model: Any, elements_per_chunk: int = ELEMENTS_PER_CHUNK) -> It
 
 
 def summed_cross_entropy(
-    head: Callable[[torch.Tensor], torch.Tensor], states: torch.Tensor, labels: torch.Tensor, chunk_size: int
+    head: Callable[[torch.Tensor], torch.Tensor],
+    states: torch.Tensor,
+    labels: torch.Tensor,
+    chunk_size: int,
+    shares: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the sum of the cross-entropies of labels (n,) after states (n, H), in float32.
+    """Return the sum of the cross-entropies of labels after states (n, H), in float32.
 
     Args:
         head: maps states (n, H) to logits (n, vocabulary).
         states: states (n, H) of the positions that have a label.
-        labels: token ids (n,).
+        labels: token ids (n,); with shares those of the C tokens that share each label's place, (n, C).
         chunk_size: positions at once; with a single chunk nothing is computed twice.
+        shares: each token's probability as the label, (n, C); None where every label is one token.
     """
 
-    def one(states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return functional.cross_entropy(head(states).float(), labels, reduction="sum")
+    def one(states: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor | None = None) -> torch.Tensor:
+        logits = head(states).float()
+        if shares is None:
+            return functional.cross_entropy(logits, labels, reduction="sum")
+        return -(logits.log_softmax(-1).gather(1, labels) * shares).sum()
 
+    inputs = (states, labels) if shares is None else (states, labels, shares)
     if len(labels) <= chunk_size:
-        return one(states, labels)
-    chunks = zip(states.split(chunk_size), labels.split(chunk_size), strict=True)
+        return one(*inputs)
+    chunks = zip(*(own.split(chunk_size) for own in inputs), strict=True)
     return torch.stack([checkpoint(one, *chunk, use_reentrant=False) for chunk in chunks]).sum()

@@ -6,7 +6,7 @@ Labels come from `semcore.models.tokenization.answer_tokens`, as the sequences o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from semcore.data.dataset import ImageRecord
@@ -30,6 +30,7 @@ class Example:
         candidates: the candidate that each token of the prompt shows, from 1 on, 0 for none; empty where attention
             is not supervised.
         right: the candidate that the answer's first token names.
+        shares: token -> its probability as the answer, where several single tokens are right; empty where one is.
     """
 
     prompt: Sequence[int]
@@ -37,6 +38,7 @@ class Example:
     images: tuple[str, ...] = ()
     candidates: Sequence[int] = ()
     right: int = 0
+    shares: Mapping[int, float] = field(default_factory=dict)
 
 
 def identifier_examples(

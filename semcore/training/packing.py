@@ -12,7 +12,7 @@ Shapes: B rows, L tokens of the longest, W tokens of the longest window.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,8 @@ from semcore.training.identifier_pairs import Example
 IGNORED = -100
 # The lowest number of bfloat16, since the trainer casts the mask to the model's dtype.
 HIDDEN = torch.finfo(torch.bfloat16).min
+CHOICES, SHARES = "label_choices", "label_shares"
+"""Names of the tensors in a batch where several tokens share the place of a label."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Row:
         sees: the branches that each branch attends to; by default the prefix and itself.
         candidates: the candidate that each token shows, from 1 on, 0 for none; empty where attention is not supervised.
         right: the right candidate for each label, 0 for none; empty likewise.
+        shares: for each label token -> its probability, where several tokens share the place of one; empty where none
+            does.
     """
 
     input_ids: list[int]
@@ -50,6 +54,7 @@ class Row:
     sees: list[set[int]] | None = None
     candidates: list[int] = field(default_factory=list)
     right: list[int] = field(default_factory=list)
+    shares: list[Mapping[int, float]] = field(default_factory=list)
 
 
 def shared_prefix(first: Example, second: Example, image_start_id: int) -> int:
@@ -84,6 +89,8 @@ def merge(examples: Sequence[Example], image_start_id: int) -> Row:
     for branch, example in enumerate(examples, start=1):
         append(row, [example.prompt[-1], *example.answer[:-1]], len(example.prompt) - 1, branch)
         row.labels.extend(example.answer)
+        if example.shares:
+            row.shares.append(example.shares)
     if first.candidates:
         _mark(row, examples, shared)
     return row
@@ -165,6 +172,7 @@ def collate(rows: Sequence[Row], pad_token_id: int, multiple: int = 8) -> dict[s
         "logits_to_keep": window,
         "use_cache": False,
         **_marks(rows, length, window),
+        **_shares(rows, window),
     }
 
 
@@ -175,6 +183,20 @@ def _marks(rows: Sequence[Row], length: int, window: int) -> dict[str, torch.Ten
         CANDIDATES: pad([row.candidates for row in rows], 0, "left", length),
         RIGHT: pad([row.right for row in rows], 0, "left", window),
     }
+
+
+def _shares(rows: Sequence[Row], window: int) -> dict[str, torch.Tensor]:
+    """Return the tokens that share the places of labels and their probabilities, (B, W, C) each, if any do."""
+    if not any(row.shares for row in rows):
+        return {}
+    count = max(len(shares) for row in rows for shares in row.shares)
+    choices = torch.zeros(len(rows), window, count, dtype=torch.long)
+    shares = torch.zeros(len(rows), window, count)
+    for number, row in enumerate(rows):
+        for place, own in enumerate(row.shares, start=window - len(row.shares)):
+            choices[number, place, : len(own)] = torch.tensor(list(own))
+            shares[number, place, : len(own)] = torch.tensor(list(own.values()))
+    return {CHOICES: choices, SHARES: shares}
 
 
 def attention_mask(branches: torch.Tensor, sees: Sequence[Sequence[Collection[int]] | None] = ()) -> torch.Tensor:

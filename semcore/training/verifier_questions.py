@@ -100,11 +100,19 @@ class QuestionSeed:
 
 
 class Drawn(NamedTuple):
-    """A training question: the answer is a letter's token; `images` are the ids of its images, in order."""
+    """A training question.
+
+    Attributes:
+        question: the query and the candidates.
+        answer: the token of a right candidate's letter.
+        images: ids of its images, in order.
+        shares: token of each right candidate's letter -> its probability as the answer; they are equally right.
+    """
 
     question: Question
     answer: int
     images: tuple[str, ...]
+    shares: dict[int, float]
 
 
 class QuestionMaker:
@@ -149,7 +157,7 @@ class QuestionMaker:
         items = tuple(rng.sample(candidates.items, len(candidates.items)))
         shuffled = CandidateSet(candidates.direction, candidates.query, candidates.image_id, items)
         queries = [(candidates.query, candidates.image_id), *self._further_queries(candidates, rng)]
-        return [self._drawn(shuffled, query, rng.choice(shuffled.relevant(image_id))) for query, image_id in queries]
+        return [self._drawn(shuffled, query, shuffled.relevant(image_id), rng) for query, image_id in queries]
 
     def _further_queries(self, candidates: CandidateSet, rng: random.Random) -> list[tuple[str, str]]:
         """Return (query, image id): other images among the candidates, or sentences of the candidates.
@@ -168,20 +176,23 @@ class QuestionMaker:
         easy = [(rng.choice(self._sentences[image_id]), image_id) for image_id in chosen]
         return [*((text, candidates.image_id) for text in hard), *easy]
 
-    def _drawn(self, candidates: CandidateSet, query: str, answer: int) -> Drawn:
+    def _drawn(self, candidates: CandidateSet, query: str, relevant: Sequence[int], rng: random.Random) -> Drawn:
         choices = tuple(Choice(item.item_id, item.keywords, item.text) for item in candidates.items)
         question = Question(query, choices)
-        return Drawn(question, self.letters[answer], tuple(images_of(candidates.direction, question)))
+        images = tuple(images_of(candidates.direction, question))
+        shares = {self.letters[place]: 1 / len(relevant) for place in relevant}
+        return Drawn(question, self.letters[rng.choice(relevant)], images, shares)
 
     def _example(self, direction: Direction, drawn: Drawn) -> Example:
         visual_tokens = [self.visuals.num_tokens(image_id) for image_id in drawn.images]
         if self.marked:
             pieces = cut_question(self.tokenizer, self.prompts, direction, drawn.question)
             tokens, candidates = tokenize_marked(self.tokenizer, pieces, visual_tokens)
-            return Example(tokens, [drawn.answer], drawn.images, candidates, 1 + self.letters.index(drawn.answer))
+            right = 1 + self.letters.index(drawn.answer)
+            return Example(tokens, [drawn.answer], drawn.images, candidates, right, drawn.shares)
         turn = question_turn(self.prompts, direction, drawn.question)
         text = expand_images(chat_prompt(self.tokenizer, turn), visual_tokens)
-        return Example(tokenize(self.tokenizer, text), [drawn.answer], drawn.images)
+        return Example(tokenize(self.tokenizer, text), [drawn.answer], drawn.images, shares=drawn.shares)
 
     def length(self, question_seed: QuestionSeed) -> int:
         """Estimate the number of tokens of a row without making it."""

@@ -8,16 +8,16 @@ from PIL import Image
 
 import data_prep.caption
 from data_prep.caption import Settings, main
-from data_prep.captioning.local import write_captions
-from data_prep.captioning.openai_server import Server
 from semcore.data.run_folder import RunFolder
+from semcore.models.captioning.local import write_captions
+from semcore.models.captioning.openai_server import Server
 from semcore.models.inference import load_for_inference
 from semcore.models.prompts import load_prompts
 from semcore.models.run_checkpoints import captioner_of
 from semcore.runtime.errors import UserError
 from semcore.runtime.packaged_files import asset_folder
-from tests.data_prep.captioning.chat_server import chat_server
 from tests.run_fixtures import save
+from tests.semcore.models.captioning.chat_server import chat_server
 
 
 @pytest.fixture

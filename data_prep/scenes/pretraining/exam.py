@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from data_prep.captioning.local import write_captions
 from data_prep.scenes.captions import describe, parse_description, write_sentence
 from data_prep.scenes.drawing import draw
 from data_prep.scenes.pretraining.letter_exam import draw_sets, pick_by_letter, pick_ideally, pick_words_by_letter
 from data_prep.scenes.scene_graph import Scene, draw_scenes
+from semcore.models.captioning.local import write_captions
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import Prompts
 from semcore.models.session import FeaturesInMemory, ModelSession

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "guides" / "flickr30k.md").read_text(encoding="utf-8")
 FULL = str(ROOT / "recipes" / "configs" / "flickr30k_internvl2_5-1b_full.yaml")
 UNVERIFIED = str(ROOT / "recipes" / "configs" / "flickr30k_internvl2_5-1b_full_without_verification.yaml")
-EXAMPLES = re.findall(r"^    (semcore plan .*)\n\n```text\n([^`]*)```", README, flags=re.MULTILINE)
+EXAMPLES = re.findall(r"^```sh\n(semcore plan .*)\n```\n\n```text\n([^`]*)```", GUIDE, flags=re.MULTILINE)
 
 
 @pytest.fixture
@@ -33,13 +33,13 @@ def facts(plan: Any, *arguments: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("command", "told"), EXAMPLES)
-def test_the_readme_shows_what_is_printed(plan: Any, command: str, told: str) -> None:
+def test_the_guide_shows_what_is_printed(plan: Any, command: str, told: str) -> None:
     code, out, _ = plan(*shlex.split(command)[2:])
     assert code == 0
     assert told in out
 
 
-def test_the_readme_has_the_papers_machine_and_eight_h100() -> None:
+def test_the_guide_has_the_papers_machine_and_eight_h100() -> None:
     machines = [re.findall(r"--gpus (\d+) --gpu-memory (\d+)", command) for command, _ in EXAMPLES]
     assert machines == [[("2", "48")], [("8", "80")]]
 

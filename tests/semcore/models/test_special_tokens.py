@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from data_prep.captioning.local import captions_of_features
 from semcore.models.batching import last_hidden, make_prompts, model_inputs
+from semcore.models.captioning.local import captions_of_features
 from semcore.models.checkpoint import Checkpoint, load_checkpoint
 from semcore.models.prompts import load_prompts
 from semcore.models.special_tokens import closing_token_id, filler_token_id

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from transformers import GenerationConfig
 
-from data_prep.captioning.caption_text import read_caption
 from semcore.models.batching import make_prompts, model_inputs
+from semcore.models.captioning.caption_text import read_caption
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import IMAGE, Prompts
 from semcore.models.visual_features import FeatureStore, encode_pictures

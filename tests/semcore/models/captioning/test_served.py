@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from data_prep.captioning.openai_server import Server, check_server
-from data_prep.captioning.served import MAX_SIDE, encoded_image, serve_captions
 from semcore.data.dataset import open_image
+from semcore.models.captioning.openai_server import Server, check_server
+from semcore.models.captioning.served import MAX_SIDE, encoded_image, serve_captions
 from semcore.models.prompts import IMAGE
 from semcore.runtime.errors import UserError
-from tests.data_prep.captioning.chat_server import Script, answer, chat_server
+from tests.semcore.models.captioning.chat_server import Script, answer, chat_server
 
 TURN = f"{IMAGE}\nDescribe the image."
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from data_prep.captioning.caption_text import read_caption
+from semcore.models.captioning.caption_text import read_caption
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from data_prep.captioning.local import Caption, caption_images, caption_stats, captions_of_features, write_captions
+from semcore.models.captioning.local import Caption, caption_images, caption_stats, captions_of_features, write_captions
 from semcore.models.inference import load_for_inference
 from semcore.models.prompts import IMAGE, load_prompts
 from semcore.models.tokenization import prepare_images

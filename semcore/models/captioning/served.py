@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_prep.captioning.local import NO_END, Caption, as_caption
-from data_prep.captioning.openai_server import Failed, Server, TryAgain, ask
 from semcore.data.images import open_image, plain_format
+from semcore.models.captioning.local import NO_END, Caption, as_caption
+from semcore.models.captioning.openai_server import Failed, Server, TryAgain, ask
 from semcore.models.prompts import IMAGE
 from semcore.runtime.errors import UnreadableImage, UserError
 from semcore.runtime.text import clean_text

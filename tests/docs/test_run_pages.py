@@ -1,0 +1,116 @@
+"""Pages of the documentation, followed: what they say to type is typed, one block after the other, on tiny inputs.
+
+What is typed stays as it is; behind it come options that make the work small. Blocks that are marked (a GPU, the
+network, minutes) are left out; `tests/docs/test_pages.py` parses these too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semcore.runtime.files import write_json
+from semcore.runtime.packaged_files import asset_folder
+from tests.conftest import COLOURS, draw_picture
+from tests.docs.pages import PAGES, ROOT, blocks_of
+from tests.printed_commands import commands_of, execute
+from tests.run_fixtures import NUM_CLUSTERS, SearchableRun
+
+README = ROOT / "README.md"
+TRAINING = ["--training.max-steps", "2", "--training.batch-size", "4", "--training.gradient-checkpointing", "false"]
+SMALLER = {
+    "data_prep.identifiers": ["--num-clusters", "2", "--num-cluster-words", "1"],
+    "recipes/train_identifier.py": [*TRAINING, "--row-tokens", "96"],
+    "data_prep.candidates": ["--num-candidates", "3", "--num-beams", "4", "--limit", "4"],
+    "recipes/train_verifier.py": TRAINING,
+    "evaluate": [
+        "--num-beams", "4", "--num-candidates", "3", "--limit", "4", "--num-val-queries", "2",
+        "--num-order-queries", "0", "--ablations", "false",
+    ],
+}  # fmt: skip
+LONG = ("own_pictures.md", "studies.md", "train_verifier.md")
+FOLLOWED = [
+    page
+    for page in (*PAGES, README)
+    if any(block.language in ("sh", "python") and not block.mark for block in blocks_of(page))
+]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished_training: SearchableRun) -> Path:
+    """A folder with what the pages begin with: photographs, tables about them, and runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("semcore.identifiers.sentence_encoder.load_encoder", lambda name, device: _count_letters)
+    for name in ("recipes", "ds_configs", "prompts"):
+        Path(name).symlink_to(ROOT / name)
+    _take_photographs()
+    for name in ("runs/quickstart", "RUN"):
+        shutil.copytree(finished_training.run, name)
+    shutil.rmtree("RUN/verifier_model")
+    write_json(Path("RUN/identifiers/cluster_words.json"), {"clusters": [{"words": []}] * NUM_CLUSTERS})
+    return tmp_path
+
+
+def _take_photographs() -> None:
+    for split, many in (("train", 10), ("val", 4), ("test", 4)):
+        for number in range(many):
+            colour = COLOURS[number % len(COLOURS)]
+            photo = Path("photos") / split / f"{number}.png"
+            photo.parent.mkdir(parents=True, exist_ok=True)
+            draw_picture(colour, number).save(photo)
+            photo.with_suffix(".txt").write_text(f"a {colour} circle on white\ncircle number {number}\n")
+    draw_picture("red", 3).convert("RGB").save("photo.jpg")
+    rows = [f"train/{number}.png,circle number {number}\n" for number in range(10)]
+    Path("captions.csv").write_text("image,sentence\n" + "".join(rows))
+    shutil.copytree("photos/train", "flickr30k-images")
+    said = [{"filename": f"{n}.png", "split": "train", "sentences": [{"raw": f"circle {n}"}]} for n in range(10)]
+    Path("dataset_flickr30k.json").write_text(json.dumps({"images": said}))
+
+
+def _measure_two_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("runs/one", "runs/other"):
+        shutil.copytree("runs/quickstart", name)
+        assert execute(["semcore", "evaluate", "--run", name, *SMALLER["evaluate"]], monkeypatch) == 0
+
+
+def _count_letters(texts: Sequence[str]) -> np.ndarray:
+    return np.array([[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts], np.float32)
+
+
+def _name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def _smaller(words: Sequence[str]) -> list[str]:
+    return [word for name, options in SMALLER.items() if name in words for word in options]
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.slow] * (page.name in LONG), id=_name_of(page)) for page in FOLLOWED]
+)
+def test_a_page_can_be_followed(
+    page: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = page.read_text(encoding="utf-8")
+    if "runs/one" in text:
+        _measure_two_runs(monkeypatch)
+    if re.search(r"^accelerate .*train_identifier.py .*--run RUN$", text, flags=re.MULTILINE):
+        shutil.rmtree("RUN/identifier_model")
+    names: dict[str, object] = {}
+    for block in blocks_of(page):
+        if block.mark:
+            continue
+        if block.language == "python":
+            exec(compile(block.text, str(block), "exec"), names)
+        for line in block.commands if block.language == "sh" else []:
+            for words in commands_of(line.partition("  #")[0], CHECKPOINT=asset_folder("scenes_base")):
+                code = execute([*words, *_smaller(words)], monkeypatch)
+                printed = capsys.readouterr()
+                assert code == 0, f"{block}: {shlex.join(words)}\n{printed.out}{printed.err}"
