@@ -93,9 +93,9 @@ class Retriever:
     mismatches: list[Mismatch] = field(default_factory=list)
     prior_settings: PriorSettings = field(default_factory=PriorSettings)
     search_settings: SearchSettings = field(default_factory=SearchSettings)
+    changes: CorpusChanges = field(default_factory=CorpusChanges)
     _generator: CorrectedGenerator | None = field(default=None, repr=False)
     _sides: SearchSides | None = field(default=None, repr=False)
-    changes: CorpusChanges = field(default_factory=CorpusChanges)
     _corpora: dict[Direction, Corpus] = field(default_factory=dict, repr=False)
     _verifier_session: Any = field(default=None, repr=False)
 
