@@ -7,6 +7,7 @@ network, minutes) are left out; `tests/docs/test_pages.py` parses these too.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -15,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from semcore.runtime.files import write_json
 from semcore.runtime.packaged_files import asset_folder
 from tests.conftest import COLOURS, draw_picture
 from tests.docs.pages import PAGES, ROOT, blocks_of
 from tests.printed_commands import commands_of, execute
-from tests.run_fixtures import SearchableRun
+from tests.run_fixtures import NUM_CLUSTERS, SearchableRun
 
 README = ROOT / "README.md"
 TRAINING = ["--training.max-steps", "2", "--training.batch-size", "4", "--training.gradient-checkpointing", "false"]
@@ -33,7 +35,7 @@ SMALLER = {
         "--num-order-queries", "0", "--ablations", "false",
     ],
 }  # fmt: skip
-LONG = ("own_pictures.md", "train_verifier.md")
+LONG = ("own_pictures.md", "studies.md", "train_verifier.md")
 FOLLOWED = [
     page
     for page in (*PAGES, README)
@@ -52,6 +54,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished_training: Se
     for name in ("runs/quickstart", "RUN"):
         shutil.copytree(finished_training.run, name)
     shutil.rmtree("RUN/verifier_model")
+    write_json(Path("RUN/identifiers/cluster_words.json"), {"clusters": [{"words": []}] * NUM_CLUSTERS})
     return tmp_path
 
 
@@ -95,8 +98,11 @@ def _smaller(words: Sequence[str]) -> list[str]:
 def test_a_page_can_be_followed(
     page: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if "runs/one" in page.read_text(encoding="utf-8"):
+    text = page.read_text(encoding="utf-8")
+    if "runs/one" in text:
         _measure_two_runs(monkeypatch)
+    if re.search(r"^accelerate .*train_identifier.py .*--run RUN$", text, flags=re.MULTILINE):
+        shutil.rmtree("RUN/identifier_model")
     names: dict[str, object] = {}
     for block in blocks_of(page):
         if block.mark:
