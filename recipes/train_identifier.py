@@ -30,9 +30,10 @@ from pathlib import Path
 from semcore.commands.arguments import announcer, resolved, run_command
 from semcore.data.dataset import load_dataset
 from semcore.data.directions import Direction, DirectionName, named_directions
-from semcore.data.identifier_files import CLUSTER_WORDS, read_cluster_words, read_identifiers
+from semcore.data.identifier_files import read_identifiers
+from semcore.data.identifier_tokens import read_tokens, tokens_file
 from semcore.data.run_folder import RunFolder
-from semcore.models.cluster_tokens import add_cluster_tokens
+from semcore.models.identifier_tokens import add_identifier_tokens
 from semcore.models.lineage import Surroundings, as_record, check_lineage, made_from
 from semcore.models.next_steps import after_identifier_model
 from semcore.models.null_queries import NULL_QUERIES, null_queries_record
@@ -94,23 +95,24 @@ def main(settings: Settings) -> None:
     run = RunFolder(settings.run)
     dataset = load_dataset(settings.data or run.data_folder())
     model.base = model.base or generator_start_of(run, settings.base)
-    words, split = read_cluster_words(run / "identifiers"), None if settings.queries.everything else "train"
+    tokens, split = read_tokens(run / "identifiers"), None if settings.queries.everything else "train"
     identifiers = {direction: read_identifiers(run / "identifiers", direction, split) for direction in directions}
     used = prompts_of_queries(directions, own)
     here = Surroundings(used, run, base=settings.base)
     mismatches = check_lineage(model.base, here, settings.allowed, must_say=False)
     with run.lock():
-        files = [f"identifiers/{name}" for name in (*(f"{own}.jsonl" for own in directions), CLUSTER_WORDS)]
-        inputs = stage_inputs(run, dataset, model.base, [*files, *further_files(run, captions)], used)
+        names = [*(f"{own}.jsonl" for own in directions), tokens_file(run / "identifiers")]
+        files = [*(f"identifiers/{name}" for name in names), *further_files(run, captions)]
+        inputs = stage_inputs(run, dataset, model.base, files, used)
         places = {"model.base": inputs["the checkpoint"]}
         stage = None if settings.check else run.open_stage(STAGE, resolved(settings), inputs, dataset.folder, places)
         if stage and stage.finished:
             return say(f"already trained, see {run / 'identifier_model'}")
-        say("the model, with a new token for every cluster")
+        say("the model, with the new tokens of the identifiers")
         checkpoint = load_start(
             model.base, lora.rank, lora.quantization, model.trust_remote_code, **training.loading(), moved=settings.base
         )
-        new_tokens = add_cluster_tokens(checkpoint, len(words), words)
+        new_tokens = add_identifier_tokens(checkpoint, tokens)
         extras = add_extras(checkpoint, identifiers, seed=training.seed, **losses.modules())
         visuals = load_training_images(
             checkpoint, dataset, run / "features" if settings.keep_features and not settings.check else None, say,

@@ -54,7 +54,16 @@ def follow_queries(
         guide: what guides it; None where nothing does.
     """
     tasks = [
-        [content, sorted({view.items[item].identifier for item in view.queries.relevant[query] & view.items.keys()})]
+        [
+            content,
+            sorted(
+                {
+                    text
+                    for item in view.queries.relevant[query] & view.items.keys()
+                    for text in view.items[item].identifiers
+                }
+            ),
+        ]
         for query, content in draw_queries(view.queries, num_queries).contents.items()
     ]
     tasks = sorted((task for task in tasks if task[1]), key=lambda task: (len(task[0]), task[0]))

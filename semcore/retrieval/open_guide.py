@@ -61,6 +61,7 @@ class GuideMaker:
         Raises:
             UserError: the identifiers, the captions or the model do not have what this kind needs.
         """
+        corpus.require_single(f"--guide.kind {self.settings.kind}")
         items = list(corpus.items.values())
         if self.settings.kind == "words":
             rarity = keyword_rarity(self.run, direction)

@@ -11,7 +11,7 @@ from typing import Any
 
 from semcore.data.dataset import ImageRecord
 from semcore.data.directions import Direction
-from semcore.data.identifier_files import IdentifierRow
+from semcore.data.identifier_files import IdentifierRow, all_identifiers
 from semcore.models.prompts import IMAGE, Prompts
 from semcore.models.tokenization import answer_tokens, chat_prompt, expand_images, tokenize
 from semcore.runtime.errors import UserError
@@ -56,7 +56,8 @@ def identifier_examples(
 
     t2i: every sentence is paired with its image's identifier. i2t: every image is paired with the
     identifier of each of its sentences. An image without an identifier is left out of both. A direction
-    without identifiers has no pairs.
+    without identifiers has no pairs. An item of several identifiers has a pair with each: they share their prompt, and
+    so a row, where it is read once.
 
     Args:
         tokenizer: with the cluster tokens.
@@ -73,22 +74,25 @@ def identifier_examples(
     Raises:
         UserError: no pair is left in either direction.
     """
-    texts = {direction: {row["item_id"]: row["identifier"] for row in rows} for direction, rows in identifiers.items()}
+    texts = {
+        direction: {row["item_id"]: all_identifiers(row) for row in rows} for direction, rows in identifiers.items()
+    }
     of_image, of_sentence = texts.get(Direction.T2I), texts.get(Direction.I2T, {})
     known = [record for record in images if of_image is None or record.image_id in of_image]
     asked = (
         [
-            (sentence.text, of_image[record.image_id])
+            (sentence.text, identifier)
             for record in known
             for sentence in record.sentences
             if sentence.sentence_id not in held_out.sentence_ids
+            for identifier in of_image[record.image_id]
         ]
         if of_image is not None
         else []
     )
     t2i = text_examples(tokenizer, prompts, asked, units)
     shown = [
-        (record.image_id, [of_sentence[s.sentence_id] for s in record.sentences if s.sentence_id in of_sentence])
+        (record.image_id, [identifier for s in record.sentences for identifier in of_sentence.get(s.sentence_id, ())])
         for record in known
         if record.image_id not in held_out.image_ids
     ]

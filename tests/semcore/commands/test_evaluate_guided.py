@@ -27,6 +27,7 @@ from tests.semcore.verification.test_pair_verifiers import make_itm
 
 def settings(run: SearchableRun, **others: Any) -> EvaluateSettings:
     small = {"verifier": "none", "num_beams": 6, "num_candidates": 4, "ablations": False, "num_val_queries": 8}
+    small |= {"num_no_match_queries": 0, "num_retention_queries": 4, "num_order_queries": 2}
     return EvaluateSettings(run.run, dtype="float32", device="cpu", **{**small, **others})
 
 
