@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from semcore.models.inference import default_device
 from semcore.runtime.errors import UserError
 from semcore.serving.app import create_app
 from semcore.serving.backend import Backend
-from semcore.serving.limits import Limits
+from semcore.serving.limits import MIB, Limits
 from semcore.serving.metrics import Metrics
 from semcore.serving.ray_backend import RayBackend
 from semcore.serving.ray_replicas import Front, Keeper, Searcher
@@ -33,6 +33,7 @@ from semcore.serving.service import Service
 APPLICATION, SEARCHER, KEEPER = "semcore", "Searcher", "Keeper"
 ONGOING_PER_BATCH = 2  # one batch that is worked on, and one that gathers
 START_S = 180  # Ray gives its own processes 30 s to start, which a busy machine does not keep
+STORE_BYTES = 256 * MIB  # ours: requests and answers on their way; Ray would take a third of the memory
 FRONT_REQUESTS = 10_000  # more than all queues: what is too much is refused by the application, in its words
 
 
@@ -76,12 +77,12 @@ def run_ray(plan: Plan, host: str, port: int, address: str | None, on_ready: Cal
         UserError: the run cannot be opened, or there is no such cluster.
     """
     plan.options.open_retriever()
+    start_serving(plan, host, port, address)
     try:
-        start_serving(plan, host, port, address)
         on_ready()
         _wait_for_the_end()
     finally:
-        stop_serving()
+        stop_serving(address)
 
 
 def start_serving(plan: Plan, host: str, port: int, address: str | None) -> None:
@@ -98,7 +99,11 @@ def start_serving(plan: Plan, host: str, port: int, address: str | None) -> None
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_raylet_start_wait_time_s", str(START_S))
-    own = {} if address else {"include_dashboard": False, "num_cpus": max(os.cpu_count() or 1, plan.most_replicas)}
+    own: dict[str, Any] = {} if address else {
+        "include_dashboard": False,
+        "num_cpus": max(os.cpu_count() or 1, plan.most_replicas),
+        "object_store_memory": STORE_BYTES,
+    }  # fmt: skip
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, ValueError) as error:
@@ -113,15 +118,25 @@ def start_serving(plan: Plan, host: str, port: int, address: str | None) -> None
         raise UserError(f"no replica could open the run: {error}") from None
 
 
-def stop_serving() -> None:
-    """End the application, and what was started for it."""
-    serve.shutdown()
+def stop_serving(address: str | None) -> None:
+    """End the application, and the cluster where it was started for it.
+
+    Args:
+        address: as for `start_serving`.
+    """
+    if address:
+        serve.delete(APPLICATION)
+    else:
+        serve.shutdown()
     ray.shutdown()
 
 
 def application(plan: Plan) -> Any:
     """Return the application as Ray deploys it: one process for requests, one for changes, and those that search."""
     limits, options = plan.limits, plan.options
+    needs = _machine_of(options)
+    if "num_gpus" in needs:  # Ray gives every replica a GPU of its own, which is the first that it sees
+        options = replace(options, device=None)
     most = limits.max_batch * ONGOING_PER_BATCH
     scale: dict[str, Any] = {"num_replicas": plan.replicas}
     if plan.most_replicas > plan.replicas:
@@ -131,7 +146,7 @@ def application(plan: Plan) -> Any:
         name=SEARCHER,
         max_ongoing_requests=most,
         max_queued_requests=limits.max_queue,
-        ray_actor_options=_machine_of(options),
+        ray_actor_options=needs,
         **scale,
     )(Searcher)
     keeper = serve.deployment(name=KEEPER, max_ongoing_requests=1, ray_actor_options={"num_cpus": 0})(Keeper)

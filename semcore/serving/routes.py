@@ -92,12 +92,17 @@ def add_changes(app: FastAPI, service: Service) -> None:
         await while_connected(request, service, service.backend.remove(wanted), waits=True)
         return RemovedBody(removed=wanted)
 
-    @app.post("/items", operation_id="add_items", status_code=201, responses=PROBLEMS)
-    async def add_items(request: Request, body: AddBody) -> AddedBody:
+    nothing_new = {"model": AddedBody, "description": "None was added: all were there, or were left out."}
+
+    @app.post("/items", operation_id="add_items", status_code=201, responses={**PROBLEMS, 200: nothing_new})
+    async def add_items(request: Request, response: Response, body: AddBody) -> AddedBody:
         """Add images, all at once: they are found from the answer on, and after a restart."""
         check_writable()
         images = await asyncio.to_thread(images_of, body, service.limits)
-        return added_body(await while_connected(request, service, service.backend.add(images), waits=True))
+        done = await while_connected(request, service, service.backend.add(images), waits=True)
+        if not done.added:
+            response.status_code = HTTPStatus.OK
+        return added_body(done)
 
     @app.delete("/items", operation_id="remove_items", responses=PROBLEMS)
     async def remove_items(request: Request, item_id: ItemIds) -> RemovedBody:

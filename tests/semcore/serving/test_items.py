@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.semcore.retrieval.conftest import finished_growing_run, growing_run  # noqa: F401
 
 from semcore.data.new_images import NewImage
 from semcore.data.run_folder import RunFolder
@@ -55,7 +54,7 @@ def test_what_is_added_is_found_at_once_and_after_a_restart(growing_run: Any) ->
         assert live.ask("GET", f"/items/{sentence_id}").json["text"] == "a star, blue"
         assert live.ask("GET", "/images/new-1").headers["content-type"] == "image/png"
         again = live.ask("POST", "/items", {"items": [new_item(1)]})
-        assert (again.json["added"], again.json["already"]) == ([], ["new-1"])
+        assert (again.status, again.json["added"], again.json["already"]) == (200, [], ["new-1"])
         assert live.ask("DELETE", "/items/new-2").status == 200
         assert found(live) == before | {"new-1"}
         assert live.ask("GET", "/items/new-2").status == 404
