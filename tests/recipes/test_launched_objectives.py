@@ -88,8 +88,9 @@ def test_a_training_that_goes_on_ends_like_a_whole_one(launch, whole, mode):
 
 RANKING = (
     "--ranking.rounds", "2", "--ranking.num-beams", "4", "--training.learning-rate", "3e-3",
-    "--training.max-steps", "8", "--training.num-epochs", "60", "--training.batch-size", "4", "--training.micro-batch-size", "2",
-    "--training.gradient-checkpointing", "false", "--training.bf16", "no", "--training.save-steps", "4",
+    "--training.max-steps", "8", "--training.num-epochs", "60", "--training.batch-size", "4",
+    "--training.micro-batch-size", "2", "--training.gradient-checkpointing", "false", "--training.bf16", "no",
+    "--training.save-steps", "4",
 )  # fmt: skip
 
 
