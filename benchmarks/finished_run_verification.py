@@ -28,9 +28,10 @@ from semcore.models.inference import load_for_inference
 from semcore.models.lineage import as_record
 from semcore.models.run_checkpoints import has_verifier, model_of
 from semcore.models.run_lineage import check_run_models
+from semcore.models.verifier_registry import VerifierName
 from semcore.retrieval.hits import GeneratedHit
 from semcore.retrieval.shortlist import Shortlist, images_shown, make_shortlist
-from semcore.retrieval.verifiers import VerifierName, verifier_scores
+from semcore.retrieval.verifiers import verifier_scores
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_jsonl
 from semcore.runtime.settings import LineageSettings

@@ -1,6 +1,7 @@
-"""Fine-tuning modes on drawn scenes: the loss before and after, moved weights, seconds and memory.
+r"""Fine-tuning modes on drawn scenes: the loss before and after, moved weights, seconds and memory.
 
-    python -m benchmarks.modes --out runs/modes --json benchmarks/results/modes-cpu.json --table docs/guides/ways_to_train.md
+    python -m benchmarks.modes --out runs/modes --json benchmarks/results/modes-cpu.json \
+        --table docs/guides/ways_to_train.md
     python -m benchmarks.modes --out runs/quick --only QLoRA --max-steps 5
 
 What is in OUT already is not trained again. `--table` writes the results between the marks of a document.

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from semcore.data.directions import Direction
+from semcore.models.verifier_registry import VERIFIERS
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import atomic_text
 from semcore.runtime.markdown_tables import markdown_table
@@ -18,7 +19,6 @@ from semcore.runtime.markdown_tables import markdown_table
 LABELS = tuple(direction.label for direction in Direction)
 METRICS = ("R@1", "R@5", "R@10", "rSum")
 STAGES = ("caption", "identifiers", "train_identifier", "candidates", "train_verifier", "evaluate")
-VERIFIERS = ("listwise", "blocks", "pointwise", "likelihood")
 LEAST_GAIN = 1.0  # points of R@1: seeds differ by more
 WIDTH = 120
 

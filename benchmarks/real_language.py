@@ -29,8 +29,9 @@ from benchmarks.language_search import Found, LanguageSearch, corrected, first_r
 from semcore.commands.arguments import require_minimum, run_command
 from semcore.data.dataset import Dataset, load_dataset
 from semcore.data.run_folder import RunFolder
-from semcore.evaluation.dense_baselines import caption_baseline, nearest
+from semcore.evaluation.dense_baselines import nearest
 from semcore.identifiers.sentence_encoder import DEFAULT_ENCODER
+from semcore.retrieval.dense import caption_encoder
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import atomic_text, read_json, read_jsonl, write_json
 from semcore.runtime.packaged_files import resource_folder
@@ -229,7 +230,7 @@ def dense_ranks(out: Path, search: LanguageSearch) -> list[int | None]:
     if not path.exists():
         view = search.view("test")
         captions = {row["image_id"]: row["caption"] for row in read_jsonl(out / "captions.jsonl")}
-        baseline = caption_baseline(captions, DEFAULT_ENCODER)
+        baseline = caption_encoder(captions, DEFAULT_ENCODER)
         items, queries = list(view.items), list(view.queries.contents)
         texts = [view.queries.contents[query] for query in queries]
         ranked = nearest(baseline.texts(texts), baseline.images(items), items, len(items))

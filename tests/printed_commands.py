@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -29,8 +30,8 @@ def commands_of(line: str, **values: object) -> list[list[str]]:
 def execute(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     """Run a command in this process and return its exit code; the files that a launcher names have to be there."""
     if words[0] == "rm":
-        for name in words[1:]:
-            Path(name).unlink()
+        for path in (Path(name) for name in words[1:] if name != "-r"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         return 0
     if words[0] == "semcore":
         words = ["python", "-m", "semcore.commands.cli", *words[1:]]

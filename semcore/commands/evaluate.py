@@ -3,6 +3,8 @@
     semcore evaluate --run RUN
     semcore evaluate --run RUN --verifier all --num-beams 50
     semcore evaluate --run RUN --fusion none
+    semcore evaluate --run RUN --guide.kind words --candidates.source both
+    semcore evaluate --run RUN --verifier itm --itm-model Salesforce/blip-itm-base-coco
     semcore evaluate --run RUN --directions [t2i]
     semcore evaluate --run RUN --folds 5 --baselines [sentence-encoder,openai/clip-vit-base-patch32]
     accelerate launch recipes/evaluate.py --config recipes/configs/scenes.yaml --data DATA --run RUN
@@ -22,50 +24,34 @@ A killed evaluation goes on where it stopped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from semcore.commands.arguments import announcer, require_minimum, resolved
-from semcore.data.dataset import Dataset, load_dataset
+from semcore.commands.arguments import require_minimum, resolved
+from semcore.commands.measure_run import measure_run
+from semcore.commands.search_options import CandidateOptions, GuideOptions
+from semcore.commands.verifier_models import VerifierModelSettings, named_models
+from semcore.data.dataset import load_dataset
 from semcore.data.directions import DirectionName
 from semcore.data.run_folder import RunFolder
-from semcore.evaluation.dense_baselines import measure_baselines
-from semcore.evaluation.inputs import (
-    by_content,
-    captions_and_encoder,
-    ceiling_of,
-    find_models,
-    protocol_of,
-    score_inputs,
-    views_to_measure,
-)
-from semcore.evaluation.leak_check import check_leaks
-from semcore.evaluation.pipeline import run_evaluation
 from semcore.evaluation.plan import EvaluationPlan
-from semcore.evaluation.results import write_results
 from semcore.models.inference import Dtype
-from semcore.models.lineage import as_record, directions_in_use
+from semcore.models.lineage import directions_in_use
 from semcore.models.run_checkpoints import generator_of, has_verifier
-from semcore.models.run_lineage import check_run_models
-from semcore.report import write_model_cards, write_report
-from semcore.retrieval.batch import WorkDir
+from semcore.models.verifier_registry import VERIFIERS, VerifierChoice, VerifierName
+from semcore.retrieval.dense import SENTENCE_ENCODER
 from semcore.retrieval.generator import Engine
+from semcore.retrieval.guides import check_guide
 from semcore.retrieval.prior_settings import check_prior_weight
-from semcore.retrieval.verifiers import VerifierName
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import hash_of
 from semcore.runtime.moved_checkpoints import absolute_place
-from semcore.runtime.ranks import is_main_process
-from semcore.runtime.resumable import remove_work_folder, work_folder
 from semcore.runtime.settings import LineageSettings
-from semcore.verification import LETTERS, read_attention
-
-say = announcer("evaluate")
+from semcore.verification import LETTERS
 
 
 @dataclass
-class EvaluateSettings(LineageSettings):
+class EvaluateSettings(VerifierModelSettings, LineageSettings):
     """How a run is measured."""
 
     help_sections: ClassVar = {
@@ -101,20 +87,21 @@ class EvaluateSettings(LineageSettings):
     """Of the draw of these queries."""
     prior_in_search: bool = False  # ours: with keywords in the order of mention it gains nothing over reordering
     """Take the prior off in the beam search already, a second search, and not only from what the first has found."""
+    guide: GuideOptions = field(default_factory=GuideOptions)
+    """What guides the search."""
+    candidates: CandidateOptions = field(default_factory=CandidateOptions)
+    """Where candidates come from."""
     num_candidates: int = 10  # paper, A.1
     """How many of the best hits are verified."""
-    verifier: Literal[VerifierName, "both", "all", "none"] = "listwise"  # paper, section 3.3
+    verifier: VerifierChoice = "listwise"  # paper, section 3.3
     """The verifier; "blocks" is the listwise verifier trained with --attention blocks. "both" measures listwise, blocks
-    where it is trained, and likelihood, "all" these and pointwise; the best one on val gives the final ranking."""
+    where it is trained, and likelihood, "all" every one whose checkpoint is there or named; the best one on val gives
+    the final ranking."""
     fusion: Literal["val", "none"] = "val"  # ours; in the paper the verifier decides alone: none
     """Rank candidates by the fused scores of verifier and generator, fitted on val, or by the verifier's alone."""
     shifts: int = 1  # ours: training shuffles the candidates already
     """Cyclic shifts of the candidates that the listwise verifier is averaged over; 1 is fast, with as many as there are
     candidates the result does not depend on their order."""
-    pointwise_model: str | None = None
-    """The model of the pointwise verifier; by default the one that wrote the captions."""
-    likelihood_model: str | None = None
-    """The model of the likelihood verifier; by default the one that wrote the captions."""
     num_order_queries: int = 20  # ours: 20 forward passes each, seconds in all
     """Queries per direction, drawn at random, to measure the listwise verifier's order bias on; 0 for none."""
     order_bias_untrained: bool = False
@@ -164,6 +151,7 @@ class EvaluateSettings(LineageSettings):
                 "--prior-in-search needs the beam search of semcore over identifiers: leave --engine and --constraint "
                 "as they are, or leave it out"
             )
+        check_guide(self.guide.kind, self.guide.mode, self.engine, self.constraint)
         require_minimum(1, self, "limit", "batch_size")
         require_minimum(0, self, "num_order_queries", "num_no_match_queries", "num_retention_queries")
         require_minimum(0, self, "num_exhaustive_queries")
@@ -172,7 +160,7 @@ class EvaluateSettings(LineageSettings):
         require_minimum(2, self, "folds")
         if self.folds is not None and self.limit is not None:
             raise UserError("--folds are folds of the whole split: leave --limit out")
-        if self.num_candidates > len(LETTERS):
+        if self.num_candidates > len(LETTERS) and any(VERIFIERS[name].ordered for name in self.verifiers):
             raise UserError(
                 f"--num-candidates must be {len(LETTERS)} or less, one a letter from A to {LETTERS[-1]}, "
                 f"found {self.num_candidates}"
@@ -190,11 +178,12 @@ class EvaluateSettings(LineageSettings):
         """Return the verifiers to measure."""
         if self.verifier == "none":
             return ()
-        if self.verifier != "both" and self.verifier != "all":
+        if self.verifier not in ("both", "all"):
             return (self.verifier,)
-        blocks: tuple[VerifierName, ...] = ("blocks",) if has_verifier(RunFolder(self.run), "blocks") else ()
-        pointwise: tuple[VerifierName, ...] = ("pointwise",) if self.verifier == "all" else ()
-        return ("listwise", *blocks, *pointwise, "likelihood")
+        missing = set() if has_verifier(RunFolder(self.run), "blocks") else {"blocks"}
+        missing |= {name for name, entry in VERIFIERS.items() if entry.model == "named"} - named_models(self).keys()
+        wanted = [name for name, entry in VERIFIERS.items() if self.verifier == "all" or entry.in_both]
+        return tuple(name for name in wanted if name not in missing)
 
     def plan(self) -> EvaluationPlan:
         """Return the settings as an evaluation's plan."""
@@ -211,6 +200,9 @@ class EvaluateSettings(LineageSettings):
             num_prior_queries=self.num_prior_queries,
             prior_seed=self.prior_seed,
             prior_in_search=self.prior_in_search,
+            guide=replace(self.guide.settings(), model=_place(self.guide.model)),
+            guide_weight=self.guide.weight,
+            candidates=replace(self.candidates.settings(), model=_place(self.candidates.model)),
             num_candidates=self.num_candidates,
             verifiers=self.verifiers,
             other_models=self.other_models,
@@ -235,59 +227,18 @@ class EvaluateSettings(LineageSettings):
     @property
     def other_models(self) -> dict[str, str]:
         """Return verifier -> its model, where it is not the run's own; folders as absolute paths."""
-        named = {"pointwise": self.pointwise_model, "likelihood": self.likelihood_model}
-        used = {name: model for name, model in named.items() if model and name in self.verifiers}
-        return {name: absolute_place(model) for name, model in used.items()}
+        return {name: absolute_place(model) for name, model in named_models(self).items() if name in self.verifiers}
+
+
+def _place(model: str) -> str:
+    return model if model == SENTENCE_ENCODER else absolute_place(model)
 
 
 def main(settings: EvaluateSettings) -> None:
     """Measure a run, or say that it is done."""
     run = RunFolder(settings.run)
     dataset = load_dataset(settings.data or run.data_folder())
-    plan = settings.plan()
-    models = find_models(plan, run)
-    mismatches = check_run_models(
-        run, dataset, models, directions=plan.directions, named=plan.other_models, base=plan.base,
-        allow=settings.allowed,
+    measure_run(
+        settings.plan(), run, dataset, resolved(settings),
+        allowed=settings.allowed, check=settings.check, keep_features=settings.keep_features,
     )  # fmt: skip
-    views = views_to_measure(plan, run, dataset)
-    inputs = score_inputs(plan, run, dataset, models)
-    if settings.check:
-        counts = [f"{len(view.queries.relevant)} queries {key.direction} {key.split}" for key, view in views.items()]
-        return say(f"everything is in order: {', '.join(counts)}")
-    for name in {"listwise", "blocks"} & models.keys():
-        say(f"the {name} verifier is asked with attention {read_attention(models[name])}, as it was trained")
-    with run.lock():
-        places = by_content(plan)
-        stage = run.open_stage("evaluate", resolved(settings), inputs, dataset.folder, places)
-        if stage.finished:
-            _write_missing_report(run, dataset)
-            remove_work_folder(run.path, "evaluate")  # several processes leave it behind
-            return say(f"already measured, see {run / 'report.md'}")
-        run.set_config("evaluate", resolved(settings))
-        run.set_prompts({name: digest for name, digest in inputs.items() if name.endswith(".jinja")})
-        own = {name: value for name, value in resolved(settings).items() if name not in places}
-        key = hash_of(own, inputs, places)
-        features = run / "features" if settings.keep_features else None
-        work_dir = WorkDir(work_folder(run.path, "evaluate", key), is_main_process(), features)
-        result = run_evaluation(plan, run, dataset, models, views, work_dir)
-        measured = {key: view for key, view in views.items() if key.split == plan.split}
-        captions, encoder = captions_and_encoder(plan, run)
-        result.baselines = measure_baselines(
-            plan.baselines, dataset, captions, encoder, measured, work_dir, plan.device
-        )
-        result.mismatches = mismatches
-        if is_main_process():
-            result.leak_check = check_leaks(run, dataset, plan.split, protocol_of(run))
-            write_results(run, result, protocol_of(run), ceiling_of(plan, dataset))
-            num_queries = sum(len(view.queries.relevant) for view in measured.values())
-            stage.finish(num_queries=num_queries, **as_record(mismatches))
-            remove_work_folder(run.path, "evaluate")
-            write_report(run.path, data=dataset.folder)
-            write_model_cards(run, dataset.name)
-    return say(f"see {run / 'metrics.json'}, {run / 'report.md'} and {run / 'report.html'}")
-
-
-def _write_missing_report(run: RunFolder, dataset: Dataset) -> None:
-    if is_main_process() and not ((run / "report.md").exists() and (run / "report.html").exists()):
-        write_report(run.path, data=dataset.folder)

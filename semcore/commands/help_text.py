@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 from jsonargparse import DefaultHelpFormatter
 
 from semcore.commands.settings_schema import leaf_types, required_settings, sections_of
+from semcore.models.verifier_registry import VERIFIERS, model_setting
 from semcore.runtime.settings import option
 
 PROGRAMS = ("semcore ", "python -m ", "python recipes/", "accelerate launch ", ".venv")
@@ -26,8 +27,10 @@ FOLDERS = (
     "base", "data", "dst", "earlier", "embeddings", "first", "folder", "images", "out", "run", "second", "src",
     "static", "work",
 )  # fmt: skip
-FILES = ("captions", "config", "csv", "ids_file", "image", "json", "launcher", "readme", "study", "table")
-CHECKPOINTS = ("base", "model", "pointwise_model", "likelihood_model")
+FILES = (
+    "captions", "config", "csv", "ids_file", "image", "json", "launcher", "readme", "study", "table", "token_file",
+)  # fmt: skip
+CHECKPOINTS = ("base", "model", *map(model_setting, VERIFIERS))
 METAVARS: dict[Any, Mapping[str, str]] = {
     Path: dict.fromkeys(FOLDERS, "FOLDER") | dict.fromkeys(FILES, "FILE"),
     str: dict.fromkeys(CHECKPOINTS, "CHECKPOINT") | {"server": "URL", "allow_mismatch": "KINDS", "device": "DEVICE"},

@@ -47,6 +47,8 @@ class SearchSettings(LineageSettings):
     prior_weight: PriorChoice = "fit"
     """How much of log p(identifier) comes off the generator's score: "fit" as the evaluation says, or a number from 0,
     the paper's score, to 1."""
+    plain: bool = False
+    """Search without the guide and the dense candidates of the evaluation, where it had any."""
     data: Path | None = None
     """Where the dataset is now, should it have moved."""
     explain: bool = False
@@ -82,6 +84,7 @@ def _search(settings: SearchSettings) -> None:
         base=settings.base,
         allow_mismatch=settings.allowed,
         prior_weight=settings.prior_weight,
+        plain=settings.plain,
     )
     query: dict[str, Any] = {"text": settings.text} if settings.image is None else {"image": settings.image}
     hits = retriever.search(**query, top_k=settings.top_k)

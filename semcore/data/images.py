@@ -81,13 +81,13 @@ def verify_image(path: Path | str) -> str:
         return str(image.format)
 
 
-def image_size(path: Path | str) -> tuple[int, int]:
-    """Return the width and height that `open_image` gives, from the file's header alone.
+def image_size(source: Path | str | bytes) -> tuple[int, int]:
+    """Return the width and height that `open_image` gives, from the header of a file or of its bytes alone.
 
     Raises:
         UnreadableImage: missing, empty, too large, of a depth without a white, or no image at all.
     """
-    with _opened(path) as image:
+    with _opened(source) as image:
         _white(image)
         width, height = image.size
         sideways = _orientation(image) >= 5 and image.format != "TIFF"  # Pillow gives a TIFF's size upright

@@ -1,8 +1,8 @@
 """Beam search over identifiers (paper, algorithm 1) that reads each prompt once and scores only identifiers' tokens.
 
-Every score is exact: the sum of the model's log-probabilities of the sequence's tokens given the prompt, less a share
-of the sequence's prior where a correction asks for it (`semcore.decoding.prior_correction`). The paths are those of a
-step-by-step beam search of the same width. Among equal scores the path with the smaller tokens wins, on every device.
+Every score is exact: the sum of the model's log-probabilities of the sequence's tokens given the prompt, and a bonus
+where one is asked for (`semcore.decoding.bonus`). The paths are those of a step-by-step beam search of the same width.
+Among equal scores the path with the smaller tokens wins, on every device.
 
 Shapes: Q queries, B beams, c continuations, n rows of a forward pass.
 """
@@ -10,7 +10,7 @@ Shapes: Q queries, B beams, c continuations, n rows of a forward pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,11 +29,11 @@ from semcore.decoding.beam_state import (
     with_slots,
     with_tails,
 )
+from semcore.decoding.bonus import Bonus, BonusOf
 from semcore.decoding.cached_model import Prompts, read_prompts, read_tree
 from semcore.decoding.forward_rows import TailRows, rows_to_read, tail_rows
 from semcore.decoding.index import IdentifierIndex
 from semcore.decoding.preconditions import check_at_least_one, check_search
-from semcore.decoding.prior_correction import Correction
 from semcore.decoding.scoring import Normalization, Scorer
 from semcore.decoding.trie import STOP
 from semcore.decoding.trie_tensors import TrieTensors
@@ -50,7 +50,7 @@ def constrained_beam_search(
     num_beams: int = 20,
     normalization: Normalization = "vocabulary",
     top_k: int | None = None,
-    correction: Correction | None = None,
+    bonus: Bonus | BonusOf | None = None,
     watch: Watch | None = None,
 ) -> SearchResult:
     """Find the identifiers a model is most likely to generate for each query.
@@ -63,8 +63,9 @@ def constrained_beam_search(
         normalization: the tokens over which probabilities are normalised: the whole `"vocabulary"` (the paper's
             score), or the tokens that occur in `"identifiers"`.
         top_k: sequences to return per query; all `num_beams` if None. Fewer need less work.
-        correction: takes a share of the identifiers' prior off every score, in the search already; made for this index
-            by `correction_of`. The paper's score has none.
+        bonus: added to the scores of paths, in the search already, and made for this index: by `correction_of`, which
+            takes the identifiers' prior off, or by `semcore.decoding.guides`; or a function that makes it from the
+            prompts' states. The paper's score has none.
         watch: is shown the paths of all queries token by token, as long as any of them can displace another
             (`semcore.decoding.prefix_retention`).
 
@@ -76,9 +77,10 @@ def constrained_beam_search(
     wanted = num_beams if top_k is None else min(top_k, num_beams)
     check_at_least_one("top_k", wanted)
     check_search(model, inputs, index, normalization)
-    prompts = read_prompts(model, inputs)
-    finished = _search(prompts, index, num_beams, normalization, wanted, correction, watch)
-    return _result(index, finished, wanted)
+    prompts = read_prompts(model, inputs, keep_hidden=callable(bonus))
+    made = bonus(prompts) if callable(bonus) else bonus
+    finished = _search(prompts, index, num_beams, normalization, wanted, made, watch)
+    return _result(index, finished, wanted, made)
 
 
 def _search(
@@ -87,24 +89,26 @@ def _search(
     num_beams: int,
     normalization: Normalization,
     top_k: int,
-    correction: Correction | None,
+    bonus: Bonus | None,
     watch: Watch | None,
 ) -> Finished:
     trie, num_queries = index.tensors, len(prompts.mask)
     scorer = Scorer(prompts.head, trie.vocabulary, normalization)
     beams, finished = start(num_queries, num_beams, index.max_length, prompts.mask.device)
+    if bonus is not None and (first := bonus.start()) is not None:
+        beams = replace(beams, scores=beams.scores + first[:, None])
     states, tails = prompts.states, None
     state_of_beam = torch.arange(num_queries, device=states.device).repeat_interleave(num_beams)
     for depth in range(index.max_length + 1):
         steps = continuations(trie, beams)
-        gains, beams = _score(trie, scorer, beams, steps, states, state_of_beam, tails, correction)
+        gains, beams = _score(trie, scorer, beams, steps, states, state_of_beam, tails, bonus)
         if not bool(steps.branching.any()):
             break
         found = candidates(trie, beams, steps, gains)
         finished = collect(trie, beams, found, finished, depth)
         survived = survivors(trie, beams, found, depth)
-        bound = 0.0 if correction is None else correction.bound(trie, survived.nodes, survived.tail_used)
-        beams = prune(survived, finished, top_k, bound)
+        bound = 0.0 if bonus is None else bonus.bound(trie, survived)
+        beams = survived if bound is None else prune(survived, finished, top_k, bound)
         if watch is not None:
             watch(survived, beams)
         rows = rows_to_read(trie, beams, prompts.num_cached)
@@ -124,7 +128,7 @@ def _score(
     states: torch.Tensor,
     state_of_beam: torch.Tensor,
     tails: TailRows | None,
-    correction: Correction | None,
+    bonus: Bonus | None,
 ) -> tuple[torch.Tensor, Beams]:
     """Return what each continuation's token adds to the score (c,), and the beams with their new tails scored.
 
@@ -140,30 +144,34 @@ def _score(
     gains = torch.zeros(len(tokens), device=scored.device)
     num_steps = len(pairs[0][0])
     gains[wanted] = scored[:num_steps]
-    if correction is not None:
-        gains += correction.node_gain[steps.nodes]
+    if bonus is not None:
+        gains += bonus.of_steps(trie, beams, steps)
     if tails is None:
         return gains, beams
     along = scored[num_steps:]
-    if correction is not None:
-        starts, _ = trie.tails(beams.nodes.flatten()[tails.beams])
-        along = along + correction.tail_gain[starts + tails.places]
+    if bonus is not None:
+        along = along + bonus.of_tails(trie, beams, tails)
     return gains, with_tails(beams, tails.beams, tails.places, along)
 
 
-def _result(index: IdentifierIndex, finished: Finished, top_k: int) -> SearchResult:
+def _result(index: IdentifierIndex, finished: Finished, top_k: int, bonus: Bonus | None) -> SearchResult:
     scores = finished.scores.cpu()
-    sequences, leaves = [], []
-    for own, nodes, paths in zip(scores.tolist(), finished.nodes.tolist(), finished.paths.tolist(), strict=True):
+    totals = None if bonus is None else bonus.total(index.tensors, finished.nodes.long()).cpu()
+    sequences, leaves, own_bonuses = [], [], []
+    for query, (own, nodes, paths) in enumerate(
+        zip(scores.tolist(), finished.nodes.tolist(), finished.paths.tolist(), strict=True)
+    ):
         found = [
-            (-score, index.sequence(leaf, path), leaf)
-            for score, leaf, path in zip(own, nodes, paths, strict=True)
+            (-score, index.sequence(leaf, path), leaf, place)
+            for place, (score, leaf, path) in enumerate(zip(own, nodes, paths, strict=True))
             if score > -torch.inf
         ]
         best = sorted(found)[:top_k]
-        sequences.append([sequence for _, sequence, _ in best])
-        leaves.append([leaf for _, _, leaf in best])
-    return SearchResult(sequences, leaves, scores[:, :top_k])
+        sequences.append([sequence for _, sequence, _, _ in best])
+        leaves.append([leaf for _, _, leaf, _ in best])
+        if totals is not None:
+            own_bonuses.append([float(totals[query, place]) for _, _, _, place in best])
+    return SearchResult(sequences, leaves, scores[:, :top_k], None if totals is None else own_bonuses)
 
 
 @dataclass(frozen=True)
@@ -175,5 +183,7 @@ class SearchResult:
     leaves: list[list[int]]
     """The leaf of each sequence in the index, from which `IdentifierIndex.items_of_leaf` has its items."""
     scores: torch.Tensor
-    """Sums of log-probabilities, less what a correction takes off, float32 (queries, beams), on the CPU; -inf where a
-    query has fewer sequences."""
+    """Sums of log-probabilities and of what a bonus adds, float32 (queries, beams), on the CPU; -inf where a query has
+    fewer sequences."""
+    bonuses: list[list[float]] | None = None
+    """For each query the part of its sequences' scores that a bonus has added; None without one."""

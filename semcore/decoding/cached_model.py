@@ -36,6 +36,8 @@ class Prompts:
     """States that predict the first token after each prompt: hidden states (Q, d), or logits where `head` is None."""
     head: nn.Linear | None
     """The output head; None if the model's logits are not a linear map of its last hidden states."""
+    hidden: torch.Tensor | None = None
+    """The decoder's last states of all prompt tokens (Q, P, d), where they were to be kept."""
 
     @property
     def num_cached(self) -> int:
@@ -43,12 +45,13 @@ class Prompts:
         return self.cache.get_seq_length() - self.mask.shape[1]
 
 
-def read_prompts(model: Any, inputs: Mapping[str, Any]) -> Prompts:
+def read_prompts(model: Any, inputs: Mapping[str, Any], *, keep_hidden: bool = False) -> Prompts:
     """Run the left-padded prompts through the model, images included, once.
 
     Args:
         model: a decoder-only Hugging Face model.
         inputs: keyword arguments of `model(**inputs)`.
+        keep_hidden: keep the decoder's last states of all tokens.
     """
     mask = prompt_mask(inputs)
     positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
@@ -67,7 +70,8 @@ def read_prompts(model: Any, inputs: Mapping[str, Any]) -> Prompts:
     head = model.get_output_embeddings()
     plain = type(head) is nn.Linear and seen.explain(output.logits)
     states = seen.head_input if plain else output.logits
-    return Prompts(model, cache, mask, positions[:, -1] + 1, states[:, -1], head if plain else None)
+    hidden = seen.decoder_output if keep_hidden else None
+    return Prompts(model, cache, mask, positions[:, -1] + 1, states[:, -1], head if plain else None, hidden)
 
 
 def read_tree(prompts: Prompts, tokens: torch.Tensor, depths: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:

@@ -79,12 +79,12 @@ def token_log_probabilities(
     check_search(model, inputs, index, normalization)
     prompts = read_prompts(model, inputs)
     scorer = Scorer(prompts.head, index.tensors.vocabulary, normalization)
-    trees = _trees(sorted(index.sequences()), index, nodes_per_pass)
+    trees = trees_of(sorted(index.sequences()), index, nodes_per_pass)
     return torch.cat([_score(prompts, scorer, tree).cpu() for tree in trees], dim=1)
 
 
 @dataclass(frozen=True)
-class _Tree:
+class Tree:
     """The prefixes of some sequences as nodes to read, and the steps that score the sequences."""
 
     tokens: list[int]
@@ -95,14 +95,14 @@ class _Tree:
     """For each token of each sequence: the node that predicts it (-1: the prompt), the dense token."""
 
 
-def _trees(sequences: list[tuple[int, ...]], index: IdentifierIndex, nodes_per_pass: int) -> Iterator[_Tree]:
+def trees_of(sequences: list[tuple[int, ...]], index: IdentifierIndex, nodes_per_pass: int) -> Iterator[Tree]:
     """Cut the sorted sequences into trees of at most `nodes_per_pass` nodes, or one sequence."""
     nodes: dict[tuple[int, ...], int] = {}
     ancestors: list[list[int]] = []
     steps: list[tuple[int, int]] = []
     for sequence in sequences:
         if steps and len(nodes) + len(sequence) > nodes_per_pass:
-            yield _Tree([prefix[-1] for prefix in nodes], ancestors, steps)
+            yield Tree([prefix[-1] for prefix in nodes], ancestors, steps)
             nodes, ancestors, steps = {}, [], []
         dense = np.searchsorted(index.trie.vocabulary, sequence).tolist()
         steps.append((-1, dense[0]))
@@ -112,10 +112,10 @@ def _trees(sequences: list[tuple[int, ...]], index: IdentifierIndex, nodes_per_p
                 nodes[prefix] = len(nodes)
                 ancestors.append([*(ancestors[nodes[prefix[:-1]]] if length > 1 else []), nodes[prefix]])
             steps.append((nodes[prefix], dense[length]))
-    yield _Tree([prefix[-1] for prefix in nodes], ancestors, steps)
+    yield Tree([prefix[-1] for prefix in nodes], ancestors, steps)
 
 
-def _score(prompts: Prompts, scorer: Scorer, tree: _Tree) -> torch.Tensor:
+def _score(prompts: Prompts, scorer: Scorer, tree: Tree) -> torch.Tensor:
     """Return the log-probability of the tree's steps for every query (Q, steps)."""
     steps = torch.tensor(tree.steps, device=prompts.mask.device)
     first, later = (steps[:, 0] < 0).nonzero()[:, 0], (steps[:, 0] >= 0).nonzero()[:, 0]
@@ -134,7 +134,7 @@ def _gains(scorer: Scorer, states: torch.Tensor, nodes: torch.Tensor, tokens: to
     return gains.view(num_queries, -1)
 
 
-def _read(prompts: Prompts, tree: _Tree) -> torch.Tensor:
+def _read(prompts: Prompts, tree: Tree) -> torch.Tensor:
     """Read the nodes of a tree after the prompts, then remove them from the cache (Q, R, ...)."""
     num_queries, size = len(prompts.mask), len(tree.tokens)
     device = prompts.mask.device

@@ -153,6 +153,16 @@ class IdentifierIndex:
         """Return the ids of the items of a leaf, in the order they were given."""
         return self._items.ids(int(self.trie.node_link[leaf]))
 
+    def sequence_numbers(self) -> dict[str, int]:
+        """Return item id -> the number of its sequence in the tree."""
+        return {item_id: number for number in range(self.trie.num_sequences) for item_id in self._items.ids(number)}
+
+    def item_sequences(self) -> dict[str, tuple[int, ...]]:
+        """Return item id -> its token sequence."""
+        listing = list_sequences(self.trie)
+        numbered = zip(self.sequences(), listing.numbers.tolist(), strict=True)
+        return {item_id: sequence for sequence, number in numbered for item_id in self._items.ids(number)}
+
     def leaf(self, sequence: Sequence[int]) -> int:
         """Return the node that an identifier ends on; -1 if it is foreign."""
         node, consumed = self.find(sequence)

@@ -5,7 +5,7 @@ own probability. The corrected score, log p(identifier | query) - weight * log p
 does not. A path's score is corrected by the prior of the prefix it has written, so that paths compete as they will in
 the end. Such scores may rise, so what a path can still gain is known for every node.
 
-Shapes: E nodes and t tail tokens of the prefix tree, S sequences.
+Shapes: E nodes and t tail tokens of the prefix tree, S sequences, Q queries, B beams, c continuations.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from semcore.decoding.beam_state import Beams, Continuations
+from semcore.decoding.forward_rows import TailRows
 from semcore.decoding.index import IdentifierIndex
 from semcore.decoding.trie import ROOT, STOP, Trie
 from semcore.decoding.trie_reading import leaf_nodes, list_sequences, parents_of, ragged_places
@@ -42,18 +44,32 @@ class Correction:
     tail_bound: torch.Tensor
     """What will still be added behind a token of a tail, float32 (t,)."""
 
-    def bound(self, trie: TrieTensors, nodes: torch.Tensor, tail_used: torch.Tensor) -> torch.Tensor:
-        """Return the most that paths can still gain from the correction, in the shape of `nodes` (Q, B).
+    node_total: torch.Tensor
+    """What is added to a whole path, by the leaf that it ends on, float32 (E,)."""
 
-        Args:
-            trie: the prefix tree.
-            nodes: where the paths stand.
-            tail_used: how many tokens of its tail each has taken.
-        """
+    def start(self) -> None:
+        """Return nothing."""
+
+    def of_steps(self, trie: TrieTensors, beams: Beams, steps: Continuations) -> torch.Tensor:
+        """Return what each step adds (c,)."""
+        return self.node_gain[steps.nodes]
+
+    def of_tails(self, trie: TrieTensors, beams: Beams, tails: TailRows) -> torch.Tensor:
+        """Return what each token of a tail adds (t,)."""
+        starts, _ = trie.tails(beams.nodes.flatten()[tails.beams])
+        return self.tail_gain[starts + tails.places]
+
+    def bound(self, trie: TrieTensors, beams: Beams) -> torch.Tensor:
+        """Return the most that each path can still gain from the correction (Q, B)."""
+        nodes, tail_used = beams.nodes, beams.tail_used
         starts, _ = trie.tails(nodes)
         inside = tail_used > 0
         behind = self.tail_bound[(starts + tail_used - 1)[inside]]
         return self.node_bound[nodes].masked_scatter(inside, behind) + SLACK
+
+    def total(self, trie: TrieTensors, leaves: torch.Tensor) -> torch.Tensor:
+        """Return the correction of whole paths (Q, B)."""
+        return self.node_total[leaves]
 
 
 def correction_of(index: IdentifierIndex, priors: Priors, weight: float) -> Correction:
@@ -74,7 +90,8 @@ def correction_of(index: IdentifierIndex, priors: Priors, weight: float) -> Corr
     parents = parents_of(index.trie)
     columns = (-weight * (node - np.where(parents >= 0, node[parents], 0.0)), -weight * tail)
     bounds = (weight * (node - least), weight * rest)
-    return Correction(*(torch.from_numpy(column.astype(np.float32)).to(index.device) for column in (*columns, *bounds)))
+    laid_out = (*columns, *bounds, -weight * least)  # a leaf has one sequence below it, so its least is its own
+    return Correction(*(torch.from_numpy(column.astype(np.float32)).to(index.device) for column in laid_out))
 
 
 def _along_the_tree(index: IdentifierIndex, priors: Priors) -> tuple[NDArray[np.float64], ...]:

@@ -6,11 +6,12 @@ Shapes: n nodes, c children of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
-from semcore.decoding.trie import Trie
+from semcore.decoding.trie import ROOT, Trie
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,19 @@ class TrieTensors:
                 for array in (trie.node_token, trie.node_link, trie.node_fanout, trie.tail_start, trie.tail_token)
             ),
         )
+
+    @cached_property
+    def levels(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Return the nodes that paths lead to and their parents, level by level, both (n,); the root is its own."""
+        nodes = torch.tensor([ROOT], device=self.node_token.device)
+        levels = [(nodes, nodes)]
+        while True:
+            rows, places = ragged(self.node_fanout[nodes].long())
+            if len(rows) == 0:
+                return levels
+            parents = nodes[rows]
+            nodes = self.node_link[parents].long() + places
+            levels.append((nodes, parents))
 
     def is_leaf(self, nodes: torch.Tensor) -> torch.Tensor:
         """Return which nodes have a single sequence below them, same shape (...)."""

@@ -166,9 +166,9 @@ def _resident_bytes() -> int:
 
 
 def _sequences(session: ModelSession, key: SplitKey, view: SplitView) -> list[list[int]]:
-    texts = dict.fromkeys(item.identifier for item in view.items.values())
-    tokens = {text: identifier_tokens(session, key.direction, text) for text in texts}
-    return [tokens[item.identifier] for item in view.items.values()]
+    texts = [text for item in view.items.values() for text in item.identifiers]
+    tokens = {text: identifier_tokens(session, key.direction, text) for text in dict.fromkeys(texts)}
+    return [tokens[text] for text in texts]
 
 
 def _clusters(checkpoint: Checkpoint, sequences: Sequence[Sequence[int]]) -> list[int]:

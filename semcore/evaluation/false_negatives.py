@@ -59,7 +59,7 @@ def score_lost_items(
     """
     relevant = relevant_of(view)
     lost = {
-        content: sorted({view.items[item].identifier for item in right & view.items.keys()})
+        content: sorted({text for item in right & view.items.keys() for text in view.items[item].identifiers})
         for content, right in relevant.items()
         if right.isdisjoint(hit.item_id for hit in hits[content])
     }

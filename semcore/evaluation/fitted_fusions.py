@@ -34,17 +34,19 @@ def fit(
         view: one direction of val.
         shortlists: the shortlists of its queries.
         scores: the verifier's score of each candidate.
-        alone: leave the generator's score out.
+        alone: leave all scores but the verifier's out.
     """
     places = {shortlist.query: number for number, shortlist in enumerate(shortlists)}
     answers = [(content, view.queries.relevant[query]) for query, content in view.queries.contents.items()]
     chosen = [shortlists[places[content]] for content, _ in answers]
     rows = [own.generator for own in chosen], [scores[places[content]] for content, _ in answers]
     right = [[item.item_id in own for item in each.items] for each, (_, own) in zip(chosen, answers, strict=True)]
-    overall = replace(fit_fusion(*rows, right, alone=alone), num_items=len(view.items))
+    names = chosen[0].further if chosen else {}
+    further = {name: [own.further[name] for own in chosen] for name in names}
+    overall = replace(fit_fusion(*rows, right, further=further, alone=alone), num_items=len(view.items))
     groups = [tuple(sorted(own)) for _, own in answers]  # the sentences of one image have the same relevant item
     contents = [content for content, _ in answers]
-    return Fitted(overall, cross_fit(*rows, right, contents=contents, groups=groups, alone=alone))
+    return Fitted(overall, cross_fit(*rows, right, contents=contents, groups=groups, further=further, alone=alone))
 
 
 def rank_all(

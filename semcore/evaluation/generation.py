@@ -17,11 +17,14 @@ from semcore.evaluation.corrected_hits import (
     prior_settings,
     search_again,
 )
+from semcore.evaluation.fused_candidates import Candidates, choose_candidates
+from semcore.evaluation.guided_search import Guiding, find_guide
 from semcore.evaluation.plan import EvaluationPlan
 from semcore.evaluation.results import Scores, score
 from semcore.evaluation.search_analysis import SearchAnalysis, analyse_search
 from semcore.models.session import ModelSession
 from semcore.retrieval.batch import SplitKey, SplitView, WorkDir, generate_hits, generate_unconstrained
+from semcore.retrieval.hits import merged
 from semcore.retrieval.prior_settings import PriorSettings
 
 
@@ -33,6 +36,8 @@ class Generated:
         hits: the rankings that later stages use.
         paper_hits: those by the paper's score.
         prior_settings: what comes off the paper's score.
+        candidates: what is verified.
+        guiding: what guided the search.
         ablations: name -> direction -> scores.
         analyses: direction -> the analysis of the measured split's search.
     """
@@ -40,6 +45,8 @@ class Generated:
     hits: dict[SplitKey, Hits]
     paper_hits: dict[SplitKey, Hits]
     prior_settings: PriorSettings
+    candidates: Candidates
+    guiding: Guiding
     ablations: dict[str, dict[Direction, Scores]]
     analyses: dict[Direction, SearchAnalysis]
 
@@ -62,35 +69,55 @@ def search_views(
         views: items and queries.
         work_dir: where results are kept from a kill.
     """
-    found = {key: _search(plan, session, key, view, work_dir) for key, view in views.items()}
+    guiding = find_guide(plan, run, dataset, session, views, work_dir)
+    found = {key: _search(plan, session, key, view, work_dir, guiding) for key, view in views.items()}
     correction = find_correction(plan, run, dataset, session, views, found, work_dir)
     hits = {key: correction.rescored(key, found[key], plan.num_beams) for key in views}
     if plan.prior_in_search and correction.priors:
-        hits = {key: search_again(plan, session, key, view, correction, work_dir) for key, view in views.items()}
+        hits = {
+            key: search_again(plan, session, key, view, correction, work_dir, guiding.of(key.direction))
+            for key, view in views.items()
+        }
+    unguided = found
+    if guiding.maker is not None:
+        unguided = {
+            key: _search(plan, session, key, view, work_dir) for key, view in views.items() if key.split == plan.split
+        }
     paper_hits = {
-        key: {content: own[: plan.num_beams] for content, own in rankings.items()} for key, rankings in found.items()
+        key: {content: merged(own)[: plan.num_beams] for content, own in rankings.items()}
+        for key, rankings in unguided.items()
     }
+    candidates = choose_candidates(plan, run, dataset, session, views, hits, correction, guiding, work_dir)
     ablations: dict[str, dict[Direction, Scores]] = {}
     for key, view in views.items():
         if plan.ablations and key.split == plan.split:
             for name, scores in _ablate(plan, session, key, view, hits[key], correction, work_dir).items():
                 ablations.setdefault(name, {})[key.direction] = scores
     analyses = {
-        key.direction: analyse_search(plan, session, key, view, hits[key], correction, work_dir)
+        key.direction: analyse_search(plan, session, key, view, hits[key], correction, guiding, work_dir)
         for key, view in views.items()
         if key.split == plan.split
     }
-    return Generated(hits, paper_hits, prior_settings(plan, correction), ablations, analyses)
+    return Generated(hits, paper_hits, prior_settings(plan, correction), candidates, guiding, ablations, analyses)
 
 
-def _search(plan: EvaluationPlan, session: ModelSession, key: SplitKey, view: SplitView, work_dir: WorkDir) -> Hits:
-    """Return what the beams hold, by the paper's score."""
+def _search(
+    plan: EvaluationPlan,
+    session: ModelSession,
+    key: SplitKey,
+    view: SplitView,
+    work_dir: WorkDir,
+    guiding: Guiding | None = None,
+) -> Hits:
+    """Return what the beams hold, by the paper's score and what a guide adds to it."""
+    guide = None if guiding is None else guiding.of(key.direction)
     num_beams, batch_size = plan.num_beams, plan.batch_size
     if not plan.constraint:
         return generate_unconstrained(session, key, view, work_dir, num_beams=num_beams, batch_size=batch_size)
     return generate_hits(
         session, key, view, work_dir,
-        num_beams=num_beams, batch_size=batch_size, engine=plan.engine, whole_beam=plan.prior_weight != 0,
+        num_beams=num_beams, batch_size=batch_size, engine=plan.engine, whole_beam=plan.prior_weight != 0, guide=guide,
+        name="" if guide is None else f"generate guided {key.direction} {key.split}",
     )  # fmt: skip
 
 

@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from semcore.data.dataset import Dataset
+from semcore.data.directions import Direction
 from semcore.data.items_and_queries import image_of
 from semcore.data.run_folder import RunFolder
-from semcore.evaluation.dense_baselines import SENTENCE_ENCODER
 from semcore.evaluation.folds import assign_folds
 from semcore.evaluation.held_out_items import views_without_answers
 from semcore.evaluation.plan import EvaluationPlan
-from semcore.identifiers.sentence_encoder import DEFAULT_ENCODER
 from semcore.models.run_checkpoints import generator_of, model_of, untrained_verifier_of
 from semcore.models.run_lineage import prompts_of
 from semcore.retrieval.batch import SplitKey, SplitView, read_split_views
+from semcore.retrieval.dense import SENTENCE_ENCODER, require_captions
+from semcore.retrieval.dense import captions_and_encoder as _captions_and_encoder
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import hash_of, read_json, read_jsonl, sha256_of
+from semcore.runtime.files import hash_of, read_json, sha256_of
 from semcore.runtime.fingerprints import fingerprint
-from semcore.runtime.text import clean_text
 
 
 def find_models(plan: EvaluationPlan, run: RunFolder) -> dict[str, str]:
@@ -57,7 +57,8 @@ def views_to_measure(plan: EvaluationPlan, run: RunFolder, dataset: Dataset) -> 
     if plan.folds is not None:
         measured |= fold_split_views(measured, plan.folds)
     if plan.split != "val":
-        if not (plan.verifiers or plan.prior_weight == "fit"):
+        fits = plan.verifiers or plan.prior_weight == "fit" or plan.candidates.source != "generated"
+        if not (fits or (plan.guide.kind != "none" and plan.guide_weight == "fit")):
             return measured
         measured |= read_split_views(run, dataset, "val", plan.num_val_queries, plan.directions)
     whole = {key: view for key, view in measured.items() if key.split in (plan.split, "val")}
@@ -91,8 +92,10 @@ def fold_split_views(views: Mapping[SplitKey, SplitView], num_folds: int) -> dic
 def score_inputs(plan: EvaluationPlan, run: RunFolder, dataset: Dataset, models: Mapping[str, str]) -> dict[str, str]:
     """Return the hash of everything the scores depend on."""
     files = [f"identifiers/{direction}.jsonl" for direction in plan.directions]
-    if SENTENCE_ENCODER in plan.baselines:
-        files.append("captions.jsonl")
+    if SENTENCE_ENCODER in (*plan.baselines, *dense_models(plan)):
+        files.append(require_captions(run).name)
+    elif plan.guide.kind == "words" and Direction.I2T in plan.directions:
+        files.append(require_captions(run, "the guide words, image to text,").name)
     return {
         "metadata.jsonl": dataset.fingerprint,
         **{name: sha256_of(run / name) for name in files},
@@ -104,22 +107,43 @@ def score_inputs(plan: EvaluationPlan, run: RunFolder, dataset: Dataset, models:
 def by_content(plan: EvaluationPlan) -> dict[str, str]:
     """Return the settings that are paths of checkpoints -> fingerprints of their content."""
     named = {f"{name}_model": fingerprint(path) for name, path in plan.other_models.items()}
-    baselines = [name if name == SENTENCE_ENCODER else fingerprint(name) for name in plan.baselines]
-    return {**named, "baselines": hash_of(baselines)}
+    baselines = [_content(name) for name in plan.baselines]
+    used = dense_models(plan)
+    places = {"guide.model": plan.guide.model, "candidates.model": plan.candidates.model}
+    dense = {setting: _content(name) if name in used else "" for setting, name in places.items()}
+    return {**named, "baselines": hash_of(baselines), **dense}
+
+
+def dense_models(plan: EvaluationPlan) -> list[str]:
+    """Return the dense encoders that guide the search or find candidates, by their names."""
+    guides = [plan.guide.model] if plan.guide.kind == "dense" else []
+    return guides + ([plan.candidates.model] if plan.candidates.source != "generated" else [])
+
+
+def _content(name: str) -> str:
+    return name if name == SENTENCE_ENCODER else fingerprint(name)
 
 
 def captions_and_encoder(plan: EvaluationPlan, run: RunFolder) -> tuple[dict[str, str], str]:
     """Return the inputs of the sentence encoder's baseline: captions by image id, and the identifiers' encoder."""
     if SENTENCE_ENCODER not in plan.baselines:
         return {}, ""
-    captions = {row["image_id"]: clean_text(row["caption"]) for row in read_jsonl(run / "captions.jsonl")}
-    made = run.manifest().get("stages", {}).get("identifiers", {})
-    return captions, made.get("settings", {}).get("encoder", DEFAULT_ENCODER)
+    return _captions_and_encoder(run)
 
 
 def protocol_of(run: RunFolder) -> str:
-    """Return "inductive" or "transductive", as the identifiers were made."""
-    return str(read_json(run / "identifiers" / "report.json")["protocol"])
+    """Return "transductive" where the identifiers were fitted on, or the generator trained on, other splits too."""
+    parts = protocol_parts(run)
+    everything = "transductive" in parts.values() or "all" in parts.values()
+    return "transductive" if everything else parts["identifiers"]
+
+
+def protocol_parts(run: RunFolder) -> dict[str, str]:
+    """Return how the identifiers were fitted, and whose captions and images the generator was trained on."""
+    identifiers = str(read_json(run / "identifiers" / "report.json")["protocol"])
+    training = run.manifest().get("stages", {}).get("train_identifier", {}).get("settings", {})
+    queries = training.get("queries", {})
+    return {"identifiers": identifiers, **{name: queries.get(name, "none") for name in ("captions", "images")}}
 
 
 def ceiling_of(plan: EvaluationPlan, dataset: Dataset) -> dict[str, Any]:

@@ -49,6 +49,31 @@ def retrieval_metrics(run: Rankings, qrels: Judgements, num_items: int) -> dict[
     }
 
 
+def as_they_count(run: Rankings, qrels: Judgements, identifiers: Mapping[str, str], num_items: int) -> dict[str, float]:
+    """Score a run as papers do that count identifiers: one that several items share stands in the list once.
+
+    AVG and ComGTIR compare strings of codes, so an item is found with any other of the same string. Where no identifier
+    is shared, it is what `retrieval_metrics` says; elsewhere it is as much or more.
+
+    Args:
+        run: Rankings, best first.
+        qrels: The relevant items of every query.
+        identifiers: item id -> its identifier; an item without one can only be found by itself.
+        num_items: The number of items that were searched.
+
+    Raises:
+        ValueError: A query has no relevant item or no judgement.
+
+    Examples:
+        >>> same = {"cat": "17 3", "dog": "17 3"}
+        >>> as_they_count({"q": ["cat", "dog"]}, {"q": {"dog"}}, same, 2)["R@1"]
+        100.0
+    """
+    distinct = {query: list(dict.fromkeys(identifiers.get(own, own) for own in items)) for query, items in run.items()}
+    right = {query: {identifiers.get(own, own) for own in items} for query, items in qrels.items()}
+    return retrieval_metrics(distinct, right, num_items)
+
+
 def first_relevant_rank(ranking: Sequence[str], right: Collection[str]) -> int | None:
     """Return the rank (from 1) of the first relevant item, None where there is none.
 

@@ -53,12 +53,17 @@ def per_query_rows(
             "query_id": query,
             "query": queries[query],
             "right": sorted(right),
-            "generated": [hit._asdict() for hit in candidates[:NUM_GENERATED]],
+            "generated": [_as_row(hit) for hit in candidates[:NUM_GENERATED]],
             "verified": [{"item_id": item, "score": score} for item, score in judged[:NUM_VERIFIED]],
             "rank_generated": first_relevant_rank([hit.item_id for hit in candidates], right),
             "rank_verified": first_relevant_rank([item for item, _ in judged], right),
             **({"rank_generated_paper": first_relevant_rank(by_paper, right)} if paper else {}),
         }
+
+
+def _as_row(hit: GeneratedHit) -> dict[str, Any]:
+    """Return a hit as plain data; where no guide was, nothing is said of it."""
+    return {key: value for key, value in hit._asdict().items() if value is not None}
 
 
 def write_per_query(

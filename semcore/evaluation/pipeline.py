@@ -20,24 +20,23 @@ from semcore.evaluation.results import EvaluationResult, Scores, score
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.inference import load_for_inference
 from semcore.models.session import load_session
+from semcore.models.verifier_registry import VERIFIERS, VerifierName
 from semcore.retrieval.batch import (
     SplitKey,
     SplitView,
     WorkDir,
-    make_shortlists,
-    verify_by_likelihood,
-    verify_by_options,
+    verify_pairs,
+    verify_questions,
 )
+from semcore.retrieval.search_settings import SearchSettings
 from semcore.retrieval.shortlist import Shortlist
-from semcore.retrieval.verifiers import VerifierName
+from semcore.retrieval.verifiers import open_verifier
 from semcore.verification import Fusion, VerifierSession, load_verifier
 from semcore.verification.score_fusion import FusionSettings
 
 Fits = dict[Direction, Fitted]
 CandidateScores = Sequence[Sequence[float]]
 """A score of every candidate of every shortlist."""
-ORDERED: dict[str, str] = {"listwise": "trained", "blocks": "trained, blocks"}
-"""Verifiers with order bias -> names of their models in the comparison with the untrained one."""
 
 
 def run_evaluation(
@@ -62,8 +61,9 @@ def run_evaluation(
     generated = search_views(plan, run, dataset, session, views, work_dir)
     hits = generated.hits
     del session  # one model is in memory at a time
-    shortlists = {key: make_shortlists(view, hits[key], plan.num_candidates) for key, view in views.items()}
+    shortlists = generated.candidates.shortlists
     measured = [key for key in views if key.split == plan.split]
+    differs = plan.prior_weight != 0 or plan.guide.kind != "none"
     result = EvaluationResult(
         split=plan.split,
         num_beams=plan.num_beams,
@@ -72,9 +72,12 @@ def run_evaluation(
         seconds=work_dir.seconds,
         views={key.direction: views[key] for key in measured},
         hits={key.direction: hits[key] for key in measured},
-        paper_hits={key.direction: generated.paper_hits[key] for key in measured} if plan.prior_weight != 0 else {},
+        paper_hits={key.direction: generated.paper_hits[key] for key in measured} if differs else {},
         prior_settings=generated.prior_settings,
         ablations=generated.ablations,
+        search=SearchSettings(generated.guiding.settings, plan.candidates, generated.candidates.fusions),
+        candidates=generated.candidates.figures,
+        guide_on_val=generated.guiding.tried,
     )
     result.folds["generated"] = mean_over_folds(plan.split, views, hits)
     verified: dict[str, Verified] = {}
@@ -194,13 +197,15 @@ def _verify(
     work_dir: WorkDir,
 ) -> dict[SplitKey, list[list[float]]]:
     """Return a verifier's scores; for a listwise verifier, measure its order bias too."""
-    session = load_verifier(_load(model, plan), dataset, work_dir.features)
-    if name == "likelihood":
-        return verify_by_likelihood(session, shortlists, work_dir)
+    session = open_verifier(
+        name, model, dataset, work_dir.features, dtype=plan.dtype, device=plan.device, base=plan.base
+    )
+    if VERIFIERS[name].scores == "pairs":
+        return verify_pairs(name, session, shortlists, work_dir)
     shifts = plan.shifts
-    scores = {key: verify_by_options(name, session, key, own, work_dir, shifts) for key, own in shortlists.items()}
-    if name in ORDERED:
-        _add_order_bias(ORDERED[name], plan, session, result, work_dir)
+    scores = {key: verify_questions(name, session, key, own, work_dir, shifts) for key, own in shortlists.items()}
+    if VERIFIERS[name].ordered:
+        _add_order_bias("trained" if name == "listwise" else f"trained, {name}", plan, session, result, work_dir)
     return scores
 
 

@@ -9,9 +9,11 @@ from typing import Literal
 
 from semcore.data.directions import Direction
 from semcore.models.inference import Dtype
+from semcore.models.verifier_registry import VerifierName
+from semcore.retrieval.candidates import CandidateSettings
 from semcore.retrieval.generator import Engine
+from semcore.retrieval.guides import GuideSettings
 from semcore.retrieval.prior_settings import PriorChoice
-from semcore.retrieval.verifiers import VerifierName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,9 @@ class EvaluationPlan:
         num_prior_queries: training queries per direction that the prior is the mean over.
         prior_seed: seed of their draw.
         prior_in_search: whether the prior comes off in the beam search already.
+        guide: what guides the search, without its weights.
+        guide_weight: of the guide: "fit" on val, or a number.
+        candidates: where the candidates come from.
         num_candidates: how many of the best hits are verified.
         verifiers: the verifiers to measure.
         other_models: verifier -> its model, where it is not the run's own.
@@ -65,6 +70,9 @@ class EvaluationPlan:
     num_prior_queries: int
     prior_seed: int
     prior_in_search: bool
+    guide: GuideSettings
+    guide_weight: Literal["fit"] | float
+    candidates: CandidateSettings
     num_candidates: int
     verifiers: tuple[VerifierName, ...]
     other_models: Mapping[str, str]

@@ -9,16 +9,18 @@ from typing import Any
 from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.fitted_fusions import Ranking
-from semcore.evaluation.metrics import CUTOFFS, first_relevant_rank, retrieval_metrics
+from semcore.evaluation.inputs import protocol_parts
+from semcore.evaluation.metrics import CUTOFFS, as_they_count, first_relevant_rank, retrieval_metrics
 from semcore.evaluation.per_query import FALSE_NEGATIVES, write_per_query
 from semcore.evaluation.statistics import hits as found
 from semcore.evaluation.statistics import paired_difference
 from semcore.evaluation.trec import write_qrels, write_run
 from semcore.models.lineage import Mismatch, as_record
+from semcore.models.verifier_registry import VerifierName
 from semcore.retrieval.batch import SplitView
 from semcore.retrieval.hits import GeneratedHit
 from semcore.retrieval.prior_settings import PRIOR_FILE, PriorSettings, write_prior_settings
-from semcore.retrieval.verifiers import VerifierName
+from semcore.retrieval.search_settings import SEARCH_FILE, SearchSettings, write_search_settings
 from semcore.runtime.files import write_json, write_jsonl
 from semcore.verification.score_fusion import FUSION_FILE, FusionSettings, write_fusion_settings
 
@@ -49,6 +51,9 @@ class EvaluationResult:
         mismatches: lineage mismatches that were allowed.
         folds: "generated" or verifier -> direction -> mean scores over folds of the measured split.
         baselines: name -> direction -> scores of dense retrieval.
+        search: what later searches do as this one did, beside the prior.
+        candidates: direction -> figures of the fused candidates, where vectors were asked too.
+        guide_on_val: direction -> weight of the guide -> scores on val, where it was fitted.
         analyses: heading of metrics.json -> direction -> figures: of the search, the confidence, the false negatives.
         false_negatives: direction -> entries of the audit.
         leak_check: what the models may have seen of the measured split.
@@ -69,6 +74,9 @@ class EvaluationResult:
     ablations: dict[str, dict[Direction, Scores]] = field(default_factory=dict)
     folds: dict[str, dict[Direction, Scores]] = field(default_factory=dict)
     baselines: dict[str, dict[Direction, Scores]] = field(default_factory=dict)
+    search: SearchSettings = field(default_factory=SearchSettings)
+    candidates: dict[Direction, dict[str, Any]] = field(default_factory=dict)
+    guide_on_val: Mapping[Direction, Mapping[str, Scores]] = field(default_factory=dict)
     order_bias: dict[Direction, list[dict[str, Any]]] = field(default_factory=dict)
     fusion_settings: FusionSettings = field(default_factory=lambda: FusionSettings("none", {}))
     mismatches: list[Mismatch] = field(default_factory=list)
@@ -93,16 +101,24 @@ def score(view: SplitView, rankings: Mapping[str, Sequence[tuple[str, Any]] | Se
     return retrieval_metrics(run, view.queries.relevant, len(view.items))
 
 
+def score_identifiers(view: SplitView, rankings: Mapping[str, Sequence[GeneratedHit]]) -> Scores:
+    """Score rankings as papers do that count identifiers, not items."""
+    run = {query: [hit.item_id for hit in rankings[content]] for query, content in view.queries.contents.items()}
+    identifiers = {item.item_id: item.identifier for item in view.items.values()}
+    return as_they_count(run, view.queries.relevant, identifiers, len(view.items))
+
+
 def write_results(run: RunFolder, result: EvaluationResult, protocol: str, ceiling: Mapping[str, Any]) -> None:
     """Write t2i/, i2t/, prior.json, verification.json and, last, metrics.json."""
-    chosen = result.counting.get(result.verifier, {})  # type: ignore[call-overload]
+    chosen = result.counting.get(result.verifier, {})
     for direction, view in result.views.items():
         paper = result.paper_hits.get(direction, {})
         _write_direction(run, direction, view, result.hits[direction], paper, chosen.get(direction, {}))
         write_jsonl(run / direction / FALSE_NEGATIVES, result.false_negatives.get(direction, []))
     write_prior_settings(run / PRIOR_FILE, result.prior_settings)
     write_fusion_settings(run / FUSION_FILE, result.fusion_settings)
-    write_json(run / "metrics.json", metrics_of(result, protocol, ceiling))
+    write_search_settings(run / SEARCH_FILE, result.search)
+    write_json(run / "metrics.json", {**metrics_of(result, protocol, ceiling), "protocol_parts": protocol_parts(run)})
 
 
 def metrics_of(result: EvaluationResult, protocol: str, ceiling: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,6 +128,10 @@ def metrics_of(result: EvaluationResult, protocol: str, ceiling: Mapping[str, An
     metrics: dict[str, Any] = {}
     for direction, view in result.views.items():
         metrics[direction] = {"generated": score(view, result.hits[direction])}
+        if len({item.identifier for item in view.items.values()}) < len(view.items):
+            metrics[direction]["generated_as_they_count"] = score_identifiers(view, result.hits[direction])
+        if direction in result.candidates:
+            metrics[direction]["candidates"] = result.candidates[direction]["fused"]
         if direction in result.paper_hits:
             metrics[direction] |= _beside_the_paper(view, result.hits[direction], result.paper_hits[direction])
         if result.verifier in counting:
@@ -129,6 +149,7 @@ def metrics_of(result: EvaluationResult, protocol: str, ceiling: Mapping[str, An
         "num_beams": result.num_beams,
         "constraint": result.constraint,
         "prior": {**asdict(result.prior_settings), "later_stages_use": "generated"},
+        **_search_record(result),
         "verifier": result.verifier,
         "fusion": result.fusion,
         "fitted_on": "val" if any(result.fusion_settings.fusions.values()) else None,
@@ -147,6 +168,17 @@ def metrics_of(result: EvaluationResult, protocol: str, ceiling: Mapping[str, An
         "seconds": {**result.seconds, "all": round(sum(result.seconds.values()), 3)},
         **as_record(result.mismatches),
     }
+
+
+def _search_record(result: EvaluationResult) -> dict[str, Any]:
+    """Return what metrics.json says of a guide and of fused candidates; nothing where there are none."""
+    record: dict[str, Any] = {}
+    if result.search.guide.kind != "none":
+        record["guide"] = {**asdict(result.search.guide), "validation": result.guide_on_val}
+    if result.candidates:
+        found = {direction: own["found_by"] for direction, own in result.candidates.items()}
+        record["candidates"] = {**asdict(result.search.candidates), "found_by_percent": found}
+    return record
 
 
 def _beside_the_paper(

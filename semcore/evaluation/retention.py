@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 from semcore.data.items_and_queries import draw_queries
 from semcore.decoding import constrained_beam_search
+from semcore.decoding.bonus import added
 from semcore.decoding.prefix_retention import Retention, RetentionWatch
 from semcore.decoding.prior_correction import Correction
 from semcore.models.session import ModelSession
 from semcore.retrieval.batch import QUERIES_PER_CHUNK, SplitKey, SplitView, WorkDir
 from semcore.retrieval.corpus import Corpus, identifier_tokens
 from semcore.retrieval.explanation_steps import token_parts
-from semcore.retrieval.generator import query_inputs
+from semcore.retrieval.generator import GuideOf, query_inputs
 
 Course = list[list[Any]]
 """Of each relevant identifier of a query: its number of tokens, where it was lost or None, whether it was found, and
@@ -43,6 +44,7 @@ def follow_queries(
     num_beams: int,
     batch_size: int,
     correction: Correction | None = None,
+    guide: GuideOf | None = None,
 ) -> dict[str, Course]:
     """Search a sample of queries and follow their relevant items; return query -> the course of each identifier.
 
@@ -56,12 +58,19 @@ def follow_queries(
         num_beams: width of the beam.
         batch_size: queries searched at once.
         correction: what comes off in the search; None where nothing does.
+        guide: what guides it; None where nothing does.
     """
     drawn = draw_queries(view.queries, num_queries).contents.items()
     all_tasks = [
         _Task(
             content,
-            sorted({view.items[item].identifier for item in view.queries.relevant[query] & view.items.keys()}),
+            sorted(
+                {
+                    text
+                    for item in view.queries.relevant[query] & view.items.keys()
+                    for text in view.items[item].identifiers
+                }
+            ),
         )
         for query, content in drawn
     ]
@@ -73,7 +82,7 @@ def follow_queries(
         rows: list[Course] = []
         for start in range(0, len(chunk), batch_size):
             batch = chunk[start : start + batch_size]
-            rows += _follow(session, key, corpus, batch, num_beams, correction)
+            rows += _follow(session, key, corpus, batch, num_beams, correction, guide)
         return rows
 
     rows = work_dir.run(f"retention {key.direction} {key.split}", tasks, QUERIES_PER_CHUNK, work, "query")
@@ -87,14 +96,17 @@ def _follow(
     batch: Sequence[_Task],
     num_beams: int,
     correction: Correction | None,
+    guide: GuideOf | None,
 ) -> list[Course]:
     identifiers = dict.fromkeys(text for task in batch for text in task.targets)
     tokens = {text: identifier_tokens(session, key.direction, text) for text in identifiers}
     watch = RetentionWatch(corpus.index, [[tokens[text] for text in task.targets] for task in batch])
-    inputs = query_inputs(session, key.direction, [task.content for task in batch])
+    queries = [task.content for task in batch]
+    inputs = query_inputs(session, key.direction, queries)
+    bonus = correction if guide is None else added(correction, guide(queries))
     model = session.checkpoint.model
     found = constrained_beam_search(
-        model, inputs, corpus.index, num_beams=num_beams, correction=correction, watch=watch
+        model, inputs, corpus.index, num_beams=num_beams, bonus=bonus, watch=watch
     )  # fmt: skip
     tokenizer = session.checkpoint.tokenizer
     words = {text: words_of(token_parts(tokenizer, text, own)) for text, own in tokens.items()}

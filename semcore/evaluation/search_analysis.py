@@ -10,6 +10,7 @@ from semcore.evaluation.corrected_hits import PriorCorrection
 from semcore.evaluation.cost import measure_cost
 from semcore.evaluation.exhaustive_check import compare_searches, num_queries_for, search_exhaustively
 from semcore.evaluation.false_negatives import Exact, score_lost_items
+from semcore.evaluation.guided_search import Guiding
 from semcore.evaluation.plan import EvaluationPlan
 from semcore.evaluation.retention import follow_queries, summarise_retention
 from semcore.models.session import ModelSession
@@ -41,9 +42,12 @@ def analyse_search(
     view: SplitView,
     hits: Mapping[str, Sequence[GeneratedHit]],
     correction: PriorCorrection,
+    guiding: Guiding,
     work_dir: WorkDir,
 ) -> SearchAnalysis:
     """Analyse the search of one direction; without the prefix tree there is nothing to follow.
+
+    An exhaustive search has no guide, so that a guided one is not compared with it.
 
     Args:
         plan: says how many queries.
@@ -52,11 +56,14 @@ def analyse_search(
         view: items and queries.
         hits: query -> what the search found, as later stages use it.
         correction: the share of the prior that is off it.
+        guiding: what guided it.
         work_dir: where results are kept from a kill.
     """
     if not plan.constraint:
         return SearchAnalysis()
     corpus = build_corpus(session, key.direction, list(view.items.values()))
+    made = guiding.of(key.direction)
+    guide = None if made is None else made(corpus)
     weight = correction.weight(key.direction).overall
     priors = correction.priors.get(key.direction)
     log_priors = {} if priors is None else priors.totals()
@@ -66,10 +73,11 @@ def analyse_search(
         courses = follow_queries(
             session, key, view, corpus, work_dir,
             num_queries=plan.num_retention_queries, num_beams=plan.num_beams, batch_size=plan.batch_size,
-            correction=in_search,
+            correction=in_search, guide=guide,
         )  # fmt: skip
         sections["prefix_retention"] = summarise_retention(courses, plan.num_beams)
-    if num_exhaustive := num_queries_for(plan.num_exhaustive_queries, view):
+    num_exhaustive = num_queries_for(plan.num_exhaustive_queries, view) if guide is None else 0
+    if num_exhaustive:
         exhaustive = search_exhaustively(
             session, key, view, corpus, work_dir, num_queries=num_exhaustive, log_priors=log_priors, weight=weight
         )
@@ -79,7 +87,7 @@ def analyse_search(
             session, key, view, work_dir, num_beams=plan.num_beams, batch_size=plan.batch_size
         )  # fmt: skip
     exact = {}
-    if plan.verifiers:
+    if plan.verifiers and guide is None:
         exact = score_lost_items(
             session, key, view, hits, work_dir, num_queries=MOST_LOST, log_priors=log_priors, weight=weight
         )

@@ -5,23 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from semcore.data.run_folder import RunFolder
+from semcore.models.verifier_registry import VERIFIERS, checkpoint_to_name
 from semcore.runtime.errors import UserError
 from semcore.runtime.moved_checkpoints import find_checkpoint
 from semcore.runtime.typed_commands import Word, launch_command
 
+GeneratorName = Literal["auto", "identifier", "ranked"]
 VERIFIER_FOLDERS = {"full": "verifier_model", "blocks": "verifier_model_blocks"}
 """Attention of a listwise verifier -> its folder in the run; both may exist, for comparison."""
 
 
-def generator_of(run: RunFolder) -> str:
-    """Return the identifier model's folder.
+def generator_of(run: RunFolder, which: GeneratorName = "auto") -> str:
+    """Return the generator's folder: the ranked model where it is trained, else the identifier model.
+
+    Args:
+        run: the run folder.
+        which: "identifier" or "ranked" for the one or the other.
 
     Raises:
         UserError: it is not trained yet.
     """
+    if which == "ranked" or (which == "auto" and _is_model(run, "ranked_model")):
+        return _trained(run, "ranked_model", "train_ranking.py", ["--run", run.path])
     return _trained(run, "identifier_model", "train_identifier.py", ["--run", run.path])
 
 
@@ -96,7 +104,7 @@ def recorded_captioner(run: RunFolder) -> str | None:
 
 
 def model_of(run: RunFolder, verifier: str, moved: str | Path | None = None) -> str:
-    """Return the run's checkpoint for a verifier: the trained listwise one or that in blocks, for others the captioner.
+    """Return the run's checkpoint for a verifier: the trained listwise one or that in blocks, or the captioner.
 
     Args:
         run: the run folder.
@@ -104,8 +112,10 @@ def model_of(run: RunFolder, verifier: str, moved: str | Path | None = None) -> 
         moved: the captioner's path as the user gives it.
 
     Raises:
-        UserError: it is not trained yet, or not found.
+        UserError: it is not trained yet, not found, or has to be named.
     """
+    if VERIFIERS[verifier].model == "named":
+        raise checkpoint_to_name(verifier)
     if verifier == "blocks":
         return blocks_verifier_of(run)
     return verifier_of(run) if verifier == "listwise" else captioner_of(run, verifier, moved)

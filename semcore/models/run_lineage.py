@@ -8,6 +8,7 @@ from pathlib import Path
 from semcore.data.dataset import Dataset
 from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
+from semcore.models import verifier_registry
 from semcore.models.lineage import (
     KINDS,
     Kind,
@@ -21,18 +22,16 @@ from semcore.models.lineage import (
 )
 from semcore.models.prompts import load_prompts
 from semcore.models.run_checkpoints import source_fingerprint
+from semcore.models.verifier_registry import VERIFIERS
 from semcore.runtime.fingerprints import fingerprint
 
 PROMPTS = {
     "generator": tuple(f"{direction.identify_prompt}.jinja" for direction in Direction),
-    "listwise": tuple(f"{direction.verify_prompt}.jinja" for direction in Direction),
-    "blocks": tuple(f"{direction.verify_prompt}.jinja" for direction in Direction),
-    "pointwise": tuple(f"{direction.pointwise_prompt}.jinja" for direction in Direction),
-    "likelihood": ("sentence_of_image.jinja", "sentence_alone.jinja"),
+    **{name: entry.prompt_files() for name, entry in VERIFIERS.items()},
 }
 """Use of a model -> the prompts that it reads."""
-TRAINED = ("generator", "listwise", "blocks")
-"""Uses that a model of the run was trained for; the others use the captioner."""
+TRAINED = ("generator", *verifier_registry.TRAINED)
+"""Uses that a model of the run was trained for; the others use the captioner, or what a user has named."""
 
 
 def prompts_of(names: Iterable[str], directions: Collection[Direction] = tuple(Direction)) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The report's paragraph on the identifiers' prior, which comes off the generator's score."""
+"""The report's sentences on what is beside log p(identifier | query) in the generator's score: prior and guide."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,32 @@ WITHOUT_PRIOR = (
     "what constrained beam search found, in the order of its score less a share of log p(identifier), the identifier's "
     "prior; ours, and what later stages use"
 )
+
+
+GUIDES = {
+    "words": "keywords that occur in the query",
+    "dense": "the cosine of the query's and the item's vectors",
+    "set": "the generator's set head",
+}
+
+
+def guide_finding(metrics: Mapping[str, Any], direction: str) -> str:
+    """Say what guided the search and how, or that its weight was fitted as 0; empty where nothing did."""
+    guide = metrics.get("guide")
+    if not guide:
+        return ""
+    weight, fitted = guide["weights"].get(direction, 0.0), guide["validation"].get(direction)
+    source = "fitted on val" if fitted else "as given"
+    if weight == 0:
+        return f"The guide, {GUIDES[guide['kind']]}, has weight 0, {source}: it says nothing that the model does not."
+    text = (
+        f"The search is guided by {GUIDES[guide['kind']]} with weight {weight:g}, {source} ({guide['mode']}); the "
+        "paper has no guide"
+    )
+    if not fitted:
+        return f"{text}."
+    plain, guided = (fitted[name]["R@1"] for name in ("0", f"{weight:g}"))
+    return f"{text}. On val it moves R@1 from {plain:.1f} to {guided:.1f}."
 
 
 def prior_finding(metrics: Mapping[str, Any], direction: str) -> str:

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from semcore.evaluation.metrics import CUTOFFS
 from semcore.evaluation.statistics import Interval, bootstrap_interval, hits, paired_randomisation_test
-from semcore.report.prior import WITHOUT_PRIOR, prior_finding
+from semcore.models.verifier_registry import VERIFIERS
+from semcore.report.prior import WITHOUT_PRIOR, guide_finding, prior_finding
 
 COLUMNS = ("R@1", "R@5", "R@10", "rSum@5", "rSum", "MRR@10")
 
@@ -19,12 +20,8 @@ _STAGES = {
 _NAMES = {"generated_paper": "generated, paper"}
 _ALONE = "the shortlist in the verifier's own order, as in the paper"
 _OWN = "the shortlist in the order of the verifier's score alone, as in the paper"
-_VERIFIERS = {
-    "listwise": "chooses among all candidates by letter",
-    "blocks": "the same, but reads each candidate by itself, once for all queries",
-    "pointwise": "judges one candidate at a time",
-    "likelihood": "how probable the captioner finds the sentence, given the picture",
-}
+_CANDIDATES = "what the generator and dense vectors found, in the order of their fused scores, before verification"
+_AS_THEY_COUNT = "the generated order as papers count that compare identifiers: items that share one are found together"
 _ABLATIONS = {
     "with_trie": "the generated order of the queries that the next row asks",
     "without_trie": "the same queries, the model writes freely; what is not an identifier finds nothing",
@@ -78,13 +75,17 @@ def score_rows(
     """
     alone = metrics.get("fusion") == "none"
     meanings = {**_STAGES, "verified": _OWN} if alone else _STAGES
-    if "generated_paper" in metrics[direction]:
+    if "generated_paper" in metrics[direction] and metrics["prior"]["choice"] != 0:
         meanings = {**meanings, "generated": WITHOUT_PRIOR}
     table = [
         ScoreRow(_NAMES.get(stage, stage), meaning, metrics[direction][stage], _intervals(rows, stage, seed))
         for stage, meaning in meanings.items()
         if stage in metrics[direction]
     ]
+    if fused := metrics[direction].get("candidates"):
+        table.append(ScoreRow("candidates", _CANDIDATES, fused, {}))
+    if shared := metrics[direction].get("generated_as_they_count"):
+        table.append(ScoreRow("generated, as they count", _AS_THEY_COUNT, shared, {}))
     own = metrics.get("verifiers_alone", {}).get(metrics.get("verifier"), {})
     if direction in own and not alone:
         table.append(ScoreRow(f"{metrics['verifier']} alone", _ALONE, own[direction], {}))
@@ -109,7 +110,7 @@ def verifier_rows(metrics: Mapping[str, Any], direction: str) -> list[ScoreRow]:
         if direction in verifiers:
             step = f"{name} {direction} {metrics.get('split')}"
             seconds = {"seconds": metrics["seconds"][step]} if step in metrics.get("seconds", {}) else {}
-            rows.append(ScoreRow(name, _VERIFIERS.get(name, ""), {**verifiers[direction], **seconds}, {}))
+            rows.append(ScoreRow(name, _meaning(name), {**verifiers[direction], **seconds}, {}))
             if own := metrics.get("verifiers_alone", {}).get(name, {}).get(direction):
                 rows.append(ScoreRow(f"{name} alone", "", own, {}))
     return rows
@@ -176,7 +177,12 @@ def order_note(metrics: Mapping[str, Any], direction: str) -> str:
 def findings(metrics: Mapping[str, Any], direction: str, rows: Sequence[Mapping[str, Any]], seed: int) -> list[str]:
     """State the effect of verification, the distance from the ceiling, and the number of indistinguishable items."""
     scores = metrics[direction]
-    sentences = [prior_finding(metrics, direction)] if "generated_paper" in scores else []
+    with_prior = "generated_paper" in scores and metrics["prior"]["choice"] != 0
+    sentences = [prior_finding(metrics, direction)] if with_prior else []
+    if guided := guide_finding(metrics, direction):
+        sentences.append(guided)
+    if sides := metrics.get("candidates", {}).get("found_by_percent", {}).get(direction):
+        sentences.append(_sides(metrics["candidates"], sides))
     if "generated" in scores and "verified" in scores:
         sentences.append(_gain(scores["generated"], scores["verified"], rows, seed))
     own = metrics.get("verifiers_alone", {}).get(metrics.get("verifier"), {}).get(direction)
@@ -226,6 +232,20 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         elif value not in (None, "", []):
             pairs[name] = f"{value:.4g}" if isinstance(value, float) else str(value)
     return pairs
+
+
+def _sides(candidates: Mapping[str, Any], sides: Mapping[str, float]) -> str:
+    """Say which side found the relevant items."""
+    return (
+        f"Candidates are the generator's and the {candidates['num_dense']} nearest by {candidates['model']}: of the "
+        f"queries, {sides['both']:.1f} % have a relevant item from both, {sides['generator_only']:.1f} % from the "
+        f"generator alone, {sides['dense_only']:.1f} % from the vectors alone, {sides['neither']:.1f} % from neither."
+    )
+
+
+def _meaning(verifier: str) -> str:
+    """Return what a verifier does; "" of one that is not known here."""
+    return VERIFIERS[verifier].meaning if verifier in VERIFIERS else ""
 
 
 def _ablation(name: str, scores: Mapping[str, float]) -> ScoreRow:

@@ -18,14 +18,15 @@ from semcore.data.run_folder import RunFolder
 from semcore.data.subsets import first_images
 from semcore.decoding.prior_correction import Correction
 from semcore.models.session import ModelSession
+from semcore.models.verifier_registry import VerifierName
 from semcore.retrieval.corpus import Corpus, build_corpus
-from semcore.retrieval.generator import Engine, generate, generate_without_trie
+from semcore.retrieval.generator import Engine, GuideOf, generate, generate_without_trie
 from semcore.retrieval.hits import GeneratedHit
 from semcore.retrieval.shortlist import Shortlist, images_shown, make_shortlist
-from semcore.retrieval.verifiers import VerifierName, pairs_of, verifier_scores
+from semcore.retrieval.verifiers import pair_scores, verifier_scores
 from semcore.runtime.errors import UnreadableImage
 from semcore.runtime.resumable import in_chunks
-from semcore.verification import VerifierSession, likelihood_gains
+from semcore.verification import VerifierSession
 
 T = TypeVar("T")
 QUERIES_PER_CHUNK = 256
@@ -133,6 +134,7 @@ def generate_hits(
     whole_beam: bool = False,
     queries: Sequence[str] | None = None,
     correct: Callable[[Corpus], Correction] | None = None,
+    guide: Callable[[Corpus], GuideOf] | None = None,
     name: str = "",
 ) -> dict[str, list[GeneratedHit]]:
     """Return query -> the items the generator finds, best first.
@@ -148,15 +150,17 @@ def generate_hits(
         whole_beam: as in `generate`.
         queries: some of those of the view; all by default.
         correct: returns what the search of the view's items takes off the scores; nothing by default.
+        guide: returns what guides the search of the view's items; nothing by default.
         name: of the step.
     """
     corpus = build_corpus(session, key.direction, list(view.items.values()))
     correction = None if correct is None else correct(corpus)
+    guide_of = None if guide is None else guide(corpus)
 
     def work(chunk: list[str]) -> list[Any]:
         return generate(
             session, key.direction, chunk, corpus, num_beams=num_beams, batch_size=batch_size, engine=engine,
-            correction=correction, whole_beam=whole_beam,
+            correction=correction, guide=guide_of, whole_beam=whole_beam,
         )  # fmt: skip
 
     chosen = view.unique_queries if queries is None else list(queries)
@@ -200,7 +204,7 @@ def make_shortlists(
     return [make_shortlist(content, hits[content], view.items, num_candidates) for content in view.unique_queries]
 
 
-def verify_by_options(
+def verify_questions(
     verifier: VerifierName,
     session: VerifierSession,
     key: SplitKey,
@@ -208,7 +212,7 @@ def verify_by_options(
     work_dir: WorkDir,
     num_shifts: int,
 ) -> list[list[float]]:
-    """Return the score of every candidate by the listwise or the pointwise verifier."""
+    """Return the score of every candidate by a verifier that reads questions."""
     session.features.add(images_shown(key.direction, shortlists), progress=work_dir.progress)
 
     def work(chunk: list[Shortlist]) -> list[Any]:
@@ -217,12 +221,11 @@ def verify_by_options(
     return work_dir.run(f"{verifier} {key.direction} {key.split}", shortlists, QUERIES_PER_CHUNK, work, "query")
 
 
-def verify_by_likelihood(
-    session: ModelSession, shortlists: Mapping[SplitKey, Sequence[Shortlist]], work_dir: WorkDir
+def verify_pairs(
+    verifier: VerifierName, session: Any, shortlists: Mapping[SplitKey, Sequence[Shortlist]], work_dir: WorkDir
 ) -> dict[SplitKey, list[list[float]]]:
-    """Return the likelihood verifier's score of every candidate of all views; no pair is scored twice."""
-    shown = [image_id for key, own in shortlists.items() for image_id in images_shown(key.direction, own)]
-    session.features.add(shown, progress=work_dir.progress)
-    pairs = {key: [pairs_of(key.direction, shortlist) for shortlist in own] for key, own in shortlists.items()}
-    gains = likelihood_gains(session, (pair for rows in pairs.values() for row in rows for pair in row), work_dir.run)
-    return {key: [[gains[pair] for pair in row] for row in rows] for key, rows in pairs.items()}
+    """Return the score of every candidate of all views by a verifier of pairs; no pair is scored twice."""
+    if isinstance(session, ModelSession):
+        shown = [image_id for key, own in shortlists.items() for image_id in images_shown(key.direction, own)]
+        session.features.add(shown, progress=work_dir.progress)
+    return pair_scores(verifier, session, shortlists, lambda key: key.direction, work_dir.run)

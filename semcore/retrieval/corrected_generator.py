@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from semcore.data.dataset import Dataset
@@ -12,7 +12,7 @@ from semcore.data.run_folder import RunFolder
 from semcore.decoding.prior_correction import Correction
 from semcore.models.session import ModelSession
 from semcore.retrieval.corpus import Corpus
-from semcore.retrieval.generator import Engine, generate
+from semcore.retrieval.generator import Engine, GuideOf, generate
 from semcore.retrieval.hits import GeneratedHit, without_prior
 from semcore.retrieval.prior_settings import PriorSettings
 from semcore.retrieval.priors import Priors, PriorSample
@@ -30,6 +30,7 @@ class CorrectedGenerator:
         run: keeps the priors.
         dataset: holds the training queries.
         engine: who searches.
+        guides: makes what guides the search of a corpus, with its weight; None for nothing.
     """
 
     session: ModelSession
@@ -37,6 +38,8 @@ class CorrectedGenerator:
     run: RunFolder
     dataset: Dataset
     engine: Engine = "semcore"
+    guides: Callable[[Direction, Corpus], GuideOf | None] | None = None
+    _guides: dict[Direction, tuple[str, GuideOf | None]] = field(default_factory=dict, repr=False)
     _priors: dict[Direction, Priors] = field(default_factory=dict, repr=False)
     _log_priors: dict[Direction, dict[str, float]] = field(default_factory=dict, repr=False)
     _corrections: dict[Direction, Correction] = field(default_factory=dict, repr=False)
@@ -65,11 +68,26 @@ class CorrectedGenerator:
             num_beams=num_beams,
             engine=self.engine,
             correction=self._corrections.get(direction),
+            guide=self.guide(direction, corpus),
             whole_beam=reorder,
         )
         if not reorder:
             return found
         return [without_prior(own, self._log_priors[direction], weight, num_beams) for own in found]
+
+    def guide(self, direction: Direction, corpus: Corpus) -> GuideOf | None:
+        """Return what guides the search of a direction's corpus, None for nothing; made at its first use."""
+        if self.guides is None:
+            return None
+        made_for, guide = self._guides.get(direction, ("", None))
+        if made_for != corpus.index.fingerprint:  # items may be added and removed between searches
+            guide = self.guides(direction, corpus)
+            self._guides[direction] = corpus.index.fingerprint, guide
+        return guide
+
+    def log_priors(self, direction: Direction) -> dict[str, float]:
+        """Return identifier -> log p(identifier), where a share of it comes off; nothing elsewhere."""
+        return self._log_priors.get(direction, {})
 
     def of_identifier(
         self, direction: Direction, corpus: Corpus, identifier: str
@@ -87,7 +105,7 @@ class CorrectedGenerator:
             return
         sample = PriorSample(self.settings.num_queries, self.settings.seed)
         priors = Priors.open(self.session, direction, sample, self.run, self.dataset)
-        missing = priors.missing(item.identifier for item in corpus.items.values())
+        missing = priors.missing(text for item in corpus.items.values() for text in item.identifiers)
         if missing:
             num_passes = max(len(priors.queries), 1)
             logger.warning("estimating the prior of %d identifiers, in %d passes over them", len(missing), num_passes)

@@ -13,8 +13,9 @@ An explanation is a dictionary that JSON can hold; what is unknown is None.
                 keyword (the one it belongs to, else None), log_probability, sum (of the tokens so far),
                 log_prior (of the prefix so far; None where none is taken off), num_branches (tokens that were allowed),
                 best_other (the likeliest of the others: token, log_probability; None where there was no choice)
-    generator   log_probability (sum of the steps), prior_weight, log_prior, score (log_probability - prior_weight *
-                log_prior), rank (among what the generator found; None where it did not), num_beams
+    generator   log_probability (sum of the steps), prior_weight, log_prior, guide (what a guide added; left out where
+                none did), score (log_probability - prior_weight * log_prior + guide), rank (among what the generator
+                found; None where it did not), num_beams
     verifier    None where the item was not verified; else name, score, rank (by its score alone), num_candidates,
                 orders: for a verifier that chooses by letter one a cyclic shift of the candidates: letter (the item's),
                 probability (0 to 1), counts (whether the score is averaged over this shift); else empty
@@ -46,6 +47,7 @@ from semcore.data.run_folder import RunFolder
 from semcore.decoding.path_steps import path_steps
 from semcore.decoding.prior_correction import Correction
 from semcore.models.session import ModelSession
+from semcore.models.verifier_registry import VERIFIERS
 from semcore.retrieval.corpus import Corpus, identifier_tokens
 from semcore.retrieval.explanation_course import course_of_found, course_of_missed
 from semcore.retrieval.explanation_steps import step_rows
@@ -57,9 +59,6 @@ from semcore.runtime.errors import UserError
 from semcore.verification import LETTERS, Fusion, VerifierSession, choose_in_given_order
 from semcore.verification.question import reordered
 from semcore.verification.shifts import base_order_of, shift_offsets
-
-BY_LETTER = ("listwise", "blocks")
-"""Verifiers that choose by letter, and so may depend on the candidates' order."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +84,11 @@ class Searched:
     shortlist: Shortlist
     verifier_scores: tuple[float, ...]
     fusion: Fusion
+
+    @property
+    def guided(self) -> bool:
+        """Return whether a guide added to the scores of the search."""
+        return any(hit.guide is not None for hit in self.generated)
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def explain(
         num_shifts: cyclic shifts that a listwise verifier was averaged over.
 
     Raises:
-        UserError: the item is not among those that were searched.
+        UserError: the item is not among those that were searched, or was lost by a guided search.
     """
     item = item_of(corpus, item_id)
     text = None if searched.direction.queries_are_images else searched.query
@@ -145,6 +149,10 @@ def explain(
     place = next((place for place, own in enumerate(searched.shortlist.items) if own.item_id == item_id), None)
     if item_id in ranks:
         course = course_of_found(ranks[item_id], [own.item_id for own in searched.shortlist.items], item_id)
+    elif searched.guided:
+        raise UserError(
+            f"a guided search cannot say where it lost {item_id!r}; add --plain to follow the item without the guide"
+        )
     else:
         course = course_of_missed(
             model, inputs, corpus.index, sequence,
@@ -195,11 +203,14 @@ def _outcome(hit: Hit | None) -> dict[str, Any]:
 def _generator(searched: Searched, item_id: str, steps: Sequence[dict[str, Any]], prior: PriorShare) -> dict[str, Any]:
     log_probability, log_prior = steps[-1]["sum"], steps[-1]["log_prior"]
     ranks = {hit.item_id: rank for rank, hit in enumerate(searched.generated, start=1)}
+    guides = {hit.item_id: hit.guide for hit in searched.generated}
+    guide = {} if guides.get(item_id) is None else {"guide": guides[item_id]}
     return {
         "log_probability": log_probability,
         "prior_weight": prior.weight,
         "log_prior": log_prior,
-        "score": log_probability - (0.0 if log_prior is None else prior.weight * log_prior),
+        **guide,
+        "score": log_probability - (0.0 if log_prior is None else prior.weight * log_prior) + guide.get("guide", 0.0),
         "rank": ranks.get(item_id),
         "num_beams": searched.num_beams,
     }
@@ -217,7 +228,7 @@ def _verifier(
         "score": scores[place],
         "rank": 1 + sum(score > scores[place] for score in scores),
         "num_candidates": len(scores),
-        "orders": _orders(searched, place, session, num_shifts) if name in BY_LETTER and len(scores) > 1 else [],
+        "orders": _orders(searched, place, session, num_shifts) if VERIFIERS[name].ordered and len(scores) > 1 else [],
     }
 
 

@@ -47,7 +47,7 @@ def course_of_missed(
         correction: what comes off in the search; None where nothing does.
     """
     watch = RetentionWatch(index, [[sequence]])
-    result = constrained_beam_search(model, inputs, index, num_beams=num_beams, correction=correction, watch=watch)
+    result = constrained_beam_search(model, inputs, index, num_beams=num_beams, bonus=correction, watch=watch)
     [[retention]] = watch.results(result)
     depth = retention.lost_at
     if depth is None:

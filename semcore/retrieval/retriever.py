@@ -14,34 +14,39 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 from PIL import Image
 
 from semcore.data.corpus_changes import CorpusChanges, read_changes, with_added_images
 from semcore.data.dataset import SPLITS, Dataset, load_dataset
 from semcore.data.directions import Direction
+from semcore.data.items_and_queries import Item
 from semcore.data.run_folder import RunFolder
 from semcore.models.inference import Dtype, load_for_inference
-from semcore.models.lineage import Mismatch
+from semcore.models.lineage import Mismatch, trained_directions
 from semcore.models.run_checkpoints import generator_of, model_of
 from semcore.models.run_lineage import TRAINED, check_search, require_trained_directions
 from semcore.models.session import ModelSession, load_session
+from semcore.models.verifier_registry import VERIFIERS, VerifierName
+from semcore.retrieval.candidates import Search
 from semcore.retrieval.corpus import Corpus, build_corpus, searched_items
 from semcore.retrieval.corrected_generator import CorrectedGenerator
 from semcore.retrieval.explanation import PriorShare, Searched, explain, item_of
 from semcore.retrieval.generator import Engine
-from semcore.retrieval.hits import Hit
+from semcore.retrieval.hits import GeneratedHit, Hit
 from semcore.retrieval.prior_settings import PriorChoice, PriorSettings, prior_settings_of
 from semcore.retrieval.query_pictures import Picture, open_picture
 from semcore.retrieval.saved_index import SavedIndexes
 from semcore.retrieval.search_notes import confidence_note
+from semcore.retrieval.search_settings import SearchSettings, search_settings_of
+from semcore.retrieval.search_sides import SearchSides
 from semcore.retrieval.shortlist import Shortlist, hits_of, make_shortlist
 from semcore.retrieval.verifier_choice import choose_verifier, verifier_model
-from semcore.retrieval.verifiers import VerifierName, verifier_scores
+from semcore.retrieval.verifiers import open_verifier, verifier_scores
 from semcore.runtime.errors import UserError
 from semcore.runtime.typed_commands import command
-from semcore.verification import LETTERS, Fusion, VerifierSession, load_verifier
+from semcore.verification import LETTERS, Fusion
 from semcore.verification.score_fusion import FusionSettings
 
 logger = logging.getLogger(__name__)
@@ -69,13 +74,14 @@ class Retriever:
         base: present path of the checkpoint that the run was made with, None if it has not moved.
         mismatches: lineage mismatches that were allowed.
         prior_settings: the share of the identifiers' prior that comes off the generator's score, and what it is.
+        search_settings: what guides the search, and where candidates come from.
         changes: items that were added to the corpus and removed from it, as far as this retriever knows of them.
     """
 
     run: RunFolder
     dataset: Dataset
     generator: ModelSession
-    verifier: VerifierName | Literal["none"]
+    verifier: VerifierName
     fusion_settings: FusionSettings
     split: str | None = None
     num_beams: int = 20
@@ -86,10 +92,12 @@ class Retriever:
     base: str | Path | None = None
     mismatches: list[Mismatch] = field(default_factory=list)
     prior_settings: PriorSettings = field(default_factory=PriorSettings)
+    search_settings: SearchSettings = field(default_factory=SearchSettings)
     changes: CorpusChanges = field(default_factory=CorpusChanges)
-    _corrected: CorrectedGenerator | None = field(default=None, repr=False)
+    _generator: CorrectedGenerator | None = field(default=None, repr=False)
+    _sides: SearchSides | None = field(default=None, repr=False)
     _corpora: dict[Direction, Corpus] = field(default_factory=dict, repr=False)
-    _verifier_session: VerifierSession | None = field(default=None, repr=False)
+    _verifier_session: Any = field(default=None, repr=False)
 
     @classmethod
     def from_run(
@@ -98,7 +106,7 @@ class Retriever:
         *,
         data: str | Path | None = None,
         split: str = "all",
-        verifier: VerifierName | Literal["auto", "none"] = "auto",
+        verifier: VerifierName = "auto",
         num_beams: int = 20,
         num_candidates: int = len(LETTERS),
         dtype: Dtype = "auto",
@@ -107,6 +115,7 @@ class Retriever:
         base: str | Path | None = None,
         allow_mismatch: Collection[str] = (),
         prior_weight: PriorChoice = "fit",
+        plain: bool = False,
     ) -> Retriever:
         """Open a trained run.
 
@@ -117,7 +126,8 @@ class Retriever:
             verifier: "auto" is the evaluation's best one, else a trained listwise one (full attention before
                 "blocks"), else the captioner's likelihood; its shifts and fusion are those of the evaluation.
             num_beams: width of the beam.
-            num_candidates: how many of the best hits are verified, two to ten.
+            num_candidates: how many of the best hits are verified: two to ten, or more where the verifier
+                gives them no letters.
             dtype: "float32", "bfloat16", or "auto" for bfloat16 where the device multiplies it natively.
             device: the models' device; the fastest one by default.
             engine: "semcore", or "transformers" for Hugging Face `generate`.
@@ -126,6 +136,7 @@ class Retriever:
                 then holds them.
             prior_weight: share of log p(identifier) that comes off the generator's score: "fit" as the evaluation says,
                 or a number from 0, the paper's score, to 1.
+            plain: leave out what guided the evaluation's search, and the candidates of its dense vectors.
 
         Raises:
             UserError: the run is not trained, its dataset is missing, there is a lineage mismatch, or a number is out
@@ -135,9 +146,11 @@ class Retriever:
             raise UserError(f"there is no split {split!r}; choose one of {', '.join(SPLITS)} or all")
         folder = RunFolder(run)
         dataset = load_dataset(data or folder.data_folder())
-        if not (1 if verifier == "none" else 2) <= num_candidates <= len(LETTERS):
-            raise UserError(f"num_candidates must be from 2 to {len(LETTERS)}, found {num_candidates}")
         chosen, fusion_settings = choose_verifier(folder, verifier)
+        lettered = chosen in VERIFIERS and VERIFIERS[chosen].ordered
+        if num_candidates < (1 if verifier == "none" else 2) or (lettered and num_candidates > len(LETTERS)):
+            most = f"from 2 to {len(LETTERS)}" if lettered else "2 or more"
+            raise UserError(f"num_candidates must be {most}, found {num_candidates}")
         models = {"generator": generator_of(folder)}
         if chosen != "none":
             models[chosen] = verifier_model(folder, chosen, fusion_settings, base)
@@ -150,10 +163,42 @@ class Retriever:
         changes = read_changes(folder)
         generator = load_session(model, with_added_images(folder, dataset, changes), folder / "features")
         only = None if split == "all" else split
+        sides = SearchSettings() if plain else search_settings_of(folder, engine)
         return cls(
             folder, dataset, generator, chosen, fusion_settings, only, num_beams, num_candidates, dtype, device, engine,
-            base, mismatches, prior_settings_of(folder, prior_weight, engine), changes,
+            base, mismatches, prior_settings_of(folder, prior_weight, engine), sides, changes,
         )  # fmt: skip
+
+    def with_settings(
+        self,
+        *,
+        verifier: VerifierName | None = None,
+        num_beams: int | None = None,
+        prior_weight: PriorChoice | None = None,
+        allow_mismatch: Collection[str] = (),
+    ) -> Retriever:
+        """Return a retriever of the same run with other settings; it shares models, indexes and features.
+
+        Args:
+            verifier: as in `from_run`; None keeps this one's.
+            num_beams: width of the beam; None keeps this one's.
+            prior_weight: as in `from_run`; None keeps this one's.
+            allow_mismatch: as in `from_run`, for another verifier's model.
+
+        Raises:
+            UserError: there is no such verifier, its model is not trained or not found, there is a lineage mismatch,
+                or the weight is out of range.
+        """
+        changed = replace(self, num_beams=self.num_beams if num_beams is None else num_beams)
+        if verifier is not None:
+            changed._choose_verifier(verifier, allow_mismatch)
+        if changed.verifier == self.verifier and self.verifier != "none":
+            changed._verifier_session = self._verifier_with({})
+        if prior_weight is not None:
+            changed.prior_settings = prior_settings_of(self.run, prior_weight, self.engine)
+        if changed.prior_settings != self.prior_settings:
+            changed._generator = None
+        return changed
 
     @overload
     def search(self, *, text: str, image: None = None, top_k: int = 10) -> list[Hit]: ...
@@ -241,10 +286,19 @@ class Retriever:
             self,
             changes=changes,
             generator=self.generator.with_files(paths, self.run / "features"),
-            _corrected=None,
+            _generator=None,
+            _sides=None,
             _corpora={},
             _verifier_session=None if verifier is None else verifier.with_files(paths, self.run / "features"),
         )
+
+    def items(self, direction: Direction) -> Mapping[str, Item]:
+        """Return the items that a direction finds, by id.
+
+        Raises:
+            UserError: a model was trained for the other direction only.
+        """
+        return self._corpus(direction).items
 
     def confidence_note(self, direction: Direction) -> str:
         """Return a note on the confidence of a direction's hits; empty where it was fitted as they are searched."""
@@ -281,11 +335,10 @@ class Retriever:
         """Return what the generator finds for each query, and the verifier's scores of the best."""
         session, corpus = self.generator.with_pictures(pictures), self._corpus(direction)
         num_beams = max(self.num_beams, top_k)
-        generated = self._prior_off().generate(session, direction, queries, corpus, num_beams)
-        shortlists = [
-            make_shortlist(query, own, corpus.items, self.num_candidates)
-            for query, own in zip(queries, generated, strict=True)
-        ]
+        if self._has_sides:
+            self._beside.show(pictures)
+        generated = self._corrected.generate(session, direction, queries, corpus, num_beams)
+        shortlists = self._shortlists(session, direction, queries, corpus, generated)
         scores = self._verify(direction, shortlists, pictures)
         fusion = self._fusion(direction)
         return [
@@ -293,11 +346,51 @@ class Retriever:
             for query, found, shortlist, own in zip(queries, generated, shortlists, scores, strict=True)
         ]
 
+    @property
+    def _corrected(self) -> CorrectedGenerator:
+        if self._generator is None:
+            self._generator = CorrectedGenerator(
+                self.generator, self.prior_settings, self.run, self.dataset, self.engine,
+                self._beside.guide if self._has_sides else None,
+            )  # fmt: skip
+        return self._generator
+
+    @property
+    def _has_sides(self) -> bool:
+        settings = self.search_settings
+        return settings.guide.kind != "none" or settings.candidates.source != "generated"
+
+    @property
+    def _beside(self) -> SearchSides:
+        if self._sides is None:
+            pictured = with_added_images(self.run, self.dataset, self.changes)
+            self._sides = SearchSides(self.search_settings, self.run, pictured, self.generator, self.device)
+        return self._sides
+
+    def _shortlists(
+        self,
+        session: ModelSession,
+        direction: Direction,
+        queries: list[str],
+        corpus: Corpus,
+        generated: list[list[GeneratedHit]],
+    ) -> list[Shortlist]:
+        """Return what is verified of each query: the generator's best hits, or those of both sides."""
+        if self.search_settings.candidates.source == "generated":
+            return [
+                make_shortlist(query, own, corpus.items, self.num_candidates)
+                for query, own in zip(queries, generated, strict=True)
+            ]
+        guide, priors = self._corrected.guide(direction, corpus), self._corrected.log_priors(direction)
+        search = Search(session, direction, corpus, guide, priors)
+        share = self.prior_settings.weight(direction)
+        return self._beside.shortlists(search, queries, generated, share, self.num_candidates)
+
     def _explain(self, searched: Searched, item_id: str) -> dict[str, Any]:
         direction, picture = searched.direction, searched.picture
         pictures = {} if picture is None else {searched.query: picture}
         corpus = self._corpus(direction)
-        prefixes, correction = self._prior_off().of_identifier(direction, corpus, item_of(corpus, item_id).identifier)
+        prefixes, correction = self._corrected.of_identifier(direction, corpus, item_of(corpus, item_id).identifier)
         return explain(
             searched,
             item_id,
@@ -312,13 +405,6 @@ class Retriever:
 
     def _fusion(self, direction: Direction) -> Fusion:
         return self.fusion_settings.fusions.get(self.verifier, {}).get(direction, Fusion())
-
-    def _prior_off(self) -> CorrectedGenerator:
-        if self._corrected is None:
-            self._corrected = CorrectedGenerator(
-                self.generator, self.prior_settings, self.run, self.dataset, self.engine
-            )
-        return self._corrected
 
     def _corpus(self, direction: Direction) -> Corpus:
         """Return what is searched in a direction; at its first use the models have to be trained for it."""
@@ -346,11 +432,30 @@ class Retriever:
             num_shifts=self.fusion_settings.num_shifts,
         )
 
-    def _verifier_with(self, pictures: Mapping[str, Image.Image]) -> VerifierSession:
+    def _verifier_with(self, pictures: Mapping[str, Image.Image]) -> Any:
         """Return the verifier's session, with the pictures of the queries; loaded at its first use."""
         if self._verifier_session is None:
-            path = verifier_model(self.run, self.verifier, self.fusion_settings, self.base)  # type: ignore[arg-type]
-            model = load_for_inference(path, dtype=self.dtype, device=self.device, base=self.base)
+            path = verifier_model(self.run, self.verifier, self.fusion_settings, self.base)
             pictured = with_added_images(self.run, self.dataset, self.changes)
-            self._verifier_session = load_verifier(model, pictured, self.run / "features")
+            self._verifier_session = open_verifier(
+                self.verifier, path, pictured, self.run / "features",
+                dtype=self.dtype, device=self.device, base=self.base,
+            )  # fmt: skip
         return self._verifier_session.with_pictures(pictures)
+
+    def _choose_verifier(self, wish: VerifierName, allow_mismatch: Collection[str]) -> None:
+        """Take another verifier, and check its model against the run."""
+        chosen, fusion_settings = choose_verifier(self.run, wish)
+        if chosen == self.verifier:
+            return
+        models = {"generator": generator_of(self.run)}
+        if chosen != "none":
+            models[chosen] = verifier_model(self.run, chosen, fusion_settings, self.base)
+        self.mismatches = check_search(
+            self.run, self.dataset, models, fusion_settings.models, self.base, allow_mismatch,
+            fused=bool(fusion_settings.fusions),
+        )  # fmt: skip
+        self.verifier, self.fusion_settings, self._verifier_session = chosen, fusion_settings, None
+        if chosen in TRAINED:  # elsewhere a corpus is built anew, and then refused
+            trained = trained_directions(models[chosen])
+            self._corpora = {direction: own for direction, own in self._corpora.items() if direction in trained}

@@ -10,6 +10,9 @@ from semcore.data.items_and_queries import Item
 from semcore.retrieval.hits import GeneratedHit, Hit
 from semcore.verification import Choice, Fusion, Question
 
+GUIDE, DENSE = "guide", "dense"
+"""Names of further scores."""
+
 
 class Shortlist(NamedTuple):
     """A query (a sentence, or an image's id) and its candidates, in the generator's order."""
@@ -18,6 +21,14 @@ class Shortlist(NamedTuple):
     items: tuple[Item, ...]
     generator: tuple[float, ...]
     """The log-probability of each candidate's identifier."""
+    further: Mapping[str, tuple[float, ...]] = {}
+    """Further scores of each candidate by their names: what a guide added, the cosine of dense vectors."""
+
+    def only(self, places: Sequence[int]) -> Shortlist:
+        """Return the candidates in these places, in their order."""
+        further = {name: tuple(own[place] for place in places) for name, own in self.further.items()}
+        generator = tuple(self.generator[place] for place in places)
+        return Shortlist(self.query, tuple(self.items[place] for place in places), generator, further)
 
 
 def make_shortlist(
@@ -25,14 +36,18 @@ def make_shortlist(
 ) -> Shortlist:
     """Return the generator's best hits as a shortlist."""
     best = hits[:num_candidates]
-    return Shortlist(query, tuple(items[hit.item_id] for hit in best), tuple(hit.score for hit in best))
+    shown = tuple(items[hit.item_id] for hit in best)
+    if not best or best[0].guide is None:
+        return Shortlist(query, shown, tuple(hit.score for hit in best))
+    guides = tuple(hit.guide or 0.0 for hit in best)
+    return Shortlist(query, shown, tuple(hit.score - (hit.guide or 0.0) for hit in best), {GUIDE: guides})
 
 
 def rank(shortlist: Shortlist, verifier: Sequence[float], fusion: Fusion) -> list[tuple[Item, float, float | None]]:
     """Return (item, fused score, confidence), best first; equal scores keep the generator's order."""
     if not shortlist.items:  # an unconstrained search may find none
         return []
-    fused = fusion.fuse(shortlist.generator, verifier)
+    fused = fusion.fuse(shortlist.generator, verifier, shortlist.further)
     confidences: Sequence[float | None] = fusion.confidence(fused) or [None] * len(fused)
     return sorted(zip(shortlist.items, fused.tolist(), confidences, strict=True), key=lambda row: -row[1])
 
@@ -50,8 +65,11 @@ def hits_of(
         return []
     no_match = fusion.is_no_match(ranked[0][2])
     hits = [Hit.of(*row, no_match) for row in ranked]
-    step = hits[-1].score - shortlist.generator[-1]
-    rest = generated[len(shortlist.items) :]
+    known = {item.item_id for item in shortlist.items}
+    rest = [hit for hit in generated if hit.item_id not in known]
+    if not rest:
+        return hits
+    step = hits[-1].score - (rest[0].score if shortlist.further else shortlist.generator[-1])
     return hits + [Hit.of(items[hit.item_id], hit.score + step, None, no_match) for hit in rest]
 
 

@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
 
 from semcore.data.run_folder import RunFolder
 from semcore.models.run_checkpoints import has_verifier, model_of
-from semcore.retrieval.verifiers import VerifierName
+from semcore.models.verifier_registry import VERIFIERS, VerifierName
 from semcore.runtime.errors import UserError
 from semcore.runtime.moved_checkpoints import find_checkpoint
 from semcore.verification.score_fusion import FUSION_FILE, FusionSettings, read_fusion_settings
 
 
-def choose_verifier(
-    run: RunFolder, wish: VerifierName | Literal["auto", "none"]
-) -> tuple[VerifierName | Literal["none"], FusionSettings]:
+def choose_verifier(run: RunFolder, wish: VerifierName) -> tuple[VerifierName, FusionSettings]:
     """Return the verifier of a search, and what an evaluation has fitted.
 
     Args:
         run: the run folder.
-        wish: "auto" for the one the evaluation found better, else a trained listwise one, else the likelihood.
+        wish: a name, "none", or "auto" for the one the evaluation found better, else a trained listwise one, else the
+            likelihood.
 
     Raises:
         UserError: there is no such verifier, or verification.json is broken.
     """
-    names = (*get_args(VerifierName), "auto", "none")
+    names = (*VERIFIERS, "auto", "none")
     if wish not in names:
         raise UserError(f"there is no verifier {wish!r}; choose one of {', '.join(names)}")
     path = run / FUSION_FILE
     fusion_settings = read_fusion_settings(path) if path.exists() else FusionSettings("", {})
     if wish == "auto":
-        if fusion_settings.verifier in (*get_args(VerifierName), "none"):
-            wish = fusion_settings.verifier  # type: ignore[assignment]
+        if fusion_settings.verifier in (*VERIFIERS, "none"):
+            wish = fusion_settings.verifier
         else:
             wish = "listwise" if has_verifier(run) else "blocks" if has_verifier(run, "blocks") else "likelihood"
-    chosen: VerifierName | Literal["none"] = wish  # type: ignore[assignment]
-    return chosen, fusion_settings
+    return wish, fusion_settings
 
 
 def verifier_model(

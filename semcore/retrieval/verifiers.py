@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, assert_never
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
 
+from semcore.data.dataset import Dataset
 from semcore.data.directions import Direction
-from semcore.models.session import ModelSession
+from semcore.models.inference import Dtype, load_for_inference
+from semcore.models.verifier_registry import VERIFIERS, VerifierName
 from semcore.retrieval.shortlist import Shortlist, question_of
-from semcore.verification import Pair, VerifierSession, choose, likelihood_gains, match_log_odds
+from semcore.runtime.resumable import RunStep, run_at_once
+from semcore.verification import Pair, load_verifier
 
-VerifierName = Literal["listwise", "blocks", "pointwise", "likelihood"]
-"""Names of the verifiers; "blocks" is the listwise verifier that was trained in candidate blocks."""
+K = TypeVar("K")
+
+
+def open_verifier(
+    verifier: VerifierName,
+    checkpoint: str,
+    dataset: Dataset,
+    features: Path | None,
+    *,
+    dtype: Dtype = "auto",
+    device: str | None = None,
+    base: str | Path | None = None,
+) -> Any:
+    """Load a verifier's checkpoint as the session that `verifier_scores` takes.
+
+    Args:
+        verifier: whose.
+        checkpoint: a folder or a hub id.
+        dataset: holds the images.
+        features: RUN/features, the feature store; None stores nothing.
+        dtype: precision of a model that reads prompts.
+        device: the fastest one by default.
+        base: present path of an adapter's base, if it has moved.
+
+    Raises:
+        UserError: it cannot be loaded, or is no checkpoint for this verifier.
+    """
+    load = loader_of(verifier)
+    if load is not None:
+        return load(checkpoint, dataset, device)
+    return load_verifier(load_for_inference(checkpoint, dtype=dtype, device=device, base=base), dataset, features)
 
 
 def verifier_scores(
     verifier: VerifierName,
-    session: VerifierSession,
+    session: Any,
     direction: Direction,
     shortlists: Sequence[Shortlist],
     *,
@@ -26,44 +60,61 @@ def verifier_scores(
 
     Args:
         verifier: which one; the scores of different verifiers cannot be compared.
-        session: the verifier's model.
+        session: from `open_verifier`.
         direction: "t2i" or "i2t".
         shortlists: queries with their candidates.
-        num_shifts: cyclic shifts of the candidates; only a listwise verifier has an order to shift.
+        num_shifts: cyclic shifts of the candidates; only a verifier that reads them in an order can shift it.
+
+    Raises:
+        KeyError: there is no such verifier.
     """
-    if verifier == "pointwise":
-        return pointwise_scores(session, direction, shortlists)
-    if verifier == "likelihood":
-        return likelihood_scores(session, direction, shortlists)
-    if verifier == "listwise" or verifier == "blocks":
-        return listwise_scores(session, direction, shortlists, num_shifts)
-    assert_never(verifier)
+    entry = VERIFIERS[verifier]
+    if entry.scores == "pairs":
+        return pair_scores(verifier, session, {direction: shortlists}, lambda key: key)[direction]
+    further = {"num_shifts": num_shifts} if entry.ordered else {}
+    scores: list[list[float]] = scorer_of(verifier)(
+        session, direction, [question_of(shortlist) for shortlist in shortlists], **further
+    )
+    return scores
 
 
-def listwise_scores(
-    session: VerifierSession, direction: Direction, shortlists: Sequence[Shortlist], num_shifts: int = 1
-) -> list[list[float]]:
-    """Return the log-probability of each candidate as the verifier's choice, one forward pass per query and shift.
+def pair_scores(
+    verifier: VerifierName,
+    session: Any,
+    shortlists: Mapping[K, Sequence[Shortlist]],
+    direction_of: Callable[[K], Direction],
+    run: RunStep = run_at_once,
+) -> dict[K, list[list[float]]]:
+    """Return the scores of all candidates of several sets of shortlists; no pair is scored twice.
 
-    With fewer than two candidates there is no choice to make, and no forward pass.
+    Args:
+        verifier: one that scores pairs.
+        session: from `open_verifier`.
+        shortlists: the sets, by any key.
+        direction_of: returns a key's direction.
+        run: runs the verifier's steps.
     """
-    questions = [question_of(shortlist) for shortlist in shortlists if len(shortlist.items) > 1]
-    chosen = iter(choose(session, direction, questions, num_shifts=num_shifts))
-    return [next(chosen) if len(own.items) > 1 else [0.0] * len(own.items) for own in shortlists]
+    pairs = {key: [pairs_of(direction_of(key), shortlist) for shortlist in own] for key, own in shortlists.items()}
+    flat = (pair for rows in pairs.values() for row in rows for pair in row)
+    scores: Mapping[Pair, float] = scorer_of(verifier)(session, flat, run)
+    return {key: [[scores[pair] for pair in row] for row in rows] for key, rows in pairs.items()}
 
 
-def pointwise_scores(session: ModelSession, direction: Direction, shortlists: Sequence[Shortlist]) -> list[list[float]]:
-    """Return the log-odds that each candidate matches, one forward pass per candidate."""
-    return match_log_odds(session, direction, [question_of(own) for own in shortlists])
+def scorer_of(verifier: VerifierName) -> Callable[..., Any]:
+    """Return the function that scores for a verifier, as the registry describes it."""
+    file, _, name = VERIFIERS[verifier].score.partition(":")
+    return _find(file, name)
 
 
-def likelihood_scores(
-    session: ModelSession, direction: Direction, shortlists: Sequence[Shortlist]
-) -> list[list[float]]:
-    """Return log p(sentence | image) - log p(sentence) of each query with each of its candidates."""
-    pairs = [pairs_of(direction, shortlist) for shortlist in shortlists]
-    gains = likelihood_gains(session, (pair for own in pairs for pair in own))
-    return [[gains[pair] for pair in own] for own in pairs]
+def loader_of(verifier: VerifierName) -> Callable[..., Any] | None:
+    """Return the function that opens a verifier's checkpoint; None for a model session."""
+    file, _, _ = VERIFIERS[verifier].score.partition(":")
+    return _find(file, VERIFIERS[verifier].load) if VERIFIERS[verifier].load else None
+
+
+def _find(file: str, name: str) -> Callable[..., Any]:
+    found: Callable[..., Any] = getattr(import_module(f"semcore.verification.{file}"), name)
+    return found
 
 
 def pairs_of(direction: Direction, shortlist: Shortlist) -> list[Pair]:

@@ -7,7 +7,7 @@ ranked with weights fitted on the other folds.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
 from semcore.verification.score_fusion import Fusion, fit_fusion
@@ -23,6 +23,7 @@ def cross_fit(
     *,
     contents: Sequence[str],
     groups: Sequence[Hashable],
+    further: Mapping[str, Sequence[Sequence[float]]] | None = None,
     alone: bool = False,
     num_folds: int = NUM_FOLDS,
 ) -> dict[str, Fusion]:
@@ -34,13 +35,15 @@ def cross_fit(
         right: which candidates are relevant.
         contents: the content of each query; equal ones have one ranking, and so one fold.
         groups: queries that belong together, such as the sentences of an image.
-        alone: leave the generator's score out.
+        further: name -> further scores, in the same order.
+        alone: leave all scores but the verifier's out.
         num_folds: number of folds; fewer where there are fewer groups.
     """
 
     def fit(kept: list[int]) -> Fusion:
         others = [generator[number] for number in kept], [verifier[number] for number in kept]
-        return fit_fusion(*others, [right[number] for number in kept], alone=alone)
+        more = {name: [own[number] for number in kept] for name, own in (further or {}).items()}
+        return fit_fusion(*others, [right[number] for number in kept], further=more, alone=alone)
 
     return fit_without_each(fit, contents=contents, groups=groups, num_folds=num_folds)
 

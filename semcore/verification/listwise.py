@@ -19,6 +19,14 @@ from semcore.verification.session import VerifierSession
 from semcore.verification.shifts import base_order_of, mean_over_orders, shift_offsets
 
 
+def choose_where_possible(
+    session: VerifierSession, direction: Direction, questions: Sequence[Question], *, num_shifts: int = 1
+) -> list[list[float]]:
+    """Return what `choose` does; with fewer than two choices there is none to make: zeros, and no forward pass."""
+    chosen = iter(choose(session, direction, [own for own in questions if len(own.choices) > 1], num_shifts=num_shifts))
+    return [next(chosen) if len(own.choices) > 1 else [0.0] * len(own.choices) for own in questions]
+
+
 def choose(
     session: VerifierSession,
     direction: Direction,

@@ -22,19 +22,22 @@ from semcore.verification.conditional_logit import fit_conditional_logit
 
 FUSION_FILE = "verification.json"
 SMALLEST = 1e-4
+UNFITTED = 0.5
+"""The weight of a further score where nothing was fitted, as that of the other two."""
 
 Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Fusion:
-    """fused = (weight * generator + (1 - weight) * verifier) / temperature.
+    """fused = (weight * generator + (1 - weight) * verifier + further scores by their weights) / temperature.
 
     Attributes:
         weight: the generator's weight, 0 to 1; with 0 the order is the verifier's own.
         temperature: scales the fused scores so that their softmax is a probability.
         calibration: maps each candidate's score to a probability; None where nothing was fitted.
         num_items: the number of items searched when it was fitted; 0 where it is unknown.
+        further: weights of further scores by their names, 0 or more: of a search's guide, of dense vectors.
         no_match: the least confidence of a best candidate with which a query counts as answered; None where no
             threshold was fitted.
     """
@@ -43,11 +46,25 @@ class Fusion:
     temperature: float = 0.5
     calibration: Calibration | None = None
     num_items: int = 0
+    further: dict[str, float] = field(default_factory=dict)
     no_match: float | None = None
 
-    def fuse(self, generator: Sequence[float], verifier: Sequence[float]) -> Scores:
-        """Return the fused score of each candidate, (K,)."""
+    def fuse(
+        self,
+        generator: Sequence[float],
+        verifier: Sequence[float],
+        further: Mapping[str, Sequence[float]] | None = None,
+    ) -> Scores:
+        """Return the fused score of each candidate, (K,).
+
+        Args:
+            generator: log-probabilities (K,).
+            verifier: its scores (K,).
+            further: name -> scores (K,); those without a weight count nothing.
+        """
         mixed = self.weight * np.asarray(generator) + (1 - self.weight) * np.asarray(verifier)
+        for name, scores in (further or {}).items():
+            mixed = mixed + self.further.get(name, 0.0) * np.asarray(scores)
         return mixed / self.temperature
 
     def confidence(self, fused: Sequence[float] | Scores) -> list[float] | None:
@@ -86,39 +103,54 @@ def fit_fusion(
     verifier: Sequence[Sequence[float]],
     right: Sequence[Sequence[bool]],
     *,
+    further: Mapping[str, Sequence[Sequence[float]]] | None = None,
     alone: bool = False,
 ) -> Fusion:
     """Fit weight and temperature by maximum likelihood of the relevant candidates, then the calibration.
 
-    A conditional logit with two coefficients: p(candidate) is the softmax of the weighted sum, and the total
-    probability of the relevant candidates is maximised. Without informative queries (every candidate relevant,
+    A conditional logit with a coefficient for each score: p(candidate) is the softmax of the weighted sum, and the
+    total probability of the relevant candidates is maximised. Without informative queries (every candidate relevant,
     or none) the defaults stay.
 
     Args:
         generator: the generator's log-probabilities, one row per query.
         verifier: the verifier's, in the same order; zeros where there is none.
         right: which candidates are relevant; any number of them.
-        alone: leave the generator's score out, and fit the calibration only.
+        further: name -> further scores in the same order.
+        alone: leave all scores but the verifier's out, and fit the calibration only.
     """
-    fusion = Fusion(0.0, 1.0) if alone else _fit_weights(generator, verifier, right)
-    fused = [fusion.fuse(*scores) for scores in zip(generator, verifier, strict=True)]
+    more = {} if alone else dict(further or {})
+    fusion = Fusion(0.0, 1.0) if alone else _fit_weights(generator, verifier, right, more)
+    fused = [
+        fusion.fuse(*scores, {name: own[query] for name, own in more.items()})
+        for query, scores in enumerate(zip(generator, verifier, strict=True))
+    ]
     return replace(fusion, calibration=fit_calibration(fused, right))
 
 
 def _fit_weights(
-    generator: Sequence[Sequence[float]], verifier: Sequence[Sequence[float]], right: Sequence[Sequence[bool]]
+    generator: Sequence[Sequence[float]],
+    verifier: Sequence[Sequence[float]],
+    right: Sequence[Sequence[bool]],
+    further: Mapping[str, Sequence[Sequence[float]]],
 ) -> Fusion:
-    fitted = fit_conditional_logit((generator, verifier), right)
+    fitted = fit_conditional_logit((generator, verifier, *further.values()), right)
     if fitted is None:
-        return Fusion()
-    total = max(float(fitted.sum()), SMALLEST)
-    return Fusion(float(fitted[0]) / total if total > SMALLEST else 0.5, 1 / total)
+        return Fusion(further=dict.fromkeys(further, UNFITTED))
+    total = max(float(fitted[:2].sum()), SMALLEST)
+    weight = float(fitted[0]) / total if total > SMALLEST else 0.5
+    others = {name: float(own) / total for name, own in zip(further, fitted[2:], strict=True)}
+    return Fusion(weight, 1 / total, further=others)
 
 
 def write_fusion_settings(path: Path, fusion_settings: FusionSettings) -> None:
     """Write the fusion settings to verification.json."""
     plain = asdict(fusion_settings)
-    fusion = plain.pop("fusions")
+    plain.pop("fusions")
+    fusion = {
+        name: {direction: fusion_as_data(own) for direction, own in directions.items()}
+        for name, directions in fusion_settings.fusions.items()
+    }
     write_json(path, {**plain, "fitted_on": "val", "fusion": fusion})
 
 
@@ -131,7 +163,7 @@ def read_fusion_settings(path: Path) -> FusionSettings:
     content = read_json(path)
     try:
         fusions = {
-            name: {direction: _read_fusion(fusion) for direction, fusion in own.items()}
+            name: {direction: fusion_of_data(fusion) for direction, fusion in own.items()}
             for name, own in content["fusion"].items()
         }
         return FusionSettings(
@@ -147,6 +179,13 @@ def read_fusion_settings(path: Path) -> FusionSettings:
         ) from None
 
 
-def _read_fusion(content: Mapping[str, Any]) -> Fusion:
+def fusion_as_data(fusion: Fusion) -> dict[str, Any]:
+    """Return a fusion as plain data; where there are no further scores, nothing is said of them."""
+    plain = asdict(fusion)
+    return plain if fusion.further else {name: value for name, value in plain.items() if name != "further"}
+
+
+def fusion_of_data(content: Mapping[str, Any]) -> Fusion:
+    """Return the fusion of `fusion_as_data`."""
     calibration = content["calibration"]
     return Fusion(**{**content, "calibration": calibration and Calibration(**calibration)})

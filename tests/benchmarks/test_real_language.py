@@ -23,8 +23,8 @@ from semcore.data.dataset import load_dataset
 from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.decoding import exhaustive_search
-from semcore.evaluation.dense_baselines import Baseline
 from semcore.models.checkpoint import load_checkpoint, load_tokenizer
+from semcore.retrieval.dense import DenseEncoder
 from semcore.retrieval.generator import query_inputs
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_jsonl, write_json, write_jsonl
@@ -170,8 +170,8 @@ def test_dense_retrieval_ranks_the_same_queries_and_is_not_done_twice(searchable
     def vectors(image_ids):
         return np.eye(len(places))[[places[image_id] for image_id in image_ids]]
 
-    oracle = Baseline(lambda texts: vectors([asked[text] for text in texts]), vectors)
-    monkeypatch.setattr(real_language, "caption_baseline", lambda *_: oracle)
+    oracle = DenseEncoder(lambda texts: vectors([asked[text] for text in texts]), vectors)
+    monkeypatch.setattr(real_language, "caption_encoder", lambda *_: oracle)
     assert dense_ranks(tmp_path, search) == [1, 1, 1]
-    monkeypatch.setattr(real_language, "caption_baseline", None)
+    monkeypatch.setattr(real_language, "caption_encoder", None)
     assert dense_ranks(tmp_path, search) == [1, 1, 1]

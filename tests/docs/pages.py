@@ -16,7 +16,7 @@ INCLUDED = [page for page in PAGES if page.read_text(encoding="utf-8").startswit
 
 FENCE = re.compile(r"^( *)```([\w{}-]*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"# (needs a GPU|needs the network|takes [\w ]*(?:minutes|hours|days))\b")
-PROGRAMS = ("semcore", "python", "accelerate", "pip", "hf", "make", "curl")
+PROGRAMS = ("semcore", "python", "accelerate", "pip", "hf", "make", "curl", "rm")
 COMMAND = re.compile(rf"(?:{'|'.join(PROGRAMS)}) \S")
 SYNTAX = ("{toctree}", "{include}", "{eval-rst}")
 
@@ -38,9 +38,9 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """Return the command lines of a shell block; a line that ends in a backslash goes on."""
+        """Return the commands of a shell block; a line that ends in a backslash goes on."""
         lines = self.text.replace("\\\n", " ").splitlines()
-        return [line for line in lines if line.strip() and not line.startswith("#")]
+        return [part for line in lines if line.strip() and not line.startswith("#") for part in line.split(" && ")]
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}, line {self.line}"

@@ -13,7 +13,6 @@ from semcore.runtime.errors import UserError
 from semcore.training.memory_plan.activations import RowSize, activation_bytes
 from semcore.training.memory_plan.parameters import Parameters, count_parameters, read_model_config
 from semcore.training.memory_plan.sections import (
-    IdentifierModel,
     IdentifierTraining,
     VerifierModel,
     VerifierTraining,
@@ -23,7 +22,7 @@ from semcore.training.memory_plan.sections import (
 from semcore.training.memory_plan.workload import Workload, identifier_workload, num_steps, verifier_workload
 from semcore.training.memory_plan.zero_options import Option, choose, options
 from semcore.training.schedule import divide_batch
-from semcore.training.settings import LoraSettings, Optim, TrainingSettings
+from semcore.training.settings import LoraSettings, ModelSettings, Optim, TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ def _plan(
 
 def _activations(
     config: InternVLConfig,
-    model: IdentifierModel | VerifierModel,
+    model: ModelSettings | VerifierModel,
     lora: LoraSettings,
     training: TrainingSettings,
     row: RowSize,

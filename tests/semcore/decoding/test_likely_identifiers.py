@@ -85,5 +85,5 @@ def test_more_beams_cost_recall_unless_the_prior_is_off() -> None:
         assert rescored[0][0] == RIGHT
     correction = correction_of(identifiers, priors, 1.0)
     for width in (2, 8):
-        corrected = constrained_beam_search(model, ask(QUERY), identifiers, num_beams=width, correction=correction)
+        corrected = constrained_beam_search(model, ask(QUERY), identifiers, num_beams=width, bonus=correction)
         assert corrected.sequences[0][0] == RIGHT

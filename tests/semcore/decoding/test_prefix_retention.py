@@ -48,7 +48,7 @@ def test_retention_is_that_of_a_plain_beam_search(num_beams: int, with_prior: bo
     weight = 0.5 if with_prior else 0.0
     correction = correction_of(index, priors, weight) if with_prior else None
     watch = RetentionWatch(index, [sequences, sequences[:7]])
-    found = constrained_beam_search(model, inputs, index, num_beams=num_beams, correction=correction, watch=watch)
+    found = constrained_beam_search(model, inputs, index, num_beams=num_beams, bonus=correction, watch=watch)
     results = watch.results(found)
     assert [len(own) for own in results] == [len(sequences), 7]
     prior_of = {own[: i + 1]: values[i] for own, values in priors.items() for i in range(len(own))}

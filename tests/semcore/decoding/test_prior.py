@@ -103,7 +103,7 @@ def test_the_corrected_search_is_one_step_by_step(normalization: Any, num_beams:
     model, inputs, index = tiny.qwen2(), tiny.text_prompts([5]), index_of(PARTING)
     priors = random_priors(index)
     result = constrained_beam_search(
-        model, inputs, index, num_beams, normalization, correction=correction_of(index, priors, 0.8)
+        model, inputs, index, num_beams, normalization, bonus=correction_of(index, priors, 0.8)
     )
     expected = step_by_step(model, inputs["input_ids"][0].tolist(), priors, 0.8, num_beams, normalization)
     assert result.sequences[0] == [path for path, _ in expected]
@@ -155,7 +155,7 @@ def test_pruning_loses_nothing_though_scores_may_rise(
     """Priors so large that every path gains by going on."""
     model, inputs, index = tiny.qwen2(), tiny.text_prompts([6, 2]), index_of(corpus)
     correction = correction_of(index, random_priors(index, spread=20.0), 1.0)
-    whole = constrained_beam_search(model, inputs, index, num_beams, normalization, correction=correction)
+    whole = constrained_beam_search(model, inputs, index, num_beams, normalization, bonus=correction)
     head = constrained_beam_search(model, inputs, index, num_beams, normalization, top_k, correction)
     assert head.sequences == [found[:top_k] for found in whole.sequences]
 
@@ -168,11 +168,11 @@ def test_pruning_spares_passes_over_paths_that_cannot_win() -> None:
     )
     ahead = {sequence: np.linspace(0, -1, len(sequence)) for sequence in index.sequences()} | {(7,): np.array([-50.0])}
     correction, rows = correction_of(index, ahead, 1.0), []
-    constrained_beam_search(model, inputs, index, 4, correction=correction)
+    constrained_beam_search(model, inputs, index, 4, bonus=correction)
     hook = model.model.layers[0].register_forward_hook(lambda _m, states, _o: rows.append(states[0].shape[1]))
     for top_k in (4, 1):
         rows.append(0)
-        constrained_beam_search(model, inputs, index, 4, top_k=top_k, correction=correction)
+        constrained_beam_search(model, inputs, index, 4, top_k=top_k, bonus=correction)
     hook.remove()
     assert len(rows[rows.index(0, 1) :]) == 2 < len(rows[: rows.index(0, 1)])
 
@@ -187,7 +187,7 @@ def test_changed_indexes_take_the_priors_of_what_they_hold() -> None:
     priors = random_priors(index)
     fresh = IdentifierIndex.from_sequences(index.sequences(), [str(row) for row in range(len(index.sequences()))])
     expected, result = (
-        constrained_beam_search(model, inputs, each, 7, correction=correction_of(each, priors, 0.7))
+        constrained_beam_search(model, inputs, each, 7, bonus=correction_of(each, priors, 0.7))
         for each in (fresh, index)
     )
     assert result.sequences == expected.sequences
@@ -200,7 +200,7 @@ def test_a_path_ends_with_its_own_prior_where_priors_of_a_shared_prefix_differ()
     priors = {sequence: -np.arange(1.0, len(sequence) + 1) - 0.1 * sequence[-1] for sequence in index.sequences()}
     model, inputs = tiny.qwen2(), tiny.text_prompts([5])
     plain = exhaustive_search(model, inputs, index)
-    result = constrained_beam_search(model, inputs, index, 3, correction=correction_of(index, priors, 1.0))
+    result = constrained_beam_search(model, inputs, index, 3, bonus=correction_of(index, priors, 1.0))
     score = dict(zip(plain.sequences[0], plain.scores[0].tolist(), strict=True))
     for sequence, found in zip(result.sequences[0], result.scores[0].tolist(), strict=True):
         assert found == pytest.approx(score[sequence] - priors[sequence][-1], abs=1e-4)
@@ -213,9 +213,7 @@ def test_of_equal_corrected_scores_the_first_tokens_win() -> None:
     identifiers = sorted({tuple(row) for row in tiny.corpus(60, num_words=3, same_length=True)}, reverse=True)
     index = index_of([list(row) for row in identifiers])
     even = {sequence: -np.arange(1.0, len(sequence) + 1) for sequence in index.sequences()}
-    result = constrained_beam_search(
-        model, tiny.text_prompts([5, 3]), index, 9, correction=correction_of(index, even, 0.5)
-    )
+    result = constrained_beam_search(model, tiny.text_prompts([5, 3]), index, 9, bonus=correction_of(index, even, 0.5))
     assert result.sequences == [sorted(identifiers)[:9]] * 2
 
 

@@ -10,21 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-import semcore.evaluation.dense_baselines
+import semcore.retrieval.dense
 from semcore.commands.arguments import parse
 from semcore.commands.evaluate import EvaluateSettings, main
 from semcore.data.dataset import load_dataset, open_image
 from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.dense_baselines import (
-    SENTENCE_ENCODER,
-    caption_baseline,
-    dual_encoder,
     measure_baselines,
     nearest,
 )
 from semcore.evaluation.inputs import fold_split_views
 from semcore.retrieval.batch import WorkDir, read_split_views
+from semcore.retrieval.dense import SENTENCE_ENCODER, caption_encoder, dual_encoder
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, write_jsonl
 from tests.run_fixtures import SearchableRun
@@ -76,8 +74,8 @@ def test_nearest_is_the_largest_cosine_and_the_first_of_equals() -> None:
 
 
 def test_the_sentence_encoder_reads_captions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(semcore.evaluation.dense_baselines, "load_encoder", count_letters)
-    baseline = caption_baseline({"cat": "aab", "owl": "zz"}, "any")
+    monkeypatch.setattr(semcore.retrieval.dense, "load_encoder", count_letters)
+    baseline = caption_encoder({"cat": "aab", "owl": "zz"}, "any")
     assert np.allclose(np.linalg.norm(baseline.texts(["aab", "zzz", ""]), axis=1), [1, 1, 0])
     assert nearest(baseline.texts(["zzz", "ab"]), baseline.images(["cat", "owl"]), ["cat", "owl"]) == [
         ["owl", "cat"],
@@ -137,7 +135,7 @@ def test_folds_cut_items_and_queries_alike(finished_training: SearchableRun) -> 
 def test_an_image_without_a_caption_is_a_miss_of_the_sentence_encoder(
     finished_training: SearchableRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(semcore.evaluation.dense_baselines, "load_encoder", count_letters)
+    monkeypatch.setattr(semcore.retrieval.dense, "load_encoder", count_letters)
     dataset = load_dataset(finished_training.data)
     views = {
         k: p for k, p in read_split_views(RunFolder(finished_training.run), dataset, "test").items() if k[1] == "i2t"
@@ -159,7 +157,7 @@ def test_an_image_without_a_caption_is_a_miss_of_the_sentence_encoder(
 def test_folds_and_baselines_stand_in_the_metrics_and_the_report(
     searchable_run: SearchableRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(semcore.evaluation.dense_baselines, "load_encoder", count_letters)
+    monkeypatch.setattr(semcore.retrieval.dense, "load_encoder", count_letters)
     records = load_dataset(searchable_run.data).images
     captions = [{"image_id": record.image_id, "caption": record.sentences[0].text} for record in records]
     write_jsonl(searchable_run.run / "captions.jsonl", captions)
@@ -189,13 +187,13 @@ def test_folds_and_baselines_stand_in_the_metrics_and_the_report(
 def test_baselines_go_on_after_a_kill(
     searchable_run: SearchableRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(semcore.evaluation.dense_baselines, "load_encoder", count_letters)
+    monkeypatch.setattr(semcore.retrieval.dense, "load_encoder", count_letters)
     dataset = load_dataset(searchable_run.data)
     views = read_split_views(RunFolder(searchable_run.run), dataset, "test")
     captions = {record.image_id: record.sentences[0].text for record in dataset.images}
     place = WorkDir(tmp_path / "work", progress=False)
     first = measure_baselines([SENTENCE_ENCODER], dataset, captions, "any", views, place)
-    monkeypatch.setattr(semcore.evaluation.dense_baselines, "embed", None)  # nothing is embedded again
+    monkeypatch.setattr(semcore.retrieval.dense, "embed", None)  # nothing is embedded again
     assert measure_baselines([SENTENCE_ENCODER], dataset, captions, "any", views, place) == first
     shutil.rmtree(tmp_path / "work")
 

@@ -5,7 +5,7 @@ import random
 import ir_measures
 import pytest
 
-from semcore.evaluation.metrics import first_relevant_rank, retrieval_metrics
+from semcore.evaluation.metrics import CUTOFFS, as_they_count, first_relevant_rank, retrieval_metrics
 
 
 def reference(run: dict[str, list[str]], qrels: dict[str, set[str]]) -> dict[str, float]:
@@ -85,3 +85,26 @@ def test_what_would_give_a_wrong_score_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         retrieval_metrics(run, qrels, num_items=3)
+
+
+def test_as_they_count_is_a_search_over_identifiers() -> None:
+    """Beside a loop: the rank of the first distinct identifier that is a relevant item's; never below item-level."""
+    generator = random.Random(0)
+    items = [f"item {number}" for number in range(30)]
+    identifiers = {item: str(generator.randrange(12)) for item in items[:-1]}  # the last one has none
+    run = {f"q{number}": generator.sample(items, 20) for number in range(40)}
+    qrels = {query: set(generator.sample(items, 2)) for query in run}
+    scores, plain = as_they_count(run, qrels, identifiers, 30), retrieval_metrics(run, qrels, 30)
+    for cutoff in CUTOFFS:
+        found = 0
+        for query, ranking in run.items():
+            distinct: list[str] = []
+            for item in ranking:
+                name = identifiers.get(item, item)
+                distinct += [] if name in distinct else [name]
+            right = {identifiers.get(item, item) for item in qrels[query]}
+            found += any(name in right for name in distinct[:cutoff])
+        assert scores[f"R@{cutoff}"] == pytest.approx(100 * found / 40)
+        assert scores[f"R@{cutoff}"] > plain[f"R@{cutoff}"]
+    alone = {item: item for item in items}
+    assert as_they_count(run, qrels, alone, 30) == plain

@@ -86,7 +86,7 @@ def test_the_work_of_an_interrupted_evaluation_is_found_again(moved, monkeypatch
         keys.append(key)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("semcore.commands.evaluate.work_folder", interrupt)
+    monkeypatch.setattr("semcore.commands.measure_run.work_folder", interrupt)
     for place in (moved, moved.with_name("again")):
         if place != moved:
             moved.rename(place)

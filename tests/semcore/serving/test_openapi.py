@@ -1,0 +1,22 @@
+"""The API against its own document: Schemathesis makes requests, right and wrong ones, and checks the answers."""
+
+from __future__ import annotations
+
+import pytest
+
+schemathesis = pytest.importorskip("schemathesis", reason="Schemathesis is not installed (extra dev)")
+
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+from semcore.serving.app import create_app  # noqa: E402
+from semcore.serving.limits import Limits  # noqa: E402
+from tests.semcore.serving.live_servers import FakeRun, service_of  # noqa: E402
+
+APP = create_app(service_of(FakeRun(), Limits(max_letters=200)))
+schema = schemathesis.openapi.from_asgi("/openapi.json", APP)
+
+
+@schema.parametrize()
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_every_route_does_what_the_document_says(case) -> None:  # type: ignore[no-untyped-def]
+    case.call_and_validate()
