@@ -29,7 +29,7 @@ from semcore.identifiers.words import word_vectorizer
 from semcore.retrieval.dense import SENTENCE_ENCODER, DenseEncoder
 from semcore.runtime.errors import UserError
 
-GuideKind = Literal["none", "words", "dense"]
+GuideKind = Literal["none", "words", "dense", "set"]
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Those that a fit chooses from, times the scale of a guide's scores."""
 SCALES: Mapping[str, float] = {"words": 1.0, "dense": 10.0, "set": 1.0}
