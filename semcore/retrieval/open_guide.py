@@ -44,7 +44,8 @@ def prompt_weights(head: SetHead, prompts: Prompts) -> torch.Tensor:
         prompts: with the states of all their tokens.
     """
     assert prompts.hidden is not None
-    return head(pool_prompts(prompts.hidden, prompts.mask, head.pool)).relu().log1p()
+    logits: torch.Tensor = head(pool_prompts(prompts.hidden, prompts.mask, head.pool))
+    return logits.relu().log1p()
 
 
 def is_token(unit: str) -> bool:
