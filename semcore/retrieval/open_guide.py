@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from semcore.data.run_folder import RunFolder
 from semcore.decoding.cached_model import Prompts
 from semcore.decoding.potentials import sequences_of_items
 from semcore.models.session import ModelSession
-from semcore.models.set_head import SetHead, find_set_head, padded_units, pool_prompts, unit_numbers
+from semcore.models.set_head import find_set_head, padded_units, unit_numbers
 from semcore.retrieval.corpus import Corpus
 from semcore.retrieval.dense import FOLDER, DenseEncoder, captions_and_encoder, encoder_key, item_vectors
 from semcore.retrieval.guides import (
@@ -33,28 +32,6 @@ from semcore.retrieval.guides import (
 )
 from semcore.retrieval.set_guide import NO_TOKEN, SetGuide, check_units
 from semcore.runtime.errors import UserError
-from semcore.runtime.typed_commands import launch_command
-
-
-def prompt_weights(head: SetHead, prompts: Prompts) -> torch.Tensor:
-    """Return a set head's weight of every unit for each prompt, 0 or more (Q, U) (ComGTIR, equation 6).
-
-    Args:
-        head: of the generator.
-        prompts: with the states of all their tokens.
-    """
-    assert prompts.hidden is not None
-    logits: torch.Tensor = head(pool_prompts(prompts.hidden, prompts.mask, head.pool))
-    return logits.relu().log1p()
-
-
-def is_token(unit: str) -> bool:
-    """Return whether a unit is a special token, and not a keyword.
-
-    >>> is_token("<|code_0_17|>"), is_token("dog")
-    (True, False)
-    """
-    return unit.startswith("<|") and unit.endswith("|>")
 
 
 @dataclass
@@ -84,14 +61,12 @@ class GuideMaker:
         Raises:
             UserError: the identifiers, the captions or the model do not have what this kind needs.
         """
-        corpus.require_single(f"--guide.kind {self.settings.kind}")
-        if self.settings.kind == "set":
-            return self._set(direction, corpus)
         items = list(corpus.items.values())
         if self.settings.kind == "words":
             rarity = keyword_rarity(self.run, direction)
             return item_guide("words", corpus.index, items, word_scores(items, rarity, self._text_of(direction)))
         if self.settings.kind == "set":
+            corpus.require_single("--guide.kind set")
             return self._set_guide(direction, corpus)
         return item_guide("dense", corpus.index, items, self._dense(direction, items))
 
@@ -117,31 +92,6 @@ class GuideMaker:
             padded_units(numbers.get(item.identifier, ()) for item in corpus.items.values()), tokens, weigh,
             self.settings.mode, self.settings.best,
         )  # fmt: skip
-
-    def _set(self, direction: Direction, corpus: Corpus) -> SetGuide:
-        head = find_set_head(self.session.checkpoint.model)
-        if head is None:
-            again = launch_command("train_identifier.py", "--losses.set-weight", "0.5", "--run", self.run.path)
-            raise UserError(
-                f"the guide set needs a set head, and {self.session.checkpoint.path} has none; train one with "
-                f"`{again}`, or choose --guide.kind words"
-            )
-        vocabulary = self.session.checkpoint.tokenizer.get_vocab()
-        tokens = torch.tensor([vocabulary.get(unit, NO_TOKEN) if is_token(unit) else NO_TOKEN for unit in head.units])
-        check_units(self.settings.mode, head.units, tokens)
-        rows = read_identifiers(self.run / "identifiers", direction)
-        known = unit_numbers((row for row in rows if row["item_id"] in corpus.items), head.units)
-        units = padded_units(known.get(item_id, []) for item_id in corpus.items)
-        sequences = sequences_of_items(corpus.index, list(corpus.items))
-        return SetGuide(
-            corpus.index,
-            sequences,
-            units,
-            tokens,
-            partial(prompt_weights, head),
-            self.settings.mode,
-            self.settings.best,
-        )
 
     def _text_of(self, direction: Direction) -> Callable[[str], str]:
         if not direction.queries_are_images:
