@@ -13,7 +13,10 @@ import base64
 import http.client
 import io
 import json
+import shutil
 import socket
+import subprocess
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -24,9 +27,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from benchmarks.report import Row, publish
+from benchmarks.report import Row, not_run, publish
 from benchmarks.serving import Client, sentences_of, served
 from semcore.commands.arguments import require_minimum, run_command
+from semcore.data.run_folder import RunFolder
 from semcore.serving.limits import MIB
 
 ANSWER_S = 120.0
@@ -86,6 +90,7 @@ def main(settings: Settings) -> None:
     with served(options, texts[0]) as (port, _, _):
         for name, fault in faults.items():
             found.append(row_of(name, port, texts, fault))
+    found.append(disk_full(settings.run, settings.data))
     found.append(killed(options, texts))
     publish(found, settings.json, queued=settings.queued)
 
@@ -153,6 +158,34 @@ def clients_that_go(port: int, texts: Sequence[str]) -> Outcome:
             connection.sendall(head.encode() + b"\r\n" + content)
     stays = status_of(port, body_of(texts[0]))
     return Outcome(Counter([stays]), "after 100 that had gone")
+
+
+def disk_full(run: Path, data: Path | None) -> Row:
+    """Add an image while the disk of the run's corpus has no room, in a copy of the run, then search."""
+    name = "disk full while an item is added"
+    with tempfile.TemporaryDirectory() as folder:
+        own, small = Path(folder) / "run", Path(folder) / "run" / "corpus"
+        shutil.copytree(run, own, ignore=shutil.ignore_patterns("corpus", "data", ".lock", "*.lock"))
+        small.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(small)], capture_output=True)
+        if mounted.returncode:
+            return not_run(name, f"a small disk cannot be made here ({mounted.stderr.decode().strip()})")
+        try:
+            place = data or RunFolder(run).data_folder()
+            with served(["--run", str(own), "--data", str(place)], "a red circle") as (port, _, _):
+                picture = Image.effect_noise((400, 400), 50).convert("RGB")
+                return row_of(name, port, ["a red circle"], lambda port, _: add_one(port, picture))
+        finally:
+            subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+def add_one(port: int, picture: Image.Image) -> Outcome:
+    """Add one image of some hundred KB."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    item = {"image_id": "new", "image": base64.b64encode(buffer.getvalue()).decode(), "caption": "noise"}
+    status, content = Client(port).post("/items", json.dumps({"items": [item]}).encode())
+    return Outcome(Counter([status]), str(json.loads(content).get("error", "")))
 
 
 def killed(options: Sequence[str], texts: Sequence[str]) -> Row:

@@ -12,7 +12,8 @@ or on GPUs, with LoRA:
 
 Both directions are mixed in one model: each training sentence asks for the identifier of its image,
 each training image for the identifier of each of its sentences. `--directions [t2i]` trains one of them,
-without any image, and later stages follow. The loss counts the identifier's tokens and the end token only.
+without any image, and later stages follow. The loss counts the identifier's tokens and the end token only;
+`--losses` and `--queries` add what AVG, ComGTIR, CART and GRACE train with.
 Needs RUN/identifiers, from `python -m data_prep.identifiers`. Writes
 
     RUN/identifier_model            the checkpoint, or the adapter
@@ -29,44 +30,29 @@ from pathlib import Path
 from semcore.commands.arguments import announcer, resolved, run_command
 from semcore.data.dataset import load_dataset
 from semcore.data.directions import Direction, DirectionName, named_directions
-from semcore.data.identifier_files import CLUSTER_WORDS, read_cluster_words, read_identifiers
+from semcore.data.identifier_files import read_identifiers
+from semcore.data.identifier_tokens import read_tokens
 from semcore.data.run_folder import RunFolder
-from semcore.models.cluster_tokens import add_cluster_tokens
+from semcore.models.identifier_tokens import add_identifier_tokens
 from semcore.models.lineage import Surroundings, as_record, check_lineage, made_from
 from semcore.models.next_steps import after_identifier_model
 from semcore.models.null_queries import NULL_QUERIES, null_queries_record
-from semcore.models.prompts import load_prompts
 from semcore.models.run_checkpoints import generator_start_of
-from semcore.models.run_lineage import prompts_of
 from semcore.report import write_model_cards
 from semcore.runtime.errors import UserError
 from semcore.runtime.ranks import is_main_process
 from semcore.runtime.settings import LineageSettings
 from semcore.training.fine_tune import fine_tune, image_start_id, load_start, make_trainable, stage_inputs
+from semcore.training.further_queries import check_queries, prompts_of_queries, training_files
 from semcore.training.held_out import choose_held_out, write_held_out
-from semcore.training.identifier_pairs import identifier_examples
+from semcore.training.identifier_lesson import add_extras, make_lesson
 from semcore.training.images import load_training_images
-from semcore.training.null_queries import null_examples
-from semcore.training.option_checks import check_directions, check_mode
-from semcore.training.schedule import plan_identifier_rows
-from semcore.training.settings import HeldOutSettings, IdentifierTrainingSettings, LoraSettings
+from semcore.training.objective_settings import LossSettings, QuerySettings
+from semcore.training.option_checks import check_directions, check_losses, check_mode
+from semcore.training.settings import HeldOutSettings, IdentifierTrainingSettings, LoraSettings, ModelSettings
 
 STAGE = "train_identifier"
 say = announcer(STAGE)
-
-
-@dataclass
-class ModelSettings:
-    """Where the model comes from, and which of its parts stay as they are."""
-
-    base: str | None = None  # ours: one model begins both
-    """The checkpoint to start from: a folder or a hub id of a native InternVL; by default the one that captioned."""
-    freeze_vision: bool = True  # InternVL
-    """Leave the vision tower as it is."""
-    freeze_projector: bool = True  # ours: InternVL trains it; frozen, a fifth as much is kept of an image
-    """Leave the projector between vision tower and text model as it is."""
-    trust_remote_code: bool = False
-    """Run Python code that comes with the checkpoint."""
 
 
 @dataclass
@@ -86,6 +72,8 @@ class Settings(LineageSettings):
     keep_features: bool = True
     """Keep what a frozen vision tower makes of every image in RUN/features; false spares the disk and costs time."""
     model: ModelSettings = field(default_factory=ModelSettings)
+    queries: QuerySettings = field(default_factory=QuerySettings)
+    losses: LossSettings = field(default_factory=LossSettings)
     held_out: HeldOutSettings = field(default_factory=HeldOutSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
     training: IdentifierTrainingSettings = field(default_factory=IdentifierTrainingSettings)
@@ -97,59 +85,58 @@ class Settings(LineageSettings):
 
 
 def main(settings: Settings) -> None:
-    model, lora, training = settings.model, settings.lora, settings.training
+    model, lora, training, losses = settings.model, settings.lora, settings.training, settings.losses
     text_only, directions = model.freeze_vision and model.freeze_projector, named_directions(settings.directions)
+    captions, own = settings.queries.captions, settings.queries.images
     check_mode(lora.rank, lora.quantization, text_only, **asdict(training))
-    check_directions(directions, text_only)
+    check_directions(directions, text_only or own != "none")
+    check_queries(captions, own, directions)
+    check_losses(losses.rdrop, losses.dropout, losses.fusion, lora.rank and lora.dropout, asdict(training))
     run = RunFolder(settings.run)
     dataset = load_dataset(settings.data or run.data_folder())
     model.base = model.base or generator_start_of(run, settings.base)
-    images = dataset.split("train")
-    words = read_cluster_words(run / "identifiers")
-    identifiers = {direction: read_identifiers(run / "identifiers", direction, "train") for direction in directions}
-    used = prompts_of(["generator"], directions)
+    tokens, split = read_tokens(run / "identifiers"), None if settings.queries.everything else "train"
+    identifiers = {direction: read_identifiers(run / "identifiers", direction, split) for direction in directions}
+    used = prompts_of_queries(directions, own)
     here = Surroundings(used, run, base=settings.base)
     mismatches = check_lineage(model.base, here, settings.allowed, must_say=False)
     with run.lock():
-        files = [f"identifiers/{name}" for name in (*(f"{own}.jsonl" for own in directions), CLUSTER_WORDS)]
-        inputs = stage_inputs(run, dataset, model.base, files, used)
+        inputs = stage_inputs(run, dataset, model.base, training_files(run, directions, captions), used)
         places = {"model.base": inputs["the checkpoint"]}
         stage = None if settings.check else run.open_stage(STAGE, resolved(settings), inputs, dataset.folder, places)
         if stage and stage.finished:
             return say(f"already trained, see {run / 'identifier_model'}")
-
-        say("the model, with a new token for every cluster")
-        loading = {**training.loading(), "moved": settings.base}
-        checkpoint = load_start(model.base, lora.rank, lora.quantization, model.trust_remote_code, **loading)
-        new_tokens = add_cluster_tokens(checkpoint, len(words), words)
-        prompts = load_prompts(special_tokens=checkpoint.special_tokens)
-
+        say("the model, with the new tokens of the identifiers")
+        checkpoint = load_start(
+            model.base, lora.rank, lora.quantization, model.trust_remote_code, **training.loading(), moved=settings.base
+        )
+        new_tokens = add_identifier_tokens(checkpoint, tokens)
+        extras = add_extras(checkpoint, identifiers, seed=training.seed, **losses.modules())
         visuals = load_training_images(
             checkpoint, dataset, run / "features" if settings.keep_features and not settings.check else None, say,
             freeze_vision=model.freeze_vision, freeze_projector=model.freeze_projector, bf16=training.bf16,
-            needed=Direction.I2T in directions,
+            needed=Direction.I2T in directions or own != "none",
+            splits=("train", "val", "test") if own == "all" else ("train",),
         )  # fmt: skip
-
-        held_out = choose_held_out(images, **asdict(settings.held_out))
-        t2i, i2t = identifier_examples(checkpoint.tokenizer, prompts, images, identifiers, held_out, visuals)
-        null = null_examples(checkpoint.tokenizer, prompts, t2i, i2t, training.null_queries, training.seed)
-        rows = plan_identifier_rows(
-            t2i + null, i2t,
-            image_start_id=image_start_id(checkpoint), max_tokens=settings.row_tokens, **training.schedule(),
+        held_out = choose_held_out(dataset.split("train"), **asdict(settings.held_out))
+        lesson = make_lesson(
+            checkpoint, run, dataset, identifiers, held_out, visuals,
+            captions=captions, images=own, null_queries=training.null_queries, seed=training.seed,
         )  # fmt: skip
-        say(f"{len(t2i)} pairs t2i, {sum(map(len, i2t))} pairs i2t, {len(rows) // training.batch_size} steps")
+        rows = lesson.plan(image_start_id(checkpoint), settings.row_tokens, **training.schedule())
+        say(f"{lesson.words}, {len(rows) // training.batch_size} steps")
         if stage is None:
             return say("everything is in order")
-
         run.set_config(STAGE, resolved(settings))
         run.set_prompts(used)
         trained = make_trainable(
             checkpoint.model, model.freeze_vision, model.freeze_projector,
-            new_token_ids=new_tokens, seed=training.seed, **lora.adapter(),
+            new_token_ids=new_tokens, seed=training.seed, extras=extras, **lora.adapter(),
         )  # fmt: skip
         measured = fine_tune(
             checkpoint, trained, rows, visuals, run / "identifier_model",
             prompts=used, description=STAGE, lineage=made_from(run, dataset, mismatches, directions),
+            objective=losses.objective(), dropout=losses.dropout,
             records={NULL_QUERIES: null_queries_record(training.null_queries)}, **training.optimization(),
         )  # fmt: skip
         if is_main_process():

@@ -40,6 +40,7 @@ COMMANDS = {
         "the best items for a sentence or a picture: --run RUN 'a text query' | --image FILE",
         ("text",),
     ),
+    "demo": Command("demo", "DemoSettings", "the search page of a run in a browser: --run RUN [--port P]"),
     "serve": Command("serve", "ServeSettings", "the search as an API over HTTP: --run RUN [--port P]"),
     "index": Command(
         "index",

@@ -33,6 +33,7 @@ EXTRAS = {
     "": "everything",
     "quickstart": "the quickstart: a sentence encoder that needs no download",
     "plots": "the plots of a study",
+    "demo": "the search page",
     "hub": "data sets of the Hugging Face hub, Parquet and WebDataset files",
     "qlora": "QLoRA and AdamW in eight bits",
     "serve": "the API over HTTP",

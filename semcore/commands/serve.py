@@ -5,9 +5,9 @@
     semcore serve --run runs/quickstart --host 0.0.0.0 --token-file token.txt
     semcore serve --run runs/quickstart --engine ray --replicas 2 --max-replicas 8
 
-POST /search takes {"text": "a red circle"} or {"image": "<base64>"}, or lists of them. POST and DELETE /items change what
-is found, now and after a restart. /openapi.json describes all routes. Queries that come in at the same time are searched
-in one forward. Needs the extra `serve`, and for `--engine ray` the extra `ray`.
+POST /search takes {"text": "a red circle"} or {"image": "<base64>"}, or lists of them. POST and DELETE /items change
+what is found, now and after a restart. /openapi.json describes all routes. Queries that come in at the same time are
+searched in one forward. Needs the extra `serve`, and for `--engine ray` the extra `ray`.
 """
 
 from __future__ import annotations
@@ -146,10 +146,11 @@ def _on_uvicorn(settings: ServeSettings, token: str | None) -> None:
 
     taken = take_port(settings.host, settings.port)
     with taken:
-        from semcore.serving.app import Service, create_app
+        from semcore.serving.app import create_app
         from semcore.serving.backend import LocalBackend
         from semcore.serving.corpus_keeper import CorpusKeeper
         from semcore.serving.served_run import ServedRun
+        from semcore.serving.service import Service
 
         options, limits = run_options(settings), settings.limits
         served = ServedRun.open(options)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, read_numbered_jsonl
@@ -27,6 +27,13 @@ class IdentifierRow(TypedDict):
     global_id: int
     lexical_id: list[str]
     identifier: str
+    codes: NotRequired[list[int]]
+    """The codes behind the cluster, level by level, of schemes that write codes."""
+    more: NotRequired[list[str]]
+    """Further identifiers of the same item."""
+
+
+REQUIRED = tuple(key for key in IdentifierRow.__annotations__ if key not in ("codes", "more"))
 
 
 def cluster_token(global_id: int) -> str:
@@ -66,6 +73,56 @@ def make_row(item_id: str, split: str, global_id: int, lexical_id: Sequence[str]
     }
 
 
+def code_row(
+    item_id: str, split: str, global_id: int, codes: Sequence[int], identifiers: Sequence[str]
+) -> IdentifierRow:
+    """Return the row of an item whose identifier is codes.
+
+    Args:
+        item_id: the item.
+        split: its split.
+        global_id: its cluster, or `NO_CLUSTER`.
+        codes: the codes behind the cluster, level by level.
+        identifiers: the texts that the model may generate for it, the best first.
+    """
+    row = make_row(item_id, split, global_id, [])
+    row |= {"identifier": identifiers[0], "codes": list(codes)}
+    return with_more(row, identifiers[1:])
+
+
+def with_more(row: IdentifierRow, identifiers: Sequence[str]) -> IdentifierRow:
+    """Return a row with further identifiers of its item; those that it has already are left out."""
+    more = [text for text in dict.fromkeys(identifiers) if text != row["identifier"]]
+    return {**row, "more": more} if more else row
+
+
+def all_identifiers(row: IdentifierRow) -> list[str]:
+    """Return every identifier of an item, the best first."""
+    return [row["identifier"], *row.get("more", ())]
+
+
+def units_of(row: IdentifierRow) -> list[str]:
+    """Return what stands behind the cluster, or alone: keywords, or the tokens of codes.
+
+    >>> units_of(code_row("a", "test", 17, [4, 2], ["<|cluster_17|><|code_0_4|><|code_1_2|>"]))
+    ['<|code_0_4|>', '<|code_1_2|>']
+    """
+    if "codes" not in row:
+        return row["lexical_id"]
+    tokens = [f"<|{name}|>" for name in row["identifier"].removeprefix("<|").removesuffix("|>").split("|><|")]
+    return [token for token in tokens if token != cluster_token(row["global_id"])]
+
+
+def identifier_parts(row: IdentifierRow) -> tuple[str, ...]:
+    """Return the units of an identifier: its cluster token, and its keywords or the tokens of its codes.
+
+    >>> identifier_parts(make_row("a", "test", 17, ["dog", "frisbee"]))
+    ('<|cluster_17|>', 'dog', 'frisbee')
+    """
+    cluster = () if row["global_id"] == NO_CLUSTER else (cluster_token(row["global_id"]),)
+    return (*cluster, *units_of(row))
+
+
 def read_identifiers(folder: Path | str, direction: str, split: str | None = None) -> list[IdentifierRow]:
     """Read the identifiers of one direction's items.
 
@@ -83,11 +140,11 @@ def read_identifiers(folder: Path | str, direction: str, split: str | None = Non
         raise UserError(f"there is no {path}; make it with `{again}`")
     rows: list[IdentifierRow] = []
     for number, row in read_numbered_jsonl(path):
-        missing = [key for key in IdentifierRow.__annotations__ if key not in row]
+        missing = [key for key in REQUIRED if key not in row]
         if missing:
             raise UserError(f"{path}, line {number}: {' and '.join(missing)} missing")
         if split is None or row["split"] == split:
-            rows.append(IdentifierRow(**{key: row[key] for key in IdentifierRow.__annotations__}))  # type: ignore[typeddict-item]
+            rows.append(IdentifierRow(**{key: row[key] for key in IdentifierRow.__annotations__ if key in row}))  # type: ignore[typeddict-item]
     return rows
 
 

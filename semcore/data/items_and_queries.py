@@ -28,6 +28,7 @@ class Item:
         keywords: the words of its lexical id, as in verification prompts.
         text: the sentence; empty for an image.
         image_path: the image; None for a sentence.
+        more: further texts that retrieve it.
     """
 
     item_id: str
@@ -36,6 +37,12 @@ class Item:
     keywords: str
     text: str = ""
     image_path: Path | None = None
+    more: tuple[str, ...] = ()
+
+    @property
+    def identifiers(self) -> tuple[str, ...]:
+        """Return every text that the model generates to retrieve it."""
+        return (self.identifier, *self.more)
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ def read_items(run: RunFolder, dataset: Dataset, direction: Direction, split: st
         sentences = {s.sentence_id: (record, s.text) for record in dataset.images for s in record.sentences}
     items = []
     for row in read_identifiers(run / "identifiers", direction, split):
-        item_id, keywords = row["item_id"], " ".join(row["lexical_id"])
+        item_id, keywords, more = row["item_id"], " ".join(row["lexical_id"]), tuple(row.get("more", ()))
         if item_id not in (dataset.image_paths if direction.items_are_images else sentences):
             raise UserError(
                 f"{run / 'identifiers' / direction}.jsonl has {item_id!r}, which is not in {dataset.folder}; "
@@ -95,10 +102,10 @@ def read_items(run: RunFolder, dataset: Dataset, direction: Direction, split: st
             )
         if direction.items_are_images:
             path = dataset.image_paths[item_id]
-            items.append(Item(item_id, item_id, row["identifier"], keywords, image_path=path))
+            items.append(Item(item_id, item_id, row["identifier"], keywords, image_path=path, more=more))
         else:
             record, text = sentences[item_id]
-            items.append(Item(item_id, record.image_id, row["identifier"], keywords, text=text))
+            items.append(Item(item_id, record.image_id, row["identifier"], keywords, text=text, more=more))
     return items
 
 

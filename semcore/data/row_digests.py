@@ -32,7 +32,8 @@ def total(parts: Mapping[str, Mapping[str, Any]]) -> str:
 def identifier_rows(run: RunFolder, direction: str) -> Iterator[tuple[str, Any]]:
     """Yield split and content of the rows of RUN/identifiers/<direction>.jsonl."""
     for row in read_identifiers(run / "identifiers", direction):
-        yield row["split"], [row["item_id"], row["global_id"], row["lexical_id"], row["identifier"]]
+        content = [row["item_id"], row["global_id"], row["lexical_id"], row["identifier"]]
+        yield row["split"], [*content, row["more"]] if "more" in row else content
 
 
 def dataset_rows(dataset: Dataset) -> Iterator[tuple[str, Any]]:

@@ -18,6 +18,7 @@ STAGE_OUTPUTS = {
     "caption": ("captions.jsonl",),
     "identifiers": ("identifiers",),
     "train_identifier": ("identifier_model",),
+    "train_ranking": ("ranked_model", "ranking"),
     "candidates": ("candidates",),
     "train_verifier": ("verifier_model",),
     "train_verifier_blocks": ("verifier_model_blocks",),

@@ -15,7 +15,7 @@ from semcore.models.session import ModelSession
 from semcore.retrieval.batch import SplitKey, SplitView, WorkDir, generate_hits
 from semcore.retrieval.corpus import Corpus
 from semcore.retrieval.generator import GuideOf
-from semcore.retrieval.hits import GeneratedHit, without_prior
+from semcore.retrieval.hits import GeneratedHit, merged, without_prior
 from semcore.retrieval.prior_settings import PriorSettings
 from semcore.retrieval.priors import IDENTIFIERS_PER_CHUNK, Priors, PriorSample
 from semcore.runtime.ranks import is_main_process
@@ -43,7 +43,7 @@ class PriorCorrection:
     def rescored(self, key: SplitKey, hits: Mapping[str, Sequence[GeneratedHit]], num_beams: int) -> Hits:
         """Return rankings by the corrected score, as many hits as beams at most."""
         if key.direction not in self.priors:
-            return {content: list(own[:num_beams]) for content, own in hits.items()}
+            return {content: merged(own)[:num_beams] for content, own in hits.items()}
         totals, weight = self.priors[key.direction].totals(), self.weight(key.direction)
         return {
             content: without_prior(own, totals, weight.of(key.split, content), num_beams)
@@ -132,9 +132,8 @@ def _estimate(
     work_dir: WorkDir,
 ) -> Priors:
     priors = Priors.open(session, direction, PriorSample(plan.num_prior_queries, plan.prior_seed), run, dataset)
-    wanted = sorted(
-        {item.identifier for key, view in views.items() if key.direction == direction for item in view.items.values()}
-    )
+    own = [item for key, view in views.items() if key.direction == direction for item in view.items.values()]
+    wanted = sorted({text for item in own for text in item.identifiers})
     rows = work_dir.run(f"prior {direction}", wanted, IDENTIFIERS_PER_CHUNK, priors.of, "identifier")
     priors.values.update(zip(wanted, rows, strict=True))
     if is_main_process():

@@ -166,15 +166,15 @@ def _resident_bytes() -> int:
 
 
 def _sequences(session: ModelSession, key: SplitKey, view: SplitView) -> list[list[int]]:
-    texts = dict.fromkeys(item.identifier for item in view.items.values())
-    tokens = {text: identifier_tokens(session, key.direction, text) for text in texts}
-    return [tokens[item.identifier] for item in view.items.values()]
+    texts = [text for item in view.items.values() for text in item.identifiers]
+    tokens = {text: identifier_tokens(session, key.direction, text) for text in dict.fromkeys(texts)}
+    return [tokens[text] for text in texts]
 
 
 def _clusters(checkpoint: Checkpoint, sequences: Sequence[Sequence[int]]) -> list[int]:
     """Return the tokens of all clusters of the model; none where identifiers do not begin with one."""
     vocabulary = checkpoint.tokenizer.get_vocab()
-    found = []
+    found: list[int] = []
     while (token := vocabulary.get(cluster_token(len(found)))) is not None:
         found.append(token)
     return found if any(own[0] in set(found) for own in sequences) else []

@@ -16,7 +16,7 @@ from semcore.models.session import ModelSession
 from semcore.retrieval.batch import SplitKey, SplitView, WorkDir
 from semcore.retrieval.corpus import Corpus
 from semcore.retrieval.generator import query_inputs
-from semcore.retrieval.hits import GeneratedHit
+from semcore.retrieval.hits import GeneratedHit, merged
 
 MOST_IDENTIFIERS = 5_000
 """More are not searched exhaustively unless that is asked for."""
@@ -30,7 +30,7 @@ def num_queries_for(wanted: int | None, view: SplitView) -> int:
     """Return how many queries are searched exhaustively: as many as are wanted, by default none of a large corpus."""
     if wanted is not None:
         return wanted
-    num_identifiers = len({item.identifier for item in view.items.values()})
+    num_identifiers = _num_identifiers(view)
     return DEFAULT_QUERIES if num_identifiers <= MOST_IDENTIFIERS else 0
 
 
@@ -60,11 +60,8 @@ def search_exhaustively(
     contents = sorted(set(draw_queries(view.queries, num_queries).contents.values()))
     if key.direction.queries_are_images:
         session.features.add(contents, progress=work_dir.progress)
-    priors = {
-        leaf: log_priors[corpus.items[items[0]].identifier]
-        for leaf, items in _items_of_leaves(corpus).items()
-        if weight
-    }
+    texts = _texts_of_leaves(corpus)
+    priors = {leaf: log_priors[text] for leaf, text in texts.items() if weight}
 
     def work(chunk: list[str]) -> list[Any]:
         result = exhaustive_search(
@@ -76,22 +73,26 @@ def search_exhaustively(
                 (score - weight * priors.get(leaf, 0.0), leaf) for leaf, score in zip(leaves, scores, strict=True)
             ]
             best = sorted(scored, key=lambda pair: -pair[0])[:DEPTH]
-            rows.append(
-                [
-                    GeneratedHit(item_id, corpus.items[item_id].identifier, score)
-                    for score, leaf in best
-                    for item_id in corpus.index.items_of_leaf(leaf)
-                ][:DEPTH]
-            )
+            hits = [
+                GeneratedHit(item_id, texts[leaf], score)
+                for score, leaf in best
+                for item_id in corpus.index.items_of_leaf(leaf)
+            ]
+            rows.append(merged(hits)[:DEPTH])
         return rows
 
     rows = work_dir.run(f"exhaustive {key.direction} {key.split}", contents, QUERIES_PER_CHUNK, work, "query")
     return {content: [GeneratedHit(*hit) for hit in own] for content, own in zip(contents, rows, strict=True)}
 
 
-def _items_of_leaves(corpus: Corpus) -> dict[int, list[str]]:
+def _texts_of_leaves(corpus: Corpus) -> dict[int, str]:
+    """Return leaf -> the identifier that it is."""
     index = corpus.index
-    return {leaf: index.items_of_leaf(leaf) for leaf in map(index.leaf, index.sequences())}
+    return {index.leaf(own): corpus.text_of(own, index.items(own)[0]) for own in index.sequences()}
+
+
+def _num_identifiers(view: SplitView) -> int:
+    return len({text for item in view.items.values() for text in item.identifiers})
 
 
 def compare_searches(
@@ -129,7 +130,7 @@ def compare_searches(
     return {
         "num_queries": len(asked),
         "num_beams": num_beams,
-        "num_identifiers": len({item.identifier for item in view.items.values()}),
+        "num_identifiers": _num_identifiers(view),
         **{
             name: {
                 f"R@{cutoff}": share * sum(own[place] is not None and own[place] <= cutoff for own in ranks)  # type: ignore[operator]

@@ -59,7 +59,7 @@ def score_lost_items(
     """
     relevant = relevant_of(view)
     lost = {
-        content: sorted({view.items[item].identifier for item in right & view.items.keys()})
+        content: sorted({text for item in right & view.items.keys() for text in view.items[item].identifiers})
         for content, right in relevant.items()
         if right.isdisjoint(hit.item_id for hit in hits[content])
     }
@@ -133,7 +133,8 @@ def audit(
     """
     relevant, names = relevant_of(view), {content: query for query, content in view.queries.contents.items()}
     sentences = {record.image_id: {clean_text(s.text) for s in record.sentences} for record in dataset.images}
-    looked_at, wrong, found = 0, 0, []
+    looked_at, wrong = 0, 0
+    found: list[dict[str, Any]] = []
     for shortlist, own in zip(shortlists, scores, strict=True):
         content, right = shortlist.query, relevant[shortlist.query]
         known = [hit.score for hit in hits[content] if hit.item_id in right] or (

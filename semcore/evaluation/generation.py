@@ -24,6 +24,7 @@ from semcore.evaluation.results import Scores, score
 from semcore.evaluation.search_analysis import SearchAnalysis, analyse_search
 from semcore.models.session import ModelSession
 from semcore.retrieval.batch import SplitKey, SplitView, WorkDir, generate_hits, generate_unconstrained
+from semcore.retrieval.hits import merged
 from semcore.retrieval.prior_settings import PriorSettings
 
 
@@ -83,7 +84,8 @@ def search_views(
             key: _search(plan, session, key, view, work_dir) for key, view in views.items() if key.split == plan.split
         }
     paper_hits = {
-        key: {content: own[: plan.num_beams] for content, own in rankings.items()} for key, rankings in unguided.items()
+        key: {content: merged(own)[: plan.num_beams] for content, own in rankings.items()}
+        for key, rankings in unguided.items()
     }
     candidates = choose_candidates(plan, run, dataset, session, views, hits, correction, guiding, work_dir)
     ablations: dict[str, dict[Direction, Scores]] = {}

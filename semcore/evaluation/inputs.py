@@ -28,7 +28,7 @@ def find_models(plan: EvaluationPlan, run: RunFolder) -> dict[str, str]:
     Raises:
         UserError: one of them does not exist.
     """
-    models = {"generator": generator_of(run)}
+    models = {"generator": generator_of(run, plan.generator)}
     for name in plan.verifiers:
         models[name] = plan.other_models.get(name) or model_of(run, name, plan.base)
     if "listwise" in models and plan.order_bias_untrained and plan.num_order_queries:
@@ -132,8 +132,18 @@ def captions_and_encoder(plan: EvaluationPlan, run: RunFolder) -> tuple[dict[str
 
 
 def protocol_of(run: RunFolder) -> str:
-    """Return "inductive" or "transductive", as the identifiers were made."""
-    return str(read_json(run / "identifiers" / "report.json")["protocol"])
+    """Return "transductive" where the identifiers were fitted on, or the generator trained on, other splits too."""
+    parts = protocol_parts(run)
+    everything = "transductive" in parts.values() or "all" in parts.values()
+    return "transductive" if everything else parts["identifiers"]
+
+
+def protocol_parts(run: RunFolder) -> dict[str, str]:
+    """Return how the identifiers were fitted, and whose captions and images the generator was trained on."""
+    identifiers = str(read_json(run / "identifiers" / "report.json")["protocol"])
+    training = run.manifest().get("stages", {}).get("train_identifier", {}).get("settings", {})
+    queries = training.get("queries", {})
+    return {"identifiers": identifiers, **{name: queries.get(name, "none") for name in ("captions", "images")}}
 
 
 def ceiling_of(plan: EvaluationPlan, dataset: Dataset) -> dict[str, Any]:

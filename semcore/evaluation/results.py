@@ -9,6 +9,7 @@ from typing import Any
 from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.fitted_fusions import Ranking
+from semcore.evaluation.inputs import protocol_parts
 from semcore.evaluation.metrics import CUTOFFS, as_they_count, first_relevant_rank, retrieval_metrics
 from semcore.evaluation.per_query import FALSE_NEGATIVES, write_per_query
 from semcore.evaluation.statistics import hits as found
@@ -117,7 +118,7 @@ def write_results(run: RunFolder, result: EvaluationResult, protocol: str, ceili
     write_prior_settings(run / PRIOR_FILE, result.prior_settings)
     write_fusion_settings(run / FUSION_FILE, result.fusion_settings)
     write_search_settings(run / SEARCH_FILE, result.search)
-    write_json(run / "metrics.json", metrics_of(result, protocol, ceiling))
+    write_json(run / "metrics.json", {**metrics_of(result, protocol, ceiling), "protocol_parts": protocol_parts(run)})
 
 
 def metrics_of(result: EvaluationResult, protocol: str, ceiling: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
 from semcore.data.identifier_files import NO_CLUSTER, IdentifierRow, make_row
+from semcore.identifiers.scheme import Identifiers
 from semcore.identifiers.structured import StructuredIdentifiers
+
+Made = TypeVar("Made", StructuredIdentifiers, Identifiers)
 
 
 def with_numbers(identifiers: StructuredIdentifiers, seed: int) -> StructuredIdentifiers:
@@ -40,7 +44,7 @@ def _numbered(rows: Sequence[IdentifierRow], rng: np.random.Generator) -> list[I
     ]
 
 
-def without_global_ids(identifiers: StructuredIdentifiers) -> StructuredIdentifiers:
+def without_global_ids(identifiers: Made) -> Made:
     """Leave the clusters out of identifiers, "retaining only lexical ID" (paper, section 4.3, "w/o global ID").
 
     The lexical ids are not changed: they still lack the words of the clusters that are now left out.

@@ -68,7 +68,7 @@ def read_fitted_identifiers(folder: Path, settings: Mapping[str, Any]) -> Fitted
     if settings.get("scheme") != "structured":
         raise UserError(
             f"the identifiers of {folder.parent} are of the scheme {settings.get('scheme')!r}, and only structured "
-            "ones say what an item shows: a model cannot generate others for items that it was not trained on"
+            "ones can be made for items that come later: put the items into the dataset and make the identifiers again"
         )
     try:
         # Not cluster_words.json: it holds no words where identifiers have no global id, but keywords leave them out.

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from semcore.data.dataset import SPLITS
-from semcore.data.identifier_files import NO_CLUSTER, IdentifierRow, identifier_text
+from semcore.data.identifier_files import NO_CLUSTER, IdentifierRow, units_of
 
 ALL = "all"
 
@@ -50,10 +50,11 @@ def measure_items(rows: Sequence[IdentifierRow], num_clusters: int) -> dict[str,
         items; alone_percent, j -> the share of items that no other item shares the cluster and the
         first j keywords with; cluster_size, over the clusters that hold an item, and how many hold
         none (all 0 for identifiers without a global id); bigram_entropy, see `bigram_entropy`.
+        Where identifiers are codes, these stand for keywords.
     """
     groups = Counter(row["identifier"] for row in rows)
     num_shared = sum(size for size in groups.values() if size > 1)
-    lengths = Counter(len(row["lexical_id"]) for row in rows)
+    lengths = Counter(len(units_of(row)) for row in rows)
     sizes = sorted(Counter(row["global_id"] for row in rows if row["global_id"] != NO_CLUSTER).values())
     return {
         "num_items": len(rows),
@@ -62,7 +63,7 @@ def measure_items(rows: Sequence[IdentifierRow], num_clusters: int) -> dict[str,
         "shared_percent": _percent(num_shared, len(rows)),
         "largest_group": max(groups.values()),
         "num_without_keyword": lengths[0],
-        "num_keywords": len({word for row in rows for word in row["lexical_id"]}),
+        "num_keywords": len({unit for row in rows for unit in units_of(row)}),
         "num_items_by_length": {str(length): lengths[length] for length in sorted(lengths)},
         "alone_percent": {str(j): _percent(_num_alone(rows, j), len(rows)) for j in range(max(lengths) + 1)},
         "cluster_size": {
@@ -85,7 +86,7 @@ def bigram_entropy(rows: Sequence[IdentifierRow]) -> float:
     Args:
         rows: the items, at least one.
     """
-    steps = Counter(step for row in rows for step in pairwise((row["global_id"], *row["lexical_id"], None)))
+    steps = Counter(step for row in rows for step in pairwise((row["global_id"], *units_of(row), None)))
     before: Counter[str | int | None] = Counter()
     for (word, _), count in steps.items():
         before[word] += count
@@ -94,12 +95,12 @@ def bigram_entropy(rows: Sequence[IdentifierRow]) -> float:
 
 def items_without_keyword(rows: Sequence[IdentifierRow]) -> list[str]:
     """Return the ids of the items whose identifier is only the cluster token, or empty."""
-    return [row["item_id"] for row in rows if not row["lexical_id"]]
+    return [row["item_id"] for row in rows if not units_of(row)]
 
 
 def _num_alone(rows: Sequence[IdentifierRow], num_keywords: int) -> int:
     """Count the items whose cluster and first keywords no other item has."""
-    nodes = Counter(identifier_text(row["global_id"], row["lexical_id"][:num_keywords]) for row in rows)
+    nodes = Counter((row["global_id"], " ".join(units_of(row)[:num_keywords])) for row in rows)
     return sum(size == 1 for size in nodes.values())
 
 

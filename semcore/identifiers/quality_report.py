@@ -7,59 +7,39 @@ from typing import Any
 
 from semcore.data.directions import Direction
 from semcore.data.identifier_files import IdentifierRow, cluster_token
-from semcore.identifiers.mention_rates import CANDIDATES_PER_KEYWORD
+from semcore.identifiers.oracle import ORACLE_SPLIT, sentence_of
 from semcore.runtime.markdown_tables import markdown_table
 
 _COLUMNS = (
-    "items", "identifiers", "share one", "largest group", "no keyword", "distinct keywords",
+    "items", "identifiers", "share one", "largest group", "no {unit}", "distinct {unit}s",
     "cluster smallest / median / largest", "empty clusters", "bigram entropy, nats",
 )  # fmt: skip
-_CRITERIA = {"similarity": "similar", "mention_rate": "mentioned"}
 _NUM_EXAMPLES = 5
 _NUM_LISTED = 20
 
 
-def render_report(report: Mapping[str, Any], rows: Mapping[Direction, Sequence[IdentifierRow]]) -> str:
+def render_report(
+    report: Mapping[str, Any], rows: Mapping[Direction, Sequence[IdentifierRow]], introduction: str
+) -> str:
     """Return the report as markdown.
 
     Args:
         report: the content of report.json.
         rows: direction -> its identifiers, of which a few are shown as examples.
+        introduction: what the identifiers are, in the words of their scheme.
     """
-    blocks = ["# Identifiers", _introduction(report), _captions(report["captions"])]
+    blocks = ["# Identifiers", introduction, _captions(report["captions"])]
     for direction in Direction:
         if report[direction]:
             title = f"{direction.words.capitalize()}: the items are {direction.item_kind}"
-            blocks += [f"## {title}", _figures(report[direction]), _alone(report[direction])]
-            blocks += [_mentions(report["mentions"])] if direction.items_are_images else []
+            unit = "code" if report.get("codes") else "keyword"
+            blocks += [f"## {title}", _figures(report[direction], unit), _alone(report[direction], unit)]
+            blocks += [_mentions(report.get("mentions", {}))] if direction.items_are_images else []
             blocks += [_without_keyword(report["without_keyword"][direction]), _examples(rows[direction])]
-    blocks += ["## Clusters", _clusters(report["clusters"])]
+    blocks += ["## Clusters", _clusters(report["clusters"])] if "clusters" in report else []
+    blocks += ["## Codes", *_codes(report["codes"])] if report.get("codes") else []
+    blocks += _oracle(report.get("oracle", {}))
     return "\n\n".join(block for block in blocks if block) + "\n"
-
-
-def _introduction(report: Mapping[str, Any]) -> str:
-    which = "the training split's captions" if report["protocol"] == "inductive" else "the captions of **all** splits"
-    text = (
-        f"{report['num_clusters']} clusters fitted on {which} ({report['num_fitted']}), protocol "
-        f"**{report['protocol']}**; every other item has the cluster of the nearest centroid. "
-        f"Up to {report['num_keywords']} keywords an item{_selection(report)}, "
-        f"the most {_CRITERIA[report['keyword_order']]} first; sentence encoder {report['encoder']}, "
-        f"seed {report['seed']}."
-    )
-    if report["scheme"] == "numeric":
-        text += " A **unique number** stands in place of an item's keywords."
-    return text if report["global_id"] else f"{text} The clusters are **left out** of the identifiers."
-
-
-def _selection(report: Mapping[str, Any]) -> str:
-    """Name the method of choosing keywords, where it is not similarity alone."""
-    if report["keyword_choice"] == "mention_rate":
-        return f", the most mentioned of the {CANDIDATES_PER_KEYWORD * report['num_keywords']} most similar"
-    if report["diversity"] is not None:
-        return f", by KeyBERT's maximal marginal relevance with diversity {report['diversity']:g}"
-    if report["nr_candidates"] is not None:
-        return f", by KeyBERT's max-sum distance among {report['nr_candidates']}"
-    return ""
 
 
 def _captions(captions: Mapping[str, Any]) -> str:
@@ -71,8 +51,9 @@ def _captions(captions: Mapping[str, Any]) -> str:
     return text
 
 
-def _figures(figures: Mapping[str, Mapping[str, Any]]) -> str:
-    return markdown_table(("split", *_COLUMNS), [(split, *_cells(values)) for split, values in figures.items()])
+def _figures(figures: Mapping[str, Mapping[str, Any]], unit: str) -> str:
+    columns = (column.format(unit=unit) for column in _COLUMNS)
+    return markdown_table(("split", *columns), [(split, *_cells(values)) for split, values in figures.items()])
 
 
 def _cells(figures: Mapping[str, Any]) -> tuple[str, ...]:
@@ -90,9 +71,9 @@ def _cells(figures: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _alone(figures: Mapping[str, Mapping[str, Any]]) -> str:
+def _alone(figures: Mapping[str, Mapping[str, Any]], unit: str) -> str:
     depths = max((list(values["alone_percent"]) for values in figures.values()), key=len)
-    header = ("alone under its cluster and ... (%)", *(f"{depth} keyword{'s' * (depth != '1')}" for depth in depths))
+    header = ("alone under its cluster and ... (%)", *(f"{depth} {unit}{'s' * (depth != '1')}" for depth in depths))
     return markdown_table(
         header,
         [
@@ -142,6 +123,50 @@ def _clusters(clusters: Sequence[Mapping[str, Any]]) -> str:
             for index, cluster in enumerate(clusters)
         ],
     )
+
+
+def _codes(codes: Mapping[str, Any]) -> list[str]:
+    """Return how the codes are used, and how many items share theirs."""
+    blocks = []
+    if levels := codes.get("levels"):
+        rows = [
+            (str(level), str(own["used"]), str(own["percent"]), str(own["perplexity"]))
+            for level, own in enumerate(levels, start=1)
+        ]
+        blocks.append(markdown_table(("level", "codes used", "%", "perplexity"), rows))
+    if "depth" in codes:
+        blocks.append(f"A tree of {codes['num_nodes']} nodes and {codes['num_leaves']} leaves, {codes['depth']} deep.")
+    left = ", ".join(f"{split} {100 * share:.1f} %" for split, share in codes.get("variance_left", {}).items())
+    blocks.append(
+        f"{codes['tokens_per_identifier']:g} tokens an identifier."
+        + (f" What the codes do not tell of the images' vectors (variance): {left}." if left else "")
+    )
+    for name, own in codes["collisions"].items():
+        blocks.append(
+            f"{Direction(name).item_kind.capitalize()}: {own['num_items']} items have {own['num_codes']} different "
+            f"codes (at most {own['largest_group_of_codes']} the same) and, after the rule {own['rule']}, "
+            f"{own['num_identifiers']} identifiers (at most {own['largest_group']})."
+        )
+    return blocks
+
+
+def _oracle(oracle: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return what a perfect reader of these identifiers would find, before any training."""
+    if not oracle:
+        return []
+    cutoffs = ("R@1", "R@5", "R@10")
+    rows = []
+    for name, own in oracle.items():
+        items = f"{own['num_queries']} queries, {own['num_items']} items"
+        rows.append((Direction(name).label, *(f"{own[cutoff]} ({own['chance'][cutoff]})" for cutoff in cutoffs), items))
+    warning = sentence_of(oracle)
+    return [
+        "## What a perfect reader would find",
+        f"Without any training, on {ORACLE_SPLIT}: items by what a query has in common with their identifiers; in "
+        "brackets, what chance gives.",
+        markdown_table(("direction", *cutoffs, ""), rows),
+        *([f"**{warning[0].upper()}{warning[1:]}.**"] if warning else []),
+    ]
 
 
 def _listed(item_ids: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from semcore.data.caption_files import NO_IMAGE, TextItem
-from semcore.data.identifier_files import IdentifierRow, make_row
+from semcore.data.identifier_files import IdentifierRow, identifier_text, make_row, with_more
 from semcore.identifiers.clusters import fit_centroids, nearest_centroids
 from semcore.identifiers.keybert_keywords import keybert_keywords
 from semcore.identifiers.keywords import count_words, remove_cluster_words, top_keywords
@@ -28,6 +28,7 @@ from semcore.identifiers.mention_rates import (
     require_train_sentences,
     select_keywords,
 )
+from semcore.identifiers.residual import nearest_rows
 from semcore.identifiers.sentence_encoder import Encode, embed
 from semcore.identifiers.tfidf import sum_by_cluster, top_words, weigh_words
 from semcore.identifiers.words import Segment
@@ -103,6 +104,7 @@ def build_structured_identifiers(
     keyword_choice: Criterion = "similarity",
     keyword_order: Criterion = "similarity",
     image_of_sentence: Sequence[int] | None = None,
+    per_item: int = 1,
     progress: bool = False,
 ) -> StructuredIdentifiers:
     """Give every image (by its caption) and every sentence an identifier.
@@ -134,6 +136,7 @@ def build_structured_identifiers(
         keyword_order: put the most similar keyword first, or that with the greatest mention rate.
         image_of_sentence: the place of each sentence's image among the captions, or `NO_IMAGE`; without it nothing
             is known of mentions.
+        per_item: identifiers an item: with each of its nearest clusters, and the keywords that this one leaves.
         progress: show progress bars.
 
     Raises:
@@ -166,26 +169,39 @@ def build_structured_identifiers(
     labels = nearest_centroids(embeddings, centroids)
     weights = weigh_words(sum_by_cluster(counts[chosen], labels[chosen], num_clusters))
     words = top_words(weights, num_cluster_words)
-    if deduplicate:
-        counts = remove_cluster_words(counts, labels, [[word for word, _ in cluster] for cluster in words])
     word_embeddings = embed_all(vocabulary, "words")
     num_candidates = num_keywords * (CANDIDATES_PER_KEYWORD if keyword_choice == "mention_rate" else 1)
-    if keyword_method == "keybert":
-        candidates = keybert_keywords(
-            [item.text for item in items], counts, vocabulary, embeddings, word_embeddings, num_candidates,
-            diversity=diversity, nr_candidates=nr_candidates, progress=progress,
-        )  # fmt: skip
-    else:
-        candidates = top_keywords(counts, embeddings, word_embeddings, num_candidates)
+
+    def candidates_in(own: np.ndarray) -> list[list[int]]:
+        """Return the items' keywords, were these their clusters."""
+        left = counts
+        if deduplicate:
+            left = remove_cluster_words(counts, own, [[word for word, _ in cluster] for cluster in words])
+        if keyword_method == "keybert":
+            return keybert_keywords(
+                [item.text for item in items], left, vocabulary, embeddings, word_embeddings, num_candidates,
+                diversity=diversity, nr_candidates=nr_candidates, progress=progress,
+            )  # fmt: skip
+        return top_keywords(left, embeddings, word_embeddings, num_candidates)
+
+    candidates = candidates_in(labels)
     is_train = [item.split == "train" for item in captions]
     mention_counts = fit_mention_rates(candidates[: len(captions)], mentions, is_train, vocabulary)
-    keywords = select_keywords(
-        candidates, rate_words(mention_counts, vocabulary), num_keywords, choice=keyword_choice, order=keyword_order
-    )
+    rates = rate_words(mention_counts, vocabulary)
+    keywords = select_keywords(candidates, rates, num_keywords, choice=keyword_choice, order=keyword_order)
     rows = [
         make_row(item.item_id, item.split, int(label), [vocabulary[word] for word in chosen_words])
         for item, label, chosen_words in zip(items, labels, keywords, strict=True)
     ]
+    further: list[list[str]] = [[] for _ in items]
+    nearest = nearest_rows(embeddings, centroids, per_item) if per_item > 1 else labels[:, None]
+    for other in nearest.T[1:]:
+        found_there = select_keywords(
+            candidates_in(other), rates, num_keywords, choice=keyword_choice, order=keyword_order
+        )
+        for own, label, chosen_words in zip(further, other.tolist(), found_there, strict=True):
+            own.append(identifier_text(label, [vocabulary[word] for word in chosen_words]))
+    rows = [with_more(row, own) for row, own in zip(rows, further, strict=True)]
     return StructuredIdentifiers(
         t2i=rows[: len(captions)],
         i2t=rows[len(captions) :],

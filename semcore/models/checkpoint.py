@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from semcore.models.adapters import find_base, is_adapter, read_note
 from semcore.models.compatibility import check_model, check_tokenizer
+from semcore.models.extra_modules import load_extras
 from semcore.models.quantization import Quantization, nf4_config, unpacked
 from semcore.models.special_tokens import closing_token_id, filler_token_id
 from semcore.runtime.errors import UserError
@@ -77,7 +78,7 @@ def load_checkpoint(
     device_map: str | None = None,
     base: str | Path | None = None,
 ) -> Checkpoint:
-    """Load a checkpoint folder, a hub id, or a PEFT adapter folder.
+    """Load a checkpoint folder, a hub id, or a PEFT adapter folder, with its extra modules.
 
     For an adapter the base is loaded in the recorded dtype; for QLoRA it is quantised to NF4 and, unless "nf4" is
     requested, dequantised again, so that inference sees the weights that training saw.
@@ -107,6 +108,7 @@ def load_checkpoint(
     check_tokenizer(path, tokenizer, model.config.image_token_id)
     image_processor = load_image_processor(path, trust_remote_code=trust_remote_code)
     model = model if placed else model.to(device)
+    load_extras(Path(path), model)
     return Checkpoint(model.eval(), tokenizer, image_processor, path, quantization)
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from semcore.models.adapters import CONFIG, find_base, is_adapter
 from semcore.models.checkpoint import Checkpoint, load_checkpoint
+from semcore.models.extra_modules import without_extras
 from semcore.models.lineage import Surroundings, check_lineage, renew_lineage
 from semcore.models.run_checkpoints import VERIFIER_FOLDERS
 from semcore.runtime.atomic import check_new, new_folder
 from semcore.runtime.errors import UserError
 
-MODELS = ("identifier_model", *VERIFIER_FOLDERS.values())
+MODELS = ("identifier_model", "ranked_model", *VERIFIER_FOLDERS.values())
 OF_THE_ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "base.json")
 PROCESSOR = ("processor_config.json", "preprocessor_config.json", "generation_config.json")
 
@@ -46,7 +47,7 @@ def merge_adapter(
     place = find_base(folder, base)
     checkpoint = load_checkpoint(folder, dtype=dtype, base=place)
     merged: Any = checkpoint.model.merge_and_unload()
-    with new_folder(target) as new:
+    with new_folder(target) as new, without_extras(merged):
         for part in (merged, checkpoint.tokenizer, checkpoint.image_processor):
             part.save_pretrained(new)
         _copy_missing(Path(place), new, PROCESSOR)

@@ -45,6 +45,7 @@ VARIABLES: dict[str, dict[str, Any]] = {
     "caption": {"image": IMAGE},
     "identify_t2i": {"query": "query"},
     "identify_i2t": {"image": IMAGE},
+    "identify_own": {"image": IMAGE},
     "verify_t2i": {"candidates": _CANDIDATE_IMAGES, "query": "query"},
     "verify_i2t": {"candidates": _CANDIDATE_SENTENCES, "image": IMAGE},
     "verify_pointwise_t2i": {"candidate": _ONE_IMAGE, "query": "query", **_ANSWERS},

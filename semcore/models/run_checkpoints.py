@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from semcore.data.run_folder import RunFolder
 from semcore.models.verifier_registry import VERIFIERS, checkpoint_to_name
@@ -13,16 +13,23 @@ from semcore.runtime.errors import UserError
 from semcore.runtime.moved_checkpoints import find_checkpoint
 from semcore.runtime.typed_commands import Word, launch_command
 
+GeneratorName = Literal["auto", "identifier", "ranked"]
 VERIFIER_FOLDERS = {"full": "verifier_model", "blocks": "verifier_model_blocks"}
 """Attention of a listwise verifier -> its folder in the run; both may exist, for comparison."""
 
 
-def generator_of(run: RunFolder) -> str:
-    """Return the identifier model's folder.
+def generator_of(run: RunFolder, which: GeneratorName = "auto") -> str:
+    """Return the generator's folder: the ranked model where it is trained, else the identifier model.
+
+    Args:
+        run: the run folder.
+        which: "identifier" or "ranked" for the one or the other.
 
     Raises:
         UserError: it is not trained yet.
     """
+    if which == "ranked" or (which == "auto" and _is_model(run, "ranked_model")):
+        return _trained(run, "ranked_model", "train_ranking.py", ["--run", run.path])
     return _trained(run, "identifier_model", "train_identifier.py", ["--run", run.path])
 
 

@@ -40,6 +40,13 @@ KINDS = {
         'semcore search --run RUN "a text query"',
         "Its identifiers are those of the run it was trained in; elsewhere they mean nothing.",
     ),
+    "train_ranking": _Kind(
+        "ranked_model",
+        None,
+        "Writes the identifier of what matches a query, trained to rank it before those that its search finds.",
+        'semcore search --run RUN "a text query"',
+        "Its identifiers are those of the run it was trained in; elsewhere they mean nothing.",
+    ),
     "train_verifier": _Kind("verifier_model", "listwise", _CHOOSES, "semcore evaluate --run RUN", _TEN),
     "train_verifier_blocks": _Kind(
         "verifier_model_blocks",
@@ -78,8 +85,9 @@ def _card(
 ) -> str:
     stage = stages[name]
     settings = stage["settings"]
-    base = settings["model"].get("base") or stages["train_identifier"]["settings"]["model"]["base"]
-    if settings["model"].get("start") == "identifier" and not settings["model"].get("base"):
+    model = settings.get("model", {"start": "identifier"})
+    base = model.get("base") or stages["train_identifier"]["settings"]["model"]["base"]
+    if model.get("start") == "identifier" and not model.get("base"):
         base = KINDS["train_identifier"].folder
     return render_model_card(
         name=kind.folder.replace("_", " "),
@@ -90,7 +98,7 @@ def _card(
         training={
             "directions": ", ".join(trained_directions(folder)),
             **settings["training"],
-            "lora": settings["lora"],
+            "lora": settings.get("lora"),
             **{key: stage.get(key) for key in MEASURES},
         },
         results=retrieval_results(_scores(kind, metrics), dataset, metrics.get("split")),

@@ -32,7 +32,7 @@ from semcore.report.tables import (
 
 _PROTOCOLS = {
     "inductive": "inductive: nothing was learnt from the items that are searched",
-    "transductive": "transductive: the clusters were fitted on the searched items too",
+    "transductive": "transductive: identifiers or generator have learnt from the searched items too",
 }
 
 

@@ -56,12 +56,28 @@ def identifiers_section(report: Mapping[str, Any]) -> Section | None:
         for direction in known
         for split, figures in report[direction].items()
     ]
-    header = ("", "items", "identifiers", "share one, %", "largest group", "distinct keywords", "bigram entropy, nats")
-    sentence = (
-        f"{plural(report.get('num_clusters', 0), 'cluster')}, up to "
-        f"{plural(report.get('num_keywords', 0), 'keyword')} an item; identifiers/report.md says more."
-    )
-    return Section("Identifiers", [sentence], [Table(header, rows)], _plots(report, known))
+    unit = "codes" if report.get("codes") else "keywords"
+    header = ("", "items", "identifiers", "share one, %", "largest group", f"distinct {unit}", "bigram entropy, nats")
+    tables = [Table(header, rows), *_oracle(report.get("oracle", {}))]
+    return Section("Identifiers", [_identifiers_sentence(report)], tables, _plots(report, known))
+
+
+def _identifiers_sentence(report: Mapping[str, Any]) -> str:
+    more = "identifiers/report.md says more."
+    if "num_clusters" in report or "scheme" not in report:
+        clusters, keywords = report.get("num_clusters", 0), report.get("num_keywords", 0)
+        return f"{plural(clusters, 'cluster')}, up to {plural(keywords, 'keyword')} an item; {more}"
+    return f"Scheme {report['scheme']}; {more}"
+
+
+def _oracle(oracle: Mapping[str, Mapping[str, Any]]) -> list[Table]:
+    """Return what a perfect reader of the identifiers finds, without any training."""
+    cutoffs = ("R@1", "R@5", "R@10")
+    rows = [
+        [f"{Direction(name).words}, val", *(f"{own[cutoff]} (chance {own['chance'][cutoff]})" for cutoff in cutoffs)]
+        for name, own in oracle.items()
+    ]
+    return [Table(("a perfect reader of them, untrained, finds", *cutoffs), rows)] if rows else []
 
 
 def _plots(report: Mapping[str, Any], directions: list[Direction]) -> list[Plot]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from semcore.data.dataset import open_image
 
 MAX_SIDE = 160
-"""Pixels of the longer side; a smaller image is kept as it is, without loss."""
+"""Pixels of the longer side, in a report."""
 
 
 class Picture(NamedTuple):
@@ -25,15 +25,19 @@ class Picture(NamedTuple):
         return f"data:image/{self.kind};base64,{base64.b64encode(self.data).decode('ascii')}"
 
 
-def thumbnail(path: Path) -> Picture:
-    """Shrink an image so that its longer side has at most `MAX_SIDE` pixels.
+def thumbnail(path: Path, max_side: int = MAX_SIDE) -> Picture:
+    """Shrink an image so that its longer side has at most `max_side` pixels.
+
+    Args:
+        path: The image.
+        max_side: Pixels of the longer side; a smaller image is kept as it is, without loss.
 
     Raises:
         UnreadableImage: The file is missing or is no image.
     """
     image = open_image(path)
-    kind = "png" if max(image.size) <= MAX_SIDE else "jpeg"
-    image.thumbnail((MAX_SIDE, MAX_SIDE))
+    kind = "png" if max(image.size) <= max_side else "jpeg"
+    image.thumbnail((max_side, max_side))
     buffer = io.BytesIO()
     image.save(buffer, format=kind, quality=85, optimize=True)
     return Picture(buffer.getvalue(), kind, *image.size)

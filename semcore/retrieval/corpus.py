@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from semcore.data.corpus_changes import CorpusChanges, picture_path
@@ -23,10 +23,33 @@ from semcore.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class Corpus:
-    """The items that are searched, by id, and the index of their identifiers."""
+    """The items that are searched, by id, and the index of their identifiers.
+
+    Attributes:
+        items: item id -> the item.
+        index: of every identifier of every item.
+        texts: token sequence -> identifier; empty where every item has one identifier.
+    """
 
     items: dict[str, Item]
     index: IdentifierIndex
+    texts: Mapping[tuple[int, ...], str] = field(default_factory=dict)
+
+    def text_of(self, sequence: Sequence[int], item_id: str) -> str:
+        """Return the identifier that a sequence is, one of an item's."""
+        return self.texts[tuple(sequence)] if self.texts else self.items[item_id].identifier
+
+    def require_single(self, option: str) -> None:
+        """Refuse what knows one identifier an item.
+
+        Raises:
+            UserError: an item has several; names the option that asks for it.
+        """
+        if self.texts:
+            raise UserError(
+                f"{option} goes by one identifier an item, and these items have several: make identifiers with "
+                "--per-item 1, or leave it out"
+            )
 
 
 def build_corpus(
@@ -56,7 +79,11 @@ def build_corpus(
         index = build()
     else:
         index = saved.load_or_build(corpus_key(session, direction, items), build)
-    return Corpus({item.item_id: item for item in items}, index.to(checkpoint.device))
+    texts = {}
+    if any(item.more for item in items):
+        tokens = _tokens(checkpoint, _prompt(session, direction), items)
+        texts = {tuple(sequence): text for text, sequence in tokens.items()}
+    return Corpus({item.item_id: item for item in items}, index.to(checkpoint.device), texts)
 
 
 def searched_items(
@@ -92,7 +119,8 @@ def added_items(run: RunFolder, direction: Direction, changes: CorpusChanges) ->
 
 
 def _item(row: IdentifierRow, image_id: str, *, text: str = "", image_path: Path | None = None) -> Item:
-    return Item(row["item_id"], image_id, row["identifier"], " ".join(row["lexical_id"]), text, image_path)
+    more = tuple(row.get("more", ()))
+    return Item(row["item_id"], image_id, row["identifier"], " ".join(row["lexical_id"]), text, image_path, more)
 
 
 def update_saved_index(
@@ -120,8 +148,7 @@ def update_saved_index(
     if index is None:
         index = _build_index(session.checkpoint, prompt, after)
     elif new:
-        tokens = _tokens(session.checkpoint, prompt, new)
-        index.add(tokens, [item.item_id for item in new])
+        index.add(*_sequences(session.checkpoint, prompt, new))
     elif gone:
         index.remove([item.item_id for item in gone])
     saved.keep(corpus_key(session, direction, after), index)
@@ -134,7 +161,7 @@ def _not_in(items: Sequence[Item], others: Sequence[Item]) -> list[Item]:
 
 def corpus_key(session: ModelSession, direction: Direction, items: Sequence[Item]) -> str:
     """Return the key of the items' index, as `semcore.retrieval.saved_index` keeps it."""
-    rows = [(item.item_id, item.identifier) for item in items]
+    rows = [(item.item_id, identifier) for item in items for identifier in item.identifiers]
     checkpoint = session.checkpoint
     return index_key(checkpoint.tokenizer, _prompt(session, direction), checkpoint.end_token_id, rows)
 
@@ -153,22 +180,28 @@ def _prompt(session: ModelSession, direction: Direction) -> str:
 
 
 def _build_index(checkpoint: Checkpoint, prompt: str, items: Sequence[Item]) -> IdentifierIndex:
-    return IdentifierIndex.from_sequences(_tokens(checkpoint, prompt, items), [item.item_id for item in items])
+    return IdentifierIndex.from_sequences(*_sequences(checkpoint, prompt, items))
 
 
-def _tokens(checkpoint: Checkpoint, prompt: str, items: Sequence[Item]) -> list[list[int]]:
-    """Return the token sequence of each item's identifier.
+def _sequences(checkpoint: Checkpoint, prompt: str, items: Sequence[Item]) -> tuple[list[list[int]], list[str]]:
+    """Return the token sequence of every identifier of every item, and the items' ids.
 
     Raises:
-        UserError: the model lacks the items' cluster tokens.
+        UserError: the model lacks the tokens of the items' identifiers.
     """
-    texts = dict.fromkeys(item.identifier for item in items)
-    tokens = {text: answer_tokens(checkpoint.tokenizer, prompt, text) for text in texts}
-    _check_cluster_tokens(checkpoint, items[0].identifier)
-    return [tokens[item.identifier] for item in items]
+    tokens = _tokens(checkpoint, prompt, items)
+    _check_new_tokens(checkpoint, items[0].identifier)
+    rows = [(item.item_id, identifier) for item in items for identifier in item.identifiers]
+    return [tokens[text] for _, text in rows], [item_id for item_id, _ in rows]
 
 
-def _check_cluster_tokens(checkpoint: Checkpoint, identifier: str) -> None:
+def _tokens(checkpoint: Checkpoint, prompt: str, items: Sequence[Item]) -> dict[str, list[int]]:
+    """Return identifier -> its tokens after a prompt."""
+    texts = dict.fromkeys(text for item in items for text in item.identifiers)
+    return {text: answer_tokens(checkpoint.tokenizer, prompt, text) for text in texts}
+
+
+def _check_new_tokens(checkpoint: Checkpoint, identifier: str) -> None:
     cluster = identifier[: identifier.find("|>") + 2] if identifier.startswith("<|") else ""
     if cluster and cluster not in checkpoint.tokenizer.get_vocab():
         raise UserError(

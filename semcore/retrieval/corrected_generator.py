@@ -105,7 +105,7 @@ class CorrectedGenerator:
             return
         sample = PriorSample(self.settings.num_queries, self.settings.seed)
         priors = Priors.open(self.session, direction, sample, self.run, self.dataset)
-        missing = priors.missing(item.identifier for item in corpus.items.values())
+        missing = priors.missing(text for item in corpus.items.values() for text in item.identifiers)
         if missing:
             num_passes = max(len(priors.queries), 1)
             logger.warning("estimating the prior of %d identifiers, in %d passes over them", len(missing), num_passes)

@@ -47,7 +47,7 @@ def token_parts(tokenizer: Any, identifier: str, tokens: Sequence[int]) -> list[
         identifier: the text.
         tokens: its tokens and the end token.
     """
-    cluster = identifier[: identifier.find("|>") + 2] if identifier.startswith("<|") else ""
+    cluster = identifier[: identifier.find("|>") + 2] if identifier.startswith("<|cluster_") else ""
     spans = _word_spans(identifier, len(cluster))
     parts: list[tuple[str, str | None]] = []
     written = ""
@@ -68,9 +68,9 @@ def text_of(tokenizer: Any, token: int) -> str:
 
 
 def _word_spans(identifier: str, start: int) -> list[tuple[int, str]]:
-    """Return where each word behind the cluster ends, and the word."""
+    """Return where each word, or token of a code, behind the cluster ends, and the word."""
     spans = []
-    for word in identifier[start:].split():
+    for word in identifier[start:].replace("|><|", "|> <|").split():
         start = identifier.index(word, start) + len(word)
         spans.append((start, word))
     return spans

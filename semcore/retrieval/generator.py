@@ -17,7 +17,7 @@ from semcore.models.batching import model_inputs
 from semcore.models.prompts import IMAGE
 from semcore.models.session import ModelSession
 from semcore.retrieval.corpus import Corpus
-from semcore.retrieval.hits import GeneratedHit
+from semcore.retrieval.hits import GeneratedHit, merged
 
 Engine = Literal["semcore", "transformers"]
 GuideOf = Callable[[Sequence[str]], Bonus | BonusOf]
@@ -99,16 +99,21 @@ def _guide_parts(result: SearchResult, correction: Correction | None) -> list[li
 def _hits(
     result: SearchResult, corpus: Corpus, most: int, whole_beam: bool, guides: list[list[float]] | None
 ) -> list[list[GeneratedHit]]:
-    """Replace each sequence by its items; items of one identifier are in the index's order."""
+    """Replace each sequence by its items; items of one identifier are in the index's order.
+
+    A whole beam has an item once for each of its identifiers that was found, to be merged after it is ordered anew.
+    """
     queries = []
     for query, (leaves, scores) in enumerate(zip(result.leaves, result.scores.tolist(), strict=True)):
         added_by_guide: Sequence[float | None] = [None] * len(leaves) if guides is None else guides[query]
         hits = [
-            GeneratedHit(item_id, corpus.items[item_id].identifier, score, part)
-            for leaf, score, part in zip(leaves, scores, added_by_guide, strict=False)
+            GeneratedHit(item_id, corpus.text_of(sequence, item_id), score, part)
+            for leaf, sequence, score, part in zip(
+                leaves, result.sequences[query], scores, added_by_guide, strict=False
+            )
             for item_id in corpus.index.items_of_leaf(leaf)[:most]
         ]
-        queries.append(hits if whole_beam else hits[:most])
+        queries.append(hits if whole_beam else merged(hits)[:most])
     return queries
 
 
@@ -117,6 +122,8 @@ def generate_without_trie(
     session: ModelSession, direction: Direction, queries: Sequence[str], corpus: Corpus, *, num_beams: int
 ) -> list[list[GeneratedHit]]:
     """Search over the whole vocabulary; an output counts only if its tokens are those of an identifier.
+
+    An item is there once for each of its identifiers that was written, as in a whole beam of `generate`.
 
     So only the constraint differs from `generate`: other tokenizations of an identifier's text do not count.
 
@@ -150,10 +157,11 @@ def generate_without_trie(
 def _hits_of_texts(
     end_token_id: int, answers: Sequence[Sequence[int]], scores: Sequence[float], corpus: Corpus
 ) -> list[GeneratedHit]:
-    hits: dict[str, GeneratedHit] = {}
+    hits: dict[tuple[str, str], GeneratedHit] = {}
     for tokens, score in zip(answers, scores, strict=True):
         if end_token_id in tokens:
             written = tokens[: tokens.index(end_token_id) + 1]
             for item_id in corpus.index.items(written):
-                hits.setdefault(item_id, GeneratedHit(item_id, corpus.items[item_id].identifier, score))
+                text = corpus.text_of(written, item_id)
+                hits.setdefault((item_id, text), GeneratedHit(item_id, text, score))
     return list(hits.values())

@@ -96,7 +96,7 @@ class ItemGuide:
 def item_guide(
     kind: str, index: IdentifierIndex, items: Sequence[Item], score: Callable[[Sequence[str]], np.ndarray]
 ) -> ItemGuide:
-    """Return a guide by the scores of some items; the index has these and no others."""
+    """Return a guide by the scores of some items (Q, N); the index has these N items and no others."""
     return ItemGuide(index, sequences_of_items(index, [item.item_id for item in items]), score, SCALES[kind])
 
 
@@ -125,7 +125,7 @@ def dense_scores(
 def word_scores(
     items: Sequence[Item], rarity: Mapping[str, float], text_of: Callable[[str], str]
 ) -> Callable[[Sequence[str]], np.ndarray]:
-    """Return what scores items by their keywords that occur in a query.
+    """Return what scores items by their keywords that occur in a query: queries -> scores (Q, N).
 
     The score is the sum of the rarities of these keywords, divided by the number of the item's units, the cluster
     among them, since items have unequally many.

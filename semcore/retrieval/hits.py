@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -35,7 +36,33 @@ def without_prior(
         most: hits to return, all by default.
     """
     corrected = [hit._replace(score=hit.score - weight * log_priors[hit.identifier]) for hit in hits]
-    return sorted(corrected, key=lambda hit: -hit.score)[:most]
+    return merged(sorted(corrected, key=lambda hit: -hit.score))[:most]
+
+
+def merged(hits: Sequence[GeneratedHit]) -> list[GeneratedHit]:
+    """Return each item once: an item of several identifiers scores log of the sum of their probabilities.
+
+    Its identifier is then its best one. Hits of different items alone are returned as they are.
+
+    Args:
+        hits: best first; an item may be there once for each of its identifiers.
+    """
+    scores: dict[str, list[float]] = {}
+    for hit in hits:
+        scores.setdefault(hit.item_id, []).append(hit.score)
+    if len(scores) == len(hits):
+        return list(hits)
+    best = {hit.item_id: hit for hit in reversed(hits)}
+    summed = [best[item_id]._replace(score=_log_sum(own)) for item_id, own in scores.items()]
+    return sorted(summed, key=lambda hit: -hit.score)
+
+
+def _log_sum(scores: Sequence[float]) -> float:
+    """Return log sum exp, of a single score the score itself."""
+    if len(scores) == 1:
+        return scores[0]
+    most = max(scores)
+    return most + math.log(sum(math.exp(score - most) for score in scores))
 
 
 @dataclass(frozen=True)

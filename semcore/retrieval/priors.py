@@ -156,7 +156,7 @@ class Priors:
         """Return what a search of a corpus takes off; the priors of all its identifiers have to be known."""
         index = corpus.index
         of_sequence: dict[tuple[int, ...], NDArray[np.float64]] = {
-            sequence: np.array(self.values[corpus.items[index.items(sequence)[0]].identifier])
+            sequence: np.array(self.values[corpus.text_of(sequence, index.items(sequence)[0])])
             for sequence in index.sequences()
         }
         return correction_of(index, of_sequence, weight)

@@ -24,7 +24,7 @@ from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item
 from semcore.data.run_folder import RunFolder
 from semcore.models.inference import Dtype, load_for_inference
-from semcore.models.lineage import Mismatch
+from semcore.models.lineage import Mismatch, trained_directions
 from semcore.models.run_checkpoints import generator_of, model_of
 from semcore.models.run_lineage import TRAINED, check_search, require_trained_directions
 from semcore.models.session import ModelSession, load_session
@@ -168,6 +168,37 @@ class Retriever:
             folder, dataset, generator, chosen, fusion_settings, only, num_beams, num_candidates, dtype, device, engine,
             base, mismatches, prior_settings_of(folder, prior_weight, engine), sides, changes,
         )  # fmt: skip
+
+    def with_settings(
+        self,
+        *,
+        verifier: VerifierName | None = None,
+        num_beams: int | None = None,
+        prior_weight: PriorChoice | None = None,
+        allow_mismatch: Collection[str] = (),
+    ) -> Retriever:
+        """Return a retriever of the same run with other settings; it shares models, indexes and features.
+
+        Args:
+            verifier: as in `from_run`; None keeps this one's.
+            num_beams: width of the beam; None keeps this one's.
+            prior_weight: as in `from_run`; None keeps this one's.
+            allow_mismatch: as in `from_run`, for another verifier's model.
+
+        Raises:
+            UserError: there is no such verifier, its model is not trained or not found, there is a lineage mismatch,
+                or the weight is out of range.
+        """
+        changed = replace(self, num_beams=self.num_beams if num_beams is None else num_beams)
+        if verifier is not None:
+            changed._choose_verifier(verifier, allow_mismatch)
+        if changed.verifier == self.verifier and self.verifier != "none":
+            changed._verifier_session = self._verifier_with({})
+        if prior_weight is not None:
+            changed.prior_settings = prior_settings_of(self.run, prior_weight, self.engine)
+        if changed.prior_settings != self.prior_settings:
+            changed._generator = None
+        return changed
 
     @overload
     def search(self, *, text: str, image: None = None, top_k: int = 10) -> list[Hit]: ...
@@ -359,7 +390,8 @@ class Retriever:
         direction, picture = searched.direction, searched.picture
         pictures = {} if picture is None else {searched.query: picture}
         corpus = self._corpus(direction)
-        prefixes, correction = self._corrected.of_identifier(direction, corpus, item_of(corpus, item_id).identifier)
+        identifier = searched.identifier_of(item_of(corpus, item_id))
+        prefixes, correction = self._corrected.of_identifier(direction, corpus, identifier)
         return explain(
             searched,
             item_id,
@@ -411,3 +443,20 @@ class Retriever:
                 dtype=self.dtype, device=self.device, base=self.base,
             )  # fmt: skip
         return self._verifier_session.with_pictures(pictures)
+
+    def _choose_verifier(self, wish: VerifierName, allow_mismatch: Collection[str]) -> None:
+        """Take another verifier, and check its model against the run."""
+        chosen, fusion_settings = choose_verifier(self.run, wish)
+        if chosen == self.verifier:
+            return
+        models = {"generator": generator_of(self.run)}
+        if chosen != "none":
+            models[chosen] = verifier_model(self.run, chosen, fusion_settings, self.base)
+        self.mismatches = check_search(
+            self.run, self.dataset, models, fusion_settings.models, self.base, allow_mismatch,
+            fused=bool(fusion_settings.fusions),
+        )  # fmt: skip
+        self.verifier, self.fusion_settings, self._verifier_session = chosen, fusion_settings, None
+        if chosen in TRAINED:  # elsewhere a corpus is built anew, and then refused
+            trained = trained_directions(models[chosen])
+            self._corpora = {direction: own for direction, own in self._corpora.items() if direction in trained}

@@ -15,7 +15,8 @@ from semcore.runtime.text_files import read_text
 from semcore.runtime.yaml_values import as_type, meant, parse_yaml
 
 SECTIONS = (
-    "caption", "identifiers", "train_identifier", "candidates", "train_verifier", "train_verifier_blocks", "evaluate",
+    "caption", "identifiers", "train_identifier", "train_ranking", "candidates", "train_verifier",
+    "train_verifier_blocks", "evaluate",
 )  # fmt: skip
 """The stages of a run, whose settings its config.yaml holds."""
 # Paths, whether to run at all, tolerated mismatches: flags of every command, never part of a stage's settings.

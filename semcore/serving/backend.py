@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from semcore.retrieval.corpus_updates import Addition, NewImage
+from semcore.data.new_images import NewImage
+from semcore.retrieval.corpus_updates import Addition
 from semcore.serving.batching import Batcher, BatchRecord
 from semcore.serving.corpus_keeper import CorpusKeeper
 from semcore.serving.limits import Limits

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from semcore.data.new_images import NewImage
 from semcore.models.session import ModelSession
-from semcore.retrieval.corpus_updates import Addition, NewImage, add_images, remove_items
+from semcore.retrieval.corpus_updates import Addition, add_images, remove_items
 from semcore.retrieval.item_maker import ItemMaker
 from semcore.serving.problems import refusal_of_change
-from semcore.serving.served_run import RunOptions
+from semcore.serving.served_run import RunOptions, without_folder
 
 T = TypeVar("T")
 
@@ -50,7 +51,7 @@ class CorpusKeeper:
         try:
             return change(self._open())
         except Exception as error:
-            raise refusal_of_change(error) from error
+            raise refusal_of_change(error, lambda sentence: without_folder(sentence, self.options.run)) from error
 
     def _open(self) -> ItemMaker:
         if self._maker is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 
 from semcore.runtime.errors import UserError
@@ -68,8 +69,9 @@ def no_direction(sentence: str) -> Refusal:
     return Refusal(HTTPStatus.NOT_IMPLEMENTED, "no_direction", sentence)
 
 
-def broken_run(sentence: str) -> Refusal:
+def broken_run() -> Refusal:
     """Return the refusal of a search that the run no longer has all files for."""
+    sentence = "the run lacks a file that this search needs; the server's log says which"
     return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "broken_run", sentence)
 
 
@@ -98,10 +100,15 @@ def refusal_of(error: BaseException) -> Refusal:
     return invalid(str(error)) if isinstance(error, UserError) else failed()
 
 
-def refusal_of_change(error: Exception) -> Refusal:
-    """Return the refusal that an error of a change of the corpus means."""
+def refusal_of_change(error: Exception, shown: Callable[[str], str] = str) -> Refusal:
+    """Return the refusal that an error of a change of the corpus means.
+
+    Args:
+        error: what was raised.
+        shown: makes a sentence one for clients.
+    """
     if isinstance(error, Refusal):
         return error
     if is_disk_full(error) or "no space left" in str(error):  # of the operating system's words, or of ours
         return disk_full()
-    return conflict(str(error)) if isinstance(error, UserError) else failed()
+    return conflict(shown(str(error))) if isinstance(error, UserError) else failed()

@@ -6,203 +6,35 @@ every machine sees them. Ray's usage statistics and its dashboard are off.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import ray
 from fastapi import FastAPI
 from ray import serve
-from ray.exceptions import RayActorError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
-from ray.serve.handle import DeploymentHandle
 
 from semcore.models.inference import default_device
-from semcore.retrieval.corpus_updates import Addition, NewImage
 from semcore.runtime.errors import UserError
-from semcore.serving.app import Service, create_app
-from semcore.serving.backend import Backend, Health, refuse_missing
-from semcore.serving.corpus_keeper import CorpusKeeper
-from semcore.serving.limits import Limits
+from semcore.serving.app import create_app
+from semcore.serving.backend import Backend
+from semcore.serving.limits import MIB, Limits
 from semcore.serving.metrics import Metrics
-from semcore.serving.problems import Refusal, overloaded, refusal_of
-from semcore.serving.queries import Answer, ItemRecord, ServedQuery
-from semcore.serving.served_run import RunOptions, ServedRun
+from semcore.serving.ray_backend import RayBackend
+from semcore.serving.ray_replicas import Front, Keeper, Searcher
+from semcore.serving.served_run import RunOptions
+from semcore.serving.service import Service
 
-T = TypeVar("T")
 APPLICATION, SEARCHER, KEEPER = "semcore", "Searcher", "Keeper"
-ATTEMPTS = 4  # ours: so many replicas have to die under one query until it fails
-PAUSE_S = 0.2  # until the router knows that a replica is gone
 ONGOING_PER_BATCH = 2  # one batch that is worked on, and one that gathers
 START_S = 180  # Ray gives its own processes 30 s to start, which a busy machine does not keep
+STORE_BYTES = 256 * MIB  # ours: requests and answers on their way; Ray would take a third of the memory
 FRONT_REQUESTS = 10_000  # more than all queues: what is too much is refused by the application, in its words
-
-
-class Searcher:
-    """A replica: a run whose queries are batched by Ray.
-
-    Args:
-        options: which run.
-        limits: of a batch.
-    """
-
-    def __init__(self, options: RunOptions, limits: Limits):
-        self._served = ServedRun.open(options)
-        self._thread = ThreadPoolExecutor(1, "search")
-        self.search_together.set_max_batch_size(limits.max_batch)  # type: ignore[attr-defined]
-        self.search_together.set_batch_wait_timeout_s(limits.batch_wait_s)  # type: ignore[attr-defined]
-
-    @serve.batch
-    async def search_together(self, queries: list[ServedQuery]) -> list[tuple[Answer | Exception]]:
-        """Answer queries that have come in at the same time; errors are wrapped, so that each is its query's alone."""
-        found = await asyncio.get_running_loop().run_in_executor(self._thread, self._served.answer, queries)
-        return [(own,) for own in found]
-
-    async def search(self, query: ServedQuery) -> Answer | Exception:
-        """Return the answer of one query, or why there is none."""
-        found: Any = await self.search_together(query)  # type: ignore[arg-type]
-        own: Answer | Exception = found[0]
-        return own
-
-    async def item(self, item_id: str) -> ItemRecord | None:
-        """Return an item, or None."""
-        await self._refresh()
-        return self._served.item(item_id)
-
-    async def image_path(self, image_id: str) -> Path | None:
-        """Return where an image lies, or None."""
-        await self._refresh()
-        return self._served.image_path(image_id)
-
-    async def _refresh(self) -> None:
-        """Take over a change of the corpus."""
-        if self._served.is_stale:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._served.refresh)
-
-    async def num_items(self) -> dict[str, int]:
-        """Return direction -> how many items are found."""
-        return {str(direction): number for direction, number in self._served.num_items().items()}
-
-    async def process_id(self) -> int:
-        """Return the replica's process."""
-        return os.getpid()
-
-
-class Keeper:
-    """The one process that changes the corpus; replicas notice what it has done before their next batch.
-
-    Args:
-        options: which run.
-    """
-
-    def __init__(self, options: RunOptions):
-        self._keeper = CorpusKeeper(options)
-
-    async def add(self, images: Sequence[NewImage]) -> Addition | Exception:
-        """Add images."""
-        return await self._change(partial(self._keeper.add, images))
-
-    async def remove(self, item_ids: Sequence[str]) -> int | Exception:
-        """Remove items."""
-        return await self._change(partial(self._keeper.remove, item_ids))
-
-    async def _change(self, change: Callable[[], T]) -> T | Exception:
-        try:
-            return await asyncio.to_thread(change)
-        except Refusal as refusal:  # returned, not raised: Ray wraps what is raised
-            return refusal
-
-
-class Front:
-    """The process that takes the requests; it is given the others so that Ray starts them."""
-
-    def __init__(self, searcher: DeploymentHandle[Any], keeper: DeploymentHandle[Any]):
-        self._others = (searcher, keeper)
-
-
-class RayBackend:
-    """The replicas, as the application asks them.
-
-    Args:
-        searcher: sends to the replica that has least to do.
-        keeper: sends to the process that changes the corpus.
-    """
-
-    def __init__(self, searcher: DeploymentHandle[Any], keeper: DeploymentHandle[Any]):
-        self._searcher, self._keeper = searcher, keeper
-        self._waiting = 0
-
-    async def search(self, queries: Sequence[ServedQuery]) -> list[Answer]:
-        """Return the answers of a request's queries."""
-        self._waiting += len(queries)
-        asked = [asyncio.ensure_future(self._ask(partial(self._searcher.search.remote, q))) for q in queries]
-        try:
-            found = await asyncio.gather(*asked)
-        finally:
-            for task in asked:
-                task.cancel()
-            self._waiting -= len(queries)
-        return [_or_raise(answer) for answer in found]
-
-    async def item(self, item_id: str) -> ItemRecord | None:
-        """Return an item, or None."""
-        return await self._ask(lambda: self._searcher.item.remote(item_id))
-
-    async def image_path(self, image_id: str) -> Path | None:
-        """Return where an image lies, or None."""
-        return await self._ask(lambda: self._searcher.image_path.remote(image_id))
-
-    async def add(self, images: Sequence[NewImage]) -> Addition:
-        """Add images; a keeper that dies meanwhile is asked again, since what is there already is left as it is."""
-        return _or_raise(await self._ask(lambda: self._keeper.add.remote(images)))
-
-    async def remove(self, item_ids: Sequence[str]) -> None:
-        """Remove items."""
-        found = await asyncio.gather(*(self.item(item_id) for item_id in item_ids))
-        refuse_missing([item_id for item_id, item in zip(item_ids, found, strict=True) if item is None])
-        _or_raise(await self._ask(lambda: self._keeper.remove.remote(item_ids)))
-
-    async def health(self) -> Health:
-        """Return the state: it is well while a replica says how many items there are."""
-        try:
-            num_items = await asyncio.wait_for(self._ask(lambda: self._searcher.num_items.remote()), 10)
-        except Exception as error:
-            return Health(False, {}, self._waiting, f"no replica answers: {refusal_of(error)}")
-        return Health(True, num_items, self._waiting)
-
-    async def close(self) -> None:
-        """Leave the replicas to Ray."""
-
-    async def _ask(self, send: Callable[[], Awaitable[T]]) -> T:
-        """Ask a replica, and another one where it dies meanwhile.
-
-        Raises:
-            Refusal: all replicas have as much to do as they may, or none is left.
-        """
-        for attempt in range(ATTEMPTS):
-            try:
-                return await send()
-            except BackPressureError:
-                raise overloaded("all replicas have as many queries as they may; ask again in a second") from None
-            except RayTaskError as error:
-                raise refusal_of(error.cause if isinstance(error.cause, Exception) else error) from None
-            except (RayActorError, DeploymentUnavailableError):
-                await asyncio.sleep(PAUSE_S * 2**attempt)
-        raise overloaded("the replicas that were asked have died; ask again in some seconds", 5.0)
-
-
-def _or_raise(found: T | Exception) -> T:
-    if isinstance(found, Exception):
-        raise found
-    return found
 
 
 @dataclass(frozen=True)
@@ -245,12 +77,12 @@ def run_ray(plan: Plan, host: str, port: int, address: str | None, on_ready: Cal
         UserError: the run cannot be opened, or there is no such cluster.
     """
     plan.options.open_retriever()
+    start_serving(plan, host, port, address)
     try:
-        start_serving(plan, host, port, address)
         on_ready()
         _wait_for_the_end()
     finally:
-        stop_serving()
+        stop_serving(address)
 
 
 def start_serving(plan: Plan, host: str, port: int, address: str | None) -> None:
@@ -267,7 +99,11 @@ def start_serving(plan: Plan, host: str, port: int, address: str | None) -> None
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_raylet_start_wait_time_s", str(START_S))
-    own = {} if address else {"include_dashboard": False, "num_cpus": max(os.cpu_count() or 1, plan.most_replicas)}
+    own: dict[str, Any] = {} if address else {
+        "include_dashboard": False,
+        "num_cpus": max(os.cpu_count() or 1, plan.most_replicas),
+        "object_store_memory": STORE_BYTES,
+    }  # fmt: skip
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, ValueError) as error:
@@ -282,15 +118,25 @@ def start_serving(plan: Plan, host: str, port: int, address: str | None) -> None
         raise UserError(f"no replica could open the run: {error}") from None
 
 
-def stop_serving() -> None:
-    """End the application, and what was started for it."""
-    serve.shutdown()
+def stop_serving(address: str | None) -> None:
+    """End the application, and the cluster where it was started for it.
+
+    Args:
+        address: as for `start_serving`.
+    """
+    if address:
+        serve.delete(APPLICATION)
+    else:
+        serve.shutdown()
     ray.shutdown()
 
 
 def application(plan: Plan) -> Any:
     """Return the application as Ray deploys it: one process for requests, one for changes, and those that search."""
     limits, options = plan.limits, plan.options
+    needs = _machine_of(options)
+    if "num_gpus" in needs:  # Ray gives every replica a GPU of its own, which is the first that it sees
+        options = replace(options, device=None)
     most = limits.max_batch * ONGOING_PER_BATCH
     scale: dict[str, Any] = {"num_replicas": plan.replicas}
     if plan.most_replicas > plan.replicas:
@@ -300,7 +146,7 @@ def application(plan: Plan) -> Any:
         name=SEARCHER,
         max_ongoing_requests=most,
         max_queued_requests=limits.max_queue,
-        ray_actor_options=_machine_of(options),
+        ray_actor_options=needs,
         **scale,
     )(Searcher)
     keeper = serve.deployment(name=KEEPER, max_ongoing_requests=1, ray_actor_options={"num_cpus": 0})(Keeper)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from semcore.data.dataset import is_safe_id, make_safe_id
-from semcore.retrieval.corpus_updates import NewImage
+from semcore.data.new_images import NewImage
 from semcore.runtime.text import clean_text
 from semcore.serving.limits import MOST_EXPLAINED, Limits
 from semcore.serving.pictures import picture_bytes

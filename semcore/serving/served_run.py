@@ -20,6 +20,7 @@ from semcore.retrieval.prior_settings import PriorChoice
 from semcore.retrieval.query_pictures import open_picture
 from semcore.retrieval.retriever import Retriever
 from semcore.runtime.errors import UserError
+from semcore.runtime.typed_commands import typed
 from semcore.serving.problems import broken_run, failed, no_direction, refusal_of
 from semcore.serving.queries import Answer, ItemRecord, ServedQuery
 
@@ -99,7 +100,7 @@ class ServedRun:
             try:
                 served.retriever.items(direction)
             except UserError as error:  # the models were trained for the other one, or there are no items
-                served._refused[direction] = str(error)
+                served._refused[direction] = without_folder(str(error), options.run)
                 logger.warning("no search from %s: %s", direction.words, error)
                 continue
             served._warm_up(direction)
@@ -176,7 +177,7 @@ class ServedRun:
 
     def _notes_of(self, direction: Direction) -> tuple[str, ...]:
         notes = (self.retriever.prior_note(direction), self.retriever.confidence_note(direction))
-        return tuple(note for note in notes if note)
+        return tuple(without_folder(note, self.retriever.run.path) for note in notes if note)
 
     def _stamp(self) -> tuple[int, int]:
         """Return what differs after every change of the corpus."""
@@ -218,7 +219,7 @@ class ServedRun:
                 alone = zip(queries, pictures, places, strict=True)
                 return {p: one for q, i, p in alone for one in self._search(direction, [q], [i], [p]).values()}
             logger.exception("a query failed")
-            return {places[0]: broken_run(str(error)) if isinstance(error, UserError) else failed()}
+            return {places[0]: broken_run() if isinstance(error, UserError) else failed()}
         notes = self._notes.get(direction, ())
         cut = [
             Answer(own[: query.top_k], notes, tuple(map(_explanation, own[: query.top_k])) if query.explain else ())
@@ -233,6 +234,13 @@ class ServedRun:
         if direction.queries_are_images:
             return self.retriever.search(image=[picture for picture in pictures if picture is not None], top_k=top_k)
         return self.retriever.search(text=[query.text or "" for query in queries], top_k=top_k)
+
+
+def without_folder(sentence: str, run: Path) -> str:
+    """Return a sentence about a run for clients, whom its place on the server does not concern: with its name alone."""
+    for place in (str(run.absolute()), typed(run)):
+        sentence = sentence.replace(place, run.absolute().name)
+    return sentence
 
 
 def _explanation(hit: Hit) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from semcore.training.image_inputs import Visuals
+from semcore.training.objective import objective_keys
 from semcore.training.packing import Row, collate
 
 
@@ -18,19 +19,22 @@ class Collator:
         visuals: the source of the images.
         pad_token_id: pads the rows.
         image_token_id: id of a visual token.
+        num_copies: how often each row stands in a batch: all of them, then all of them again.
     """
 
     visuals: Visuals
     pad_token_id: int
     image_token_id: int
+    num_copies: int = 1
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Return the arguments of `model(**batch)`."""
-        rows = list(rows)
+        rows = list(rows) * self.num_copies
         filler = self.visuals.filler
         if filler is not None and not any(row.images for row in rows):
             rows.append(self._ignored_row(filler))
         batch = collate(rows, self.pad_token_id)
+        batch |= objective_keys(rows, batch)
         return {**batch, **self.visuals.model_inputs([image_id for row in rows for image_id in row.images])}
 
     def _ignored_row(self, image_id: str) -> Row:

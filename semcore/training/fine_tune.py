@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from semcore.data.dataset import Dataset
 from semcore.data.run_folder import RunFolder
 from semcore.models.adapters import is_adapter, read_note
 from semcore.models.checkpoint import Checkpoint, load_checkpoint
+from semcore.models.extra_modules import train_extras
 from semcore.models.lineage import PROMPTS
 from semcore.models.lora import apply_lora
 from semcore.models.quantization import Quantization
@@ -25,7 +26,7 @@ from semcore.runtime.peft_models import is_peft_model
 from semcore.runtime.ranks import is_main_process, num_processes
 from semcore.training.arguments import training_arguments
 from semcore.training.attention_loss import supervised_attention
-from semcore.training.chunked_loss import chunked_loss
+from semcore.training.chunked_loss import ELEMENTS_PER_CHUNK, PLAIN, chunked_loss
 from semcore.training.collator import Collator
 from semcore.training.image_inputs import Visuals, use_precomputed_vision_states
 from semcore.training.launcher import (
@@ -35,6 +36,8 @@ from semcore.training.launcher import (
     quiet_libraries,
     recompute_activations,
 )
+from semcore.training.objective import Objective
+from semcore.training.rdrop import dropout as dropping_out
 from semcore.training.saving import CHECKPOINTS, save_model, whole_state
 from semcore.training.schedule import PlannedRows, divide_batch
 from semcore.training.trainer import Validation, run_training
@@ -120,10 +123,11 @@ def make_trainable(
     target_modules: Sequence[str],
     new_token_ids: Sequence[int],
     seed: int = 0,
+    extras: Collection[str] = (),
 ) -> Any:
     """Freeze the weights that are not trained, add LoRA if requested, and return the model to train.
 
-    A model that already has an adapter continues to train that adapter.
+    A model that already has an adapter continues to train that adapter. Extra modules train whole, under LoRA too.
 
     Args:
         model: a checkpoint's model.
@@ -135,12 +139,15 @@ def make_trainable(
         target_modules: linear layers that get LoRA.
         new_token_ids: rows of the embeddings that are trained with LoRA.
         seed: seed of LoRA's A matrices.
+        extras: names of the extra modules that are trained; the others are frozen.
     """
     if is_peft_model(model):
         model.set_requires_grad("default", requires_grad=True)
+        train_extras(model, extras)
         model.enable_input_require_grads()
         return model
     freeze(model, vision=freeze_vision, projector=freeze_projector)
+    train_extras(model, extras)
     if rank == 0:
         return model
     with torch.random.fork_rng():
@@ -149,6 +156,7 @@ def make_trainable(
             model, rank=rank, alpha=alpha or 2 * rank, dropout=dropout, target_modules=target_modules,
             new_token_ids=new_token_ids,
         )  # fmt: skip
+    train_extras(model, extras)
     model.enable_input_require_grads()  # otherwise gradient checkpointing stops gradients at frozen embeddings
     return model
 
@@ -167,6 +175,9 @@ def fine_tune(
     gradient_checkpointing: bool,
     attn_implementation: str = "auto",
     attention_loss: float = 0.0,
+    objective: Objective = PLAIN,
+    dropout: float = 0.0,
+    keep_processes: bool = False,
     records: Mapping[str, Mapping[str, Any]] | None = None,
     lineage: Mapping[str, Any] | None = None,
     validation: Validation | None = None,
@@ -187,6 +198,9 @@ def fine_tune(
         gradient_checkpointing: recompute activations to save memory.
         attn_implementation: as transformers names it, or "auto".
         attention_loss: weight of the loss on attention, for rows that say which tokens show which candidate.
+        objective: what is minimised.
+        dropout: rate in every text layer.
+        keep_processes: leave the processes connected, for another training.
         records: other JSON files saved with the model, name -> content.
         lineage: inputs of the training, from `semcore.models.lineage.made_from`.
         validation: rows of val that the training is stopped by.
@@ -208,10 +222,13 @@ def fine_tune(
     choose_attention(checkpoint.model, attn_implementation)
     if gradient_checkpointing:
         recompute_activations(model)
-    collator = Collator(visuals, checkpoint.filler_token_id, checkpoint.model.config.image_token_id)
+    collator = Collator(
+        visuals, checkpoint.filler_token_id, checkpoint.model.config.image_token_id, objective.num_copies
+    )
     with (
         use_precomputed_vision_states(model, visuals),
-        chunked_loss(model),
+        dropping_out(model, dropout),
+        chunked_loss(model, ELEMENTS_PER_CHUNK, objective),
         supervised_attention(model, attention_loss),
     ):
         done = run_training(
@@ -227,7 +244,8 @@ def fine_tune(
         for sentence in warnings:
             logger.warning("%s; the model is saved in %s", sentence, folder)
     done.trainer.accelerator.wait_for_everyone()
-    done.trainer.accelerator.end_training()  # otherwise the processes' threads may abort the interpreter's exit
+    if not keep_processes:
+        done.trainer.accelerator.end_training()  # otherwise the processes' threads may abort the interpreter's exit
     return {**done.measured(), **({"warnings": warnings} if warnings else {})}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,31 @@ def check_directions(directions: Collection[Direction], text_only: bool) -> None
         raise UserError(
             "--directions [t2i] trains on sentences alone, which reach neither vision tower nor projector: leave "
             "--model.freeze-vision and --model.freeze-projector true"
+        )
+
+
+def check_losses(rdrop: float, dropout: float, fusion: str, lora_dropout: float, training: Mapping[str, Any]) -> None:
+    """Refuse losses that would do nothing, or get no gradients.
+
+    Args:
+        rdrop: weight of R-Drop.
+        dropout: rate in the text layers.
+        fusion: "none" or "layers".
+        lora_dropout: dropout of the adapter that is trained, 0 without one.
+        training: the settings of the training.
+
+    Raises:
+        UserError: says what to give instead.
+    """
+    if rdrop > 0 and dropout == 0 and lora_dropout == 0:
+        raise UserError(
+            f"--losses.rdrop {rdrop} compares two passes, and without dropout they are the same: give "
+            "--losses.dropout 0.1"
+        )
+    if fusion != "none" and training["gradient_checkpointing"] and zero_stage() == 3:
+        raise UserError(
+            f"--losses.fusion {fusion} gets no gradients where ZeRO-3 recomputes activations: launch with "
+            "ds_configs/zero2.yaml, or give --training.gradient-checkpointing false"
         )
 
 

@@ -44,6 +44,9 @@ class Row:
         right: the right candidate for each label, 0 for none; empty likewise.
         shares: for each label token -> its probability, where several tokens share the place of one; empty where none
             does.
+        units: for each example the numbers of its item's units, for the set head; empty where it is not trained.
+        num_right: how many examples, the first ones, answer with a right identifier where the others are found ones
+            that are ranked behind; 0 where nothing is ranked.
     """
 
     input_ids: list[int]
@@ -55,6 +58,8 @@ class Row:
     candidates: list[int] = field(default_factory=list)
     right: list[int] = field(default_factory=list)
     shares: list[Mapping[int, float]] = field(default_factory=list)
+    units: list[Sequence[int]] = field(default_factory=list)
+    num_right: int = 0
 
 
 def shared_prefix(first: Example, second: Example, image_start_id: int) -> int:
@@ -93,6 +98,8 @@ def merge(examples: Sequence[Example], image_start_id: int) -> Row:
             row.shares.append(example.shares)
     if first.candidates:
         _mark(row, examples, shared)
+    if any(example.units for example in examples):
+        row.units.extend(example.units for example in examples)
     return row
 
 

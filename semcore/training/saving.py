@@ -11,6 +11,7 @@ from transformers import Trainer
 
 from semcore.models.adapters import BaseNote, base_of, is_adapter, write_note
 from semcore.models.checkpoint import Checkpoint
+from semcore.models.extra_modules import split_state, without_extras, write_extras
 from semcore.models.lineage import write_lineage
 from semcore.runtime.atomic import replaced_folder
 from semcore.runtime.files import write_json
@@ -38,7 +39,7 @@ def save_model(
     records: Mapping[str, Mapping[str, str]],
     lineage: Mapping[str, Any],
 ) -> None:
-    """Write model (or adapter), tokenizer, image processor and records into the folder, replacing it.
+    """Write model (or adapter), tokenizer, image processor, extra modules and records into the folder, replacing it.
 
     For an adapter the base it was trained on is recorded.
 
@@ -52,7 +53,10 @@ def save_model(
     """
     with replaced_folder(folder) as new:
         model = trainer.accelerator.unwrap_model(trainer.model)
-        model.save_pretrained(new, state_dict=state)
+        extras, own = split_state(state)
+        with without_extras(model):
+            model.save_pretrained(new, state_dict=own)
+        write_extras(new, model, extras)
         checkpoint.tokenizer.save_pretrained(new)
         checkpoint.image_processor.save_pretrained(new)
         for name, record in records.items():

@@ -21,6 +21,20 @@ UNMASKED = ("flash_attention_2", "flash_attention_3", "flex_attention")
 
 
 @dataclass
+class ModelSettings:
+    """Where the model comes from, and which of its parts stay as they are."""
+
+    base: str | None = None  # ours: one model begins both
+    """The checkpoint to start from: a folder or a hub id of a native InternVL; by default the one that captioned."""
+    freeze_vision: bool = True  # InternVL
+    """Leave the vision tower as it is."""
+    freeze_projector: bool = True  # ours: InternVL trains it; frozen, a fifth as much is kept of an image
+    """Leave the projector between vision tower and text model as it is."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the checkpoint."""
+
+
+@dataclass
 class LoraSettings:
     """Train small matrices beside the text model's layers instead of the layers themselves."""
 

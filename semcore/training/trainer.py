@@ -22,6 +22,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from semcore.models.extra_modules import extras_of, put_weights, read_weights, write_extras
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import write_json
 from semcore.runtime.hardware import peak_memory_bytes
@@ -111,6 +112,8 @@ def run_training(
     by_name = isinstance(model, PreTrainedModel) and not trainer.is_deepspeed_enabled
     if last is not None and by_name:
         load_weights(model, last)
+    if last is not None and not trainer.is_deepspeed_enabled:
+        put_weights(model, read_weights(last))
     if validation:
         trainer.add_callback(_EvaluateLastStep())
         trainer.add_callback(EarlyStoppingCallback(validation.patience))
@@ -120,6 +123,8 @@ def run_training(
     best = trainer.state.best_model_checkpoint
     if validation and best and by_name:
         load_weights(model, Path(best))
+    if validation and best and not trainer.is_deepspeed_enabled:
+        put_weights(model, read_weights(Path(best)))
     history = trainer.state.log_history
     losses = [entry["loss"] for entry in history if "loss" in entry]
     val_losses = {int(entry["step"]): entry["eval_loss"] for entry in history if "eval_loss" in entry}
@@ -157,7 +162,9 @@ def load_weights(model: PreTrainedModel, checkpoint: Path) -> None:
     step 0 (transformers 5.23).
     """
     saved = type(model).from_pretrained(checkpoint, dtype=model.dtype)
-    model.load_state_dict(saved.state_dict())
+    missing, _ = model.load_state_dict(saved.state_dict(), strict=False)
+    if lost := [name for name in missing if not name.startswith(tuple(extras_of(model)))]:
+        raise UserError(f"{checkpoint} lacks {len(lost)} weights, {lost[0]} the first; delete it to begin anew")
 
 
 def _in_words(facts: dict[str, Any]) -> str:
@@ -172,9 +179,12 @@ class _MarkComplete(TrainerCallback):
         self._trainer = trainer
 
     def on_save(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        if state.is_world_process_zero and not self._trainer.is_deepspeed_enabled:  # its engine saves them itself
+            write_extras(folder, self._trainer.accelerator.unwrap_model(self._trainer.model))
         self._trainer.accelerator.wait_for_everyone()
         if state.is_world_process_zero:
-            write_json(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / COMPLETE, engine_facts())
+            write_json(folder / COMPLETE, engine_facts())
 
 
 class _EvaluateLastStep(TrainerCallback):

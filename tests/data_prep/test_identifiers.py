@@ -18,6 +18,7 @@ from semcore.commands.arguments import run_command
 from semcore.data.identifier_files import read_cluster_words, read_identifiers
 from semcore.data.run_folder import RunFolder
 from semcore.identifiers.clusters import load_centroids
+from semcore.identifiers.code_settings import QuantizerSettings
 from semcore.identifiers.mention_rates import read_mention_rates
 from semcore.runtime.files import write_json, write_jsonl
 
@@ -186,6 +187,15 @@ def test_too_many_clusters_leave_nothing_behind(folders: tuple[Path, Path], erro
         ("--keyword-order", "random", ["similarity, mention_rate", "'random'"]),
         ("--num-cluster", "5", ["--num-cluster;", "clusters?"]),
         ("--encoder", "./nowhere", ["./nowhere", "--encoder"]),
+        ("--scheme", "semantic", ["--scheme", "structured, numeric, vokens", "'semantic'"]),
+        ("--branch", "1", ["--branch must be 2 or more, found 1"]),
+        ("--per-item", "0", ["--per-item must be 1 or more, found 0"]),
+        ("--collisions", "hash", ["share, count, next", "'hash'"]),
+        ("--token-init", "zero", ["words, codebook, random", "'zero'"]),
+        ("--quantizer.num-codes", "0", ["--quantizer.num-codes must be 1 or more, found 0"]),
+        ("--quantizer.layers", "[8,0]", ["--quantizer.layers takes widths from 1 on such as [512, 256], found [8, 0]"]),
+        ("--quantizer.align", "1", ["--quantizer.align 1 is trained, which k-means is not", "rq-vae"]),
+        ("--quantizer.shared", "true", ["--quantizer.shared true is trained, which k-means is not", "rq-vae"]),
     ],
 )
 def test_a_wrong_option_is_one_sentence(
@@ -214,6 +224,46 @@ def test_what_keybert_cannot_do_is_one_sentence(
     error = error_of("--data", data, "--run", run, "--num-clusters", "3", "--keyword-method", "keybert", *options)
     assert all(part in error for part in parts)
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ("--scheme", "vokens", "--quantizer.num-codes", "64"),
+            "64 codes a level need at least as many images to learn from, found 12; choose --quantizer.num-codes 12 or "
+            "less",
+        ),
+        (
+            ("--scheme", "coarse-fine", "--coarse", "13"),
+            "13 clusters need at least as many images to learn from, found 12; choose --coarse 12 or less",
+        ),
+        (
+            ("--scheme", "string", "--per-item", "2"),
+            "--per-item 2 is for the schemes structured, vokens and coarse-fine, and --scheme string has one "
+            "identifier an item: leave it out",
+        ),
+        (
+            ("--scheme", "vokens", "--global-id", "false"),
+            "--global-id false leaves the cluster out of structured and numeric identifiers, and --scheme vokens has "
+            "its own form: leave it out; vokens are coarse-fine without a cluster",
+        ),
+        (
+            ("--scheme", "atomic"),
+            "--scheme atomic gives every item a token of its own, and 7 images are not of the split train: no query of "
+            "them trains it; add --protocol transductive, and --queries.captions all to the training",
+        ),
+        (
+            ("--num-clusters", "3", "--per-item", "4"),
+            "--per-item 4 is more than --num-clusters 3: choose it smaller",
+        ),
+    ],
+)
+def test_what_a_scheme_cannot_do_is_one_sentence(
+    folders: tuple[Path, Path], error_of: Callable[..., str], options: tuple[str, ...], sentence: str
+) -> None:
+    data, run = folders
+    assert error_of("--data", data, "--run", run, *options).splitlines()[-1].endswith(sentence)
 
 
 def test_keybert_makes_the_same_identifiers_and_its_options_are_recorded(
@@ -325,7 +375,10 @@ def test_every_scheme_has_its_own_words_in_the_report(folders: tuple[Path, Path]
     schemes, introductions = get_args(get_type_hints(Settings)["scheme"]), set()
     for scheme in schemes:
         own = _own_run(run, scheme)
-        main(Settings(run=own, data=data, num_clusters=3, scheme=scheme))
+        codes = QuantizerSettings(num_codes=4, num_levels=2)
+        protocol = "transductive" if scheme == "atomic" else "inductive"
+        small: dict[str, Any] = {"num_clusters": 3, "coarse": 3, "branch": 2, "leaf": 3, "quantizer": codes}
+        main(Settings(run=own, data=data, scheme=scheme, protocol=protocol, **small))
         introductions.add((own / "identifiers" / "report.md").read_text().split("\n\n")[1])
     assert len(introductions) == len(schemes)
 

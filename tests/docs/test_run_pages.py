@@ -13,13 +13,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from semcore.runtime.files import write_json
 from semcore.runtime.packaged_files import asset_folder
 from tests.conftest import COLOURS, draw_picture
 from tests.docs.pages import PAGES, ROOT, blocks_of
+from tests.growing_runs import count_letters
 from tests.printed_commands import commands_of, execute
 from tests.run_fixtures import NUM_CLUSTERS, SearchableRun
 
@@ -47,7 +47,7 @@ FOLLOWED = [
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished_training: SearchableRun) -> Path:
     """A folder with what the pages begin with: photographs, tables about them, and runs."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("semcore.identifiers.sentence_encoder.load_encoder", lambda name, device: _count_letters)
+    monkeypatch.setattr("semcore.identifiers.sentence_encoder.load_encoder", lambda name, device: count_letters)
     for name in ("recipes", "ds_configs", "prompts"):
         Path(name).symlink_to(ROOT / name)
     _take_photographs()
@@ -74,14 +74,17 @@ def _take_photographs() -> None:
     Path("dataset_flickr30k.json").write_text(json.dumps({"images": said}))
 
 
+def _make_it_grow(monkeypatch: pytest.MonkeyPatch, run: SearchableRun) -> None:
+    """Put a run in place whose identifiers were made from captions."""
+    monkeypatch.setattr("semcore.retrieval.item_maker.load_encoder", lambda name, device: count_letters)
+    shutil.rmtree("runs/quickstart")
+    shutil.copytree(run.run, "runs/quickstart")
+
+
 def _measure_two_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("runs/one", "runs/other"):
         shutil.copytree("runs/quickstart", name)
         assert execute(["semcore", "evaluate", "--run", name, *SMALLER["evaluate"]], monkeypatch) == 0
-
-
-def _count_letters(texts: Sequence[str]) -> np.ndarray:
-    return np.array([[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts], np.float32)
 
 
 def _name_of(page: Path) -> str:
@@ -96,9 +99,15 @@ def _smaller(words: Sequence[str]) -> list[str]:
     "page", [pytest.param(page, marks=[pytest.mark.slow] * (page.name in LONG), id=_name_of(page)) for page in FOLLOWED]
 )
 def test_a_page_can_be_followed(
-    page: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    page: Path,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     text = page.read_text(encoding="utf-8")
+    if "semcore index add" in text:
+        _make_it_grow(monkeypatch, request.getfixturevalue("finished_growing_run"))
     if "runs/one" in text:
         _measure_two_runs(monkeypatch)
     if re.search(r"^accelerate .*train_identifier.py .*--run RUN$", text, flags=re.MULTILINE):

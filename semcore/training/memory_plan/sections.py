@@ -5,32 +5,28 @@ The recipes define these settings; a test compares every name and default with t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from semcore.data.directions import DirectionName
+from semcore.identifiers.code_settings import CodeSettings, QuantizerSettings
 from semcore.runtime.config_file import read_yaml
 from semcore.runtime.errors import UserError
+from semcore.training.objective_settings import LossSettings, QuerySettings, RankingSettings
 from semcore.training.settings import (
     HeldOutSettings,
     IdentifierTrainingSettings,
     LoraSettings,
+    ModelSettings,
+    TrainingSettings,
     VerifierTrainingSettings,
 )
 from semcore.verification.block_layout import Attention
 
+DEPTHS = 4
+"""Of a tree of clusters, in a plan before there is one: more than enough for a million items with 30 branches."""
 ELSEWHERE = {"identifiers": {"num_clusters": 128, "num_keywords": 4}, "candidates": {"num_candidates": 10}}
-
-
-@dataclass
-class IdentifierModel:
-    """Section `train_identifier.model`."""
-
-    base: str | None = None
-    freeze_vision: bool = True
-    freeze_projector: bool = True
-    trust_remote_code: bool = False
 
 
 @dataclass
@@ -38,13 +34,27 @@ class IdentifierTraining:
     """Section `train_identifier`."""
 
     config: Path | None = None
-    model: IdentifierModel = field(default_factory=IdentifierModel)
+    model: ModelSettings = field(default_factory=ModelSettings)
     directions: list[DirectionName] = field(default_factory=lambda: ["t2i", "i2t"])
     row_tokens: int = 512
     keep_features: bool = True
+    queries: QuerySettings = field(default_factory=QuerySettings)
+    losses: LossSettings = field(default_factory=LossSettings)
     held_out: HeldOutSettings = field(default_factory=HeldOutSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
     training: IdentifierTrainingSettings = field(default_factory=IdentifierTrainingSettings)
+
+
+@dataclass
+class RankingTraining:
+    """Section `train_ranking`."""
+
+    config: Path | None = None
+    directions: list[DirectionName] | None = None
+    keep_features: bool = True
+    search_batch_size: int = 32
+    ranking: RankingSettings = field(default_factory=RankingSettings)
+    training: TrainingSettings = field(default_factory=lambda: TrainingSettings(learning_rate=1e-4))
 
 
 @dataclass
@@ -74,13 +84,26 @@ class VerifierTraining:
 
 
 def read_num_cluster_tokens(path: Path) -> int:
-    """Return the number of new tokens of a configuration's identifiers: one per cluster, none without global ids.
+    """Return the number of new tokens of a configuration's identifiers.
+
+    One per cluster, none without global ids; one per code, with hierarchical identifiers of `DEPTHS` depths; none for
+    numbers and captions; of atomic ones, one an item, nothing is known here.
 
     Raises:
         UserError: the file has another type of value there.
     """
     num_clusters = read_elsewhere(path, "identifiers", "num_clusters")
-    return 0 if (read_yaml(path).get("identifiers") or {}).get("global_id") is False else num_clusters
+    section = read_yaml(path).get("identifiers") or {}
+    scheme = section.get("scheme", "structured")
+    if scheme in ("string", "caption", "atomic") or section.get("global_id") is False:
+        return 0
+    if scheme == "hierarchical":
+        return DEPTHS * section.get("branch", CodeSettings().branch)
+    if scheme not in ("vokens", "coarse-fine"):
+        return num_clusters
+    own = {**asdict(QuantizerSettings()), **(section.get("quantizer") or {})}
+    num_codes = own["num_codes"] * (1 if own["shared"] else own["num_levels"])
+    return num_codes + (section.get("coarse", CodeSettings().coarse) if scheme == "coarse-fine" else 0)
 
 
 def read_elsewhere(path: Path, section: str, key: str) -> Any:

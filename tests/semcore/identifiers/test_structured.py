@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -146,3 +147,18 @@ def test_without_global_ids_the_words_stay_as_they_were(encode: Encode) -> None:
     assert [row["lexical_id"] for row in left.t2i + left.i2t] == [row["lexical_id"] for row in built.t2i + built.i2t]
     assert {row["global_id"] for row in left.t2i + left.i2t} == {NO_CLUSTER}
     assert all(row["identifier"] == " ".join(row["lexical_id"]) for row in left.t2i + left.i2t)
+
+
+def test_several_identifiers_are_those_of_the_nearest_clusters(encode: Encode) -> None:
+    """The second one: the next cluster, and the words of the text that are not that cluster's."""
+    captions = _captions()
+    built, single = _build(captions, [], encode, per_item=2), _build(captions, [], encode)
+    assert [row | {"more": []} for row in built.t2i] == [row | {"more": []} for row in single.t2i]
+    vectors = encode([item.text for item in captions])
+    for row, item, vector in zip(built.t2i, captions, vectors, strict=True):
+        second = int(np.argsort(((vector - built.centroids) ** 2).sum(1))[1])
+        banned = {word for word, _ in built.cluster_words[second]}
+        words = [word for word in re.findall(r"\w\w+", item.text) if word != "in" and word not in banned]
+        [text] = row["more"]
+        assert text.startswith(f"<|cluster_{second}|>")
+        assert sorted(text.partition("|>")[2].split()) == sorted(words)

@@ -20,12 +20,14 @@ from semcore.data.corpus_changes import AddedImage
 from semcore.data.dataset import Sentence
 from semcore.data.directions import Direction
 from semcore.data.identifier_files import make_row
-from semcore.retrieval.corpus_updates import Addition, NewImage
+from semcore.data.new_images import NewImage
+from semcore.retrieval.corpus_updates import Addition
 from semcore.retrieval.hits import Hit
-from semcore.serving.app import Service, create_app
+from semcore.serving.app import create_app
 from semcore.serving.backend import LocalBackend
 from semcore.serving.limits import Limits
 from semcore.serving.queries import Answer, ItemRecord, ServedQuery
+from semcore.serving.service import Service
 from semcore.serving.uvicorn_engine import _Server, make_config, take_port
 
 HTML = "<script>alert('x')</script> & <b>\"bold\"</b>"
@@ -86,7 +88,7 @@ class FakeKeeper:
 
 
 def added(image: NewImage) -> AddedImage:
-    said = tuple(Sentence(f"{image.image_id}-{n}", text) for n, text in enumerate(image.sentences))
+    said = tuple(Sentence(f"{image.image_id}-{n}", str(text)) for n, text in enumerate(image.sentences))
     row = make_row(image.image_id, "added", 1, ["red"])
     return AddedImage(image.image_id, "x.png", "", "", image.caption or "written", row, said, ())
 

@@ -28,8 +28,8 @@ def test_a_sentence_finds_images(live: Live) -> None:
         "rank": 1, "item_id": "i0", "score": 0.0, "confidence": 0.5, "identifier": "a red circle", "text": None,
         "image_url": "/images/i0", "explanation": None,
     }  # fmt: skip
-    assert reply.json == {"hits": [first, {**first, "rank": 2, "item_id": "i1", "score": -1.0,
-                                           "image_url": "/images/i1"}], "no_match": None, "notes": ["a note"]}  # fmt: skip
+    second = {**first, "rank": 2, "item_id": "i1", "score": -1.0, "image_url": "/images/i1"}
+    assert reply.json == {"hits": [first, second], "no_match": None, "notes": ["a note"]}
 
 
 def test_a_picture_finds_sentences(live: Live) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -31,15 +32,15 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def live(finished_training: Any) -> Iterator[Live]:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    options = RunOptions(finished_training.run, split="test", device="cpu")
+def live(finished_training: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    run = shutil.copytree(finished_training.run, tmp_path_factory.mktemp("ray") / "run")
+    options = RunOptions(run, split="test", device="cpu")
     port = free_port()
     try:
         start_serving(Plan(options, Limits(max_batch=4), replicas=2), "127.0.0.1", port, None)
         yield Live(port, service_of(None))
     finally:
-        stop_serving()
+        stop_serving(None)
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +104,12 @@ def test_a_replica_that_is_killed_under_load_loses_nothing(live: Live, alone: di
         assert time.monotonic() < end, "the replica was not replaced"
         time.sleep(1)
     assert not before >= replica_processes()
+
+
+def test_what_one_process_removes_no_replica_finds(live: Live, alone: dict[str, dict[str, float]]) -> None:
+    gone, *_ = alone[TEXTS[0]]
+    assert live.ask("DELETE", f"/items/{gone}", timeout=120).status == 200
+    for _ in range(6):
+        assert scores(live.search(text=TEXTS[0], top_k=6)).keys() == alone[TEXTS[0]].keys() - {gone}
+    assert live.ask("GET", f"/items/{gone}").status == 404
+    assert live.ask("DELETE", f"/items/{gone}").status == 404
