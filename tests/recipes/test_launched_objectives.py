@@ -1,4 +1,4 @@
-"""What neighbouring papers train with, with two real processes under ZeRO-2 and ZeRO-3: resumed like uninterrupted.
+"""Trainings with all that neighbouring papers add, in two real processes under ZeRO-2 and ZeRO-3: resumed like uninterrupted.
 
 Set head, R-Drop with dropout, layer fusion, captions and images of all splits as queries: all in one training.
 """
