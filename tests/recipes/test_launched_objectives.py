@@ -1,6 +1,7 @@
-"""What neighbouring papers train with, with two real processes under ZeRO-2 and ZeRO-3: resumed like uninterrupted.
+"""Trainings with all that neighbouring papers add, in two real processes under ZeRO-2 and ZeRO-3.
 
-Set head, R-Drop with dropout, layer fusion, captions and images of all splits as queries: all in one training.
+Resumed ones end like uninterrupted ones. Set head, R-Drop with dropout, layer fusion, captions and images of all splits
+as queries: all in one training.
 """
 
 from __future__ import annotations
