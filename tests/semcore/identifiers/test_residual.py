@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+
 import numpy as np
 import pytest
 
@@ -76,7 +79,7 @@ def test_codes_are_those_of_the_library() -> None:
 
 
 @pytest.mark.parametrize("kind", ["rq-kmeans", "rq-vae"])
-def test_a_kept_quantiser_gives_the_same_codes(kind: str, tmp_path) -> None:
+def test_a_kept_quantiser_gives_the_same_codes(kind: Literal["rq-kmeans", "rq-vae"], tmp_path: Path) -> None:
     from safetensors.numpy import save
 
     own = QuantizerSettings(kind=kind, num_levels=2, num_codes=4, layers=[8], dim=4, num_steps=5)

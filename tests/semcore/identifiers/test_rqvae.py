@@ -21,11 +21,17 @@ def settings(**changes: Any) -> QuantizerSettings:
     return QuantizerSettings(**own)
 
 
+def last_layer(part: torch.nn.Sequential) -> torch.nn.Linear:
+    layer = part[-1]
+    assert isinstance(layer, torch.nn.Linear)
+    return layer
+
+
 def identity_model(own: QuantizerSettings) -> RQVAE:
     """Return a model whose encoder and decoder change nothing, with codes (1, 0), (0, 1), then (0, 1), (0.5, 0)."""
     model = RQVAE(2, own)
     with torch.no_grad():
-        for layer in (model.encoder[-1], model.decoder[-1]):
+        for layer in map(last_layer, (model.encoder, model.decoder)):
             layer.weight.copy_(torch.eye(2))
             layer.bias.zero_()
         books = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [0.5, 0.0]]])
@@ -69,7 +75,7 @@ def test_gradients_stop_where_they_should() -> None:
             quantiser_loss(rows, rests, 0.0).backward()
         else:
             (quantiser_loss(rows, rests, 1.0) - quantiser_loss(rows, rests, 0.0)).backward()
-        gradients = {"books": model.books.grad, "encoder": model.encoder[-1].weight.grad}
+        gradients = {"books": model.books.grad, "encoder": last_layer(model.encoder).weight.grad}
         got = {name for name, gradient in gradients.items() if gradient is not None and gradient.abs().sum() > 1e-9}
         assert got == {moved}, part
 
