@@ -2,7 +2,7 @@
 
     python -m tests.semcore.demo.screenshots --run runs/quickstart --out docs/pictures
 
-The run is a quickstart's; `--text` and `--image` choose other queries. Each picture is as small as a PNG of 128 colours.
+The run is a quickstart's; `--text` and `--image` choose other queries. Pictures are PNGs of 128 colours.
 """
 
 from __future__ import annotations
