@@ -205,9 +205,7 @@ def _cross_entropy(head: Head, reduction: str, states: torch.Tensor, labels: tor
     return functional.cross_entropy(head(states).float(), labels, reduction=reduction)
 
 
-def _shared_cross_entropy(
-    head: Head, states: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor
-) -> torch.Tensor:
+def _shared_cross_entropy(head: Head, states: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
     return -(head(states).float().log_softmax(-1).gather(1, labels) * shares).sum()
 
 
