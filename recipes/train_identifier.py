@@ -31,7 +31,7 @@ from semcore.commands.arguments import announcer, resolved, run_command
 from semcore.data.dataset import load_dataset
 from semcore.data.directions import Direction, DirectionName, named_directions
 from semcore.data.identifier_files import read_identifiers
-from semcore.data.identifier_tokens import read_tokens, tokens_file
+from semcore.data.identifier_tokens import read_tokens
 from semcore.data.run_folder import RunFolder
 from semcore.models.identifier_tokens import add_identifier_tokens
 from semcore.models.lineage import Surroundings, as_record, check_lineage, made_from
@@ -43,7 +43,7 @@ from semcore.runtime.errors import UserError
 from semcore.runtime.ranks import is_main_process
 from semcore.runtime.settings import LineageSettings
 from semcore.training.fine_tune import fine_tune, image_start_id, load_start, make_trainable, stage_inputs
-from semcore.training.further_queries import check_queries, further_files, prompts_of_queries
+from semcore.training.further_queries import check_queries, prompts_of_queries, training_files
 from semcore.training.held_out import choose_held_out, write_held_out
 from semcore.training.identifier_lesson import add_extras, make_lesson
 from semcore.training.images import load_training_images
@@ -101,9 +101,7 @@ def main(settings: Settings) -> None:
     here = Surroundings(used, run, base=settings.base)
     mismatches = check_lineage(model.base, here, settings.allowed, must_say=False)
     with run.lock():
-        names = [*(f"{own}.jsonl" for own in directions), tokens_file(run / "identifiers")]
-        files = [*(f"identifiers/{name}" for name in names), *further_files(run, captions)]
-        inputs = stage_inputs(run, dataset, model.base, files, used)
+        inputs = stage_inputs(run, dataset, model.base, training_files(run, directions, captions), used)
         places = {"model.base": inputs["the checkpoint"]}
         stage = None if settings.check else run.open_stage(STAGE, resolved(settings), inputs, dataset.folder, places)
         if stage and stage.finished:

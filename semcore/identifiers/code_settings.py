@@ -6,7 +6,7 @@ Sources are the papers of AVG (arXiv 2407.17274), CART (arXiv 2406.17507) and GR
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from semcore.data.identifier_tokens import TokenInit
 from semcore.runtime.errors import UserError
@@ -20,6 +20,8 @@ Collisions = Literal["share", "count", "next"]
 class QuantizerSettings:
     """How vectors become codes: by k-means over residuals, or by an autoencoder with codebooks (RQ-VAE)."""
 
+    help_sections: ClassVar = {"shared": "rq-vae"}
+
     kind: Literal["rq-kmeans", "rq-vae"] = "rq-kmeans"  # ours: seconds; the papers train an RQ-VAE, rarely better here
     """Residual k-means, or an RQ-VAE, which is trained."""
     num_levels: int = 4  # AVG, section 4.6.2
@@ -27,25 +29,25 @@ class QuantizerSettings:
     num_codes: int = 1024  # AVG, Table 4
     """Codes a level can be."""
     shared: bool = False  # ours: AVG shares one codebook over the levels, CART has one a level
-    """With rq-vae, one codebook for all levels."""
+    """One codebook for all levels."""
     dim: int = 64  # CART, appendix C
-    """With rq-vae, dimensions of the codebooks."""
+    """Dimensions of the codebooks."""
     layers: list[int] = field(default_factory=lambda: [512, 256, 128])  # CART, appendix C
-    """With rq-vae, widths of the encoder's layers; the decoder has them in reverse."""
+    """Widths of the encoder's layers; the decoder has them in reverse."""
     dropout: float = 0.0  # ours; AVG 0.25
-    """With rq-vae, dropout before each layer, in training."""
+    """Dropout before each layer, in training."""
     commitment: float = 0.25  # AVG's code
-    """With rq-vae, weight of the loss that keeps the encoder near its codes."""
+    """Weight of the loss that keeps the encoder near its codes."""
     align: float = 0.0  # ours: AVG 1.0, which pulls an image's codes to what its sentences say
-    """With rq-vae, weight of the loss between what is rebuilt and the vector of a sentence of the image."""
+    """Weight of the loss between what is rebuilt and the vector of a sentence of the image."""
     align_at: Literal["output", "codes"] = "output"  # AVG, equation 5; GENIUS aligns the codes of both
     """Align the decoder's output with the sentence, or the codes of both with each other."""
     num_steps: int = 500  # ours: AVG takes 5,000 epochs
-    """With rq-vae, steps of the training."""
+    """Steps of the training."""
     batch_size: int = 512  # ours; AVG 2048
-    """With rq-vae, vectors a step."""
+    """Vectors a step."""
     learning_rate: float = 1e-3  # ours: AVG 1e-4, for many more steps
-    """With rq-vae, learning rate of AdamW."""
+    """Learning rate of AdamW."""
 
     def __post_init__(self) -> None:
         for name in ("num_levels", "num_codes", "dim", "num_steps", "batch_size"):

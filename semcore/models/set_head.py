@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from semcore.data.identifier_files import IdentifierRow
+from semcore.data.identifier_files import IdentifierRow, identifier_parts
 from semcore.runtime.peft_models import without_adapter
 
 Pool = Literal["max", "last"]
@@ -42,8 +42,9 @@ class SetHead(nn.Module):
 
     def forward(self, pooled: torch.Tensor) -> torch.Tensor:
         """Return the logits (Q, U) of pooled states (Q, H), in float32."""
-        logits: torch.Tensor = self.linear(pooled.to(self.linear.weight.dtype))
-        return logits.float()
+        weight = self.linear.weight
+        logits: torch.Tensor = self.linear(pooled.to(weight.device, weight.dtype))
+        return logits.float().to(pooled.device)
 
     def weigh(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return the weight of every unit for each query, h >= 0 (Q, U) (equation 6).
@@ -63,20 +64,38 @@ def units_of(row: IdentifierRow) -> tuple[str, ...]:
     >>> units_of(make_row("i", "train", 17, ["dog", "ice cream"]))
     ('<|cluster_17|>', 'dog', 'ice cream')
     """
-    tokens = _SPECIAL.findall(row["identifier"])
-    words = row["lexical_id"] or _SPECIAL.sub(" ", row["identifier"]).split()
-    return tuple(dict.fromkeys([*tokens, *words]))
+    if row["lexical_id"] or "codes" in row:
+        return tuple(dict.fromkeys(identifier_parts(row)))
+    return units_of_text(row["identifier"])
+
+
+def units_of_text(identifier: str) -> tuple[str, ...]:
+    """Return the special tokens and the words of an identifier.
+
+    >>> units_of_text("<|cluster_17|>dog park")
+    ('<|cluster_17|>', 'dog', 'park')
+    """
+    return tuple(dict.fromkeys([*_SPECIAL.findall(identifier), *_SPECIAL.sub(" ", identifier).split()]))
+
+
+def units_by_identifier(rows: Iterable[IdentifierRow]) -> dict[str, tuple[str, ...]]:
+    """Return the units of every identifier of some items, further ones of the same item too."""
+    units: dict[str, tuple[str, ...]] = {}
+    for row in rows:
+        units |= {text: units_of_text(text) for text in row.get("more", ())} | {row["identifier"]: units_of(row)}
+    return units
 
 
 def set_vocabulary(rows: Iterable[IdentifierRow]) -> tuple[str, ...]:
     """Return the units of all rows, each once, sorted."""
-    return tuple(sorted({unit for row in rows for unit in units_of(row)}))
+    return tuple(sorted({unit for own in units_by_identifier(rows).values() for unit in own}))
 
 
 def unit_numbers(rows: Iterable[IdentifierRow], units: Sequence[str]) -> dict[str, list[int]]:
     """Return identifier -> the numbers of its units in the vocabulary `units`; unknown units are left out."""
     number = {unit: place for place, unit in enumerate(units)}
-    return {row["identifier"]: [number[unit] for unit in units_of(row) if unit in number] for row in rows}
+    known = units_by_identifier(rows)
+    return {text: [number[unit] for unit in own if unit in number] for text, own in known.items()}
 
 
 def pool_prompts(states: torch.Tensor, mask: torch.Tensor, pool: Pool) -> torch.Tensor:

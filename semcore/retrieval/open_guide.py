@@ -7,13 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import torch
 
 from semcore.data.directions import Direction
+from semcore.data.identifier_files import read_identifiers
 from semcore.data.items_and_queries import Item
 from semcore.data.run_folder import RunFolder
+from semcore.decoding.cached_model import Prompts
+from semcore.decoding.potentials import sequences_of_items
 from semcore.models.session import ModelSession
+from semcore.models.set_head import find_set_head, padded_units, unit_numbers
 from semcore.retrieval.corpus import Corpus
 from semcore.retrieval.dense import FOLDER, DenseEncoder, captions_and_encoder, encoder_key, item_vectors
 from semcore.retrieval.guides import (
@@ -24,6 +30,8 @@ from semcore.retrieval.guides import (
     keyword_rarity,
     word_scores,
 )
+from semcore.retrieval.set_guide import NO_TOKEN, SetGuide, check_units
+from semcore.runtime.errors import UserError
 
 
 @dataclass
@@ -53,12 +61,37 @@ class GuideMaker:
         Raises:
             UserError: the identifiers, the captions or the model do not have what this kind needs.
         """
-        corpus.require_single(f"--guide.kind {self.settings.kind}")
         items = list(corpus.items.values())
         if self.settings.kind == "words":
             rarity = keyword_rarity(self.run, direction)
             return item_guide("words", corpus.index, items, word_scores(items, rarity, self._text_of(direction)))
+        if self.settings.kind == "set":
+            corpus.require_single("--guide.kind set")
+            return self._set_guide(direction, corpus)
         return item_guide("dense", corpus.index, items, self._dense(direction, items))
+
+    def _set_guide(self, direction: Direction, corpus: Corpus) -> SetGuide:
+        checkpoint = self.session.checkpoint
+        head = find_set_head(checkpoint.model)
+        if head is None:
+            raise UserError(
+                f"the guide set reads a set head, and {checkpoint.path} has none; train it with "
+                "--losses.set-weight 0.5, or choose --guide.kind words"
+            )
+        numbers = unit_numbers(read_identifiers(self.run / "identifiers", direction), head.units)
+        tokens = torch.tensor([_token_of(checkpoint.tokenizer, unit) for unit in head.units])
+        check_units(self.settings.mode, head.units, tokens)
+
+        def weigh(prompts: Prompts) -> torch.Tensor:
+            if prompts.hidden is None:
+                raise ValueError("a guide by a set head needs the prompts' states")
+            return head.weigh(prompts.hidden, prompts.mask)
+
+        return SetGuide(
+            corpus.index, sequences_of_items(corpus.index, list(corpus.items)),
+            padded_units(numbers.get(item.identifier, ()) for item in corpus.items.values()), tokens, weigh,
+            self.settings.mode, self.settings.best,
+        )  # fmt: skip
 
     def _text_of(self, direction: Direction) -> Callable[[str], str]:
         if not direction.queries_are_images:
@@ -72,3 +105,9 @@ class GuideMaker:
         key = encoder_key(self.settings.model, self.run)
         vectors = item_vectors(self._encoder[0], key, direction, items, self.run / FOLDER, progress=self.progress)
         return dense_scores(self._encoder[0], direction, vectors, self.kept)
+
+
+def _token_of(tokenizer: Any, unit: str) -> int:
+    """Return the id of a unit that is a special token; a keyword's tokens depend on where it stands."""
+    token: int = tokenizer.get_added_vocab().get(unit, NO_TOKEN)
+    return token

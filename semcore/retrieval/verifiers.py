@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
-
-from PIL import Image
+from typing import Any, TypeVar
 
 from semcore.data.dataset import Dataset
 from semcore.data.directions import Direction
@@ -18,13 +16,6 @@ from semcore.runtime.resumable import RunStep, run_at_once
 from semcore.verification import Pair, load_verifier
 
 K = TypeVar("K")
-
-
-class AnySession(Protocol):
-    """A verifier's loaded checkpoint."""
-
-    def with_pictures(self, pictures: Mapping[str, Image.Image]) -> Self:
-        """Return the session with images in memory, by their ids."""
 
 
 def open_verifier(
@@ -91,7 +82,7 @@ def pair_scores(
     verifier: VerifierName,
     session: Any,
     shortlists: Mapping[K, Sequence[Shortlist]],
-    direction_of: Any,
+    direction_of: Callable[[K], Direction],
     run: RunStep = run_at_once,
 ) -> dict[K, list[list[float]]]:
     """Return the scores of all candidates of several sets of shortlists; no pair is scored twice.

@@ -11,7 +11,8 @@ from typing import Any, Literal
 from semcore.data.caption_files import read_captions
 from semcore.data.dataset import Dataset
 from semcore.data.directions import Direction
-from semcore.data.identifier_files import IdentifierRow
+from semcore.data.identifier_files import IdentifierRow, all_identifiers
+from semcore.data.identifier_tokens import tokens_file
 from semcore.data.run_folder import RunFolder
 from semcore.models.prompts import Prompts, load_prompts
 from semcore.models.run_lineage import prompts_of
@@ -47,20 +48,22 @@ def prompts_of_queries(directions: Sequence[Direction], images: Further) -> dict
     return used
 
 
-def further_files(run: RunFolder, captions: Further) -> list[str]:
-    """Return the files of the run that further queries come from.
+def training_files(run: RunFolder, directions: Sequence[Direction], captions: Further) -> list[str]:
+    """Return the files of the run that a training reads: identifiers, their new tokens, and captions that ask.
 
     Raises:
         UserError: there are no captions.
     """
+    names = [*(f"{direction}.jsonl" for direction in directions), tokens_file(run / "identifiers")]
+    files = [f"identifiers/{name}" for name in names]
     if captions == "none":
-        return []
+        return files
     if not (run / CAPTIONS).is_file():
         raise UserError(
             f"--queries.captions {captions} reads {run / CAPTIONS}, which is not there: write captions with "
             f"`{data_command('caption', '--run', run.path)}`, or give --queries.captions none"
         )
-    return [CAPTIONS]
+    return [*files, CAPTIONS]
 
 
 def caption_examples(
@@ -89,9 +92,9 @@ def caption_examples(
     if which == "none":
         return []
     path = run / CAPTIONS
-    identifiers = {row["item_id"]: row["identifier"] for row in rows}
+    identifiers = {row["item_id"]: all_identifiers(row) for row in rows}
     wanted = [item for item in read_captions(path, dataset).items if which == "all" or item.split == "train"]
-    pairs = [(item.text, identifiers[item.item_id]) for item in wanted if item.item_id in identifiers]
+    pairs = [(item.text, identifier) for item in wanted for identifier in identifiers.get(item.item_id, ())]
     if not pairs:
         raise UserError(f"none of the {len(wanted)} captions in {path} is of an image with an identifier")
     return text_examples(tokenizer, prompts, pairs, units)
@@ -123,9 +126,9 @@ def with_own_images(
     """
     if which == "none":
         return [list(group) for group in groups]
-    identifiers = {row["item_id"]: row["identifier"] for row in rows}
+    identifiers = {row["item_id"]: all_identifiers(row) for row in rows}
     records = dataset.images if which == "all" else dataset.split("train")
-    shown = [(record.image_id, [identifiers[record.image_id]]) for record in records if record.image_id in identifiers]
-    own = {own.images[0]: own for (own,) in image_examples(tokenizer, prompts, OWN_PROMPT, shown, visuals, units)}
-    joined = [[*group, *filter(None, [own.pop(group[0].images[0], None)])] for group in groups]
-    return [*joined, *([example] for example in own.values())]
+    shown = [(record.image_id, identifiers.get(record.image_id, [])) for record in records]
+    own = {made[0].images[0]: made for made in image_examples(tokenizer, prompts, OWN_PROMPT, shown, visuals, units)}
+    joined = [[*group, *own.pop(group[0].images[0], [])] for group in groups]
+    return [*joined, *own.values()]

@@ -97,7 +97,7 @@ def find_candidates(
 
 def _found_row(query: str, content: str, view: SplitView, found: Sequence[str], most: int) -> FoundRow:
     relevant = sorted(item_id for item_id in view.queries.relevant[query] if item_id in view.items)
-    right = list(dict.fromkeys(view.items[item_id].identifier for item_id in relevant))
+    right = list(dict.fromkeys(text for item_id in relevant for text in view.items[item_id].identifiers))
     wrong = [identifier for identifier in dict.fromkeys(found) if identifier not in right]
     return {"query_id": query, "query": content, "right": right, "found": wrong[:most]}
 

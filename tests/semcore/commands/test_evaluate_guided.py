@@ -150,6 +150,9 @@ def test_a_weight_is_fitted_on_val_and_captions_guide(
     assert plainly.search(image=Image.new("RGB", (64, 64)))
     with pytest.raises(UserError, match="guides the beam search, which engine transformers cannot: choose semcore$"):
         Retriever.from_run(searchable_run.run, verifier="none", engine="transformers", device="cpu")
+    for place in ("t2i", "i2t"):
+        shutil.rmtree(searchable_run.run / place)
+    (searchable_run.run / "metrics.json").unlink()
     main(settings(searchable_run, num_beams=4, prior_weight=0.0))
     assert not (searchable_run.run / "search.json").exists(), "the record of another evaluation is gone"
     plain = read_json(searchable_run.run / "metrics.json")

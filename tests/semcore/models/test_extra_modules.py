@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from semcore.data.identifier_files import make_row
+from semcore.data.identifier_files import code_row, make_row
 from semcore.decoding import IdentifierIndex, constrained_beam_search, generate_with_transformers
 from semcore.models.checkpoint import Checkpoint, load_checkpoint
 from semcore.models.extra_modules import CONFIG, WEIGHTS, extras_of, split_state, without_extras, write_extras
@@ -38,8 +38,9 @@ def prompts(lengths: tuple[int, ...]) -> dict[str, torch.Tensor]:
 
 def test_units_are_codes_and_whole_keywords() -> None:
     assert units_of(make_row("i", "train", 3, ["dog", "ice cream", "dog"])) == ("<|cluster_3|>", "dog", "ice cream")
-    codes, caption = make_row("i", "train", -1, []), make_row("i", "train", -1, [])
-    codes["identifier"], caption["identifier"] = "<|code_0_17|><|code_1_998|>", "a dog by the sea"
+    codes = code_row("i", "train", -1, [17, 998], ["<|code_0_17|><|code_1_998|>"])
+    caption = make_row("i", "train", -1, [])
+    caption["identifier"] = "a dog by the sea"
     assert units_of(codes) == ("<|code_0_17|>", "<|code_1_998|>")
     assert units_of(caption) == ("a", "dog", "by", "the", "sea")
     rows = [make_row("i", "train", 3, ["dog"]), make_row("j", "train", 2, ["dog", "cat"])]

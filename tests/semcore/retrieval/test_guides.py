@@ -14,11 +14,18 @@ from semcore.data.directions import Direction
 from semcore.data.identifier_files import make_row
 from semcore.data.items_and_queries import Item
 from semcore.data.run_folder import RunFolder
-from semcore.decoding import IdentifierIndex
+from semcore.decoding import IdentifierIndex, constrained_beam_search
 from semcore.decoding.guides import LookAhead
 from semcore.decoding.potentials import sequences_of_items
+from semcore.models.prompts import load_prompts
+from semcore.models.session import FeaturesInMemory, ModelSession
+from semcore.models.set_head import new_set_head
+from semcore.models.set_inference import set_weights
+from semcore.retrieval.corpus import build_corpus
 from semcore.retrieval.dense import DenseEncoder, item_vectors
-from semcore.retrieval.guides import check_guide, dense_scores, item_guide, keyword_rarity, word_scores
+from semcore.retrieval.generator import query_inputs
+from semcore.retrieval.guides import GuideSettings, check_guide, dense_scores, item_guide, keyword_rarity, word_scores
+from semcore.retrieval.open_guide import GuideMaker
 from semcore.retrieval.set_guide import SetGuide, check_units
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import write_jsonl
@@ -121,8 +128,8 @@ def test_a_set_head_guides_in_each_form(mode: str, equal: bool) -> None:
     tokens = torch.tensor([5, 6, 8, 9])
     units = torch.tensor([[0, 2], [0, 3], [1, 2 if equal else -1]])
     weights = torch.tensor([[1.0, 2.0, 4.0, 0.5]])
-    numbers = sequences_of_items(index, ["a", "b", "c"])
-    guide = SetGuide(index, numbers, units, tokens, lambda prompts: weights, mode)  # type: ignore[arg-type]
+    pairs = sequences_of_items(index, ["a", "b", "c"])
+    guide = SetGuide(index, pairs, units, tokens, lambda prompts: weights, mode)  # type: ignore[arg-type]
     making = guide.bonus(["query"], 0.5)
     none: Any = None
     if mode == "released" and not equal:
@@ -155,3 +162,36 @@ def test_units_of_several_tokens_are_searched_as_wholes() -> None:
         "--guide.mode tokens adds up weights of tokens, and 1 of the 2 units of these identifiers are several tokens, "
         "'ice cream' for one: choose --guide.mode lookahead"
     )
+
+
+def test_a_set_head_guides_the_search_of_a_corpus(tmp_path: Path, tiny_checkpoint: Any) -> None:
+    """What is found has log p and the mean weight of its units, both as computed for each query and item alone."""
+    session = ModelSession(
+        tiny_checkpoint, load_prompts(special_tokens=tiny_checkpoint.special_tokens), FeaturesInMemory()
+    )
+    rows = [make_row(str(n), "train", -1, words) for n, words in enumerate([["dog"], ["park", "dog"], ["street"]])]
+    write_jsonl(tmp_path / "identifiers" / "t2i.jsonl", rows)
+    items = [Item(row["item_id"], row["item_id"], row["identifier"], " ".join(row["lexical_id"])) for row in rows]
+    corpus = build_corpus(session, Direction.T2I, items)
+    maker = GuideMaker(
+        GuideSettings("set"), RunFolder(tmp_path), session, open_encoder=lambda: DenseEncoder(None, None)
+    )
+    with pytest.raises(UserError, match="the guide set reads a set head, and .* has none; train it with --losses.set-"):
+        maker.make(Direction.T2I, corpus)
+    head = new_set_head(tiny_checkpoint.model, tiny_checkpoint.tokenizer, ["dog", "park"])  # a street is not known
+    with torch.no_grad():
+        head.linear.bias.copy_(torch.tensor([2.0, 3.0]))
+    queries = ["a dog", "a street in a park"]
+    inputs = query_inputs(session, Direction.T2I, queries)
+    bonus = maker.make(Direction.T2I, corpus).bonus(queries, 5.0)
+    plain = constrained_beam_search(tiny_checkpoint.model, inputs, corpus.index, num_beams=3)
+    guided = constrained_beam_search(tiny_checkpoint.model, inputs, corpus.index, num_beams=3, bonus=bonus)
+    weights = set_weights(tiny_checkpoint.model, inputs)
+    for query in range(2):
+        before = {corpus.index.items_of_leaf(leaf)[0]: score.item() for leaf, score in
+                  zip(plain.leaves[query], plain.scores[query], strict=True)}  # fmt: skip
+        for leaf, score in zip(guided.leaves[query], guided.scores[query], strict=True):
+            item = corpus.index.items_of_leaf(leaf)[0]
+            known = [weights[query, unit].item() for unit in {"0": [0], "1": [1, 0], "2": []}[item]]
+            own = sum(known) / max(1, len(known))
+            assert score.item() == pytest.approx(before[item] + 5.0 * own, abs=1e-3)

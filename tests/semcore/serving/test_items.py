@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.semcore.retrieval.conftest import finished_growing_run, growing_run  # noqa: F401
 
 from semcore.data.new_images import NewImage
 from semcore.data.run_folder import RunFolder

@@ -7,7 +7,7 @@ import pytest
 from semcore.runtime.errors import UserError
 from semcore.training import option_checks
 from semcore.training.launcher import CONFIG_VARIABLE
-from semcore.training.option_checks import check_mode, is_offloaded
+from semcore.training.option_checks import check_losses, check_mode, is_offloaded
 from semcore.training.settings import LoraSettings, TrainingSettings, VerifierTrainingSettings
 
 CONFIGS = Path(__file__).parents[3] / "ds_configs"
@@ -109,3 +109,13 @@ def test_settings_refuse_by_themselves():
         TrainingSettings(attn_implementation="flash_attention_2")
     with pytest.raises(UserError, match="--training.attention-loss .*0.*found -1"):
         VerifierTrainingSettings(attention_loss=-1.0)
+
+
+def test_a_fusion_has_no_gradients_where_zero3_recomputes(launch):
+    launch("zero3")
+    with pytest.raises(UserError, match="--losses.fusion layers gets no gradients where ZeRO-3 recomputes activations"):
+        check_losses(0, 0, "layers", 0, {"gradient_checkpointing": True})
+    check_losses(0, 0, "layers", 0, {"gradient_checkpointing": False})
+    check_losses(0.1, 0.1, "none", 0, {"gradient_checkpointing": True})
+    launch("zero2")
+    check_losses(0, 0, "layers", 0, {"gradient_checkpointing": True})
