@@ -7,6 +7,7 @@ from http import HTTPStatus
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from semcore.serving.guards import refused
 from semcore.serving.problems import Refusal, invalid
@@ -42,5 +43,12 @@ def add_error_handlers(app: FastAPI, service: Service) -> None:
         status = error.status_code
         own = Refusal(status, codes.get(status, "invalid"), sentences.get(status, str(error.detail)))
         response = await refusal(request, own)
-        response.headers.update(error.headers or {})
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers["Allow"] = ", ".join(_methods_at(app, request))
         return response
+
+
+def _methods_at(app: FastAPI, request: Request) -> list[str]:
+    """Return the methods that the routes of a path take; the framework names those of the first route alone."""
+    here = [route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in here for method in getattr(route, "methods", None) or ()})

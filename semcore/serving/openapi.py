@@ -28,6 +28,7 @@ _MEANINGS = {
     504: "There was no answer in time.",
     507: "The disk is full; nothing was changed.",
 }
+_PICTURE = {"minLength": 1, "format": "byte", "contentEncoding": "base64", "contentMediaType": "image/*"}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemBody, "description": meaning} for status, meaning in _MEANINGS.items()
 }
@@ -64,11 +65,11 @@ def _say_limits(schemas: dict[str, Any], limits: Limits) -> None:
             if field == "text":
                 text |= {"minLength": 1, "maxLength": limits.max_letters}
             else:
-                text |= {"minLength": 1, "contentEncoding": "base64", "contentMediaType": "image/*"}
+                text |= _PICTURE
 
     schemas["AddBody"]["properties"]["items"] |= {"minItems": 1, "maxItems": limits.max_queries}
     properties = schemas["NewItem"]["properties"]
-    properties["image"] |= {"minLength": 1, "contentEncoding": "base64", "contentMediaType": "image/*"}
+    properties["image"] |= _PICTURE
     properties["sentences"]["items"] |= {"minLength": 1, "maxLength": limits.max_letters}
     properties["caption"]["maxLength"] = limits.max_letters
 

@@ -85,6 +85,7 @@ class ServedRun:
     directions: list[Direction] = field(default_factory=list)
     _notes: dict[Direction, tuple[str, ...]] = field(default_factory=dict, repr=False)
     _refused: dict[Direction, str] = field(default_factory=dict, repr=False)
+    # Nothing seen yet: the first batch looks, whatever has changed while the models were loaded.
     _seen: tuple[int, int] = (0, 0)
 
     @classmethod
@@ -95,7 +96,6 @@ class ServedRun:
             UserError: the run cannot be searched in either direction, or lacks what a search needs.
         """
         served = cls(options.open_retriever())
-        served._seen = served._stamp()
         for direction in Direction:
             try:
                 served.retriever.items(direction)

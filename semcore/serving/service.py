@@ -1,4 +1,4 @@
-"""State that the routes of one application share: backend, limits, token, metrics."""
+"""Service: backend, limits, token and metrics, which the routes of one application share."""
 
 from __future__ import annotations
 

@@ -193,6 +193,8 @@ def test_a_body_that_is_no_json_is_refused(live: Live) -> None:
 def test_a_wrong_method_says_what_there_is(live: Live) -> None:
     reply = live.ask("PUT", "/search", b"{}")
     assert (reply.status, reply.headers["allow"], reply.json["code"]) == (405, "POST", "wrong_method")
+    assert live.ask("PUT", "/items", b"{}").headers["allow"] == "DELETE, POST"
+    assert live.ask("PUT", "/items/i0", b"{}").headers["allow"] == "DELETE, GET"
 
 
 def test_there_is_no_page_that_fetches_scripts(live: Live) -> None:

@@ -6,13 +6,16 @@ import pytest
 
 schemathesis = pytest.importorskip("schemathesis", reason="Schemathesis is not installed (extra dev)")
 
-from hypothesis import HealthCheck, settings  # noqa: E402
+from hypothesis import HealthCheck, settings, strategies  # noqa: E402
 
 from semcore.serving.app import create_app  # noqa: E402
 from semcore.serving.limits import Limits  # noqa: E402
-from tests.semcore.serving.live_servers import FakeRun, service_of  # noqa: E402
+from tests.semcore.serving.live_servers import FakeRun, picture_base64, service_of  # noqa: E402
 
 APP = create_app(service_of(FakeRun(), Limits(max_letters=200)))
+# No document can say which bytes are a picture, so the requests that are right have some of these.
+PICTURES = [picture_base64((8, 8), colour) for colour in ("red", "blue")]
+schemathesis.openapi.format("byte", strategies.sampled_from(PICTURES))
 schema = schemathesis.openapi.from_asgi("/openapi.json", APP)
 
 
