@@ -78,7 +78,7 @@ def owners_of(study: Study, work: WorkDir) -> dict[Owner, dict[str, Owner]]:
         for variant in [study.variant(study.reference), *study.variants]:
             here = Owner(seed, variant.name)
             key, own = hash_of(str(work.dataset(seed)), study.model), {}
-            for stage in study.stages:
+            for stage in study.stages_of(variant):
                 key = hash_of(key, stage, study.resolve(variant, stage), seed if stage in SEEDS else None)
                 own[stage] = first.setdefault(key, here)
             owners.setdefault(here, own)

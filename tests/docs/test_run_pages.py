@@ -7,15 +7,21 @@ network, minutes) are left out; `tests/docs/test_pages.py` parses these too.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from semcore.runtime.files import write_json
+from semcore.data.dataset import load_dataset
+from semcore.runtime.files import write_json, write_jsonl
 from semcore.runtime.packaged_files import asset_folder
 from tests.conftest import COLOURS, draw_picture
 from tests.docs.pages import PAGES, ROOT, blocks_of
@@ -35,7 +41,7 @@ SMALLER = {
         "--num-order-queries", "0", "--ablations", "false",
     ],
 }  # fmt: skip
-LONG = ("own_pictures.md", "studies.md", "train_verifier.md")
+LONG = ("own_pictures.md", "serve.md", "studies.md", "train_verifier.md")
 FOLLOWED = [
     page
     for page in (*PAGES, README)
@@ -54,6 +60,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished_training: Se
     for name in ("runs/quickstart", "RUN"):
         shutil.copytree(finished_training.run, name)
     shutil.rmtree("RUN/verifier_model")
+    images = load_dataset(finished_training.data).images
+    captions = ({"image_id": own.image_id, "caption": own.sentences[0].text} for own in images)
+    write_jsonl(Path("runs/vokens/captions.jsonl"), captions)
     write_json(Path("RUN/identifiers/cluster_words.json"), {"clusters": [{"words": []}] * NUM_CLUSTERS})
     return tmp_path
 
@@ -81,6 +90,29 @@ def _make_it_grow(monkeypatch: pytest.MonkeyPatch, run: SearchableRun) -> None:
     shutil.copytree(run.run, "runs/quickstart")
 
 
+def _serve(words: Sequence[str]) -> subprocess.Popen[str]:
+    """Start a server beside the test, on a free port in place of its own, and wait until it says that it searches."""
+    pytest.importorskip("fastapi", reason="the extra serve is not installed")
+    command = [sys.executable, "-m", "semcore.commands.cli", *words[1:], "--port", str(_free_port()), "--device", "cpu"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert server.stdout is not None
+    assert "searches" in server.stdout.readline()
+    return server
+
+
+def _fetch(words: Sequence[str]) -> str:
+    own = [word.replace(":8000", f":{_free_port()}") for word in words]
+    return subprocess.run(own, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+@cache
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def _measure_two_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("runs/one", "runs/other"):
         shutil.copytree("runs/quickstart", name)
@@ -104,7 +136,9 @@ def test_a_page_can_be_followed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     request: pytest.FixtureRequest,
+    finished_training: SearchableRun,
 ) -> None:
+    run = finished_training
     text = page.read_text(encoding="utf-8")
     if "semcore index add" in text:
         _make_it_grow(monkeypatch, request.getfixturevalue("finished_growing_run"))
@@ -119,7 +153,12 @@ def test_a_page_can_be_followed(
         if block.language == "python":
             exec(compile(block.text, str(block), "exec"), names)
         for line in block.commands if block.language == "sh" else []:
-            for words in commands_of(line.partition("  #")[0], CHECKPOINT=asset_folder("scenes_base")):
-                code = execute([*words, *_smaller(words)], monkeypatch)
-                printed = capsys.readouterr()
-                assert code == 0, f"{block}: {shlex.join(words)}\n{printed.out}{printed.err}"
+            for words in commands_of(line.partition("  #")[0], CHECKPOINT=asset_folder("scenes_base"), DATA=run.data):
+                if words[:2] == ["semcore", "serve"]:
+                    request.addfinalizer(_serve(words).terminate)
+                elif words[0] == "curl":
+                    assert json.loads(_fetch(words)), f"{block}: {shlex.join(words)}"
+                else:
+                    code = execute([*words, *_smaller(words)], monkeypatch)
+                    printed = capsys.readouterr()
+                    assert code == 0, f"{block}: {shlex.join(words)}\n{printed.out}{printed.err}"

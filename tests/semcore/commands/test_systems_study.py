@@ -35,6 +35,7 @@ def small_study(folder: Path) -> Path:
         "variants": list(kept.values()), "tables": [{"title": "all", "variants": list(kept)}],
     }  # fmt: skip
     study["settings"]["train_identifier"] = {"training": {"max_steps": 2}}
+    study["settings"]["train_ranking"]["training"] |= {"max_steps": 1}
     study["settings"]["evaluate"] |= {"verifier": "none", "limit": 6, "num_val_queries": 4, "num_beams": 4}
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(study))
@@ -43,7 +44,10 @@ def small_study(folder: Path) -> Path:
 
 def test_the_plan_has_the_commands_of_every_system(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(StudySettings(small_study(tmp_path), tmp_path / "out", plan=True))
-    lines = [line for line in capsys.readouterr().out.splitlines() if "data_prep.identifiers" in line]
+    plan = capsys.readouterr().out.splitlines()
+    [ranking] = [line for line in plan if "train_ranking.py" in line]
+    assert "/seed-0/avg " in ranking  # the others have no such stage
+    lines = [line for line in plan if "data_prep.identifiers" in line]
     assert len(lines) == 3
     assert "--scheme vokens --token-init codebook --quantizer.kind rq-vae --quantizer.shared true" in lines[1]
     assert "--scheme coarse-fine --coarse 3 --collisions count" in lines[2] and "--protocol transductive" in lines[2]
@@ -59,5 +63,6 @@ def test_three_systems_side_by_side(tmp_path: Path) -> None:
     assert all(len(row["t2i"]["R@1"]["seeds"]) == 1 and "i2t" in row for row in study["variants"])
     protocols = [read_json(out / "seed-0" / name / "metrics.json")["protocol"] for name in SMALL]
     assert protocols == ["inductive", "inductive", "transductive"]
+    assert (out / "seed-0" / "avg" / "ranked_model").is_dir()
     report = read_json(out / "seed-0" / "avg" / "identifiers" / "report.json")
     assert set(report["oracle"]) == {"t2i", "i2t"} and report["codes"]["quantizer"]["shared"]
