@@ -20,12 +20,14 @@ class Collator:
         pad_token_id: pads the rows.
         image_token_id: id of a visual token.
         num_copies: how often each row stands in a batch: all of them, then all of them again.
+        reads_units: a set head is trained, in every batch, since all processes run the same modules together.
     """
 
     visuals: Visuals
     pad_token_id: int
     image_token_id: int
     num_copies: int = 1
+    reads_units: bool = False
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Return the arguments of `model(**batch)`."""
@@ -34,7 +36,7 @@ class Collator:
         if filler is not None and not any(row.images for row in rows):
             rows.append(self._ignored_row(filler))
         batch = collate(rows, self.pad_token_id)
-        batch |= objective_keys(rows, batch)
+        batch |= objective_keys(rows, batch, reads_units=self.reads_units)
         return {**batch, **self.visuals.model_inputs([image_id for row in rows for image_id in row.images])}
 
     def _ignored_row(self, image_id: str) -> Row:

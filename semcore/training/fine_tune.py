@@ -223,8 +223,9 @@ def fine_tune(
     if gradient_checkpointing:
         recompute_activations(model)
     collator = Collator(
-        visuals, checkpoint.filler_token_id, checkpoint.model.config.image_token_id, objective.num_copies
-    )
+        visuals, checkpoint.filler_token_id, checkpoint.model.config.image_token_id, objective.num_copies,
+        reads_units=objective.set_weight > 0,
+    )  # fmt: skip
     with (
         use_precomputed_vision_states(model, visuals),
         dropping_out(model, dropout),

@@ -66,21 +66,24 @@ class Objective:
         return 2 if self.rdrop > 0 else 1
 
 
-def objective_keys(rows: Sequence[Row], batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Return the entries of a batch that only the objective reads; {} where its rows need none.
+def objective_keys(
+    rows: Sequence[Row], batch: Mapping[str, Any], *, reads_units: bool = False
+) -> dict[str, torch.Tensor]:
+    """Return the entries of a batch that only the objective reads; {} where it needs none.
 
     examples (B, W)       number of the example of each label, -1 where there is none
     prompt_of (B, L)      example of each prompt token, -2 for all of the row, -1 for no prompt
-    set_targets (E, K)    units of each example's item, -1 pads; only with units
+    set_targets (E, K)    units of each example's item, -1 pads; only with a set head
     right_answers (E,)    whether the example's answer is a right identifier; only with candidates
     labels (B, W)         the right answers' labels alone; only with candidates
 
     Args:
         rows: B rows.
         batch: what `collate` made of them.
+        reads_units: a set head is trained.
     """
-    has_units, has_candidates = any(row.units for row in rows), any(row.num_right for row in rows)
-    if not has_units and not has_candidates:
+    has_candidates = any(row.num_right for row in rows)
+    if not reads_units and not has_candidates:
         return {}
     examples, prompts = [], []
     units: list[Sequence[int]] = []
@@ -98,7 +101,7 @@ def objective_keys(rows: Sequence[Row], batch: Mapping[str, Any]) -> dict[str, t
         EXAMPLES: pad(examples, NO_EXAMPLE, "left", window),
         PROMPT_OF: pad(prompts, NO_EXAMPLE, "left", length),
     }
-    if has_units:
+    if reads_units:
         keys[SET_TARGETS] = padded_units(units)
     if has_candidates:
         keys[RIGHT_ANSWERS] = torch.tensor(right)

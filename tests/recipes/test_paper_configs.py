@@ -111,7 +111,9 @@ def test_the_commands_read_what_the_name_says(path: Path) -> None:
 
 @pytest.mark.parametrize("system", ["avg", "comgtir", "cart"])
 def test_the_commands_read_the_neighbours_settings(system: str) -> None:
-    settings = read(RECIPES / "configs" / f"scenes_{system}.yaml")
+    arguments = ["--config", str(RECIPES / "configs" / f"scenes_{system}.yaml"), "--data", "DATA", "--run", "RUN"]
+    sections = ("identifiers", "train_identifier", "train_ranking", "evaluate")
+    settings = flat({name: resolved(parse(settings_of(name), arguments, name)) for name in sections})
     assert settings["identifiers.scheme"] == ("coarse-fine" if system == "cart" else "vokens")
     assert settings["train_identifier.losses.rdrop"] == (0.15 if system == "cart" else 0)
     assert settings["train_identifier.losses.set_weight"] == (0.5 if system == "comgtir" else 0)

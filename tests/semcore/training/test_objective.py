@@ -12,14 +12,18 @@ import torch
 from semcore.models.layer_fusion import new_layer_fusion
 from semcore.models.set_head import SET_HEAD, SetHead, attach_set_head
 from semcore.training.chunked_loss import chunked_loss
+from semcore.training.collator import Collator
 from semcore.training.identifier_pairs import Example
+from semcore.training.image_inputs import StoredFeatures
 from semcore.training.objective import Objective, Ranking
 from semcore.training.packing import merge
 from semcore.training.ranking_loss import ranking_loss
 from semcore.training.rdrop import dropout
 from tests.semcore.training.tiny_model import (
     END,
+    IMAGE,
     IMAGE_START,
+    PAD,
     VOCABULARY,
     build,
     collate,
@@ -194,6 +198,18 @@ def test_a_right_one_far_behind_still_has_a_gradient() -> None:
     scores = torch.tensor([-5.0, *[0.0] * 10], requires_grad=True)
     ranking_loss(scores, torch.zeros(11, dtype=torch.long), torch.arange(11) == 0, Ranking()).backward()
     assert scores.grad is not None and scores.grad[0] < -0.99
+
+
+@pytest.mark.parametrize("kind", ["codes", "items"])
+def test_a_batch_without_any_unit_still_runs_the_set_head(model: Any, kind: Any) -> None:
+    """Pairs without their query may fill a micro batch: all processes have to run the same modules together."""
+    examples, features = examples_and_features()
+    rows = packed_rows(examples)
+    batch = Collator(StoredFeatures(features), PAD, IMAGE, reads_units=True)(rows)
+    found = loss_of(model, batch, Objective(set_weight=0.3, set_loss=kind), None)
+    torch.testing.assert_close(found, loss_of(model, collate(rows, features), Objective(), None))
+    of_head = [own for name, own in gradients(model, found).items() if SET_HEAD in name]
+    assert len(of_head) == 2 and not any(own.any() for own in of_head)
 
 
 def test_micro_batches_of_a_step_sum_up_to_the_step(model: Any) -> None:

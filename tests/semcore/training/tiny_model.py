@@ -62,7 +62,8 @@ def packed_rows(examples: Sequence[Example]) -> list[Row]:
 
 
 def collate(rows: Sequence[Row], features: dict[str, torch.Tensor], num_copies: int = 1) -> dict[str, Any]:
-    return Collator(StoredFeatures(features), PAD, IMAGE, num_copies)(rows)
+    has_units = any(row.units for row in rows)
+    return Collator(StoredFeatures(features), PAD, IMAGE, num_copies, has_units)(rows)
 
 
 def read_alone(model: Any, example: Example, features: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
