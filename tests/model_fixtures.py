@@ -60,6 +60,7 @@ def base(tiny_checkpoint_folder: Path, tmp_path: Path) -> Path:
 def few_texts(prompts: Path, english_words: list[str]) -> Iterator[str]:
     """What the tokenizer is trained on, in a second instead of a minute."""
     from data_prep.scenes.captions import describe, write_sentences
+    from data_prep.scenes.pretraining.model import taught_prompts
     from data_prep.scenes.scene_graph import draw_scene
 
     rng = random.Random(0)
@@ -67,6 +68,6 @@ def few_texts(prompts: Path, english_words: list[str]) -> Iterator[str]:
         scene = draw_scene(rng, "pretraining")
         yield describe(scene)
         yield from (text for text, _ in write_sentences(scene, 3, rng))
-    for path in sorted(prompts.glob("*.jinja")):
-        yield from [path.read_text(encoding="utf-8")] * 20
+    for text in taught_prompts(prompts):
+        yield from [text] * 20
     yield from ["user\n", "assistant\n", *"ABCDEFGHIJ", *english_words, *(f" {word}" for word in english_words)] * 20

@@ -13,10 +13,12 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from functools import cache, partial
 from itertools import pairwise
-
-from sklearn.feature_extraction.text import CountVectorizer
+from typing import TYPE_CHECKING
 
 from semcore.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import CountVectorizer
 
 Segment = Callable[[str], Iterable[str]]
 """Segments a run of letters of scripts without spaces, possibly with digits and other letters in it, into words."""
@@ -61,6 +63,8 @@ def word_vectorizer(
         stop_words: "english", or None to keep all words.
         segmenter: for scripts without spaces; `segment` by default.
     """
+    from sklearn.feature_extraction.text import CountVectorizer  # a second, which a search does without
+
     return CountVectorizer(
         lowercase=True,
         tokenizer=partial(split_words, segmenter=segmenter or segment),

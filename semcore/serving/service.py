@@ -1,4 +1,4 @@
-"""What the routes of one application share: backend, limits, token, metrics."""
+"""State that the routes of one application share: backend, limits, token, metrics."""
 
 from __future__ import annotations
 

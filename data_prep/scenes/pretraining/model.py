@@ -32,6 +32,10 @@ PATCH_SIZE = 8  # pixels
 VISUAL_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2 // 4  # 8 x 8 patches, of which the pixel shuffle joins 2 x 2
 NUM_WORDS = 4000
 VOCABULARY_SIZE = 1536
+TAUGHT = (
+    "caption", "identify_i2t", "identify_t2i", "imagine", "keywords_i2t", "keywords_t2i", "locate", "read_sentence",
+    "sentence_alone", "sentence_of_image", "verify_i2t", "verify_pointwise_i2t", "verify_pointwise_t2i", "verify_t2i",
+)  # fmt: skip
 SPECIAL_TOKENS = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>",
     "<img>", "</img>", "<IMG_CONTEXT>", "<quad>", "</quad>", "<ref>", "</ref>", "<box>", "</box>",
@@ -126,6 +130,11 @@ def build_model(tokenizer: Any, text_layers: int = 5, hidden_size: int = 256) ->
     return model
 
 
+def taught_prompts(prompts: Path) -> list[str]:
+    """Return the prompts that the checkpoint is taught, by name: a further one would make another tokenizer."""
+    return [(prompts / f"{name}.jinja").read_text(encoding="utf-8") for name in TAUGHT]
+
+
 def _texts(prompts: Path, english_words: list[str]) -> Iterator[str]:
     rng = random.Random(0)
     for _ in range(4000):
@@ -133,8 +142,8 @@ def _texts(prompts: Path, english_words: list[str]) -> Iterator[str]:
         yield describe(scene)
         yield " ".join(rng.sample(describe(scene).replace(",", "").split(), 4))
         yield from (text for text, _ in write_sentences(scene, 3, rng))
-    for path in sorted(prompts.glob("*.jinja")):
-        yield from [path.read_text(encoding="utf-8")] * 500
+    for text in taught_prompts(prompts):
+        yield from [text] * 500
     yield from ["user\n", "assistant\n"] * 500
     for letter in "ABCDEFGHIJ":
         yield from [f"\n{letter}. Image: A. Sentence: {letter}\n Describe image {letter}."] * 500

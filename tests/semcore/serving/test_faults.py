@@ -1,4 +1,4 @@
-"""What goes wrong outside: every case has its answer, no query is lost, and the next one is answered."""
+"""Faults from outside: every case has its answer, no query is lost, and the next one is answered."""
 
 from __future__ import annotations
 
