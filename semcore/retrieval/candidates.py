@@ -131,7 +131,8 @@ def find_candidates(
         wanted = [[(own, tokens) for own in row for tokens in side.sequences[own]] for row in new]
         scored = _score_as_found(search, batch, wanted, shares)
         for row in range(len(batch)):
-            own = known[row] | {hit.item_id: hit for hit in scored[row]}
+            found_by_vectors = {hit.item_id: hit for hit in scored[row]}
+            own = known[row] | {item_id: found_by_vectors[item_id] for item_id in new[row]}
             listed = [own[item_id] for item_id in (nearest[row] if settings.source == "dense" else own)]
             found.append(_with_cosines(listed, known[row], nearest[row], cosines[row], side))
     return found
