@@ -62,6 +62,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished_training: Se
     shutil.rmtree("RUN/verifier_model")
     images = load_dataset(finished_training.data).images
     captions = ({"image_id": own.image_id, "caption": own.sentences[0].text} for own in images)
+    Path("runs/vokens").mkdir()
     write_jsonl(Path("runs/vokens/captions.jsonl"), captions)
     write_json(Path("RUN/identifiers/cluster_words.json"), {"clusters": [{"words": []}] * NUM_CLUSTERS})
     return tmp_path
