@@ -58,6 +58,8 @@ class Settings:
     """Runs of each side that count; builds above 100,000 identifiers run once."""
     static: Path | None = None
     """A copy of youtube/static-constraint-decoding, to measure against it."""
+    steps_only: bool = False
+    """Leave out building, size and loading, which take the longest at ten million identifiers."""
     quick: bool = False
     """Small sizes, one run: to see that it works."""
 
@@ -76,7 +78,8 @@ def main(settings: Settings) -> None:
     for size in settings.sizes:
         corpus = synthetic_corpus(size)
         trie = DictTrie(corpus.sequences(), corpus.item_ids) if size <= LARGEST_DICT else None
-        rows += size_rows(corpus, trie, settings.repeats if size <= 100_000 else 1)
+        if not settings.steps_only:
+            rows += size_rows(corpus, trie, settings.repeats if size <= 100_000 else 1)
         if on_device:
             index = IdentifierIndex.from_sequences((corpus.tokens, corpus.offsets), corpus.item_ids)
             indices[size] = index.to(settings.device)

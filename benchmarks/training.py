@@ -17,7 +17,7 @@ import random
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ from benchmarks import random_models
 from benchmarks.corpora import synthetic_corpus
 from benchmarks.identifiers import draw_captions
 from benchmarks.report import Row, higher_is_better, not_run, publish
+from benchmarks.roofline import Decoder, measure_roofline, of_roofline
 from benchmarks.timing import interleaved_medians
 from benchmarks.verification_speed import SHAPES, draw_images
 from semcore.commands.arguments import run_command
@@ -110,12 +111,16 @@ def main(settings: Settings) -> None:
     quiet_libraries()
     checkpoint = random_models.vision_checkpoint(*SHAPES[settings.shape], settings.device, torch.float32)
     freeze(checkpoint.model, vision=True, projector=True)
+    roofline = measure_roofline(settings.device, torch.bfloat16 if settings.device == "cuda" else torch.float32)
     with tempfile.TemporaryDirectory() as folder:
+        first = stage1_row(checkpoint, Path(folder), settings)
+        # Three passes over the layers a token; the head and its tokens are left out.
+        least = roofline.least_s(3 * 2 * Decoder.of(checkpoint.model).body, 0)
         rows = [
-            stage1_row(checkpoint, Path(folder), settings),
+            replace(first, note=f"{first.note}; {of_roofline(least, 1 / float(first.ours or 1))} a token"),
             stage2_row(checkpoint, Path(folder), settings),
         ]
-    return publish(rows, settings.json)
+    return publish(rows, settings.json, roofline=roofline.as_record())
 
 
 def stage1_row(checkpoint: Checkpoint, folder: Path, settings: Settings) -> Row:

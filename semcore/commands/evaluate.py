@@ -38,7 +38,7 @@ from semcore.data.run_folder import RunFolder
 from semcore.evaluation.plan import EvaluationPlan
 from semcore.models.inference import Dtype
 from semcore.models.lineage import directions_in_use
-from semcore.models.run_checkpoints import generator_of, has_verifier
+from semcore.models.run_checkpoints import GeneratorName, generator_of, has_verifier
 from semcore.models.verifier_registry import VERIFIERS, VerifierChoice, VerifierName
 from semcore.retrieval.dense import SENTENCE_ENCODER
 from semcore.retrieval.generator import Engine
@@ -73,6 +73,8 @@ class EvaluateSettings(VerifierModelSettings, LineageSettings):
     """The split whose items are searched with its queries."""
     directions: list[DirectionName] | None = None
     """What is measured, [t2i] say; by default all that the identifier model was trained for."""
+    generator: GeneratorName = "auto"  # ours: AVG searches with the ranked one
+    """Which model searches: the "identifier" model, the "ranked" one, or the ranked one where it is trained."""
     num_beams: int = 20  # ours: the paper's tables use 50, which cost twice as much
     """Width of the beam, and the maximum number of hits per query."""
     constraint: bool = True  # paper, algorithm 1; false is Table 3's "w/o constrained decoding"
@@ -189,7 +191,8 @@ class EvaluateSettings(VerifierModelSettings, LineageSettings):
         """Return the settings as an evaluation's plan."""
         return EvaluationPlan(
             split=self.split,
-            directions=directions_in_use(self.directions, generator_of(RunFolder(self.run))),
+            directions=directions_in_use(self.directions, generator_of(RunFolder(self.run), self.generator)),
+            generator=self.generator,
             limit=self.limit,
             folds=self.folds,
             num_beams=self.num_beams,

@@ -4,8 +4,8 @@
     semcore plan --config X.yaml --model InternVL2_5-1B --num-images 29000 --tokens-per-second 10000 --json
 
 Of the checkpoint only `config.json` is read, so a folder that holds nothing else will do; the sizes of
-InternVL2.5 from 1B to 8B are known before anything is there. For both
-trainings it counts the parameters that train, the memory a GPU needs with every ZeRO stage of
+InternVL2.5 from 1B to 8B are known before anything is there. For all
+trainings in it, it counts the parameters that train, the memory a GPU needs with every ZeRO stage of
 `ds_configs`, how many rows it can take at once, the steps, and the time at a speed you know.
 These are estimates: a training that fills its memory to the brim may still fail.
 """
@@ -22,8 +22,8 @@ from semcore.commands.arguments import parse, require_minimum
 from semcore.data.dataset import load_dataset
 from semcore.runtime.config_file import read_yaml
 from semcore.runtime.errors import UserError
-from semcore.training.memory_plan.plan import Machine, TrainingPlan, plan_identifier, plan_verifier
-from semcore.training.memory_plan.sections import IdentifierTraining, VerifierTraining
+from semcore.training.memory_plan.plan import Machine, TrainingPlan, plan_identifier, plan_ranking, plan_verifier
+from semcore.training.memory_plan.sections import IdentifierTraining, RankingTraining, VerifierTraining
 from semcore.training.memory_plan.zero_options import Option
 
 S = TypeVar("S")
@@ -70,6 +70,9 @@ def main(settings: PlanSettings) -> None:
     path, model = settings.config, settings.model
     generator = read_training(IdentifierTraining, "train_identifier", path)
     plans = [plan_identifier(generator, path, model, machine, images)]
+    if isinstance(sections, dict) and "train_ranking" in sections:
+        ranking = read_training(RankingTraining, "train_ranking", path)
+        plans.append(plan_ranking(ranking, generator, path, model, machine, images))
     if isinstance(sections, dict) and "train_verifier" in sections:
         verifier = read_training(VerifierTraining, "train_verifier", path)
         plans.append(plan_verifier(verifier, generator, path, model, machine, images))

@@ -125,7 +125,7 @@ def print_plan(study: Study, work: WorkDir) -> None:
 
 def about(study: Study, work: WorkDir) -> dict[str, Any]:
     """Return the common inputs of a study's variants; for the base, a hash of the stages that run."""
-    base = hash_of({stage: study.base_settings.get(stage) for stage in study.stages})
+    base = hash_of({stage: study.base_settings.get(stage) for stage in study.all_stages})
     data = load_dataset(work.data).fingerprint if work.data else None
     common = {"scenes": study.scenes, "model": study.model, "stages": list(study.stages)}
     settings = {stage: dict(own) for stage, own in study.settings.items()}

@@ -21,7 +21,7 @@ def check_options(study: Study, work: WorkDir) -> None:
     Raises:
         UserError: an unknown setting or a wrong value; names the variant and the stage.
     """
-    types = {stage: settings_type(stage, work) for stage in study.stages}
+    types = {stage: settings_type(stage, work) for stage in study.all_stages}
     for here, stages in owners_of(study, work).items():
         if here.seed != study.seeds[0]:  # of another seed nothing but its number differs
             continue

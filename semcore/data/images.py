@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ MAX_PIXELS = 89_478_485  # Pillow's own bound; above it an image is more likely 
 ORIENTATION = 274  # EXIF tag
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # TIFF tags
 WHITE_IS_ZERO = 0  # of PHOTOMETRIC
+_NATIVE = "I;16B" if sys.byteorder == "big" else "I;16"
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -201,8 +203,10 @@ def _shallow(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     scaled = [min(255, (value * 255 + white // 2) // white) for value in range(65_536)]
     if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
         scaled = [255 - value for value in scaled]  # Pillow inverts shallow ones itself
-    deep = image.convert("I")
     clear = image.info.get("transparency")
+    if image.mode == "I;16N":  # Pillow 12 converts it wrongly
+        image = Image.frombytes(_NATIVE, image.size, image.tobytes())
+    deep = image.convert("I")
     alpha = deep.point([0 if value == clear else 255 for value in range(65_536)], "L") if clear is not None else None
     return deep.point(scaled, "L"), alpha
 

@@ -153,15 +153,21 @@ class IdentifierIndex:
         """Return the ids of the items of a leaf, in the order they were given."""
         return self._items.ids(int(self.trie.node_link[leaf]))
 
-    def sequence_numbers(self) -> dict[str, int]:
-        """Return item id -> the number of its sequence in the tree."""
-        return {item_id: number for number in range(self.trie.num_sequences) for item_id in self._items.ids(number)}
+    def sequence_numbers(self) -> dict[str, list[int]]:
+        """Return item id -> the numbers of its sequences in the tree."""
+        numbers: dict[str, list[int]] = {}
+        for number in range(self.trie.num_sequences):
+            for item_id in self._items.ids(number):
+                numbers.setdefault(item_id, []).append(number)
+        return numbers
 
-    def item_sequences(self) -> dict[str, tuple[int, ...]]:
-        """Return item id -> its token sequence."""
-        listing = list_sequences(self.trie)
-        numbered = zip(self.sequences(), listing.numbers.tolist(), strict=True)
-        return {item_id: sequence for sequence, number in numbered for item_id in self._items.ids(number)}
+    def item_sequences(self) -> dict[str, list[tuple[int, ...]]]:
+        """Return item id -> its token sequences."""
+        sequences: dict[str, list[tuple[int, ...]]] = {}
+        for sequence, number in zip(self.sequences(), list_sequences(self.trie).numbers.tolist(), strict=True):
+            for item_id in self._items.ids(number):
+                sequences.setdefault(item_id, []).append(sequence)
+        return sequences
 
     def leaf(self, sequence: Sequence[int]) -> int:
         """Return the node that an identifier ends on; -1 if it is foreign."""

@@ -6,6 +6,7 @@ Shapes: Q queries, N items, S sequences, E nodes of the prefix tree.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -46,8 +47,17 @@ def potentials(trie: TrieTensors, sequence_scores: torch.Tensor) -> torch.Tensor
     return best
 
 
-def sequences_of_items(index: IdentifierIndex, item_ids: Sequence[str]) -> torch.Tensor:
-    """Return the number of each item's sequence in the index (N,), on the index's device.
+class ItemSequences(NamedTuple):
+    """The sequences of some items, a pair for each sequence of each item, on the index's device."""
+
+    items: torch.Tensor
+    """Place of the item (pairs,)."""
+    numbers: torch.Tensor
+    """Number of the sequence in the index (pairs,)."""
+
+
+def sequences_of_items(index: IdentifierIndex, item_ids: Sequence[str]) -> ItemSequences:
+    """Return the sequences of N items.
 
     Args:
         index: holds the items.
@@ -59,17 +69,18 @@ def sequences_of_items(index: IdentifierIndex, item_ids: Sequence[str]) -> torch
     numbers = index.sequence_numbers()
     if missing := [item_id for item_id in item_ids if item_id not in numbers]:
         raise UserError(f"{len(missing)} items are not in the index, the first is {missing[0]!r}: index them first")
-    return torch.tensor([numbers[item_id] for item_id in item_ids], device=index.device)
+    pairs = [(place, number) for place, item_id in enumerate(item_ids) for number in numbers[item_id]]
+    return ItemSequences(*torch.tensor(pairs, device=index.device).reshape(-1, 2).unbind(1))
 
 
-def best_by_sequence(index: IdentifierIndex, numbers: torch.Tensor, item_scores: torch.Tensor) -> torch.Tensor:
+def best_by_sequence(index: IdentifierIndex, sequences: ItemSequences, item_scores: torch.Tensor) -> torch.Tensor:
     """Return for each sequence the best score of its items (Q, S); -inf where none of them is among the items.
 
     Args:
         index: the identifiers.
-        numbers: the sequence of each item, from `sequences_of_items` (N,).
+        sequences: of the items, from `sequences_of_items`.
         item_scores: on any device (Q, N).
     """
-    scores = item_scores.to(index.device).float()
+    scores = item_scores.to(index.device).float()[:, sequences.items]
     best = torch.full((len(scores), index.trie.num_sequences), -torch.inf, device=index.device)
-    return best.scatter_reduce_(1, numbers.expand(len(scores), -1), scores, "amax")
+    return best.scatter_reduce_(1, sequences.numbers.expand(len(scores), -1), scores, "amax")

@@ -174,7 +174,7 @@ def _sequences(session: ModelSession, key: SplitKey, view: SplitView) -> list[li
 def _clusters(checkpoint: Checkpoint, sequences: Sequence[Sequence[int]]) -> list[int]:
     """Return the tokens of all clusters of the model; none where identifiers do not begin with one."""
     vocabulary = checkpoint.tokenizer.get_vocab()
-    found = []
+    found: list[int] = []
     while (token := vocabulary.get(cluster_token(len(found)))) is not None:
         found.append(token)
     return found if any(own[0] in set(found) for own in sequences) else []

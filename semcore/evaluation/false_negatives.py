@@ -133,7 +133,8 @@ def audit(
     """
     relevant, names = relevant_of(view), {content: query for query, content in view.queries.contents.items()}
     sentences = {record.image_id: {clean_text(s.text) for s in record.sentences} for record in dataset.images}
-    looked_at, wrong, found = 0, 0, []
+    looked_at, wrong = 0, 0
+    found: list[dict[str, Any]] = []
     for shortlist, own in zip(shortlists, scores, strict=True):
         content, right = shortlist.query, relevant[shortlist.query]
         known = [hit.score for hit in hits[content] if hit.item_id in right] or (

@@ -116,7 +116,6 @@ def _find(
     """Return the candidates of a view's unique queries, in chunks that outlive a kill."""
     items, direction = list(view.items.values()), key.direction
     corpus = build_corpus(session, direction, items)
-    corpus.require_single(f"--candidates.source {plan.candidates.source}")
     made = guiding.of(direction)
     guide = None if made is None else made(corpus)
     vectors = item_vectors(

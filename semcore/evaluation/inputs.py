@@ -28,7 +28,7 @@ def find_models(plan: EvaluationPlan, run: RunFolder) -> dict[str, str]:
     Raises:
         UserError: one of them does not exist.
     """
-    models = {"generator": generator_of(run)}
+    models = {"generator": generator_of(run, plan.generator)}
     for name in plan.verifiers:
         models[name] = plan.other_models.get(name) or model_of(run, name, plan.base)
     if "listwise" in models and plan.order_bias_untrained and plan.num_order_queries:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from semcore.data.directions import Direction
 from semcore.models.inference import Dtype
+from semcore.models.run_checkpoints import GeneratorName
 from semcore.models.verifier_registry import VerifierName
 from semcore.retrieval.candidates import CandidateSettings
 from semcore.retrieval.generator import Engine
@@ -23,6 +24,7 @@ class EvaluationPlan:
     Attributes:
         split: whose items are searched with its queries.
         directions: that are measured.
+        generator: which model searches: the identifier model, the ranked one, or the ranked one where it is trained.
         limit: queries a direction, drawn at random; None for all.
         folds: also search so many folds of the split, each by itself; None for no folds.
         num_beams: width of the beam.
@@ -60,6 +62,7 @@ class EvaluationPlan:
 
     split: str
     directions: tuple[Direction, ...]
+    generator: GeneratorName
     limit: int | None
     folds: int | None
     num_beams: int

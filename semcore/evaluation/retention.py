@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from semcore.data.items_and_queries import draw_queries
 from semcore.decoding import constrained_beam_search
@@ -24,6 +24,13 @@ from semcore.retrieval.generator import GuideOf, query_inputs
 Course = list[list[Any]]
 """Of each relevant identifier of a query: its number of tokens, where it was lost or None, whether it was found, and
 the word of every token."""
+
+
+class _Task(NamedTuple):
+    """A query, and the identifiers of its relevant items."""
+
+    content: str
+    targets: list[str]
 
 
 def follow_queries(
@@ -53,8 +60,9 @@ def follow_queries(
         correction: what comes off in the search; None where nothing does.
         guide: what guides it; None where nothing does.
     """
-    tasks = [
-        [
+    drawn = draw_queries(view.queries, num_queries).contents.items()
+    all_tasks = [
+        _Task(
             content,
             sorted(
                 {
@@ -63,14 +71,14 @@ def follow_queries(
                     for text in view.items[item].identifiers
                 }
             ),
-        ]
-        for query, content in draw_queries(view.queries, num_queries).contents.items()
+        )
+        for query, content in drawn
     ]
-    tasks = sorted((task for task in tasks if task[1]), key=lambda task: (len(task[0]), task[0]))
+    tasks = sorted((task for task in all_tasks if task.targets), key=lambda task: (len(task.content), task.content))
     if key.direction.queries_are_images:
-        session.features.add([content for content, _ in tasks], progress=work_dir.progress)
+        session.features.add([task.content for task in tasks], progress=work_dir.progress)
 
-    def work(chunk: list[list[Any]]) -> list[Any]:
+    def work(chunk: list[_Task]) -> list[Any]:
         rows: list[Course] = []
         for start in range(0, len(chunk), batch_size):
             batch = chunk[start : start + batch_size]
@@ -78,22 +86,22 @@ def follow_queries(
         return rows
 
     rows = work_dir.run(f"retention {key.direction} {key.split}", tasks, QUERIES_PER_CHUNK, work, "query")
-    return {content: row for (content, _), row in zip(tasks, rows, strict=True)}
+    return {task.content: row for task, row in zip(tasks, rows, strict=True)}
 
 
 def _follow(
     session: ModelSession,
     key: SplitKey,
     corpus: Corpus,
-    batch: Sequence[Sequence[Any]],
+    batch: Sequence[_Task],
     num_beams: int,
     correction: Correction | None,
     guide: GuideOf | None,
 ) -> list[Course]:
-    identifiers = dict.fromkeys(identifier for _, own in batch for identifier in own)
+    identifiers = dict.fromkeys(text for task in batch for text in task.targets)
     tokens = {text: identifier_tokens(session, key.direction, text) for text in identifiers}
-    watch = RetentionWatch(corpus.index, [[tokens[text] for text in own] for _, own in batch])
-    queries = [content for content, _ in batch]
+    watch = RetentionWatch(corpus.index, [[tokens[text] for text in task.targets] for task in batch])
+    queries = [task.content for task in batch]
     inputs = query_inputs(session, key.direction, queries)
     bonus = correction if guide is None else added(correction, guide(queries))
     model = session.checkpoint.model
@@ -103,8 +111,11 @@ def _follow(
     tokenizer = session.checkpoint.tokenizer
     words = {text: words_of(token_parts(tokenizer, text, own)) for text, own in tokens.items()}
     return [
-        [[each.num_tokens, each.lost_at, each.found, words[text]] for each, text in zip(retentions, own, strict=True)]
-        for retentions, (_, own) in zip(watch.results(found), batch, strict=True)
+        [
+            [each.num_tokens, each.lost_at, each.found, words[text]]
+            for each, text in zip(retentions, task.targets, strict=True)
+        ]
+        for retentions, task in zip(watch.results(found), batch, strict=True)
     ]
 
 

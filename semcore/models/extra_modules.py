@@ -63,7 +63,7 @@ def write_extras(folder: Path, model: Any, weights: Mapping[str, torch.Tensor] |
     Args:
         folder: the checkpoint's folder.
         model: the model that they belong to.
-        weights: their weights as `split_state` has them; by default those they have here.
+        weights: name -> weight (of any shape) as `split_state` has them; by default those they have here.
     """
     modules = extras_of(model)
     if not modules:

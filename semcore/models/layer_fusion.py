@@ -62,12 +62,12 @@ class LayerFusion(nn.Module):
         self._states = {}
 
     def keep(self, layer: int, state: torch.Tensor) -> None:
-        """Keep a layer's output; not in a backward pass that computes it again, where no norm follows."""
+        """Keep a layer's output (..., H); not in a backward pass that computes it again, where no norm follows."""
         if self._states is not None:
             self._states[layer] = state
 
     def end(self) -> list[torch.Tensor]:
-        """Return the outputs of the fused layers in their order, and forget them."""
+        """Return the outputs (..., H) of the fused layers in their order, and forget them."""
         kept, self._states = self._states or {}, None
         return [kept[layer] for layer in self.layers]
 

@@ -42,8 +42,9 @@ class SetHead(nn.Module):
 
     def forward(self, pooled: torch.Tensor) -> torch.Tensor:
         """Return the logits (Q, U) of pooled states (Q, H), in float32."""
-        logits: torch.Tensor = self.linear(pooled.to(self.linear.weight.dtype))
-        return logits.float()
+        weight = self.linear.weight
+        logits: torch.Tensor = self.linear(pooled.to(weight.device, weight.dtype))
+        return logits.float().to(pooled.device)
 
     def weigh(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return the weight of every unit for each query, h >= 0 (Q, U) (equation 6).

@@ -21,7 +21,7 @@ from semcore.models.session import ModelSession
 from semcore.retrieval.corpus import Corpus
 from semcore.retrieval.dense import SENTENCE_ENCODER, DenseEncoder
 from semcore.retrieval.generator import GuideOf, query_inputs
-from semcore.retrieval.hits import GeneratedHit
+from semcore.retrieval.hits import GeneratedHit, merged
 from semcore.retrieval.shortlist import DENSE, GUIDE, Shortlist
 from semcore.verification import Fusion
 
@@ -71,13 +71,13 @@ class DenseSide:
         encoder: encodes queries.
         item_ids: N of them.
         vectors: unit vectors (N, d).
-        sequences: item id -> the tokens of its identifier, from the index.
+        sequences: item id -> the tokens of its identifiers, from the index.
     """
 
     encoder: DenseEncoder
     item_ids: Sequence[str]
     vectors: np.ndarray
-    sequences: Mapping[str, tuple[int, ...]]
+    sequences: Mapping[str, Sequence[tuple[int, ...]]]
 
     def cosines(self, direction: Direction, queries: Sequence[str]) -> np.ndarray:
         """Return the cosine of every query and every item (Q, N)."""
@@ -128,8 +128,8 @@ def find_candidates(
         nearest = [_nearest(row, side.item_ids, settings.num_dense) for row in cosines]
         known = [{hit.item_id: hit for hit in hits[query]} for query in batch]
         new = [[own for own in near if own not in hit] for near, hit in zip(nearest, known, strict=True)]
-        wanted = [[side.sequences[own] for own in row] for row in new]
-        scored = _score_as_found(search, batch, new, wanted, shares)
+        wanted = [[(own, tokens) for own in row for tokens in side.sequences[own]] for row in new]
+        scored = _score_as_found(search, batch, wanted, shares)
         for row in range(len(batch)):
             own = known[row] | {hit.item_id: hit for hit in scored[row]}
             listed = [own[item_id] for item_id in (nearest[row] if settings.source == "dense" else own)]
@@ -140,23 +140,23 @@ def find_candidates(
 def _score_as_found(
     search: Search,
     queries: Sequence[str],
-    items: Sequence[Sequence[str]],
-    wanted: Sequence[Sequence[tuple[int, ...]]],
+    wanted: Sequence[Sequence[tuple[str, tuple[int, ...]]]],
     shares: Mapping[str, float],
 ) -> list[list[GeneratedHit]]:
-    """Return items of each query, with the tokens of their identifiers, as the hits a search would make of them."""
+    """Return items of each query, given with the tokens of each identifier, as the hits a search makes of them."""
     inputs = query_inputs(search.session, search.direction, queries)
     bonus = None if search.guide is None else search.guide(queries)
-    exact = score_sequences(search.session.checkpoint.model, inputs, search.corpus.index, wanted, bonus=bonus)
+    model, tokens = search.session.checkpoint.model, [[own for _, own in row] for row in wanted]
+    exact = score_sequences(model, inputs, search.corpus.index, tokens, bonus=bonus)
     rows = []
-    for place, (query, own) in enumerate(zip(queries, items, strict=True)):
+    for place, (query, own) in enumerate(zip(queries, wanted, strict=True)):
         guides: Sequence[float | None] = [None] * len(own) if exact.bonuses is None else exact.bonuses[place]
         hits = []
-        for item_id, score, guide in zip(own, exact.log_probabilities[place], guides, strict=True):
-            identifier = search.corpus.items[item_id].identifier
+        for (item_id, sequence), score, guide in zip(own, exact.log_probabilities[place], guides, strict=True):
+            identifier = search.corpus.text_of(sequence, item_id)
             off = shares.get(query, 0.0) * search.priors.get(identifier, 0.0)
             hits.append(GeneratedHit(item_id, identifier, score - off + (guide or 0.0), guide))
-        rows.append(hits)
+        rows.append(merged(sorted(hits, key=lambda hit: -hit.score)))
     return rows
 
 

@@ -3,7 +3,7 @@
 An explanation is a dictionary that JSON can hold; what is unknown is None.
 
     query       direction ("t2i", "i2t"), text (None for an image)
-    item        item_id, identifier, text, image_path (text of the path)
+    item        item_id, identifier (of several the one it was found by), text, image_path (text of the path)
     rank        its place among all hits of the search from 1; None where it is not among them
     score, confidence, no_match     as in `semcore.retrieval.hits.Hit`; None where it is no hit
     cluster     None where identifiers have none; else token, global_id, words (those that characterise it, the
@@ -90,6 +90,10 @@ class Searched:
         """Return whether a guide added to the scores of the search."""
         return any(hit.guide is not None for hit in self.generated)
 
+    def identifier_of(self, item: Item) -> str:
+        """Return the identifier that an item was found by, or its first one where it was not found."""
+        return next((hit.identifier for hit in self.generated if hit.item_id == item.item_id), item.identifier)
+
 
 @dataclass(frozen=True)
 class PriorShare:
@@ -141,11 +145,12 @@ def explain(
     )  # fmt: skip
     ranks = {hit.item_id: rank for rank, hit in enumerate(hits, start=1)}
     hit = hits[ranks[item_id] - 1] if item_id in ranks else None
-    sequence = identifier_tokens(generator, searched.direction, item.identifier)
+    identifier = searched.identifier_of(item)
+    sequence = identifier_tokens(generator, searched.direction, identifier)
     inputs = query_inputs(generator, searched.direction, [searched.query])
     model = generator.checkpoint.model
     taken = path_steps(model, inputs, corpus.index, sequence)
-    steps = step_rows(generator.checkpoint.tokenizer, item.identifier, taken, prior.prefixes)
+    steps = step_rows(generator.checkpoint.tokenizer, identifier, taken, prior.prefixes)
     place = next((place for place, own in enumerate(searched.shortlist.items) if own.item_id == item_id), None)
     if item_id in ranks:
         course = course_of_found(ranks[item_id], [own.item_id for own in searched.shortlist.items], item_id)
@@ -160,10 +165,10 @@ def explain(
         )  # fmt: skip
     return {
         "query": {"direction": str(searched.direction), "text": text},
-        "item": _item(item),
+        "item": _item(item, identifier),
         "rank": ranks.get(item_id),
         **_outcome(hit),
-        "cluster": cluster_of(item.identifier, run, text),
+        "cluster": cluster_of(identifier, run, text),
         "keywords": keywords_of(item.keywords, text),
         "steps": steps,
         "generator": _generator(searched, item_id, steps, prior),
@@ -187,10 +192,10 @@ def item_of(corpus: Corpus, item_id: str) -> Item:
     return corpus.items[item_id]
 
 
-def _item(item: Item) -> dict[str, Any]:
+def _item(item: Item, identifier: str) -> dict[str, Any]:
     return {
         "item_id": item.item_id,
-        "identifier": item.identifier,
+        "identifier": identifier,
         "text": item.text or None,
         "image_path": None if item.image_path is None else str(item.image_path),
     }

@@ -24,12 +24,12 @@ from semcore.data.run_folder import RunFolder
 from semcore.decoding.bonus import Bonus, BonusOf
 from semcore.decoding.guides import GuideMode, look_ahead
 from semcore.decoding.index import IdentifierIndex
-from semcore.decoding.potentials import best_by_sequence, sequences_of_items
+from semcore.decoding.potentials import ItemSequences, best_by_sequence, sequences_of_items
 from semcore.identifiers.words import word_vectorizer
 from semcore.retrieval.dense import SENTENCE_ENCODER, DenseEncoder
 from semcore.runtime.errors import UserError
 
-GuideKind = Literal["none", "words", "dense"]
+GuideKind = Literal["none", "words", "dense", "set"]
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Those that a fit chooses from, times the scale of a guide's scores."""
 SCALES: Mapping[str, float] = {"words": 1.0, "dense": 10.0, "set": 1.0}
@@ -77,20 +77,20 @@ class ItemGuide:
 
     Attributes:
         index: the corpus's.
-        numbers: the sequence of each item (N,).
+        sequences: of the items.
         score: queries -> the items' scores (Q, N).
         scale: what scores are multiplied by.
     """
 
     index: IdentifierIndex
-    numbers: torch.Tensor
+    sequences: ItemSequences
     score: Callable[[Sequence[str]], np.ndarray]
     scale: float = 1.0
 
     def bonus(self, queries: Sequence[str], weight: float) -> Bonus:
         """Return the look-ahead to the best item below each prefix."""
         scores = torch.from_numpy(np.ascontiguousarray(self.score(queries), dtype=np.float32)) * self.scale
-        return look_ahead(self.index, best_by_sequence(self.index, self.numbers, scores), weight)
+        return look_ahead(self.index, best_by_sequence(self.index, self.sequences, scores), weight)
 
 
 def item_guide(

@@ -61,12 +61,12 @@ class GuideMaker:
         Raises:
             UserError: the identifiers, the captions or the model do not have what this kind needs.
         """
-        corpus.require_single(f"--guide.kind {self.settings.kind}")
         items = list(corpus.items.values())
         if self.settings.kind == "words":
             rarity = keyword_rarity(self.run, direction)
             return item_guide("words", corpus.index, items, word_scores(items, rarity, self._text_of(direction)))
         if self.settings.kind == "set":
+            corpus.require_single("--guide.kind set")
             return self._set_guide(direction, corpus)
         return item_guide("dense", corpus.index, items, self._dense(direction, items))
 

@@ -390,7 +390,8 @@ class Retriever:
         direction, picture = searched.direction, searched.picture
         pictures = {} if picture is None else {searched.query: picture}
         corpus = self._corpus(direction)
-        prefixes, correction = self._corrected.of_identifier(direction, corpus, item_of(corpus, item_id).identifier)
+        identifier = searched.identifier_of(item_of(corpus, item_id))
+        prefixes, correction = self._corrected.of_identifier(direction, corpus, identifier)
         return explain(
             searched,
             item_id,

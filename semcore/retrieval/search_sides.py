@@ -114,7 +114,6 @@ class SearchSides:
             name, items = self.settings.candidates.model, list(corpus.items.values())
             encoder = self._encoder(name)
             vectors = item_vectors(encoder, encoder_key(name, self.run), direction, items, self.run / FOLDER)
-            corpus.require_single(f"--candidates.source {self.settings.candidates.source}")
             sequences = corpus.index.item_sequences()
             side = DenseSide(encoder, [item.item_id for item in items], vectors, sequences)
             self._sides[direction] = corpus.index.fingerprint, side

@@ -14,7 +14,7 @@ from semcore.decoding.bonus import Bonus, BonusOf
 from semcore.decoding.cached_model import Prompts
 from semcore.decoding.guides import GuideMode, look_ahead, released_form, token_by_token, weights_in_use
 from semcore.decoding.index import IdentifierIndex
-from semcore.decoding.potentials import best_by_sequence
+from semcore.decoding.potentials import ItemSequences, best_by_sequence
 from semcore.runtime.errors import UserError
 
 NO_TOKEN = -1
@@ -26,7 +26,7 @@ class SetGuide:
 
     Attributes:
         index: the corpus's.
-        numbers: the sequence of each item (N,).
+        sequences: of the items.
         units: numbers of each item's units, -1 where it has fewer (N, K).
         tokens: token id of each unit, `NO_TOKEN` where a unit is several tokens (U,).
         weigh: weights of all units, 0 or more, from the prompts' states (Q, U).
@@ -35,7 +35,7 @@ class SetGuide:
     """
 
     index: IdentifierIndex
-    numbers: torch.Tensor
+    sequences: ItemSequences
     units: torch.Tensor
     tokens: torch.Tensor
     weigh: Callable[[Prompts], torch.Tensor]
@@ -49,7 +49,7 @@ class SetGuide:
     def _of(self, weights: torch.Tensor, weight: float) -> Bonus:
         if self.mode == "lookahead":
             scores = mean_or_sum(weights, self.units.to(weights.device))
-            return look_ahead(self.index, best_by_sequence(self.index, self.numbers, scores), weight)
+            return look_ahead(self.index, best_by_sequence(self.index, self.sequences, scores), weight)
         known = self.tokens != NO_TOKEN
         in_use = weights_in_use(self.index, self.tokens[known], weight * weights[:, known.to(weights.device)])
         if self.mode == "tokens":

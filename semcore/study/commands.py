@@ -26,17 +26,17 @@ from semcore.study.parallel_jobs import Job
 
 TITLES = {
     "caption": "captions", "identifiers": "identifiers", "train_identifier": "training", "candidates": "candidates",
-    "train_verifier": "training of the verifier", "train_verifier_blocks": "training of the verifier in blocks",
-    "evaluate": "evaluation",
+    "train_ranking": "training of the ranking", "train_verifier": "training of the verifier",
+    "train_verifier_blocks": "training of the verifier in blocks", "evaluate": "evaluation",
 }  # fmt: skip
 # The setting of each stage that takes the seed.
 SEEDS = {
-    "identifiers": "seed", "train_identifier": "training.seed", "candidates": "seed", "train_verifier": "training.seed",
-    "train_verifier_blocks": "training.seed",
+    "identifiers": "seed", "train_identifier": "training.seed", "train_ranking": "training.seed", "candidates": "seed",
+    "train_verifier": "training.seed", "train_verifier_blocks": "training.seed",
 }  # fmt: skip
 RECIPES = {
-    "train_identifier": "train_identifier.py", "train_verifier": "train_verifier.py",
-    "train_verifier_blocks": "train_verifier.py", "evaluate": "evaluate.py",
+    "train_identifier": "train_identifier.py", "train_ranking": "train_ranking.py",
+    "train_verifier": "train_verifier.py", "train_verifier_blocks": "train_verifier.py", "evaluate": "evaluate.py",
 }  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def owners_of(study: Study, work: WorkDir) -> dict[Owner, dict[str, Owner]]:
         for variant in [study.variant(study.reference), *study.variants]:
             here = Owner(seed, variant.name)
             key, own = hash_of(str(work.dataset(seed)), study.model), {}
-            for stage in study.stages:
+            for stage in study.stages_of(variant):
                 key = hash_of(key, stage, study.resolve(variant, stage), seed if stage in SEEDS else None)
                 own[stage] = first.setdefault(key, here)
             owners.setdefault(here, own)

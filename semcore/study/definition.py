@@ -11,6 +11,7 @@ reference: beams20                      the variant that others are compared wit
 variants:
 - {name: beams10, label: 10 beams, evaluate: {num_beams: 10}, paper: {R@1: 64.4, R@5: 76.5}}
 - {name: beams20, label: 20 beams, evaluate: {num_beams: 20}, ranking: verified}
+- {name: ranked, stages: [caption, identifiers, train_identifier, train_ranking, evaluate]}    own stages
 tables:
 - {title: Beams, variants: [beams10, beams20], axis: evaluate.num_beams}
 """
@@ -43,6 +44,7 @@ class Variant:
         ranking: the ranking of its run that is scored: "verified", "generated", or "unverified" (generated, with an
             arbitrary suffix between items of one identifier); None takes the verified one where there is one.
         paper: metric -> the paper's figure, text to image.
+        stages: the stages that run for it; None for the study's.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Variant:
     overrides: Overrides = field(default_factory=dict)
     ranking: Ranking | None = None
     paper: Mapping[str, float] = field(default_factory=dict)
+    stages: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,16 @@ class Study:
     def variant(self, name: str) -> Variant:
         """Return a variant by its name."""
         return next(variant for variant in self.variants if variant.name == name)
+
+    def stages_of(self, variant: Variant) -> Sequence[str]:
+        """Return the stages that run for a variant."""
+        return self.stages if variant.stages is None else variant.stages
+
+    @property
+    def all_stages(self) -> list[str]:
+        """Return the stages that run for any variant, in their order."""
+        run = {stage for variant in self.variants for stage in self.stages_of(variant)} | set(self.stages)
+        return [stage for stage in SECTIONS if stage in run]
 
     def resolve(self, variant: Variant, stage: str) -> dict[str, Any]:
         """Return the settings of a stage of a variant: dotted setting -> value; the base, the study's, its own."""
@@ -144,7 +157,7 @@ def read_study(path: Path) -> Study:
         seeds=_seeds(content.get("seeds", [0]), path),
         scenes=_scenes(content.get("scenes"), path),
         model=content.get("model"),
-        stages=_stages(content.get("stages", list(DEFAULT_STAGES)), path),
+        stages=_stages(content.get("stages", list(DEFAULT_STAGES)), str(path)),
         settings=_overrides(content.get("settings") or {}, f"settings of {path}"),
         note=str(content.get("note", "")).strip(),
     )
@@ -163,7 +176,7 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _check(study: Study, path: Path) -> None:
     for variant in study.variants:
-        if strange := [stage for stage in variant.overrides if stage not in study.stages]:
+        if strange := [stage for stage in variant.overrides if stage not in study.stages_of(variant)]:
             raise UserError(
                 f"variant {variant.name} of {path} changes {strange[0]}, which is none of the stages that run"
             )
@@ -175,7 +188,7 @@ def _check(study: Study, path: Path) -> None:
 
 def _variant(content: Any, where: str) -> Variant:
     own = _mapping(content, where)
-    _refuse_unknown(own, {"name", "label", "ranking", "paper", *SECTIONS}, where)
+    _refuse_unknown(own, {"name", "label", "ranking", "paper", "stages", *SECTIONS}, where)
     name = own.get("name")
     if not isinstance(name, str) or not name.replace("_", "").replace("-", "").isalnum():
         raise UserError(f"{where} needs a name of letters, digits, - and _, found {name!r}")
@@ -185,7 +198,9 @@ def _variant(content: Any, where: str) -> Variant:
     if ranking is not None:
         _one_of(ranking, get_args(Ranking), f"ranking of {where}")
     changed = _overrides({stage: own[stage] for stage in SECTIONS if stage in own}, where)
-    return Variant(name, str(own.get("label", name)), changed, ranking, {key: float(paper[key]) for key in paper})
+    stages = _stages(own["stages"], where) if "stages" in own else None
+    label, figures = str(own.get("label", name)), {key: float(paper[key]) for key in paper}
+    return Variant(name, label, changed, ranking, figures, stages)
 
 
 def _table(content: Any, names: Sequence[str], where: str) -> Table:
@@ -221,12 +236,12 @@ def _scenes(content: Any, path: Path) -> dict[str, int] | None:
     return {split: int(counts[split]) for split in SPLITS if split in counts}
 
 
-def _stages(content: Any, path: Path) -> list[str]:
+def _stages(content: Any, where: str) -> list[str]:
     chosen = content if isinstance(content, list) else [content]
     for stage in chosen:
-        _one_of(stage, SECTIONS, f"stages of {path}")
+        _one_of(stage, SECTIONS, f"stages of {where}")
     if "evaluate" not in chosen or "caption" not in chosen:
-        raise UserError(f"stages of {path} need caption and evaluate among them, found {chosen}")
+        raise UserError(f"stages of {where} need caption and evaluate among them, found {chosen}")
     return [stage for stage in SECTIONS if stage in chosen]
 
 

@@ -1,6 +1,7 @@
-"""What neighbouring papers train with, with two real processes under ZeRO-2 and ZeRO-3: resumed like uninterrupted.
+"""Trainings with all that neighbouring papers add, in two real processes under ZeRO-2 and ZeRO-3.
 
-Set head, R-Drop with dropout, layer fusion, captions and images of all splits as queries: all in one training.
+Resumed ones end like uninterrupted ones. Set head, R-Drop with dropout, layer fusion, captions and images of all splits
+as queries: all in one training.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from semcore.models.extra_modules import WEIGHTS
 from semcore.models.layer_fusion import find_layer_fusion
 from semcore.models.set_head import find_set_head
 from semcore.runtime.files import read_json, write_jsonl
-from tests.recipes.conftest import STEPS, STOP_AT, Launched, new_run
+from tests.recipes.conftest import STEPS, STOP_AT, Launched, execute, new_run
+from tests.recipes.test_training_recipes import run_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -83,3 +85,35 @@ def test_a_training_that_goes_on_ends_like_a_whole_one(launch, whole, mode):
     assert found.keys() == expected.keys() and (resumed.run / "identifier_model" / WEIGHTS).exists()
     for name, weight in found.items():
         torch.testing.assert_close(weight, expected[name], atol=1e-4, rtol=1e-3, msg=name)
+
+
+RANKING = (
+    "--ranking.rounds", "2", "--ranking.num-beams", "4", "--training.learning-rate", "3e-3",
+    "--training.max-steps", "8", "--training.num-epochs", "60", "--training.batch-size", "4",
+    "--training.micro-batch-size", "2", "--training.gradient-checkpointing", "false", "--training.bf16", "no",
+    "--training.save-steps", "4",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("config", ["cpu_zero2", "cpu_zero3"])
+def test_two_rounds_of_ranking_go_on_like_uninterrupted_ones(data, tiny_checkpoint_folder, tmp_path, config):
+    """Another search with a whole model, and another training, in processes that have trained already."""
+    run = new_run(tmp_path / "run", data)
+    where = ("--data", data, "--run", run, "--training.max-steps", 1, "--training.batch-size", 4)
+    run_recipe("train_identifier", "--model.base", tiny_checkpoint_folder, "--losses.fusion", "layers", *where)
+    kept = run.with_name("run-kept")
+    for number, own in enumerate((run, kept)):
+        launcher = ("-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", f"ds_configs/{config}.yaml")
+        probe = ("tests/recipes/probe.py", str(own / f"reports{number}"), "-4", "recipes/train_ranking.py")
+        code, output = execute([*launcher, *probe, "--data", str(data), "--run", str(own), *RANKING])
+        assert code == 0, output
+    first, second = (read_json(own / f"reports{number}" / "0.json") for number, own in enumerate((run, kept)))
+    assert (first["world_size"], len(first["seen"]), len(second["seen"])) == (2, 8, 4)
+    assert second["losses"] == pytest.approx(first["losses"], abs=1e-4)
+    for name in ("round-1", "round-2"):
+        texts = [(own / "ranking" / name / "t2i.jsonl").read_text() for own in (run, kept)]
+        assert texts[0] == texts[1]
+    for name in ("model.safetensors", WEIGHTS):
+        expected = load_file(run / "ranked_model" / name)
+        for key, weight in load_file(kept / "ranked_model" / name).items():
+            torch.testing.assert_close(weight, expected[key], atol=1e-4, rtol=1e-3, msg=key)

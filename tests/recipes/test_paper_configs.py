@@ -17,7 +17,7 @@ import yaml
 from semcore.commands.arguments import parse, resolved
 from semcore.commands.plan import read_training
 from semcore.runtime.config_file import FLAGS_ONLY, SECTIONS
-from semcore.training.memory_plan.sections import ELSEWHERE, IdentifierTraining, VerifierTraining
+from semcore.training.memory_plan.sections import ELSEWHERE, IdentifierTraining, RankingTraining, VerifierTraining
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 CONFIGS = sorted((RECIPES / "configs").glob("*_internvl*.yaml"))
@@ -109,6 +109,16 @@ def test_the_commands_read_what_the_name_says(path: Path) -> None:
     assert settings["evaluate.prior_weight"] == settings["train_identifier.training.null_queries"] == 0
 
 
+@pytest.mark.parametrize("system", ["avg", "comgtir", "cart"])
+def test_the_commands_read_the_neighbours_settings(system: str) -> None:
+    settings = read(RECIPES / "configs" / f"scenes_{system}.yaml")
+    assert settings["identifiers.scheme"] == ("coarse-fine" if system == "cart" else "vokens")
+    assert settings["train_identifier.losses.rdrop"] == (0.15 if system == "cart" else 0)
+    assert settings["train_identifier.losses.set_weight"] == (0.5 if system == "comgtir" else 0)
+    assert settings["evaluate.guide.kind"] == ("set" if system == "comgtir" else "none")
+    assert settings["train_ranking.ranking.loss"] == "contrastive"
+
+
 def test_settings_of_the_paper_that_are_defaults() -> None:
     settings = read(MAIN)
     assert settings["identifiers.num_cluster_words"] == 5  # paper, A.1
@@ -136,7 +146,12 @@ def test_a_file_holds_only_what_differs_from_the_defaults(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "ours"), [("train_identifier", IdentifierTraining), ("train_verifier", VerifierTraining)]
+    ("section", "ours"),
+    [
+        ("train_identifier", IdentifierTraining),
+        ("train_ranking", RankingTraining),
+        ("train_verifier", VerifierTraining),
+    ],
 )
 def test_plan_reads_the_trainings_as_their_recipes_do(section: str, ours: Any) -> None:
     flags_only = {*FLAGS_ONLY} - {"config"}

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
 from transformers import InternVLConfig
@@ -63,6 +64,7 @@ def count_parameters(
     lora_rank: int,
     target_modules: Sequence[str],
     quantization: Quantization = "none",
+    num_extra: int = 0,
 ) -> Parameters:
     """Count the parameters of a fine-tuning, all and trained.
 
@@ -74,6 +76,7 @@ def count_parameters(
         lora_rank: 0 where the whole text model is trained.
         target_modules: names of the text model's linear layers that get LoRA.
         quantization: "nf4" where the text model's linear layers are in four bits.
+        num_extra: parameters of extra modules, from `count_extras`; they train whole.
 
     Raises:
         UserError: `target_modules` names no layer.
@@ -85,9 +88,24 @@ def count_parameters(
         added = _lora_size(shapes, lora_rank, target_modules)
         rows = num_new_tokens * sum(shape[1] for name, shape in shapes.items() if _is_per_token(name))
         packed = sum(map(math.prod, _linear_layers(shapes).values())) if quantization == "nf4" else 0
-        return Parameters(whole + added + rows, added + rows, largest, packed)
+        return Parameters(whole + added + rows + num_extra, added + rows + num_extra, largest, packed)
     trained = (TEXT, *((VISION,) if not freeze_vision else ()), *((PROJECTOR,) if not freeze_projector else ()))
-    return Parameters(whole, sum(size for name, size in sizes.items() if name.startswith(trained)), largest)
+    num_trained = sum(size for name, size in sizes.items() if name.startswith(trained))
+    return Parameters(whole + num_extra, num_trained + num_extra, largest)
+
+
+def count_extras(config: InternVLConfig, num_units: int, num_fused: int) -> int:
+    """Count the parameters of a set head and of a layer fusion.
+
+    Args:
+        config: the model's configuration.
+        num_units: units that the set head weighs, 0 for no set head.
+        num_fused: layers that are fused, 0 for none.
+    """
+    text: Any = config.text_config
+    width, fused = text.hidden_size, min(num_fused, text.num_hidden_layers)
+    coarse, gates = fused * width**2 + width, fused * (2 * width**2 + width)
+    return num_units * (width + 1) + (coarse + gates + 2 if fused else 0)
 
 
 def _folder_of(name: str) -> Path:

@@ -9,20 +9,30 @@ from transformers import InternVLConfig
 
 from semcore.data.directions import named_directions
 from semcore.models.quantization import Quantization
+from semcore.runtime.config_file import read_yaml
 from semcore.runtime.errors import UserError
 from semcore.training.memory_plan.activations import RowSize, activation_bytes
-from semcore.training.memory_plan.parameters import Parameters, count_parameters, read_model_config
+from semcore.training.memory_plan.parameters import Parameters, count_extras, count_parameters, read_model_config
 from semcore.training.memory_plan.sections import (
     IdentifierTraining,
+    RankingTraining,
     VerifierModel,
     VerifierTraining,
     read_elsewhere,
     read_num_cluster_tokens,
 )
-from semcore.training.memory_plan.workload import Workload, identifier_workload, num_steps, verifier_workload
+from semcore.training.memory_plan.workload import (
+    Workload,
+    identifier_workload,
+    num_steps,
+    ranking_workload,
+    verifier_workload,
+)
 from semcore.training.memory_plan.zero_options import Option, choose, options
 from semcore.training.schedule import divide_batch
 from semcore.training.settings import LoraSettings, ModelSettings, Optim, TrainingSettings
+
+KEYWORDS = 8_000  # ours: the words of Flickr30K's captions that are keywords, rounded up
 
 
 @dataclass(frozen=True)
@@ -84,9 +94,49 @@ def plan_identifier(
         held_out_sentences=section.held_out.sentences_per_image,
         held_out_fraction=section.held_out.image_fraction,
         directions=named_directions(section.directions),
+        captions=section.queries.captions != "none",
+        own_images=section.queries.images != "none",
+        num_copies=section.losses.objective().num_copies,
     )
-    new_tokens = read_num_cluster_tokens(path)
-    return _plan("train_identifier", name, config, section, work, new_tokens, machine, known=images is not None)
+    return _plan(
+        "train_identifier", name, config, section.model, section.lora, section.training, work,
+        read_num_cluster_tokens(path), machine, known=images is not None, num_extra=_extras(section, config, path),
+        num_copies=section.losses.objective().num_copies,
+    )  # fmt: skip
+
+
+def plan_ranking(
+    section: RankingTraining,
+    generator: IdentifierTraining,
+    path: Path,
+    model: str | None,
+    machine: Machine,
+    images: tuple[int, int] | None,
+) -> TrainingPlan:
+    """Plan a round of the ranking stage, given the generator's training too; the rest as in `plan_identifier`."""
+    name = _name(model or generator.model.base, path)
+    config = read_model_config(name)
+    work = ranking_workload(
+        *(images or (0, 0)),
+        image_tokens=config.image_seq_length,
+        num_keywords=read_elsewhere(path, "identifiers", "num_keywords"),
+        num_found=section.ranking.num_beams,
+        held_out_sentences=generator.held_out.sentences_per_image,
+        held_out_fraction=generator.held_out.image_fraction,
+        limit=section.ranking.limit,
+        directions=named_directions(section.directions or generator.directions),
+    )
+    return _plan(
+        "train_ranking", name, config, ModelSettings(), generator.lora, section.training, work,
+        read_num_cluster_tokens(path), machine, known=images is not None, num_extra=_extras(generator, config, path),
+    )  # fmt: skip
+
+
+def _extras(section: IdentifierTraining, config: InternVLConfig, path: Path) -> int:
+    """Return the parameters of the extra modules; identifiers with keywords have `KEYWORDS` different ones."""
+    modules, scheme = section.losses.modules(), (read_yaml(path).get("identifiers") or {}).get("scheme", "structured")
+    num_units = read_num_cluster_tokens(path) + (KEYWORDS if scheme == "structured" else 0)
+    return count_extras(config, num_units if modules["has_set_head"] else 0, modules["num_fused"])
 
 
 def plan_verifier(
@@ -113,7 +163,10 @@ def plan_verifier(
         directions=named_directions(section.directions or generator.directions),
     )
     new_tokens = read_num_cluster_tokens(path) if section.model.start == "identifier" else 0
-    return _plan("train_verifier", name, config, section, work, new_tokens, machine, known=images is not None)
+    return _plan(
+        "train_verifier", name, config, section.model, section.lora, section.training, work, new_tokens, machine,
+        known=images is not None,
+    )  # fmt: skip
 
 
 def _name(name: str | None, path: Path) -> str:
@@ -126,23 +179,26 @@ def _plan(
     stage: str,
     name: str,
     config: InternVLConfig,
-    section: IdentifierTraining | VerifierTraining,
+    model: ModelSettings | VerifierModel,
+    lora: LoraSettings,
+    training: TrainingSettings,
     work: Workload,
     num_new_tokens: int,
     machine: Machine,
     *,
     known: bool,
+    num_extra: int = 0,
+    num_copies: int = 1,
 ) -> TrainingPlan:
-    training, lora = section.training, section.lora
     micro_batch, accumulation_steps = divide_batch(training.batch_size, machine.num_gpus, training.micro_batch_size)
     parameters = count_parameters(
-        config, num_new_tokens=num_new_tokens, freeze_vision=section.model.freeze_vision,
-        freeze_projector=section.model.freeze_projector, lora_rank=lora.rank, target_modules=lora.target_modules,
-        quantization=lora.quantization,
+        config, num_new_tokens=num_new_tokens, freeze_vision=model.freeze_vision,
+        freeze_projector=model.freeze_projector, lora_rank=lora.rank, target_modules=lora.target_modules,
+        quantization=lora.quantization, num_extra=num_extra,
     )  # fmt: skip
     found = options(
         parameters,
-        lambda rows: _activations(config, section.model, lora, training, work.largest, rows),
+        lambda rows: _activations(config, model, lora, training, work.largest, rows * num_copies),
         micro_batch * accumulation_steps,
         num_gpus=machine.num_gpus,
         gpu_memory=machine.gpu_memory,

@@ -13,12 +13,13 @@ from semcore.data.directions import DirectionName
 from semcore.identifiers.code_settings import CodeSettings, QuantizerSettings
 from semcore.runtime.config_file import read_yaml
 from semcore.runtime.errors import UserError
-from semcore.training.objective_settings import LossSettings, QuerySettings
+from semcore.training.objective_settings import LossSettings, QuerySettings, RankingSettings
 from semcore.training.settings import (
     HeldOutSettings,
     IdentifierTrainingSettings,
     LoraSettings,
     ModelSettings,
+    TrainingSettings,
     VerifierTrainingSettings,
 )
 from semcore.verification.block_layout import Attention
@@ -42,6 +43,18 @@ class IdentifierTraining:
     held_out: HeldOutSettings = field(default_factory=HeldOutSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
     training: IdentifierTrainingSettings = field(default_factory=IdentifierTrainingSettings)
+
+
+@dataclass
+class RankingTraining:
+    """Section `train_ranking`."""
+
+    config: Path | None = None
+    directions: list[DirectionName] | None = None
+    keep_features: bool = True
+    search_batch_size: int = 32
+    ranking: RankingSettings = field(default_factory=RankingSettings)
+    training: TrainingSettings = field(default_factory=lambda: TrainingSettings(learning_rate=1e-4))
 
 
 @dataclass

@@ -47,6 +47,9 @@ def identifier_workload(
     held_out_sentences: int,
     held_out_fraction: float,
     directions: Collection[Direction] = tuple(Direction),
+    captions: bool = False,
+    own_images: bool = False,
+    num_copies: int = 1,
 ) -> Workload:
     """Estimate the rows of an identifier training: sentences packed together, and each image's identifiers.
 
@@ -59,20 +62,66 @@ def identifier_workload(
         held_out_sentences: held-out sentences per image.
         held_out_fraction: fraction of the images that are held out as queries.
         directions: that are trained.
+        captions: a caption of every image asks, too; those of val and test come on top.
+        own_images: every image asks for its own identifier, too; likewise.
+        num_copies: how often each row is read, two times with R-Drop.
     """
     answer = MORE_THAN_AN_IDENTIFIER + WORD_TOKENS * num_keywords
     pair = SENTENCE_TOKENS + INSTRUCTION_TOKENS + answer
     pairs = num_images * (sentences_an_image - min(held_out_sentences, max(sentences_an_image - 1, 0)))
-    pairs *= Direction.T2I in directions
+    pairs = (pairs + num_images * captions) * (Direction.T2I in directions)
     t2i_rows = -(-pairs // max(1, (row_tokens - CHAT_TOKENS) // pair))
     image_part = CHAT_TOKENS + INSTRUCTION_TOKENS + image_tokens
     answers_per_row = max(1, (row_tokens - image_part) // answer)
     images = round(num_images * (1 - held_out_fraction)) * (Direction.I2T in directions)
     i2t_rows = images * -(-sentences_an_image // answers_per_row)
     tokens = t2i_rows * CHAT_TOKENS + pairs * pair + i2t_rows * image_part + images * sentences_an_image * answer
+    if own_images:  # in the row of the image's other questions where it has some
+        i2t_rows += num_images - images
+        tokens += num_images * (INSTRUCTION_TOKENS + answer) + (num_images - images) * (CHAT_TOKENS + image_tokens)
     sizes = {Direction.T2I: RowSize(row_tokens, 0), Direction.I2T: RowSize(max(row_tokens, image_part + answer), 1)}
-    largest = sizes[Direction.I2T if Direction.I2T in directions else Direction.T2I]
-    return Workload(t2i_rows + i2t_rows, tokens, largest)
+    largest = sizes[Direction.I2T if Direction.I2T in directions or own_images else Direction.T2I]
+    return Workload(t2i_rows + i2t_rows, tokens * num_copies, largest)
+
+
+def ranking_workload(
+    num_images: int,
+    sentences_an_image: int,
+    *,
+    image_tokens: int,
+    num_keywords: int,
+    num_found: int,
+    held_out_sentences: int,
+    held_out_fraction: float,
+    limit: int | None,
+    directions: Collection[Direction] = tuple(Direction),
+) -> Workload:
+    """Estimate the rows of a ranking stage: each a query with its right identifiers and those that were found.
+
+    Args:
+        num_images: images of the training split.
+        sentences_an_image: sentences per image.
+        image_tokens: visual tokens per image.
+        num_keywords: keywords per identifier.
+        num_found: identifiers that are found for a query, at most.
+        held_out_sentences: held-out sentences per image.
+        held_out_fraction: fraction of the images that are held out as queries.
+        limit: queries per direction, at most.
+        directions: that are trained.
+    """
+    answer = MORE_THAN_AN_IDENTIFIER + WORD_TOKENS * num_keywords
+    queries = {
+        Direction.T2I: num_images * (sentences_an_image - min(held_out_sentences, max(sentences_an_image - 1, 0))),
+        Direction.I2T: round(num_images * (1 - held_out_fraction)),
+    }
+    sizes = {
+        Direction.T2I: CHAT_TOKENS + INSTRUCTION_TOKENS + SENTENCE_TOKENS + (1 + num_found) * answer,
+        Direction.I2T: CHAT_TOKENS + INSTRUCTION_TOKENS + image_tokens + (sentences_an_image + num_found) * answer,
+    }
+    rows = {own: min(queries[own], limit or queries[own]) for own in directions}
+    longest = max(directions, key=lambda own: sizes[own])
+    tokens = sum(rows[own] * sizes[own] for own in directions)
+    return Workload(sum(rows.values()), tokens, RowSize(sizes[longest], int(longest.queries_are_images)))
 
 
 def verifier_workload(

@@ -53,6 +53,7 @@ def rows_of(run: SearchableRun, direction: str) -> list[dict[str, Any]]:
     return read_per_query(run.run / direction / "per_query.jsonl")
 
 
+@pytest.mark.slow
 def test_what_is_retained_is_what_explanations_say(measured: SearchableRun, metrics: dict[str, Any]) -> None:
     """Each query by itself, explained, loses its right item where the retention of all says."""
     figures = metrics["prefix_retention"]["t2i"]

@@ -125,3 +125,24 @@ def test_a_mistake_in_the_file_is_one_sentence(plan: Any, section: str, parts: l
     code, out, err = plan("--config", "x.yaml", "--model", "InternVL2_5-1B")
     assert (code, out) == (2, "")
     assert all(part in err for part in parts) and err.count("\n") == 1
+
+
+def test_what_neighbouring_papers_add_is_planned(plan: Any) -> None:
+    """R-Drop reads every row twice, captions ask, a set head and a fusion train, and a ranking stage follows."""
+    known = ("--config", "x.yaml", "--model", "InternVL2_5-1B", "--gpus", "2", "--num-images", "1000")
+    Path("x.yaml").write_text("train_identifier: {training: {batch_size: 8}}\n")
+    (plain,) = facts(plan, *known)
+    added = "losses: {rdrop: 0.15, dropout: 0.1, set_weight: 0.5, fusion: layers}, queries: {captions: train}"
+    Path("x.yaml").write_text(f"train_identifier: {{{added}, training: {{batch_size: 8}}}}\ntrain_ranking:\n")
+    first, ranking = facts(plan, *known)
+    width, units, fused = 896, 128 + 8000, 3
+    extra = units * (width + 1) + fused * width**2 + width + fused * (2 * width**2 + width) + 2
+    assert first["parameters"]["total"] - plain["parameters"]["total"] == extra
+    assert first["parameters"]["trained"] - plain["parameters"]["trained"] == extra
+    assert first["num_rows"] > plain["num_rows"]
+    bytes_of = [own["zero"]["zero2"]["bytes"]["activations"] for own in (plain, first)]
+    same = first["zero"]["zero2"]["micro_batch_size"] == plain["zero"]["zero2"]["micro_batch_size"]
+    assert not same or bytes_of[1] > 1.5 * bytes_of[0]
+    assert ranking["stage"] == "train_ranking"
+    assert ranking["num_rows"] == 1000 * 4 + 900
+    assert ranking["row_tokens"] == 40 + 20 + 256 + (5 + 10) * 10  # an image, five sentences and ten that are found

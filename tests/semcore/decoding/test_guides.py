@@ -241,6 +241,10 @@ def test_the_best_item_of_an_identifier_speaks_for_it() -> None:
     best = best_by_sequence(index, numbers, torch.tensor([[2.0, 4.0, 3.0]]))
     by_number = dict(zip(index.sequences(), best[0].tolist(), strict=True))
     assert by_number == {(5, 1): 3.0, (6, 1): 4.0}
+    several = IdentifierIndex.from_sequences([[5, 1], [6, 1], [5, 1], [7, 1]], ["a", "a", "b", "b"])
+    best = best_by_sequence(several, sequences_of_items(several, ["a", "b"]), torch.tensor([[2.0, 3.0]]))
+    by_number = dict(zip(several.sequences(), best[0].tolist(), strict=True))
+    assert by_number == {(5, 1): 3.0, (6, 1): 2.0, (7, 1): 3.0}, "each of an item's identifiers has its score"
     with pytest.raises(UserError) as raised:
         sequences_of_items(index, ["a", "z"])
     assert str(raised.value) == "1 items are not in the index, the first is 'z': index them first"

@@ -62,7 +62,7 @@ def test_items_and_their_sequences() -> None:
     index = IdentifierIndex.from_sequences([[5, 1], [6, 7, 1], [5, 1]], ["a", "b", "c"])
     index.remove(["b"])
     index.add([[8, 1], [6, 1]], ["d", "b"])
-    expected = {"a": (5, 1), "c": (5, 1), "d": (8, 1), "b": (6, 1)}
+    expected = {"a": [(5, 1)], "c": [(5, 1)], "d": [(8, 1)], "b": [(6, 1)]}
     assert index.item_sequences() == expected
     numbers = index.sequence_numbers()
     assert numbers.keys() == expected.keys()

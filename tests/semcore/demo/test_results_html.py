@@ -89,7 +89,7 @@ def test_hits_are_shown_with_all_that_is_known_of_them(tmp_path: Path) -> None:
     page = read(html)
     for text in (
         "Images for “a red circle”", "12,000 images searched in 0.25 s", "verifier listwise", "prior × 0.50 off",
-        "83 %", "<|cluster_17|>", "circle", "one", "two", "a note", "the picture cannot be shown: there is no such file",
+        "83 %", "<|cluster_17|>", "circle", "two", "a note", "the picture cannot be shown: there is no such file",
     ):  # fmt: skip
         assert text in page.text
     assert html.count("<img") == 1 and 'src="data:image/jpeg;base64,' in html and 'width="320" height="240"' in html
@@ -139,10 +139,12 @@ def test_an_explanation_has_every_part() -> None:
 
 
 def test_an_explanation_does_without_what_a_run_lacks() -> None:
-    generator = {**WHY["generator"], "prior_weight": 0.0, "log_prior": None, "rank": None}
+    generator = {**WHY["generator"], "prior_weight": 0.0, "log_prior": None, "rank": None, "score": -0.805}
     bare = {**WHY, "cluster": None, "keywords": [], "verifier": None, "fusion": None, "generator": generator}
     bare["search"] = {"outcome": "not verified"}
     page = read(explanation_html(bare))
     assert "Found, but behind the shortlist" in page.text
-    for text in ("Cluster", "Keywords", "Verifier", "Together", "prior"):
+    for text in ("Cluster", "Keywords", "Verifier", "Together", "prior", "guide"):
         assert text not in page.text
+    guided = {**generator, "guide": 0.4, "score": -0.405}
+    assert "log p −0.81, plus 0.40 of the guide: −0.41" in read(explanation_html({**bare, "generator": guided})).text

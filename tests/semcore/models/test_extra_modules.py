@@ -38,10 +38,8 @@ def prompts(lengths: tuple[int, ...]) -> dict[str, torch.Tensor]:
 
 def test_units_are_codes_and_whole_keywords() -> None:
     assert units_of(make_row("i", "train", 3, ["dog", "ice cream", "dog"])) == ("<|cluster_3|>", "dog", "ice cream")
-    codes, caption = (
-        code_row("i", "train", -1, [17, 998], ["<|code_0_17|><|code_1_998|>"]),
-        make_row("i", "train", -1, []),
-    )
+    codes = code_row("i", "train", -1, [17, 998], ["<|code_0_17|><|code_1_998|>"])
+    caption = make_row("i", "train", -1, [])
     caption["identifier"] = "a dog by the sea"
     assert units_of(codes) == ("<|code_0_17|>", "<|code_1_998|>")
     assert units_of(caption) == ("a", "dog", "by", "the", "sea")

@@ -1,4 +1,4 @@
-"""Where the embeddings of new tokens start."""
+"""First embeddings of new tokens, by each of their starts."""
 
 from __future__ import annotations
 

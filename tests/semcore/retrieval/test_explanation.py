@@ -3,7 +3,7 @@
 import copy
 import json
 import pickle
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -222,3 +222,12 @@ def test_words_are_told_apart(searchable_run):
     ]
     assert not says("a reddish dog", "red")
     assert says("item 7 of 9", "7") and not says("item 17", "7")
+
+
+def test_of_several_identifiers_the_one_that_was_found_is_explained(retriever):
+    [searched] = retriever._find(Direction.T2I, [QUERY], {}, 10)
+    first = searched.generated[0]
+    item = retriever._corpus(Direction.T2I).items[first.item_id]
+    another = replace(item, identifier="<|cluster_0|>nothing", more=(first.identifier,))
+    assert searched.identifier_of(another) == first.identifier
+    assert searched.identifier_of(replace(another, item_id="elsewhere")) == "<|cluster_0|>nothing"

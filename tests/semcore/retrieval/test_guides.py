@@ -128,8 +128,8 @@ def test_a_set_head_guides_in_each_form(mode: str, equal: bool) -> None:
     tokens = torch.tensor([5, 6, 8, 9])
     units = torch.tensor([[0, 2], [0, 3], [1, 2 if equal else -1]])
     weights = torch.tensor([[1.0, 2.0, 4.0, 0.5]])
-    numbers = sequences_of_items(index, ["a", "b", "c"])
-    guide = SetGuide(index, numbers, units, tokens, lambda prompts: weights, mode)  # type: ignore[arg-type]
+    pairs = sequences_of_items(index, ["a", "b", "c"])
+    guide = SetGuide(index, pairs, units, tokens, lambda prompts: weights, mode)  # type: ignore[arg-type]
     making = guide.bonus(["query"], 0.5)
     none: Any = None
     if mode == "released" and not equal:

@@ -1,4 +1,4 @@
-"""What neighbouring papers add to the loss, on packed rows, against one pass an example and loops."""
+"""Losses of neighbouring papers on packed rows, against one pass an example and loops."""
 
 from __future__ import annotations
 

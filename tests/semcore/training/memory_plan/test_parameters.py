@@ -12,11 +12,13 @@ import torch
 from transformers import InternVLForConditionalGeneration
 
 from semcore.models.checkpoint import load_checkpoint
+from semcore.models.layer_fusion import new_layer_fusion
 from semcore.models.lora import apply_lora
+from semcore.models.set_head import SetHead, attach_set_head
 from semcore.runtime.errors import UserError
 from semcore.runtime.packaged_files import asset_folder
 from semcore.training.memory_plan.memory import PACKED_BYTES, memory_of
-from semcore.training.memory_plan.parameters import Parameters, count_parameters, read_model_config
+from semcore.training.memory_plan.parameters import Parameters, count_extras, count_parameters, read_model_config
 from semcore.training.weight_movement import freeze
 
 SCENES = str(asset_folder("scenes_base"))
@@ -113,3 +115,16 @@ def test_another_architecture_is_named(tmp_path: Path) -> None:
 def test_lora_on_layers_that_do_not_exist_is_refused() -> None:
     with pytest.raises(UserError, match="names no layer"):
         count_parameters(read_model_config(SCENES), **FULL | {"lora_rank": 8, "target_modules": ["wqkv"]})
+
+
+@pytest.mark.parametrize("num_fused", [0, 2, 9])
+def test_extra_modules_are_counted_as_they_are(num_fused: int) -> None:
+    config = read_model_config(SCENES)
+    model: Any = InternVLForConditionalGeneration(config)
+    before = model.num_parameters()
+    attach_set_head(model, SetHead([str(number) for number in range(7)], config.text_config.hidden_size))
+    if num_fused:
+        new_layer_fusion(model, num_fused)
+    assert count_extras(config, 7, num_fused) == model.num_parameters() - before
+    counted = count_parameters(config, **FULL, num_extra=5)
+    assert counted.total - 5 == before
