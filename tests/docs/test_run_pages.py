@@ -41,7 +41,7 @@ SMALLER = {
         "--num-order-queries", "0", "--ablations", "false",
     ],
 }  # fmt: skip
-LONG = ("own_pictures.md", "serve.md", "studies.md", "train_verifier.md")
+LONG = ("own_pictures.md", "search_page.md", "serve.md", "studies.md", "train_verifier.md")
 FOLLOWED = [
     page
     for page in (*PAGES, README)
@@ -62,6 +62,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished_training: Se
     shutil.rmtree("RUN/verifier_model")
     images = load_dataset(finished_training.data).images
     captions = ({"image_id": own.image_id, "caption": own.sentences[0].text} for own in images)
+    Path("runs/vokens").mkdir()
     write_jsonl(Path("runs/vokens/captions.jsonl"), captions)
     write_json(Path("RUN/identifiers/cluster_words.json"), {"clusters": [{"words": []}] * NUM_CLUSTERS})
     return tmp_path
@@ -91,13 +92,14 @@ def _make_it_grow(monkeypatch: pytest.MonkeyPatch, run: SearchableRun) -> None:
 
 
 def _serve(words: Sequence[str]) -> subprocess.Popen[str]:
-    """Start a server beside the test, on a free port in place of its own, and wait until it says that it searches."""
-    pytest.importorskip("fastapi", reason="the extra serve is not installed")
-    command = [sys.executable, "-m", "semcore.commands.cli", *words[1:], "--port", str(_free_port()), "--device", "cpu"]
+    """Start a server beside the test, on a free port in place of its own, and wait until it says where it searches."""
+    library = {"serve": "fastapi", "demo": "gradio"}[words[1]]
+    pytest.importorskip(library, reason=f"the extra {words[1]} is not installed")
+    command = [sys.executable, "-m", "semcore.commands.cli", *words[1:], "--port", str(_free_port())]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert server.stdout is not None
-    assert "searches" in server.stdout.readline()
+    assert any("http://" in line for line in server.stdout), f"{shlex.join(words)} has ended"
     return server
 
 
@@ -154,7 +156,7 @@ def test_a_page_can_be_followed(
             exec(compile(block.text, str(block), "exec"), names)
         for line in block.commands if block.language == "sh" else []:
             for words in commands_of(line.partition("  #")[0], CHECKPOINT=asset_folder("scenes_base"), DATA=run.data):
-                if words[:2] == ["semcore", "serve"]:
+                if words[:2] in (["semcore", "serve"], ["semcore", "demo"]):
                     request.addfinalizer(_serve(words).terminate)
                 elif words[0] == "curl":
                     assert json.loads(_fetch(words)), f"{block}: {shlex.join(words)}"
