@@ -120,8 +120,8 @@ class EvaluateSettings(VerifierModelSettings, LineageSettings):
     num_retention_queries: int = 200  # ours: as the ablations; a second search of these
     """Queries per direction, drawn at random, whose right item is followed down the beams; 0 for none."""
     num_exhaustive_queries: int | None = None
-    """Queries per direction, drawn at random, that are searched exhaustively too; by default 50 where there are 5,000
-    identifiers or fewer."""
+    """Queries per direction, drawn at random, that are searched exhaustively too; by default 50 to 10 where there are
+    5,000 identifiers or fewer, the fewer the more there are."""
     cost: bool = False
     """Measure seconds and memory against the width of the beam and the size of the corpus, up to 100,000 items made by
     repetition: some minutes."""

@@ -20,18 +20,22 @@ from semcore.retrieval.hits import GeneratedHit, merged
 
 MOST_IDENTIFIERS = 5_000
 """More are not searched exhaustively unless that is asked for."""
-DEFAULT_QUERIES = 50  # ours: half a minute or less for some thousands of identifiers and a small model
+MOST_QUERIES, FEWEST_QUERIES = 50, 10
+"""Queries by default, between these: as many as score `DEFAULT_PAIRS` identifiers in all."""
+DEFAULT_PAIRS = 25_000  # ours: some twenty seconds of a CPU with a small model
 QUERIES_PER_CHUNK = 4
 DEPTH = 50
 """Items kept of each exhaustive ranking."""
 
 
 def num_queries_for(wanted: int | None, view: SplitView) -> int:
-    """Return how many queries are searched exhaustively: as many as are wanted, by default none of a large corpus."""
+    """Return how many queries are searched exhaustively: as many as are wanted, by default fewer in a larger corpus."""
     if wanted is not None:
         return wanted
     num_identifiers = _num_identifiers(view)
-    return DEFAULT_QUERIES if num_identifiers <= MOST_IDENTIFIERS else 0
+    if num_identifiers > MOST_IDENTIFIERS:
+        return 0
+    return max(FEWEST_QUERIES, min(MOST_QUERIES, DEFAULT_PAIRS // num_identifiers))
 
 
 def search_exhaustively(
