@@ -96,7 +96,9 @@ def rebuilt(state: dict[str, np.ndarray], own: QuantizerSettings, vectors: np.nd
 @pytest.mark.parametrize("shared", [False, True])
 def test_one_seed_gives_one_result_and_training_lowers_the_error(shared: bool) -> None:
     vectors, _ = pairs()
-    own = settings(num_codes=8, dim=4, layers=[16], shared=shared, batch_size=32, dropout=0.1, num_steps=60)
+    own = settings(
+        num_codes=8, dim=4, layers=[16], shared=shared, batch_size=32, dropout=0.1, num_steps=60, learning_rate=0.01
+    )
     first, again = (fit_rqvae(vectors, None, own, seed=3, kmeans=KMEANS) for _ in range(2))
     for name in first:
         np.testing.assert_array_equal(first[name], again[name])
@@ -121,7 +123,7 @@ def test_codes_of_image_and_sentence_are_drawn_together() -> None:
     vectors, said = pairs()
     distances = {}
     for align in (0.0, 8.0):
-        own = settings(num_codes=8, dim=4, layers=[16], align=align, align_at="codes", num_steps=80)
+        own = settings(num_codes=8, dim=4, layers=[16], align=align, align_at="codes", num_steps=80, learning_rate=0.01)
         state = fit_rqvae(vectors, said, own, seed=0, kmeans=KMEANS)
         latent, _ = numpy_functions(state, own, 6)
         spread = latent(vectors).std()
