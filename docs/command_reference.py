@@ -107,7 +107,7 @@ def page_of(entry: Documented) -> str:
             parts += [f"## {group.title}", *([prose(group.description)] if group.description else [])]
             parts += [option_of(action, formatter) for action in group._group_actions]
     if examples:
-        parts += ["## examples", fenced(textwrap.dedent(examples.partition("\n")[2]))]
+        parts += ["## examples", *examples_of(examples)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -143,6 +143,13 @@ def manual(description: str) -> Iterator[str]:
             yield prose("\n".join(lines[:begin]))
         if lines[begin:]:
             yield fenced(textwrap.dedent("\n".join(lines[begin:])), "text")
+
+
+def examples_of(examples: str) -> Iterator[str]:
+    """Yield a manual's examples as markdown: the commands, and what is said above some of them."""
+    for paragraph in examples.partition("\n")[2].split("\n\n"):
+        is_command = paragraph.startswith("    ")
+        yield fenced(textwrap.dedent(paragraph)) if is_command else prose(textwrap.dedent(paragraph))
 
 
 def prose(text: str) -> str:
