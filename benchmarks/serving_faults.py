@@ -136,7 +136,7 @@ def at_once(port: int, texts: Sequence[str], num_requests: int) -> Outcome:
     """Send many requests at the same time, each over a connection of its own."""
     statuses: list[int] = []
     threads = [
-        threading.Thread(target=lambda text=text: statuses.append(status_of(port, body_of(text))))  # type: ignore[misc]
+        threading.Thread(target=lambda text=text: statuses.append(status_of(port, body_of(text))))
         for text in (texts[number % len(texts)] for number in range(num_requests))
     ]
     before = time.perf_counter()

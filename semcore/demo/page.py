@@ -187,8 +187,8 @@ def _picture() -> gr.Image:
             raise gr.Error("a picture has to be a file")
         return await move(path)
 
-    picture.preprocess = lambda payload: None if payload is None else payload.path
-    picture.async_move_resource_to_block_cache = move_file
+    picture.preprocess = lambda payload: None if payload is None else payload.path  # type: ignore[method-assign]
+    picture.async_move_resource_to_block_cache = move_file  # type: ignore[method-assign, assignment]
     return picture
 
 

@@ -46,7 +46,7 @@ class Searcher:
 
     async def search(self, query: ServedQuery) -> Answer | Exception:
         """Return the answer of one query, or why there is none."""
-        found: Any = await self.search_together(query)  # type: ignore[arg-type]
+        found: Any = await self.search_together(query)
         own: Answer | Exception = found[0]
         return own
 

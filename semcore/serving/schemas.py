@@ -22,8 +22,8 @@ class SearchByText(Strict):
     """Search images by a sentence, or by several."""
 
     text: str | list[str] = Field(description="A sentence, or a list of them.", examples=["a red circle"])
-    top_k: int = Field(10, ge=1, description="Hits of each query, at most.")
-    explain: bool = Field(False, description="Say of each hit why it was found; for few hits in all.")
+    top_k: int = Field(default=10, ge=1, description="Hits of each query, at most.")
+    explain: bool = Field(default=False, description="Say of each hit why it was found; for few hits in all.")
 
 
 class SearchByImage(Strict):
@@ -32,8 +32,8 @@ class SearchByImage(Strict):
     image: str | list[str] = Field(
         description="The file of a picture in base64, as such or in a data URL; or a list of them."
     )
-    top_k: int = Field(10, ge=1, description="Hits of each query, at most.")
-    explain: bool = Field(False, description="Say of each hit why it was found; for few hits in all.")
+    top_k: int = Field(default=10, ge=1, description="Hits of each query, at most.")
+    explain: bool = Field(default=False, description="Say of each hit why it was found; for few hits in all.")
 
 
 def _kind_of(body: Any) -> str | None:

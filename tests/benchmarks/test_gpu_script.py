@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -64,7 +65,7 @@ def test_the_limits_are_eight_minutes_together() -> None:
 
 def test_a_search_takes_what_its_products_or_its_weights_take() -> None:
     decoder = Decoder(body=1000, head=500)
-    shape = {"num_queries": 2, "prompt_tokens": 10, "num_beams": 3, "mean_length": 5.0}
+    shape: Any = {"num_queries": 2, "prompt_tokens": 10, "num_beams": 3, "mean_length": 5.0}
     computing = Roofline(operations_per_s=1.0, bytes_per_s=1e12, itemsize=2)
     # 10 + 3 * 4 tokens through the body, and 1 + 3 * 4 through the head; two operations a weight, two queries.
     assert least_search_s(computing, decoder, **shape, whole_vocabulary=True) == 2 * 2 * (22 * 1000 + 13 * 500)

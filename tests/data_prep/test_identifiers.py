@@ -376,7 +376,7 @@ def test_every_scheme_has_its_own_words_in_the_report(folders: tuple[Path, Path]
     for scheme in schemes:
         own = _own_run(run, scheme)
         codes = QuantizerSettings(num_codes=4, num_levels=2)
-        protocol = "transductive" if scheme == "atomic" else "inductive"
+        protocol: Any = "transductive" if scheme == "atomic" else "inductive"
         small: dict[str, Any] = {"num_clusters": 3, "coarse": 3, "branch": 2, "leaf": 3, "quantizer": codes}
         main(Settings(run=own, data=data, scheme=scheme, protocol=protocol, **small))
         introductions.add((own / "identifiers" / "report.md").read_text().split("\n\n")[1])

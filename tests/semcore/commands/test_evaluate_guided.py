@@ -109,7 +109,7 @@ def test_a_search_ranks_as_the_evaluation_did(fused: SearchableRun, verifier: st
         ("t2i", record.sentences[0].sentence_id, {"text": record.sentences[0].text}),
         ("i2t", record.image_id, {"image": dataset.image_paths[record.image_id]}),
     ):
-        hits = retriever.search(**asked, top_k=8)  # type: ignore[call-overload]
+        hits = retriever.search(**asked, top_k=8)
         assert len({hit.item_id for hit in hits}) == len(hits) >= 4
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
         if verifier == best:
@@ -171,7 +171,8 @@ def test_an_evaluation_with_both_sides_goes_on_after_a_kill(
     whole = shutil.copytree(searchable_run.run, searchable_run.run.parent / "whole")
     main(settings(SearchableRun(searchable_run.data, whole, searchable_run.base), **wanted))
     monkeypatch.setattr(semcore.evaluation.fused_candidates, "QUERIES_PER_CHUNK", 8)
-    real, done = semcore.evaluation.fused_candidates.find_candidates, []
+    real = semcore.evaluation.fused_candidates.find_candidates
+    done: list[Any] = []
 
     def killed(*given: Any) -> Any:
         if done:

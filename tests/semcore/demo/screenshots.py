@@ -44,6 +44,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     with served_page(given.run, "127.0.0.1", free_port(), data=given.data) as address, sync_playwright() as started:
         browser = started.chromium.launch(executable_path=path, headless=True, args=CHROMIUM_OPTIONS)
+        scheme: Any
         for name, query, width, height, scheme, opened in SHOTS:
             size: Any = {"width": width, "height": height}
             page = browser.new_page(viewport=size, color_scheme=scheme)

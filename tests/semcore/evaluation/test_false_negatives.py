@@ -44,7 +44,7 @@ def audited(
 
 
 def counts(result: dict[str, Any]) -> tuple[int, int, int, int]:
-    return tuple(result[f"num_{name}"] for name in ("queries", "wrong", "agreed", "certain"))  # type: ignore[return-value]
+    return tuple(result[f"num_{name}"] for name in ("queries", "wrong", "agreed", "certain"))
 
 
 def test_both_have_to_prefer_the_item(dataset: Dataset) -> None:

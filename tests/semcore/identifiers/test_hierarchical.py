@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def test_places_in_a_leaf_count_on_and_one_that_is_alone_has_none() -> None:
 
 
 def test_every_item_has_its_own_identifier_made_of_known_tokens() -> None:
-    made = make_hierarchical(scheme_inputs(branch=3, leaf=4))
+    made: Any = make_hierarchical(scheme_inputs(branch=3, leaf=4))
     for rows in (made.t2i, made.i2t):
         assert len({row["identifier"] for row in rows}) == len(rows)
         assert {part for row in rows for part in identifier_parts(row)} <= set(made.tokens.texts)
@@ -61,7 +62,8 @@ def test_test_items_never_change_a_training_items_identifier() -> None:
 
 
 def _only(inputs: SchemeInputs, kept: list[int]) -> SchemeInputs:
-    vectors, place = inputs.vectors(), {old: new for new, old in enumerate(kept)}
+    vectors: Any = inputs.vectors()
+    place = {old: new for new, old in enumerate(kept)}
     said = [n for n, image in enumerate(inputs.image_of_sentence) if image in place]
     return replace(
         inputs,

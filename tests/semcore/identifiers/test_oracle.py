@@ -52,7 +52,7 @@ def test_words_count_by_how_rare_they_are() -> None:
     # units: red in 3 of 3, dog 1, cat 1, cluster 0 in 2, cluster 1 in 1; idf = log(4 / (1 + count))
     expected = [np.log(4 / 4) + np.log(4 / 2) + np.log(4 / 3), 0.0, np.log(4 / 4) + np.log(4 / 3)]
     np.testing.assert_allclose(scores, expected, atol=1e-6)
-    bare = [{**row, "global_id": NO_CLUSTER} for row in rows]
+    bare: Any = [{**row, "global_id": NO_CLUSTER} for row in rows]
     assert word_scores(["a red dog"], [{**own[0], "global_id": NO_CLUSTER}], bare, [])(slice(0, 1))[0][2] == 0.0
 
 

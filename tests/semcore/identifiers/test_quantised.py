@@ -24,7 +24,7 @@ def small(**changes: Any) -> QuantizerSettings:
 
 def test_vokens_are_the_codes_of_the_vector() -> None:
     inputs = scheme_inputs(quantizer=small())
-    made = make_vokens(inputs)
+    made: Any = make_vokens(inputs)
     codes = encode(inputs.vectors().images, made.arrays["quantizer.safetensors"]["books"])
     assert [row["codes"] for row in made.t2i] == codes.tolist()
     assert made.t2i[0]["identifier"] == f"<|code_0_{codes[0, 0]}|><|code_1_{codes[0, 1]}|>"
@@ -34,7 +34,8 @@ def test_vokens_are_the_codes_of_the_vector() -> None:
 
 def test_coarse_fine_is_the_nearest_cluster_and_the_codes_of_the_rest() -> None:
     inputs = scheme_inputs(quantizer=small(), coarse=3, collisions="count")
-    made, images = make_coarse_fine(inputs), inputs.vectors().images
+    made: Any = make_coarse_fine(inputs)
+    images = inputs.vectors().images
     centroids = made.arrays["clusters.safetensors"]["centroids"]
     labels = nearest_centroids(images, centroids)
     codes = encode(images - centroids[labels], made.arrays["quantizer.safetensors"]["books"])
@@ -67,26 +68,26 @@ def test_several_identifiers_are_those_of_the_next_nearest(make: Any) -> None:
 
 
 def test_a_shared_book_and_a_token_for_images() -> None:
-    made = make_vokens(scheme_inputs(quantizer=small(kind="rq-vae", shared=True), modality_token=True))
+    made: Any = make_vokens(scheme_inputs(quantizer=small(kind="rq-vae", shared=True), modality_token=True))
     assert made.tokens.texts == ["<|item_image|>", "<|item_text|>", *(f"<|code_{code}|>" for code in range(4))]
     assert units_of(made.t2i[0])[0] == "<|item_image|>" and units_of(made.i2t[0])[0] == "<|item_text|>"
     assert np.isnan(made.tokens.vectors[0]).all() and not np.isnan(made.tokens.vectors[2:]).any()
 
 
 def test_the_words_of_a_code_are_those_of_its_captions() -> None:
-    made = make_vokens(scheme_inputs(num_images=80, quantizer=small(num_levels=1)))
+    made: Any = make_vokens(scheme_inputs(num_images=80, quantizer=small(num_levels=1)))
     assert sorted(words[0] for words in made.tokens.words) == ["circle", "ring", "square", "star"]
 
 
 def test_without_vectors_of_sentences_they_have_no_identifiers() -> None:
     inputs = scheme_inputs(quantizer=small())
     images = inputs.vectors().images
-    made = make_vokens(replace(inputs, vectors=lambda: Vectors(images, None)))
+    made: Any = make_vokens(replace(inputs, vectors=lambda: Vectors(images, None)))
     assert len(made.t2i) == 40 and made.i2t == []
 
 
 def test_the_figures_are_those_of_the_codes() -> None:
-    made = make_vokens(scheme_inputs(quantizer=small(), collisions="next"))
+    made: Any = make_vokens(scheme_inputs(quantizer=small(), collisions="next"))
     figures = made.figures
     assert figures["levels"][0]["used"] == 4 and 1 < figures["levels"][0]["perplexity"] <= 4.0001
     assert 0 < figures["variance_left"]["train"] < 1

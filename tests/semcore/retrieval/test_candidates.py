@@ -82,7 +82,7 @@ def test_every_candidate_has_the_scores_that_a_search_of_all_items_gives(
     priors = {text: -float(len(text)) for item in corpus.items.values() for text in item.identifiers}
     shares = dict(zip(QUERIES, (0.0, 0.3, 1.0), strict=True))
 
-    def hits(num_beams: int) -> dict[str, list]:  # type: ignore[type-arg]
+    def hits(num_beams: int) -> dict[str, list]:
         found = generate(session, Direction.T2I, QUERIES, corpus, num_beams=num_beams, guide=guide, whole_beam=True)
         return {
             query: without_prior(own, priors, shares[query], None if num_beams > 3 else 3)

@@ -31,7 +31,7 @@ from semcore.runtime.files import read_jsonl
 from tests.growing_runs import draw
 from tests.run_fixtures import SearchableRun
 
-CPU = {"dtype": "float32", "device": "cpu", "verifier": "none"}
+CPU: Any = {"dtype": "float32", "device": "cpu", "verifier": "none"}
 
 
 def searched(run: Path, direction: Direction = Direction.T2I, split: str | None = None) -> dict[str, str]:
@@ -103,7 +103,7 @@ def test_the_saved_index_is_that_of_a_run_built_anew(
         Retriever.from_run(growing_run.run, **CPU)._corpus(direction)  # saves the index
     built: list[int] = []
     build = corpus_module._build_index
-    monkeypatch.setattr(corpus_module, "_build_index", lambda *given: built.append(1) or build(*given))
+    monkeypatch.setattr(corpus_module, "_build_index", lambda *given: [built.append(1), build(*given)][1])  # type: ignore[func-returns-value]
     if change == "addition":
         add_images(maker, new_images)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -174,7 +174,7 @@ def test_a_set_head_guides_the_search_of_a_corpus(tmp_path: Path, tiny_checkpoin
     items = [Item(row["item_id"], row["item_id"], row["identifier"], " ".join(row["lexical_id"])) for row in rows]
     corpus = build_corpus(session, Direction.T2I, items)
     maker = GuideMaker(
-        GuideSettings("set"), RunFolder(tmp_path), session, open_encoder=lambda: DenseEncoder(None, None)
+        GuideSettings("set"), RunFolder(tmp_path), session, open_encoder=lambda: cast(DenseEncoder, None)
     )
     with pytest.raises(UserError, match="the guide set reads a set head, and .* has none; train it with --losses.set-"):
         maker.make(Direction.T2I, corpus)

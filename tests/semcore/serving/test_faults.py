@@ -56,7 +56,7 @@ def test_clients_that_go_are_taken_out_of_the_queue() -> None:
     assert sum(run.batches) == 2  # the one that was worked on, and the last
 
 
-def wait_until(condition, seconds: float = 20) -> None:  # type: ignore[no-untyped-def]
+def wait_until(condition, seconds: float = 20) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

@@ -21,5 +21,5 @@ schema = schemathesis.openapi.from_asgi("/openapi.json", APP)
 
 @schema.parametrize()
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_every_route_does_what_the_document_says(case) -> None:  # type: ignore[no-untyped-def]
+def test_every_route_does_what_the_document_says(case) -> None:
     case.call_and_validate()

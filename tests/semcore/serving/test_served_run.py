@@ -161,7 +161,7 @@ def test_images_that_go_while_it_serves_are_an_error_of_the_run(searchable_run: 
     shutil.copytree(searchable_run.data, tmp_path / "data")
     served = ServedRun.open(RunOptions(searchable_run.run, data=tmp_path / "data", device="cpu"))
     shutil.rmtree(tmp_path / "data" / "images")
-    served.retriever._verifier_session.features._held.clear()  # type: ignore[union-attr]  # of the search at the start
+    served.retriever._verifier_session.features._held.clear()  # of the search at the start
     text, picture = served.answer([ServedQuery(text="a star"), ServedQuery(picture=_white())])
     assert isinstance(text, Refusal) and (text.status, text.code) == (500, "broken_run")
     assert rows(picture)

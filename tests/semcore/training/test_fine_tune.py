@@ -26,8 +26,8 @@ from semcore.training.schedule import plan_identifier_rows
 from semcore.training.settings import TrainingSettings
 from semcore.training.trainer import COMPLETE, Validation, last_checkpoint
 
-LORA = {"rank": 4, "alpha": None, "dropout": 0.0, "target_modules": ["q_proj", "up_proj"]}
-NO_LORA = {**LORA, "rank": 0}
+LORA: dict[str, Any] = {"rank": 4, "alpha": None, "dropout": 0.0, "target_modules": ["q_proj", "up_proj"]}
+NO_LORA: dict[str, Any] = {**LORA, "rank": 0}
 
 
 class Interrupted(Exception):

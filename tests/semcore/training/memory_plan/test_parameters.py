@@ -119,7 +119,7 @@ def test_lora_on_layers_that_do_not_exist_is_refused() -> None:
 
 @pytest.mark.parametrize("num_fused", [0, 2, 9])
 def test_extra_modules_are_counted_as_they_are(num_fused: int) -> None:
-    config = read_model_config(SCENES)
+    config: Any = read_model_config(SCENES)
     model: Any = InternVLForConditionalGeneration(config)
     before = model.num_parameters()
     attach_set_head(model, SetHead([str(number) for number in range(7)], config.text_config.hidden_size))
