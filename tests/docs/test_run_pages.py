@@ -32,7 +32,7 @@ from tests.run_fixtures import NUM_CLUSTERS, SearchableRun
 README = ROOT / "README.md"
 TRAINING = ["--training.max-steps", "2", "--training.batch-size", "4", "--training.gradient-checkpointing", "false"]
 SMALLER = {
-    "data_prep.identifiers": ["--num-clusters", "2", "--num-cluster-words", "1"],
+    "data_prep.identifiers": ["--num-clusters", "2", "--num-cluster-words", "1", "--quantizer.num-codes", "4"],
     "recipes/train_identifier.py": [*TRAINING, "--row-tokens", "96"],
     "data_prep.candidates": ["--num-candidates", "3", "--num-beams", "4", "--limit", "4"],
     "recipes/train_verifier.py": TRAINING,
