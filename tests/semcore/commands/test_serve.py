@@ -162,8 +162,9 @@ def test_a_server_ends_when_told_to_and_answers_what_it_has(searchable_run: Any)
             clients = [threading.Thread(target=client) for _ in range(8)]
             for each in clients:
                 each.start()
-            while not found:
+            while not found and any(each.is_alive() for each in clients):
                 time.sleep(0.01)
+            assert found, "no client was answered"
             process.send_signal(number)
             output, errors = process.communicate(timeout=60)
             for each in clients:
