@@ -136,8 +136,8 @@ def server(run: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], in
     try:
         assert process.stdout is not None and process.stderr is not None
         line = process.stdout.readline()
-        found = re.fullmatch(r"serve: http://127.0.0.1:(\d+) searches 6 images, 18 sentences; Ctrl-C ends it\n", line)
-        assert found, line + process.stderr.read()
+        found = re.fullmatch(r"serve: http://127.0.0.1:(\d+) searches 6 images, 30 sentences; Ctrl-C ends it\n", line)
+        assert found, line
         yield process, int(found[1])
     finally:
         process.kill()
