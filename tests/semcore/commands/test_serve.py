@@ -128,6 +128,7 @@ def server(run: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], in
         [sys.executable, "-m", "semcore.commands.cli", "serve", "--run", str(run), "--port", "0", "--device", "cpu",
          "--split", "test", *options],
         cwd=ROOT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
         env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -136,7 +137,9 @@ def server(run: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], in
     try:
         assert process.stdout is not None and process.stderr is not None
         line = process.stdout.readline()
-        found = re.fullmatch(r"serve: http://127.0.0.1:(\d+) searches 6 images, 18 sentences; Ctrl-C ends it\n", line)
+        found = re.fullmatch(r"serve: http://127.0.0.1:(\d+) searches 6 images, 30 sentences; Ctrl-C ends it\n", line)
+        if not found:
+            process.kill()
         assert found, line + process.stderr.read()
         yield process, int(found[1])
     finally:
