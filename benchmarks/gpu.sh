@@ -59,11 +59,11 @@ measure() {
 
 if [ -n "${REHEARSE:-}" ]; then
   toy=(--device cpu --quick)
-  measure generation-text 300 generation "${toy[@]}" --dtype bfloat16 --only 1b-text
-  measure generation-image 300 generation "${toy[@]}" --dtype bfloat16 --only tiny-image
-  measure constraint 300 index "${toy[@]}" --steps-only --rows '[40]'
-  measure verification 300 verification_speed "${toy[@]}" --dtype bfloat16
-  measure training 300 training "${toy[@]}"
+  measure generation-text 900 generation "${toy[@]}" --dtype bfloat16 --only 1b-text
+  measure generation-image 900 generation "${toy[@]}" --dtype bfloat16 --only tiny-image
+  measure constraint 900 index "${toy[@]}" --steps-only --rows '[40]'
+  measure verification 900 verification_speed "${toy[@]}" --dtype bfloat16
+  measure training 900 training "${toy[@]}"
 else
   measure generation-text 150 generation --device cuda --only 1b-text --num-identifiers 1000000 --repeats 3
   measure generation-image 50 generation --device cuda --only tiny-image --repeats 3

@@ -9,6 +9,7 @@ fetched from, or told to, any other machine. The page takes the package gradio: 
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from dataclasses import dataclass
@@ -65,8 +66,9 @@ def main(settings: DemoSettings) -> None:
 
 
 def _wait() -> None:
-    """Wait for the interruption, which is how the page ends."""
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        sys.stdout.write("demo: ended\n")
+    """Wait for Ctrl+C or SIGTERM, which is how the page ends; also where the shell has both ignored."""
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    ended.wait()
+    sys.stdout.write("demo: ended\n")

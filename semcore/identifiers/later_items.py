@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from semcore.data.identifier_files import NO_CLUSTER
+from semcore.data.identifier_files import NO_CLUSTER, identifier_text
 from semcore.identifiers.clusters import load_centroids, nearest_centroids
 from semcore.identifiers.keybert_keywords import keybert_keywords
 from semcore.identifiers.keywords import count_words, remove_cluster_words, top_keywords
@@ -25,6 +25,7 @@ from semcore.identifiers.mention_rates import (
     read_mention_rates,
     select_keywords,
 )
+from semcore.identifiers.residual import nearest_rows
 from semcore.identifiers.sentence_encoder import Encode, embed
 from semcore.identifiers.words import load_segmenter
 from semcore.runtime.errors import UserError
@@ -32,10 +33,11 @@ from semcore.runtime.files import read_json
 
 
 class LaterIdentifier(NamedTuple):
-    """The parts of a later item's identifier: its cluster, or `NO_CLUSTER`, and its keywords."""
+    """The parts of a later item's identifier: its cluster, or `NO_CLUSTER`, its keywords, and its further ones."""
 
     global_id: int
     lexical_id: list[str]
+    more: list[str]
 
 
 @dataclass(frozen=True)
@@ -92,16 +94,30 @@ def identify_later_items(texts: Sequence[str], encode: Encode, fitted: FittedIde
         return []
     settings = fitted.settings
     embeddings = embed(texts, encode, tokens_per_batch=settings["tokens_per_batch"])
-    labels = nearest_centroids(embeddings, fitted.centroids)
+    per_item = settings.get("per_item", 1)  # recorded where it is more
+    labels = nearest_centroids(embeddings, fitted.centroids)[:, None]
+    if per_item > 1:
+        labels = nearest_rows(embeddings, fitted.centroids, per_item)
     keywords = _keywords(texts, embeddings, labels, encode, fitted)
-    shown = labels.tolist() if settings["global_id"] else [NO_CLUSTER] * len(texts)
-    return [LaterIdentifier(*parts) for parts in zip(shown, keywords, strict=True)]
+    shown = labels if settings["global_id"] else np.full_like(labels, NO_CLUSTER)
+    return [
+        LaterIdentifier(clusters[0], words[0], list(map(identifier_text, clusters[1:], words[1:])))
+        for clusters, words in zip(shown.tolist(), zip(*keywords, strict=True), strict=True)
+    ]
 
 
 def _keywords(
     texts: Sequence[str], embeddings: np.ndarray, labels: np.ndarray, encode: Encode, fitted: FittedIdentifiers
-) -> list[list[str]]:
-    """Return each text's keywords; embeddings (N, dimensions), labels (N,)."""
+) -> list[list[list[str]]]:
+    """Return each text's keywords, were its cluster the first, the second ... of its labels.
+
+    Args:
+        texts: N texts.
+        embeddings: (N, dimensions).
+        labels: (N, identifiers an item).
+        encode: the encoder.
+        fitted: what the clusters were fitted to.
+    """
     settings = fitted.settings
     try:
         counts, vocabulary = count_words(
@@ -111,15 +127,20 @@ def _keywords(
             segmenter=load_segmenter(settings["segmenter"]) if settings["segmenter"] else None,
         )
     except UserError:  # not one text holds a word: the cluster is all there is to say
-        return [[] for _ in texts]
-    if settings["deduplicate"]:
-        counts = remove_cluster_words(counts, labels, _places(fitted.cluster_words, vocabulary))
+        return [[[] for _ in texts]] * labels.shape[1]
+    word_embeddings = embed(vocabulary, encode, tokens_per_batch=settings["tokens_per_batch"])
     num_keywords, choice = settings["num_keywords"], settings["keyword_choice"]
     num_candidates = num_keywords * (CANDIDATES_PER_KEYWORD if choice == "mention_rate" else 1)
-    candidates = _candidates(texts, counts, vocabulary, embeddings, num_candidates, encode, settings)
     rates = rate_words(fitted.mention_counts, vocabulary)
-    selected = select_keywords(candidates, rates, num_keywords, choice=choice, order=settings["keyword_order"])
-    return [[vocabulary[word] for word in own] for own in selected]
+    keywords = []
+    for clusters in labels.T:
+        left = counts
+        if settings["deduplicate"]:
+            left = remove_cluster_words(counts, clusters, _places(fitted.cluster_words, vocabulary))
+        candidates = _candidates(texts, left, vocabulary, embeddings, word_embeddings, num_candidates, settings)
+        selected = select_keywords(candidates, rates, num_keywords, choice=choice, order=settings["keyword_order"])
+        keywords.append([[vocabulary[word] for word in own] for own in selected])
+    return keywords
 
 
 def _candidates(
@@ -127,12 +148,14 @@ def _candidates(
     counts: sparse.csr_matrix,
     vocabulary: Sequence[str],
     embeddings: np.ndarray,
+    word_embeddings: np.ndarray,
     num_candidates: int,
-    encode: Encode,
     settings: Mapping[str, Any],
 ) -> list[list[int]]:
-    """Return the words of each text that are most similar to it; counts (N, words), embeddings (N, dimensions)."""
-    word_embeddings = embed(vocabulary, encode, tokens_per_batch=settings["tokens_per_batch"])
+    """Return the words of each text that are most similar to it.
+
+    Shapes: counts (N, words), embeddings (N, dimensions), word_embeddings (words, dimensions).
+    """
     if settings["keyword_method"] != "keybert":
         return top_keywords(counts, embeddings, word_embeddings, num_candidates)
     return keybert_keywords(

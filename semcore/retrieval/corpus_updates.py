@@ -28,10 +28,11 @@ from semcore.data.corpus_changes import (
 )
 from semcore.data.dataset import Sentence, is_safe_id, make_safe_id
 from semcore.data.directions import Direction
-from semcore.data.identifier_files import make_row
+from semcore.data.identifier_files import IdentifierRow, make_row, with_more
 from semcore.data.items_and_queries import Item
 from semcore.data.new_images import NewImage
 from semcore.data.run_folder import RunFolder
+from semcore.identifiers.later_items import LaterIdentifier
 from semcore.models.captioning.local import WRITTEN
 from semcore.retrieval.corpus import added_items, searched_items, update_saved_index
 from semcore.retrieval.item_maker import ItemMaker
@@ -95,7 +96,7 @@ def add_images(maker: ItemMaker, images: Sequence[NewImage], *, copy: bool = Fal
         after = CorpusChanges(added={own.image_id: own for own in added})
         new = {direction: added_items(run, direction, after) for direction in maker.directions}
         for direction, items in new.items():
-            maker.fill_priors(direction, [item.identifier for item in items])
+            maker.fill_priors(direction, [text for item in items for text in item.identifiers])
         write_addition(run, added)
         for direction, items in new.items():
             _update_index(maker, direction, before[direction], before[direction] + items)
@@ -175,14 +176,18 @@ def _with_identifiers(
     sentences = [_sentences(own.image, used) for own in kept]
     texts = [captions[own.image.image_id] for own in kept]
     found = iter(maker.identify([*texts, *(sentence.text for own in sentences for sentence in own)]))
-    rows = [make_row(own.image.image_id, ADDED, *next(found)) for own in kept]
-    sentence_rows = [tuple(make_row(s.sentence_id, ADDED, *next(found)) for s in own) for own in sentences]
+    rows = [_row(own.image.image_id, next(found)) for own in kept]
+    sentence_rows = [tuple(_row(sentence.sentence_id, next(found)) for sentence in own) for own in sentences]
     return [
         AddedImage(
             own.image.image_id, own.file_name, own.sha256, own.image.source_file, caption, row, said, rows_of_sentences
         )
         for own, caption, row, said, rows_of_sentences in zip(kept, texts, rows, sentences, sentence_rows, strict=True)
     ]
+
+
+def _row(item_id: str, identifier: LaterIdentifier) -> IdentifierRow:
+    return with_more(make_row(item_id, ADDED, identifier.global_id, identifier.lexical_id), identifier.more)
 
 
 def _sentences(image: NewImage, used: set[str]) -> tuple[Sentence, ...]:

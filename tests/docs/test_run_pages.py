@@ -33,6 +33,7 @@ README = ROOT / "README.md"
 TRAINING = ["--training.max-steps", "2", "--training.batch-size", "4", "--training.gradient-checkpointing", "false"]
 SMALLER = {
     "data_prep.identifiers": ["--num-clusters", "2", "--num-cluster-words", "1"],
+    "vokens": ["--quantizer.num-codes", "8"],
     "recipes/train_identifier.py": [*TRAINING, "--row-tokens", "96"],
     "data_prep.candidates": ["--num-candidates", "3", "--num-beams", "4", "--limit", "4"],
     "recipes/train_verifier.py": TRAINING,
@@ -77,6 +78,9 @@ def _take_photographs() -> None:
             draw_picture(colour, number).save(photo)
             photo.with_suffix(".txt").write_text(f"a {colour} circle on white\ncircle number {number}\n")
     draw_picture("red", 3).convert("RGB").save("photo.jpg")
+    Path("new-photos").mkdir()
+    for number, name in enumerate(("beach", "dog")):
+        draw_picture("green", number).convert("RGB").save(f"new-photos/{name}.jpg")
     rows = [f"train/{number}.png,circle number {number}\n" for number in range(10)]
     Path("captions.csv").write_text("image,sentence\n" + "".join(rows))
     shutil.copytree("photos/train", "flickr30k-images")

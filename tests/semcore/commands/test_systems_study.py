@@ -49,8 +49,10 @@ def test_the_plan_has_the_commands_of_every_system(tmp_path: Path, capsys: pytes
     assert "/seed-0/avg " in ranking  # the others have no such stage
     lines = [line for line in plan if "data_prep.identifiers" in line]
     assert len(lines) == 3
-    assert "--scheme vokens --token-init codebook --quantizer.kind rq-vae --quantizer.shared true" in lines[1]
-    assert "--scheme coarse-fine --coarse 3 --collisions count" in lines[2] and "--protocol transductive" in lines[2]
+    for options in ("--quantizer.kind rq-vae", "--quantizer.shared true", "--scheme vokens --token-init codebook"):
+        assert options in lines[1]
+    for options in ("--coarse 3 --collisions count --protocol transductive", "--scheme coarse-fine"):
+        assert options in lines[2]
 
 
 @pytest.mark.slow
