@@ -12,6 +12,8 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,26 +51,37 @@ def main(settings: DemoSettings) -> None:
     from semcore.demo.serving import served_page
 
     check_address(settings.host, settings.port)
-    with served_page(
-        settings.run,
-        settings.host,
-        settings.port,
-        split=settings.split,
-        data=settings.data,
-        base=settings.base,
-        allow_mismatch=settings.allowed,
-    ) as address:
+    with (
+        served_page(
+            settings.run,
+            settings.host,
+            settings.port,
+            split=settings.split,
+            data=settings.data,
+            base=settings.base,
+            allow_mismatch=settings.allowed,
+        ) as address,
+        _told_to_end() as ended,
+    ):
         sys.stdout.write(f"demo: {settings.run} is searched at {address}; Ctrl+C ends it\n")
         if settings.host not in LOOPBACK:
             sys.stdout.write("demo: whoever reaches this machine can search it and see its images\n")
         sys.stdout.flush()
-        _wait()
+        _wait(ended)
 
 
-def _wait() -> None:
-    """Wait for Ctrl+C or SIGTERM, which is how the page ends; also where the shell has both ignored."""
+@contextmanager
+def _told_to_end() -> Iterator[threading.Event]:
+    """Set an event at Ctrl+C and SIGTERM, which is how the page ends; also where the shell has both ignored."""
     ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+    before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield ended
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait(ended: threading.Event) -> None:
     ended.wait()
     sys.stdout.write("demo: ended\n")

@@ -94,7 +94,7 @@ def test_the_command_serves_until_it_is_interrupted(searchable_run: SearchableRu
 def test_who_serves_others_is_told(
     semcore: Any, searchable_run: SearchableRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "_wait", lambda: None)
+    monkeypatch.setattr(demo, "_wait", lambda ended: None)
     code, out, errors = semcore(
         "demo", "--run", str(searchable_run.run), "--host", "0.0.0.0", "--port", str(free_port())
     )

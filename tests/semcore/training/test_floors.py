@@ -128,7 +128,10 @@ def _rows(item_ids: list[str], keywords: Sequence[str]) -> list[IdentifierRow]:
     return [make_row(i, "train", n % 2, keywords[n].split()) for n, i in enumerate(item_ids)]
 
 
-@pytest.mark.parametrize(("attention", "attention_loss"), [("full", 0.0), ("blocks", 0.0), ("full", 0.1)])
+@pytest.mark.parametrize(
+    ("attention", "attention_loss"),
+    [("full", 0.0), ("blocks", 0.0), pytest.param("full", 0.1, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("direction", list(Direction))
 def test_a_listwise_verifier_is_right_on_four_sets_of_two(
     build: Build, data: Path, records: list[ImageRecord], tmp_path: Path, direction: Direction, attention: Any,
