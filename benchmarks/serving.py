@@ -17,7 +17,6 @@ import json
 import os
 import random
 import re
-import signal
 import statistics
 import subprocess
 import sys
@@ -126,7 +125,7 @@ def served(options: Sequence[str], text: str) -> Iterator[tuple[int, float, subp
         Client(port).search(text)
         yield port, time.perf_counter() - begun, process
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.communicate(timeout=START_S)
 
 

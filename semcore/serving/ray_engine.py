@@ -32,7 +32,7 @@ from semcore.serving.service import Service
 
 APPLICATION, SEARCHER, KEEPER = "semcore", "Searcher", "Keeper"
 ONGOING_PER_BATCH = 2  # one batch that is worked on, and one that gathers
-START_S = 180  # Ray gives its own processes 30 s to start, which a busy machine does not keep
+STARTS = 3  # Ray gives its own processes 30 s to start, which a busy machine does not always keep
 STORE_BYTES = 256 * MIB  # ours: requests and answers on their way; Ray would take a third of the memory
 FRONT_REQUESTS = 10_000  # more than all queues: what is too much is refused by the application, in its words
 
@@ -98,24 +98,33 @@ def start_serving(plan: Plan, host: str, port: int, address: str | None) -> None
         UserError: there is no such cluster, or no replica could open the run.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", str(START_S))
     own: dict[str, Any] = {} if address else {
         "include_dashboard": False,
         "num_cpus": max(os.cpu_count() or 1, plan.most_replicas),
         "object_store_memory": STORE_BYTES,
     }  # fmt: skip
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (ConnectionError, ValueError) as error:
-        raise UserError(
-            f"there is no Ray cluster at {address} ({error}); start one with `ray start --head`, or leave "
-            "--ray-address out"
-        ) from None
+    _join_or_start(address, {"address": address, "log_to_driver": False, "logging_level": logging.ERROR, **own})
     serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
     try:
         serve.run(application(plan), name=APPLICATION, route_prefix="/")
     except RuntimeError as error:
         raise UserError(f"no replica could open the run: {error}") from None
+
+
+def _join_or_start(address: str | None, options: dict[str, Any]) -> None:
+    for attempt in range(1, STARTS + 1):
+        try:
+            ray.init(**options)
+            return
+        except (ConnectionError, ValueError) as error:
+            raise UserError(
+                f"there is no Ray cluster at {address} ({error}); start one with `ray start --head`, or leave "
+                "--ray-address out"
+            ) from None
+        except Exception as error:  # Ray has no class of its own for it
+            if "timed out during startup" not in str(error) or attempt == STARTS:
+                raise
+            ray.shutdown()
 
 
 def stop_serving(address: str | None) -> None:

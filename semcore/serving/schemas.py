@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from semcore.data.dataset import MAX_ID_LETTERS
 from semcore.retrieval.corpus_updates import Addition
@@ -16,6 +16,14 @@ class Strict(BaseModel):
     """A body in which an unknown field is an error, so that a misspelt one is noticed."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _whole(value: Any) -> Any:
+    """Return a number such as 10.0, which is an integer in JSON Schema, as one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WholeNumber = Annotated[int, BeforeValidator(_whole)]
 
 
 class SearchByText(Strict):

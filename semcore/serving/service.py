@@ -42,5 +42,6 @@ class Service:
 
     async def close(self) -> None:
         """Answer what waits, and end."""
-        if self._backend is not None:
-            await self._backend.close()
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            await backend.close()

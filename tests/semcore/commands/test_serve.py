@@ -128,6 +128,7 @@ def server(run: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], in
         [sys.executable, "-m", "semcore.commands.cli", "serve", "--run", str(run), "--port", "0", "--device", "cpu",
          "--split", "test", *options],
         cwd=ROOT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
         env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -179,6 +179,10 @@ def test_a_wrong_body_is_one_sentence(live: Live, content: bytes, status: int, s
     assert live.search(text="next").status == 200
 
 
+def test_ten_point_nothing_is_ten(live: Live) -> None:
+    assert len(live.ask("POST", "/search", b'{"text": "a", "top_k": 2.0}').json["hits"]) == 2
+
+
 def test_half_a_character_is_no_error(live: Live) -> None:
     assert live.ask("POST", "/search", b'{"text": "a \\ud83d"}').status == 200
 

@@ -73,6 +73,7 @@ def test_an_id_of_another_picture_is_a_conflict(growing_run: Any) -> None:
         assert (everything.status, everything.json["code"]) == (409, "conflict")
 
 
+@pytest.mark.slow
 def test_searches_go_on_while_items_come_and_go(growing_run: Any) -> None:
     with serving(growing_run.run) as live:
         always, statuses = found(live), []
@@ -120,6 +121,7 @@ def test_a_full_disk_changes_nothing(growing_run: Any, monkeypatch: pytest.Monke
         assert found(live) == before | {"new-1"}
 
 
+@pytest.mark.slow
 def test_what_others_add_is_found_too(growing_run: Any, tmp_path: Path) -> None:
     """`semcore index add` beside a server, say."""
     with serving(growing_run.run) as live:
