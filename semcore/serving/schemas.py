@@ -30,7 +30,7 @@ class SearchByText(Strict):
     """Search images by a sentence, or by several."""
 
     text: str | list[str] = Field(description="A sentence, or a list of them.", examples=["a red circle"])
-    top_k: int = Field(default=10, ge=1, description="Hits of each query, at most.")
+    top_k: WholeNumber = Field(default=10, ge=1, description="Hits of each query, at most.")
     explain: bool = Field(default=False, description="Say of each hit why it was found; for few hits in all.")
 
 
@@ -40,7 +40,7 @@ class SearchByImage(Strict):
     image: str | list[str] = Field(
         description="The file of a picture in base64, as such or in a data URL; or a list of them."
     )
-    top_k: int = Field(default=10, ge=1, description="Hits of each query, at most.")
+    top_k: WholeNumber = Field(default=10, ge=1, description="Hits of each query, at most.")
     explain: bool = Field(default=False, description="Say of each hit why it was found; for few hits in all.")
 
 
