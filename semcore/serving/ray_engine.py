@@ -33,6 +33,8 @@ from semcore.serving.service import Service
 APPLICATION, SEARCHER, KEEPER = "semcore", "Searcher", "Keeper"
 ONGOING_PER_BATCH = 2  # one batch that is worked on, and one that gathers
 STARTS = 3  # Ray gives its own processes 30 s to start, which a busy machine does not always keep
+PATIENCE = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60"}
+"""Ray ends its own process for connections where it does not answer within 5 or 10 s, as on a busy machine."""
 STORE_BYTES = 256 * MIB  # ours: requests and answers on their way; Ray would take a third of the memory
 FRONT_REQUESTS = 10_000  # more than all queues: what is too much is refused by the application, in its words
 
@@ -98,6 +100,8 @@ def start_serving(plan: Plan, host: str, port: int, address: str | None) -> None
         UserError: there is no such cluster, or no replica could open the run.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    for name, value in PATIENCE.items():  # Ray's processes inherit them
+        os.environ.setdefault(name, value)
     own: dict[str, Any] = {} if address else {
         "include_dashboard": False,
         "num_cpus": max(os.cpu_count() or 1, plan.most_replicas),

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from semcore.runtime.errors import UserError
 
+KEEP_ALIVE_S = 75  # ours: longer than a search takes, so that no client's connection ends while it waits for others
 _IN_USE = "port {port} of {host} is in use; end what listens there, or choose another --port"
 
 
@@ -69,6 +70,7 @@ def make_config(app: FastAPI, stop_within_s: float) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # a client's address is not what it says of itself: the rate is counted by it
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(stop_within_s)),
     )
 

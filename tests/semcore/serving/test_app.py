@@ -229,10 +229,11 @@ def test_a_token_is_wanted_of_all_but_health() -> None:
 
 
 def test_a_client_that_asks_too_often_is_told_when_to_ask_again() -> None:
-    with running(service_of(FakeRun(), Limits(rate=0.5, burst=2))) as live:
+    with running(service_of(FakeRun(), Limits(rate=0.001, burst=2))) as live:
         assert live.search(text=["a", "b", "c"]).status == 200  # one more than it had
         refused = live.search(text="a")
-        assert (refused.status, refused.json["code"], refused.headers["retry-after"]) == (429, "too_many", "4")
+        assert (refused.status, refused.json["code"]) == (429, "too_many")
+        assert 1_900 < int(refused.headers["retry-after"]) <= 2_000
         assert live.ask("GET", "/health").status == 200
 
 
