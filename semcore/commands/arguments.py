@@ -22,7 +22,7 @@ from semcore.commands.settings_schema import build, leaf_types, required_setting
 from semcore.runtime.config_file import FLAGS_ONLY, read_section, suggestion
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import DISK_FULL_SENTENCE, is_disk_full, plain_data
-from semcore.runtime.ranks import is_main_process
+from semcore.runtime.ranks import is_main_process, leave_at_once, num_processes
 from semcore.runtime.settings import option
 from semcore.runtime.shared_folder import confirm_one_folder
 
@@ -69,6 +69,8 @@ def run_command(
         if not is_disk_full(error):
             raise
         _exit_with(DISK_FULL_SENTENCE.format(where="the disk"), 2)
+    if num_processes() > 1:
+        leave_at_once()
 
 
 def parse(

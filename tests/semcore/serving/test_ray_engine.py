@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -57,9 +58,17 @@ def scores(reply: Any) -> dict[str, float]:
 
 
 def replica_processes() -> set[int]:
-    """Return the processes of the replicas that have answered."""
+    """Return the processes of the replicas that have answered.
+
+    Asked from a thread of its own: Playwright, which other tests use, leaves an event loop running in the main one.
+    """
     handle = serve.get_deployment_handle(SEARCHER, APPLICATION)
-    return {handle.process_id.remote().result(timeout_s=30) for _ in range(30)}
+
+    def ask() -> set[int]:
+        return {handle.process_id.remote().result(timeout_s=30) for _ in range(30)}
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(ask).result()
 
 
 def test_the_routes_are_the_same(live: Live, alone: dict[str, dict[str, float]]) -> None:
