@@ -77,7 +77,7 @@ def build_page(search: RunSearch, examples: Examples, title: str, counts: Callab
             event(answers.of_text, [text, *controls], results, **QUEUE)
         for event in (find_sentences.click, picture.upload, *([chosen_picture.then] if chosen_picture else [])):
             event(answers.of_picture, [picture, *controls], results, **QUEUE)
-        shown = [tabs, text, picture, *controls, results, head]
+        shown: list[Any] = [tabs, text, picture, *controls, results, head]
         page.load(answers.of_link, None, shown, show_progress_on=results, **QUEUE)
     return page
 
