@@ -31,6 +31,7 @@ from semcore.data.dataset import Dataset, ImageRecord, load_dataset
 from semcore.data.directions import Direction
 from semcore.data.new_images import NewImage
 from semcore.data.run_folder import RunFolder
+from semcore.data.subsets import spread
 from semcore.evaluation.metrics import retrieval_metrics
 from semcore.retrieval.corpus import searched_items
 from semcore.retrieval.corpus_updates import add_images, remove_items
@@ -43,6 +44,11 @@ from semcore.runtime.packaged_files import asset_folder, resource_folder
 METRICS = ("R@1", "R@5", "R@10")
 TOP_K = 10
 QUERIES_AT_ONCE = 64
+# What is kept of an evaluation is the prior's weight.
+PRIOR_ONLY = (
+    "--verifier", "none", "--ablations", "false", "--num-retention-queries", "0", "--num-exhaustive-queries", "0",
+    "--num-no-match-queries", "0",
+)  # fmt: skip
 
 
 @dataclass
@@ -59,6 +65,8 @@ class Settings:
     """In how many batches it gets the others."""
     held_out: int = 100
     """Further images of val and of test; the prior's weight is fitted on val, and all of them are searched too."""
+    num_queries: int | None = None
+    """Measure with so many images of each group, evenly spread, as queries and as what is asked for; all by default."""
     max_steps: int = -1
     """Steps of each training; -1 for the epochs of scenes.yaml."""
     seed: int = 0
@@ -67,7 +75,7 @@ class Settings:
     """File to save the rows in."""
 
     def __post_init__(self) -> None:
-        require_minimum(1, self, "num_items", "num_batches", "held_out")
+        require_minimum(1, self, "num_items", "num_batches", "held_out", "num_queries")
         if not 0 < self.first_percent < 100:
             raise UserError(f"--first-percent must be from 1 to 99, found {self.first_percent}")
 
@@ -89,8 +97,8 @@ def main(settings: Settings) -> None:
         _train(settings, scenes, name, [*records, *others])
         for name, records in (("first", parts.first), ("all", everything))
     ]
-    grown, seconds = _grow(runs[0], scenes, parts)
-    shrunk = _shrink(runs[1], scenes, parts)
+    grown, seconds = _grow(runs[0], scenes, parts, settings.num_queries)
+    shrunk = _shrink(runs[1], scenes, parts, settings.num_queries)
     rows = [
         higher_is_better(f"{name}, {metric}", own[metric], shrunk[name][metric], "percent", _note(own))
         for name, own in grown.items()
@@ -156,7 +164,7 @@ def _train(settings: Settings, scenes: Dataset, name: str, records: Sequence[Ima
         ["-m", "data_prep.caption", *where, "--model", base],
         ["-m", "data_prep.identifiers", *where, "--seed", seed],
         [recipe, *where, "--model.base", base, "--training.seed", seed, *steps],
-        ["-m", "semcore.commands.cli", "evaluate", *where, "--verifier", "none", "--ablations", "false"],
+        ["-m", "semcore.commands.cli", "evaluate", *where, *PRIOR_ONLY],
     ):
         subprocess.run([sys.executable, *command], check=True)
     return run
@@ -176,12 +184,14 @@ def _write_dataset(scenes: Dataset, folder: Path, records: Sequence[ImageRecord]
     write_json(folder / "dataset.json", {"name": "scenes"})
 
 
-def _grow(run: Path, scenes: Dataset, parts: Parts) -> tuple[dict[str, dict[str, float]], list[Row]]:
+def _grow(
+    run: Path, scenes: Dataset, parts: Parts, num_queries: int | None = None
+) -> tuple[dict[str, dict[str, float]], list[Row]]:
     """Return the scores of the run before and after each addition, and the seconds that an image took."""
     maker = ItemMaker.open(run)
     retriever = _retriever(run)
     maker.given_generator = retriever.generator
-    scores = _measure(retriever, scenes, parts, 0)
+    scores = _measure(retriever, scenes, parts, 0, num_queries)
     rows = []
     for number, batch in enumerate(parts.batches, start=1):
         before = _identifiers(run, maker.dataset)
@@ -194,27 +204,30 @@ def _grow(run: Path, scenes: Dataset, parts: Parts) -> tuple[dict[str, dict[str,
         took = time.perf_counter() - started
         if [own.image_id for own in done.added] != [own.image_id for own in batch]:
             raise UserError(f"{len(done.left_out)} images of batch {number} were left out: {done.left_out}")
-        if any(_identifiers(run, maker.dataset)[item] != own for item, own in before.items()):
+        after = _identifiers(run, maker.dataset)
+        if any(after[item] != own for item, own in before.items()):
             raise UserError(f"batch {number} has changed an identifier that was there before")
         rows.append(
             Row(f"addition of batch {number}, per image", took / len(batch), None, None, "s", f"{len(batch)} images")
         )
         retriever = retriever.refreshed()
-        scores |= _measure(retriever, scenes, parts, number)
+        scores |= _measure(retriever, scenes, parts, number, num_queries)
     return scores, rows
 
 
-def _shrink(run: Path, scenes: Dataset, parts: Parts) -> dict[str, dict[str, float]]:
+def _shrink(
+    run: Path, scenes: Dataset, parts: Parts, num_queries: int | None = None
+) -> dict[str, dict[str, float]]:
     """Return the scores of the run with all items, and after each removal of the last batch."""
     maker = ItemMaker.open(run)
     retriever = _retriever(run)
     maker.given_generator = retriever.generator
     scores: dict[str, dict[str, float]] = {}
     for number in range(len(parts.batches), 0, -1):
-        scores |= _measure(retriever, scenes, parts, number)
+        scores |= _measure(retriever, scenes, parts, number, num_queries)
         remove_items(maker, [record.image_id for record in parts.batches[number - 1]])
         retriever = retriever.refreshed()
-    return scores | _measure(retriever, scenes, parts, 0)
+    return scores | _measure(retriever, scenes, parts, 0, num_queries)
 
 
 def _retriever(run: Path) -> Retriever:
@@ -228,12 +241,14 @@ def _identifiers(run: Path, dataset: Dataset) -> dict[str, str]:
     return {item.item_id: item.identifier for item in items}
 
 
-def _measure(retriever: Retriever, scenes: Dataset, parts: Parts, number: int) -> dict[str, dict[str, float]]:
+def _measure(
+    retriever: Retriever, scenes: Dataset, parts: Parts, number: int, num_queries: int | None = None
+) -> dict[str, dict[str, float]]:
     """Return the scores of both directions after so many batches, of the first images and of those added."""
     groups = {"old": parts.first, "new": [record for batch in parts.batches[:number] for record in batch]}
     return {
         f"{direction.label}, after {number} of {len(parts.batches)} batches, {group} items": _score(
-            retriever, scenes, direction, records
+            retriever, scenes, direction, list(spread(records, num_queries or len(records)))
         )
         for direction in Direction
         for group, records in groups.items()
