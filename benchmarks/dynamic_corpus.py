@@ -83,15 +83,15 @@ class Settings:
 class Parts(NamedTuple):
     """The images by when they come: those of the first training, and the batches that follow."""
 
-    first: list[ImageRecord]
-    batches: list[list[ImageRecord]]
+    first: Sequence[ImageRecord]
+    batches: Sequence[Sequence[ImageRecord]]
 
 
 def main(settings: Settings) -> None:
     """Train the two runs, let the one grow and the other shrink, and publish the rows."""
     scenes = _draw(settings)
     parts = split_parts(scenes.split("train"), settings.first_percent, settings.num_batches)
-    others = scenes.split("val") + scenes.split("test")
+    others = [*scenes.split("val"), *scenes.split("test")]
     everything = [*parts.first, *(record for batch in parts.batches for record in batch)]
     runs = [
         _train(settings, scenes, name, [*records, *others])
@@ -215,9 +215,7 @@ def _grow(
     return scores, rows
 
 
-def _shrink(
-    run: Path, scenes: Dataset, parts: Parts, num_queries: int | None = None
-) -> dict[str, dict[str, float]]:
+def _shrink(run: Path, scenes: Dataset, parts: Parts, num_queries: int | None = None) -> dict[str, dict[str, float]]:
     """Return the scores of the run with all items, and after each removal of the last batch."""
     maker = ItemMaker.open(run)
     retriever = _retriever(run)

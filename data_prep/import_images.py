@@ -18,12 +18,12 @@ from data_prep.clean_sentences import clean_sentence, printable
 from data_prep.dataset_writer import Source, building, place_image, print_made, print_skipped, write_folder
 from data_prep.left_out import Findings
 from data_prep.names import similar_name
-from data_prep.repeats import Keys
 from data_prep.source_images import Images, SourceImage, Survey, suffix_of, verified, within_shares, without_suffix
 from semcore.commands.arguments import require_minimum
 from semcore.data.dataset import SPLITS, make_safe_id
 from semcore.data.subsets import share_out
 from semcore.runtime.errors import UnreadableImage, UserError
+from semcore.runtime.repeats import Keys
 from semcore.runtime.text import clean_text
 
 INCOMING = "incoming"  # holds images that come as bytes, inside the unfinished folder

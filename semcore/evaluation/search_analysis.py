@@ -17,6 +17,7 @@ from semcore.models.session import ModelSession
 from semcore.retrieval.batch import SplitKey, SplitView, WorkDir
 from semcore.retrieval.corpus import build_corpus
 from semcore.retrieval.hits import GeneratedHit
+from semcore.runtime.long_lists import listed
 
 MOST_LOST = 500
 """Queries whose lost items are scored for the audit; the audit leaves the others out."""
@@ -61,7 +62,7 @@ def analyse_search(
     """
     if not plan.constraint:
         return SearchAnalysis()
-    corpus = build_corpus(session, key.direction, list(view.items.values()))
+    corpus = build_corpus(session, key.direction, listed(view.items.values()))
     made = guiding.of(key.direction)
     guide = None if made is None else made(corpus)
     weight = correction.weight(key.direction).overall

@@ -40,8 +40,8 @@ def test_sentences_are_items_whether_or_not_their_image_has_a_caption(dataset: D
 
 def test_a_sentence_knows_the_place_of_its_image_among_the_captioned(dataset: Dataset) -> None:
     captions = [TextItem("c", "train", "a cat"), TextItem("b", "test", "a bat")]
-    assert image_of_sentences(dataset, captions) == [NO_IMAGE, 1, 0]
-    assert image_of_sentences(dataset, captions, limit=2) == [NO_IMAGE, 1]
+    assert list(image_of_sentences(dataset, captions)) == [NO_IMAGE, 1, 0]
+    assert list(image_of_sentences(dataset, captions, limit=2)) == [NO_IMAGE, 1]
 
 
 def test_a_limit_is_shared_out_over_the_splits(dataset: Dataset, tmp_path: Path) -> None:

@@ -6,9 +6,12 @@ The hashes take eight bytes per key; a set would take sixty, and MSCOCO has 616,
 from __future__ import annotations
 
 from array import array
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
+from typing import TypeVar
 
 import numpy as np
+
+K = TypeVar("K", bound=Hashable)
 
 
 class Keys:
@@ -53,3 +56,19 @@ class Repeats:
             return self._met[key]
         self._met[key] = own
         return None
+
+
+def first_repeat(keys: Iterable[tuple[int, K]], hashes: set[int]) -> tuple[K, int, int] | None:
+    """Return the first key that comes again, with its number and that of its first occurrence; None without one.
+
+    Args:
+        keys: (number, key) in their order; read only where hashes occur twice.
+        hashes: from `Keys.repeated`.
+    """
+    seen: dict[K, int] = {}
+    for number, key in keys if hashes else ():
+        if key in seen:
+            return key, number, seen[key]
+        if hash(key) in hashes:
+            seen[key] = number
+    return None
