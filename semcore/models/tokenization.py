@@ -103,6 +103,7 @@ def flat_answer_tokens(
     Raises:
         ValueError: an answer changes the prompt's tokenization.
     """
+    prompt = _from_last_special_token(tokenizer, prompt)
     before, closing = tokenize(tokenizer, prompt), closing_token_id(tokenizer)
     tokens, ends, rest = array("i"), array("q", [0]), iter(answers)
     while chunk := list(islice(rest, _ANSWERS_AT_ONCE)):
@@ -112,6 +113,14 @@ def flat_answer_tokens(
             tokens.append(closing)
             ends.append(len(tokens))
     return np.frombuffer(tokens, np.int32) if tokens else np.empty(0, np.int32), np.frombuffer(ends, np.int64)
+
+
+def _from_last_special_token(tokenizer: Any, prompt: str) -> str:
+    """Return the end of a prompt that decides how an answer is tokenized: tokenizers split texts at special tokens."""
+    start = max((prompt.rfind(token) for token in tokenizer.all_special_tokens), default=0)
+    end = prompt[max(start, 0) :]
+    before = tokenize(tokenizer, end)
+    return end if tokenize(tokenizer, prompt)[-len(before) :] == before else prompt
 
 
 def left_padded(token_rows: Sequence[Sequence[int]], pad_token_id: int) -> dict[str, torch.Tensor]:

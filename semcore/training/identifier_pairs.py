@@ -153,7 +153,7 @@ def _plain(example: Example) -> tuple[Any, ...]:
 
 def _from_plain(content: tuple[Any, ...]) -> Example:
     prompt, answer, candidates, units, images, right, shares = content
-    return Example(prompt, answer, images, candidates, right, shares, units)
+    return Example(prompt, answer, images, candidates or (), right, shares, units or ())
 
 
 def image_examples(
