@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 K = TypeVar("K", bound=Hashable)
+_FEW = 10_000
 
 
 class Keys:
@@ -39,6 +40,27 @@ class Keys:
         if (hashes[1:] < hashes[:-1]).any():
             hashes.sort()  # in its place
         return hashes
+
+
+class Used:
+    """Keys that are used already, asked for and added in turn: the latest as they are, the others eight bytes each."""
+
+    def __init__(self) -> None:
+        self._latest: set[int] = set()
+        self._sorted = np.empty(0, np.int64)
+
+    def add(self, key: Hashable) -> None:
+        """Note a key."""
+        self._latest.add(hash(key))
+        if len(self._latest) > max(_FEW, len(self._sorted) // 16):
+            latest = np.fromiter(self._latest, np.int64, len(self._latest))
+            self._sorted = np.sort(np.concatenate([self._sorted, latest]), kind="stable")
+            self._latest.clear()
+
+    def __contains__(self, key: Hashable) -> bool:
+        wanted = hash(key)
+        place = int(np.searchsorted(self._sorted, wanted))
+        return wanted in self._latest or (place < len(self._sorted) and int(self._sorted[place]) == wanted)
 
 
 class Repeats:
