@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -38,10 +38,12 @@ from semcore.retrieval.corpus_updates import add_images, remove_items
 from semcore.retrieval.item_maker import ItemMaker
 from semcore.retrieval.retriever import Retriever
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import write_json, write_jsonl
+from semcore.runtime.files import atomic_text, write_json, write_jsonl
+from semcore.runtime.markdown_tables import markdown_table
 from semcore.runtime.packaged_files import asset_folder, resource_folder
 
 METRICS = ("R@1", "R@5", "R@10")
+GROUPS = ("old", "new")
 TOP_K = 10
 QUERIES_AT_ONCE = 64
 # What is kept of an evaluation is the prior's weight.
@@ -73,6 +75,8 @@ class Settings:
     """Of the scenes, clusters and trainings."""
     json: Path | None = None
     """File to save the rows in."""
+    table: Path | None = None
+    """File to write the recalls into as tables, in markdown."""
 
     def __post_init__(self) -> None:
         require_minimum(1, self, "num_items", "num_batches", "held_out", "num_queries")
@@ -105,6 +109,27 @@ def main(settings: Settings) -> None:
         for metric in METRICS
     ]
     publish(rows + seconds, settings.json)
+    if settings.table is not None:
+        with atomic_text(settings.table) as handle:
+            handle.write(tables_of(grown, shrunk, settings.num_batches))
+
+
+def tables_of(
+    grown: Mapping[str, Mapping[str, float]], shrunk: Mapping[str, Mapping[str, float]], num_batches: int
+) -> str:
+    """Return a table a direction in markdown: a line after each batch, the run that grows / the one trained on all."""
+    tables = []
+    for direction in Direction:
+        lines = []
+        for number in range(num_batches + 1):
+            pairs = [(grown.get(name), shrunk.get(name)) for name in _names(direction, number, num_batches)]
+            cells = [
+                f"{one[m]:.1f} / {other[m]:.1f}" if one and other else "–" for one, other in pairs for m in METRICS
+            ]
+            lines.append((f"{number}", f"{max(own['num_items'] for own, _ in pairs if own):,.0f}", *cells))
+        header = ("batches", "items", *(f"{group}, {metric}" for group in GROUPS for metric in METRICS))
+        tables.append(f"{direction.label}, %:\n\n{markdown_table(header, lines, num_texts=1)}\n")
+    return "\n".join(tables)
 
 
 def split_parts(images: Sequence[ImageRecord], first_percent: int, num_batches: int) -> Parts:
@@ -243,15 +268,18 @@ def _measure(
     retriever: Retriever, scenes: Dataset, parts: Parts, number: int, num_queries: int | None = None
 ) -> dict[str, dict[str, float]]:
     """Return the scores of both directions after so many batches, of the first images and of those added."""
-    groups = {"old": parts.first, "new": [record for batch in parts.batches[:number] for record in batch]}
+    groups = (parts.first, [record for batch in parts.batches[:number] for record in batch])
     return {
-        f"{direction.label}, after {number} of {len(parts.batches)} batches, {group} items": _score(
-            retriever, scenes, direction, list(spread(records, num_queries or len(records)))
-        )
+        name: _score(retriever, scenes, direction, list(spread(records, num_queries or len(records))))
         for direction in Direction
-        for group, records in groups.items()
+        for name, records in zip(_names(direction, number, len(parts.batches)), groups, strict=True)
         if records
     }
+
+
+def _names(direction: Direction, number: int, num_batches: int) -> list[str]:
+    """Return the names of the scores of the first images, and of those added."""
+    return [f"{direction.label}, after {number} of {num_batches} batches, {group} items" for group in GROUPS]
 
 
 def _score(
