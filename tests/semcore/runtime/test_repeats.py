@@ -26,7 +26,8 @@ def test_used_keys_are_those_of_a_set(seed: int, monkeypatch: pytest.MonkeyPatch
 def test_the_first_repeat_is_found(seed: int) -> None:
     rng = random.Random(seed)
     numbered = [(line, f"{rng.randint(0, 60)}") for line in range(1, 30)]
-    keys, seen = Keys(), {}
+    keys = Keys()
+    seen: dict[str, int] = {}
     expected = None
     for line, key in numbered:
         keys.add(key)
