@@ -51,7 +51,7 @@ class Settings:
     """File to write them into as a table, in markdown."""
 
     def __post_init__(self) -> None:
-        require_minimum(1_000, self, "num_items")
+        require_minimum(2_000, self, "num_items")  # the tenth has to have a caption a cluster
         require_minimum(1, self, "num_queries")
 
 
