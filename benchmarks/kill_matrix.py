@@ -6,11 +6,12 @@
 
 Each stage is run once undisturbed, then in rounds: SIGKILL for it and all its processes, at a moment that is drawn, the
 same command again, and so on until it ends by itself. Then every file of its folder is compared with the undisturbed
-one's. A stage of one process is forked from one that has imported what it needs. Half of the moments are any time, the others just when a file has changed. The disk is one in memory: it gets
-room for a part of what the stage writes, which has to end in one sentence and exit code 2, and after more room the same
-command has to end as if nothing had been; the same on a disk that is read-only when the command starts. After each
-fault every file under its final name is read. `ours` is the number of problems. Without the right to mount a disk
-only kills are done. A row that is done is kept in OUT, and not measured again.
+one's. A stage of one process is forked from one that has imported what it needs. Half of the moments are any time, the
+others just when a file has changed. The disk is one in memory: it gets room for a part of what the stage writes, which
+has to end in one sentence and exit code 2, and after more room the same command has to end as if nothing had been; the
+same on a disk that is read-only when the command starts. After each fault every file under its final name is read.
+`ours` is the number of problems. Without the right to mount a disk only kills are done. A row that is done is kept in
+OUT, and not measured again.
 
 What is not compared: what was measured (seconds, memory, times of day), locks, and what commands printed.
 """
@@ -266,11 +267,8 @@ def _tail(output: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    root = str(resource_folder("recipes").parent)
-    return {
-        **step_environment(1), "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]),
-        "TMPDIR": tempfile.gettempdir(),
-    }  # fmt: skip
+    paths = os.pathsep.join([str(resource_folder("recipes").parent), os.environ.get("PYTHONPATH", "")])
+    return {**step_environment(1), "HF_HUB_OFFLINE": "1", "PYTHONPATH": paths, "TMPDIR": tempfile.gettempdir()}
 
 
 if __name__ == "__main__":

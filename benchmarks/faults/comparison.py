@@ -126,8 +126,9 @@ def _largest(expected: Path, found: Path) -> str | None:
     tensors = []
     for path in (expected, found):
         with safe_open(path, framework="pt") as handle:
-            tensors.append({name: handle.get_tensor(name).to(torch.float64).numpy() for name in handle.keys()})
+            names = list(handle.keys())
+            tensors.append({name: handle.get_tensor(name).to(torch.float64).numpy() for name in names})
     if {name: own.shape for name, own in tensors[0].items()} != {name: own.shape for name, own in tensors[1].items()}:
         return " (other tensors)"
-    largest = max((float(np.abs(own - tensors[1][name]).max(initial=0.0)) for name, own in tensors[0].items()))
+    largest = max(float(np.abs(own - tensors[1][name]).max(initial=0.0)) for name, own in tensors[0].items())
     return None if largest <= TOLERANCE else f" (numbers by up to {largest:.1e})"

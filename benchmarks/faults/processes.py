@@ -30,14 +30,14 @@ NEVER_S = 900.0
 
 
 class Moment(NamedTuple):
-    """When a command is killed: so many seconds after its start, or after so many changes of files; None for neither."""
+    """When a command is killed: some seconds after its start, or after some changes of files; None for neither."""
 
     seconds: float | None = None
     changes: int | None = None
 
 
 class Ended(NamedTuple):
-    """A command that has ended: its exit code (None if it was killed), output, seconds, changes of files, most bytes."""
+    """An ended command: its exit code (None if it was killed), output, seconds, changes of files, most bytes."""
 
     code: int | None
     output: str
@@ -224,7 +224,5 @@ def _runs(pid: int) -> bool:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass

@@ -23,9 +23,9 @@ MODEL_MODULES = (
 )  # fmt: skip
 """What is imported only when a model is loaded."""
 INDEX = ("semcore.commands.index", "semcore.retrieval.corpus_updates", *MODEL_MODULES)
-COUNTS = {"train": 16, "val": 4, "test": 6}
+COUNTS = {"train": 8, "val": 3, "test": 4}
 TRAINING = {
-    "training.max_steps": 8, "training.save_steps": 2, "training.batch_size": 4, "training.micro_batch_size": 2,
+    "training.max_steps": 6, "training.save_steps": 2, "training.batch_size": 4, "training.micro_batch_size": 2,
     "training.num_epochs": 20,
 }  # fmt: skip
 ENGINES = {"": None, "-zero2": "cpu_zero2", "-zero3": "cpu_zero3", "-zero3-offload": "cpu_zero3_offload"}
@@ -102,7 +102,7 @@ def _draw(disk: Path, _: str) -> list[str]:
 
 
 def _caption(disk: Path, _: str) -> list[str]:
-    options = ["--model", str(asset_folder("scenes_base")), "--batch-size", "4"]
+    options = ["--model", str(asset_folder("scenes_base")), "--batch-size", "4", "--max-new-tokens", "24"]
     return ["-m", "data_prep.caption", *_where(disk), *_config(), *options]
 
 
@@ -152,7 +152,7 @@ def _index(action: str, disk: Path, *options: str) -> list[str]:
 
 
 def _index_add(disk: Path, _: str) -> list[str]:
-    return _index("add", disk, "--images", str(disk / "further"), "--images-a-change", "3")
+    return _index("add", disk, "--images", str(disk / "further"), "--images-a-change", "2")
 
 
 def _index_remove(disk: Path, _: str) -> list[str]:
@@ -177,7 +177,7 @@ def _study_file(disk: Path) -> None:
 def _further_scenes(disk: Path) -> None:
     """Draw images that are not in the run yet."""
     with contextlib.redirect_stdout(io.StringIO()):
-        make_scenes.main(make_scenes.Settings(disk / "drawn", train=9, val=0, test=0, seed=7))
+        make_scenes.main(make_scenes.Settings(disk / "drawn", train=6, val=0, test=0, seed=7))
     rows = []
     (disk / "further" / "images").mkdir(parents=True)
     for row in read_jsonl(disk / "drawn" / "metadata.jsonl"):
