@@ -55,7 +55,7 @@ def log_sum_of_others(states: torch.Tensor, head: nn.Linear, vocabulary: torch.T
 
 
 def chunk_width(states: torch.Tensor) -> int:
-    """Return how many tokens to compute logits of at a time, for n states."""
+    """Return how many tokens to compute logits of at a time, for states (n, d)."""
     return max(CHUNK_ELEMENTS.get(states.device.type, LARGE_CHUNK_ELEMENTS) // max(len(states), 1), 256)
 
 

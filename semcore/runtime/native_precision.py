@@ -6,12 +6,12 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 
 def native_dtype(device: str) -> Literal["bfloat16", "float32"]:
     """Return "bfloat16" where the device multiplies it faster than float32, else "float32"."""
-    if torch.device(device).type == "cuda":
+    if device.split(":")[0] == "cuda":
+        import torch
+
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     return "bfloat16" if {"avx512_bf16", "amx_bf16"} & cpu_flags() else "float32"
 
