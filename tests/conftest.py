@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-pytest_plugins = ["tests.model_fixtures", "tests.run_fixtures", "tests.growing_runs"]
+# A thread a process, as in those that tests start: several of tests share the cores. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+pytest_plugins = ["tests.collection", "tests.model_fixtures", "tests.run_fixtures", "tests.growing_runs"]
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"

@@ -16,6 +16,7 @@ from semcore.runtime.long_lists import kept
 from semcore.runtime.typed_commands import data_command
 
 CLUSTER_WORDS = "cluster_words.json"
+MAX_CLUSTERS = 2**31
 NO_CLUSTER = -1
 """The global id of an identifier that has none (paper, Table 3: "w/o global ID")."""
 
@@ -147,8 +148,22 @@ def _rows(path: Path, split: str | None) -> Iterator[IdentifierRow]:
         missing = [key for key in REQUIRED if key not in row]
         if missing:
             raise UserError(f"{path}, line {number}: {' and '.join(missing)} missing")
+        if wrong := [key for key in IdentifierRow.__annotations__ if key in row and not _is_of_type(key, row[key])]:
+            raise UserError(
+                f"{path}, line {number}: {wrong[0]} is not what it should be, found {str(row[wrong[0]])[:60]!r}"
+            )
         if split is None or row["split"] == split:
             yield IdentifierRow(**{key: row[key] for key in IdentifierRow.__annotations__ if key in row})  # type: ignore[typeddict-item]
+
+
+def _is_of_type(key: str, value: object) -> bool:
+    """Return whether a value of a row is what the field holds."""
+    if key == "global_id":
+        return type(value) is int and NO_CLUSTER <= value < MAX_CLUSTERS
+    if key in ("lexical_id", "codes", "more"):
+        kind = int if key == "codes" else str
+        return isinstance(value, list) and all(type(entry) is kind for entry in value)
+    return isinstance(value, str)
 
 
 def read_cluster_words(folder: Path | str) -> list[list[str]]:
