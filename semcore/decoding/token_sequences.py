@@ -114,10 +114,10 @@ def gather_ragged(values: NDArray[Any], starts: NDArray[Any], lengths: NDArray[A
 def fingerprint_of(flat: FlatSequences, text: FlatText, tokenizer_fingerprint: str) -> str:
     """Hash sequences, item ids and the tokenizer's own hash (SHA-256, hexadecimal)."""
     digest = hashlib.sha256(tokenizer_fingerprint.encode())
-    for array in (flat.tokens, flat.offsets, text.data, text.offsets):
-        digest.update(len(array).to_bytes(8, "little"))
-        for first in range(0, len(array), BLOCK):
-            block = array[first : first + BLOCK]
+    for values in (flat.tokens, flat.offsets, text.data, text.offsets):
+        digest.update(len(values).to_bytes(8, "little"))
+        for first in range(0, len(values), BLOCK):
+            block = values[first : first + BLOCK]
             digest.update((block if block.dtype == np.uint8 else block.astype("<i8")).tobytes())
     return digest.hexdigest()
 
