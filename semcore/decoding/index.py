@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from semcore.decoding.index_checks import fault_of_arrays
 from semcore.decoding.index_file import load_arrays, save_arrays
 from semcore.decoding.postings import Items
 from semcore.decoding.token_sequences import (
@@ -235,8 +236,13 @@ class IdentifierIndex:
         save_arrays(Path(path), arrays, {"fingerprint": self.fingerprint, "max_length": str(self.max_length)})
 
     @classmethod
-    def load(cls, path: str | Path, expected_fingerprint: str | None = None) -> IdentifierIndex:
+    def load(cls, path: str | Path, expected_fingerprint: str | None = None, *, check: bool = True) -> IdentifierIndex:
         """Open a saved index; its arrays are memory-mapped.
+
+        Args:
+            path: the file.
+            expected_fingerprint: of the identifiers it has to be of.
+            check: look through its arrays first; false for a file whose content is known by its hash.
 
         Raises:
             UserError: the file is missing, truncated, not an index, or of other identifiers than expected.
@@ -248,9 +254,13 @@ class IdentifierIndex:
                 f"{path} was built from other identifiers or another tokenizer (fingerprint {fingerprint[:12]}, "
                 f"expected {str(expected_fingerprint)[:12]}): build the index again"
             )
+        max_length = metadata.get("max_length", "")
+        fault = "it has no largest length" if not max_length.isdecimal() or len(max_length) > 9 else ""
+        if fault := fault or (fault_of_arrays(arrays) if check else ""):
+            raise UserError(f"{path} is damaged ({fault}): build the index again")
         trie = Trie(**{name: arrays[name] for name in TRIE_ARRAYS})
         items = Items(**{name: arrays[name] for name in ITEM_ARRAYS})
-        return cls(trie, items, int(metadata["max_length"]), fingerprint)
+        return cls(trie, items, int(max_length), fingerprint)
 
     def _walk_tail(self, node: int, rest: Sequence[int]) -> tuple[int, int]:
         tail = self.trie.vocabulary[self._tail(node)][: len(rest)].tolist()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 from semcore.runtime.errors import UserError
+from semcore.runtime.json_values import parse_json
 from semcore.runtime.text import whole_characters
 from semcore.runtime.text_files import lines_of, read_text
 
@@ -125,7 +126,7 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: the file is missing, is not valid JSON (with the line number) or no object.
     """
     try:
-        content = json.loads(read_text(path))
+        content = parse_json(read_text(path))
     except OSError as error:
         raise UserError(_cannot_read(path, error)) from None
     except json.JSONDecodeError as error:
@@ -157,7 +158,7 @@ def read_numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {number}: not valid JSON ({error.msg})") from None
     if not isinstance(row, dict):

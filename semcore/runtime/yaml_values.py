@@ -15,6 +15,7 @@ import yaml
 
 MAX_NODES = 100_000  # aliases of aliases stand for more than any memory holds
 MAX_DEPTH = 50
+MAX_DIGITS = 1_000  # Python converts no number of more than some thousands
 
 _NULL = ("", "~", "null", "Null", "NULL")
 _BOOL = {"true": True, "false": False}
@@ -114,7 +115,7 @@ def _scalar(word: str) -> Any:
     if word.lower() in _BOOL and word in (word.lower(), word.title(), word.upper()):
         return _BOOL[word.lower()]
     if _INT.fullmatch(word):
-        return int(word.replace("_", ""))
+        return int(word.replace("_", "")) if len(word) <= MAX_DIGITS else str(word)
     if _RADIX.fullmatch(word):
         return int(word, 0)
     if _FLOAT.fullmatch(word):
