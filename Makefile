@@ -21,9 +21,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 # Compiled sources are kept, whatever the surroundings say: the tests start Python some hundred times.
 export PYTHONDONTWRITEBYTECODE :=
-# A process of tests a core, four at most, with a thread each. The short tests go to whoever has nothing left; the slow
-# ones by groups (tests/collection.py), for the launches that they share.
-SPREAD := --numprocesses logical --maxprocesses 4
+# A process of tests a core, with a thread each. The short tests go to whoever has nothing left; the slow ones by groups
+# (tests/collection.py), for the launches that they share.
+SPREAD := --numprocesses auto
 
 .PHONY: quickstart test test-long lint docs links newest pins install clean
 .DEFAULT_GOAL := quickstart

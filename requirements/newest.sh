@@ -29,7 +29,7 @@ prepare_and_test() {
             --constraint "$folder/kept.txt" --editable '.[all]' || return
     newer || { echo "nothing is newer than what was tested" && return; }
     TORCH_EXTENSIONS_DIR=$folder/torch_extensions "$folder/bin/python" -m pytest -p no:cacheprovider \
-        --numprocesses logical --maxprocesses 4 --dist worksteal
+        --numprocesses auto --dist worksteal
 }
 
 versions() {

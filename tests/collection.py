@@ -1,7 +1,8 @@
-"""Collection of the tests: the modules that are looked through for doctests, and what shares a process."""
+"""Collection of the tests: the modules that are looked through for doctests, processes, and what shares one."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,13 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 LAUNCHES = "launches"
 """Group of the tests whose commands launch processes at accelerate's own port, one after the other therefore."""
+MOST_PROCESSES = 4  # every one imports the libraries and makes fixtures for itself
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of processes that `-n auto` starts: one for each core that this one may use."""
+    return min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

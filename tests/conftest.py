@@ -115,6 +115,16 @@ def run_module() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture
+def warm_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the commands of a pipeline in forks of a process that has done their imports."""
+    from semcore.runtime import subprocesses
+    from tests.recipes.warm_python import warm_python
+
+    plain = subprocesses._executable
+    monkeypatch.setattr(subprocesses, "_executable", lambda command: [str(warm_python()), *plain(command)[1:]])
+
+
+@pytest.fixture
 def semcore(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """Run `semcore ARGUMENTS` in this process and return its exit code, output and errors."""
 
