@@ -93,7 +93,9 @@ def read_texts(path: Path) -> dict[str, str]:
     for number, row in read_numbered_jsonl(path):
         image_id, caption = row.get("image_id"), row.get("caption")
         if not isinstance(image_id, str) or not isinstance(caption, str):
-            raise UserError(f"{path}, line {number}: image_id and caption are needed, both text; found {row}")
+            raise UserError(
+                f"{path}, line {number}: image_id and caption are needed, both text; found {str(row)[:200]}"
+            )
         if image_id in texts:
             raise UserError(f"{path}, line {number}: image {image_id} has a second caption; delete one of the lines")
         texts[image_id] = clean_text(caption)
