@@ -7,6 +7,7 @@ tokens the output head would take most of a CPU's time.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,7 +36,7 @@ from semcore.runtime.resumable import in_chunks
 QUERIES_PER_BATCH, QUERIES_PER_CHUNK = 16, 64
 
 Found = list[tuple[str, float]]
-"""Item and score, best first."""
+"""Identifier and score, best first. An identifier is named by its item; further ones of an item are `ITEM (2)`."""
 
 
 @dataclass
@@ -71,6 +72,15 @@ class LanguageSearch:
         """Index the items of a split."""
         return build_corpus(self.session, Direction.T2I, list(self.view(split).items.values()))
 
+    def names(self, corpus: Corpus) -> dict[tuple[int, ...], list[str]]:
+        """Return identifier -> the name it has for each of its items."""
+        counts: Counter[str] = Counter()
+        names: dict[tuple[int, ...], list[str]] = {}
+        for sequence in map(tuple, corpus.index.sequences()):
+            counts.update(items := corpus.index.items(sequence))
+            names[sequence] = [item if counts[item] == 1 else f"{item} ({counts[item]})" for item in items]
+        return names
+
     def find(self, split: str, num_beams: int, normalization: Normalization = "identifiers") -> dict[str, Found]:
         """Return query id -> what beams find, and note the seconds in RUN/search/seconds.json."""
         view = self.view(split)
@@ -78,8 +88,11 @@ class LanguageSearch:
 
         def work(chunk: list[str]) -> list[Any]:
             corpus = self.corpus(split)
+            names = self.names(corpus)
             return [
-                found for batch in _batches(chunk) for found in self._search(batch, corpus, num_beams, normalization)
+                found
+                for batch in _batches(chunk)
+                for found in self._search(batch, corpus, names, num_beams, normalization)
             ]
 
         name = f"{split} {len(texts)} queries {num_beams} beams {normalization}"
@@ -91,21 +104,24 @@ class LanguageSearch:
         }
 
     def _search(
-        self, texts: Sequence[str], corpus: Corpus, num_beams: int, normalization: Normalization
+        self,
+        texts: Sequence[str],
+        corpus: Corpus,
+        names: dict[tuple[int, ...], list[str]],
+        num_beams: int,
+        normalization: Normalization,
     ) -> list[Found]:
         inputs = query_inputs(self.session, Direction.T2I, texts)
         result = constrained_beam_search(self.session.checkpoint.model, inputs, corpus.index, num_beams, normalization)
         return [
-            [
-                (item, score)
-                for sequence, score in zip(sequences, scores, strict=False)
-                for item in corpus.index.items(sequence)
-            ][:num_beams]
+            [(name, score) for sequence, score in zip(sequences, scores, strict=False) for name in names[sequence]][
+                :num_beams
+            ]
             for sequences, scores in zip(result.sequences, result.scores.tolist(), strict=True)
         ]
 
     def priors(self, split: str, num_queries: int, seed: int = 0) -> dict[str, float]:
-        """Return item -> log p(its identifier), from queries drawn from those that were trained on."""
+        """Return name of an identifier -> log p(identifier), from queries drawn from those that were trained on."""
         path = self.run / "search" / f"priors {split} {num_queries}.json"
         if path.exists():
             return read_json(path)
@@ -115,7 +131,8 @@ class LanguageSearch:
         batches = (query_inputs(self.session, Direction.T2I, batch) for batch in _batches(drawn, 4))
         with torch.inference_mode():
             priors = estimate_priors(self.session.checkpoint.model, batches, corpus.index, "identifiers")
-        values = {item: float(own[-1]) for sequence, own in priors.items() for item in corpus.index.items(sequence)}
+        names = self.names(corpus)
+        values = {name: float(own[-1]) for sequence, own in priors.items() for name in names[sequence]}
         write_json(path, values)
         return values
 
@@ -130,7 +147,7 @@ class LanguageSearch:
 
 def corrected(found: Found, priors: dict[str, float], weight: float) -> Found:
     """Take a share of the prior off and order anew; of equal ones the first stays first."""
-    scored = [(item, score - weight * priors[item]) for item, score in found]
+    scored = [(name, score - weight * priors[name]) for name, score in found]
     return sorted(scored, key=lambda pair: -pair[1])
 
 
@@ -139,17 +156,26 @@ def weight_on(found: dict[str, Found], right: dict[str, set[str]], priors: dict[
     rows = [found[query] for query in right]
     return fit_weight(
         [[score for _, score in row] for row in rows],
-        [[priors[item] for item, _ in row] for row in rows],
-        [[item in right[query] for item, _ in found[query]] for query in right],
+        [[priors[name] for name, _ in row] for row in rows],
+        [[item_of(name) in right[query] for name, _ in found[query]] for query in right],
     )
 
 
 def first_ranks(found: dict[str, Found], right: dict[str, set[str]]) -> list[int | None]:
-    """Return the rank of the first right item of every query, in the order of the queries' names."""
+    """Return the rank of the first right item of every query, in the order of the queries' names.
+
+    An item counts once, by the best of its identifiers.
+    """
+    items = {query: list(dict.fromkeys(item_of(name) for name, _ in own)) for query, own in found.items()}
     return [
-        next((rank for rank, (item, _) in enumerate(found[query], 1) if item in right[query]), None)
+        next((rank for rank, item in enumerate(items[query], 1) if item in right[query]), None)
         for query in sorted(right)
     ]
+
+
+def item_of(name: str) -> str:
+    """Return the item that an identifier's name stands for."""
+    return name.split(" (")[0]
 
 
 def _batches(texts: Sequence[str], size: int = QUERIES_PER_BATCH) -> Iterator[Sequence[str]]:

@@ -68,6 +68,7 @@ VARIANTS = {
     "spoken_128_clusters": Variant("words people say, 128 clusters", {**SPOKEN, "num_clusters": 128}),
     "spoken_2_keywords": Variant("words people say, 2 keywords", {**SPOKEN, "num_keywords": 2}),
     "spoken_8_keywords": Variant("words people say, 8 keywords", {**SPOKEN, "num_keywords": 8}),
+    "spoken_two": Variant("words people say, two identifiers an item", {**SPOKEN, "per_item": 2}),
 }
 """Those first that say most."""
 

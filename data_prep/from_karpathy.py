@@ -26,7 +26,6 @@ from data_prep.import_images import LinkSettings, import_images, request_of
 from data_prep.json_stream import stream_list
 from data_prep.left_out import BadRow, Findings
 from data_prep.names import find_file
-from data_prep.repeats import Keys, Repeats
 from data_prep.source_images import Images, SourceImage, Survey, inside, survey
 from data_prep.splits import SplitSettings
 from data_prep.tables import TOKEN_LINE, first_line
@@ -34,6 +33,7 @@ from semcore.commands.arguments import run_command
 from semcore.data.dataset import SPLITS
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import sha256_of
+from semcore.runtime.repeats import Keys, Repeats
 from semcore.runtime.typed_commands import data_command
 
 SPLIT_OF = {"train": "train", "restval": "train", "val": "val", "test": "test"}

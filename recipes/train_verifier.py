@@ -26,26 +26,21 @@ from typing import Literal
 
 from semcore.commands.arguments import announcer, resolved, run_command
 from semcore.data.dataset import load_dataset
-from semcore.data.directions import Direction, DirectionName, named_directions
-from semcore.data.items_and_queries import read_items
+from semcore.data.directions import DirectionName, named_directions
 from semcore.data.run_folder import RunFolder
 from semcore.models.lineage import as_record, made_from
 from semcore.models.next_steps import after_verifier
-from semcore.models.prompts import load_prompts
 from semcore.models.run_checkpoints import VERIFIER_FOLDERS, verifier_start_of
 from semcore.models.run_lineage import check_verifier_start, prompts_of
 from semcore.report import write_model_cards
 from semcore.runtime.errors import UserError
 from semcore.runtime.settings import LineageSettings
-from semcore.training.fine_tune import fine_tune, image_start_id, load_start, make_trainable, stage_inputs
+from semcore.training.fine_tune import fine_tune, load_start, make_trainable, stage_inputs
 from semcore.training.images import load_training_images
 from semcore.training.mining import VAL
 from semcore.training.option_checks import check_mode
-from semcore.training.schedule import plan_question_rows, plan_val_rows
 from semcore.training.settings import LoraSettings, VerifierTrainingSettings
-from semcore.training.trainer import Validation
-from semcore.training.verifier_questions import QuestionMaker, read_candidates
-from semcore.verification.block_inference import check_blocks
+from semcore.training.verifier_lesson import make_verifier_lesson, read_mined_sets
 from semcore.verification.block_layout import ATTENTION, Attention, attention_record, training_section
 
 say = announcer("train_verifier")
@@ -104,57 +99,35 @@ def main(settings: Settings) -> None:
     check_mode(lora.rank, lora.quantization, model.freeze_vision and model.freeze_projector, **asdict(training))
     run = RunFolder(settings.run)
     dataset = load_dataset(settings.data or run.data_folder())
-    images = dataset.split("train")
-    items = {d: {item.item_id: item for item in read_items(run, dataset, d)} for d in Direction}
     asked = named_directions(settings.directions) if settings.directions is not None else None
-    candidates = read_candidates(run / "candidates", items, asked)
-    # A direction that was mined belongs to the model, even if a small dataset gave no set of it.
-    directions = asked or [d for d in Direction if (run / "candidates" / f"{d}.jsonl").exists()]
-    val_folder = run / "candidates" / VAL
-    of_val = read_candidates(val_folder, items) if val_folder.is_dir() else []
-    of_val = [own for own in of_val if own.direction in directions]
+    mined = read_mined_sets(run, dataset, asked)
     base = model.base or verifier_start_of(run, model.start, settings.base)
     mismatches = check_verifier_start(run, dataset, base, bool(model.base), settings.base, settings.allowed)
     name, folder = STAGES[settings.attention], run / VERIFIER_FOLDERS[settings.attention]
     with run.lock():
         files = [path.relative_to(run.path).as_posix() for path in sorted((run / "candidates").rglob("*.jsonl"))]
-        used = prompts_of(["listwise"], directions)
+        used = prompts_of(["listwise"], mined.directions)
         inputs = stage_inputs(run, dataset, base, files, used)
         places = {"model.base": inputs["the checkpoint"]} if model.base else {}
         stage = None if settings.check else run.open_stage(name, resolved(settings), inputs, dataset.folder, places)
         if stage and stage.finished:
             return say(f"already trained, see {folder}")
-
         say(f"the model, from {base}")
         loading = {**training.loading(), "moved": settings.base}
         checkpoint = load_start(base, lora.rank, lora.quantization, model.trust_remote_code, **loading)
-        prompts = load_prompts(special_tokens=checkpoint.special_tokens)
-
         visuals = load_training_images(
             checkpoint, dataset, run / "features" if settings.keep_features and not settings.check else None, say,
             freeze_vision=model.freeze_vision, freeze_projector=model.freeze_projector, bf16=training.bf16,
-            splits=("train", VAL) if of_val else ("train",),
+            splits=("train", VAL) if mined.val else ("train",),
         )  # fmt: skip
-
-        questions = QuestionMaker(
-            checkpoint.tokenizer, prompts, images, visuals, settings.extra_questions, marked=training.attention_loss > 0
-        )
-        start, how = image_start_id(checkpoint), settings.attention
-        if how == "blocks":
-            check_blocks(checkpoint, prompts)
-        rows = plan_question_rows(candidates, questions, image_start_id=start, attention=how, **training.schedule())
-        validation = None
-        if of_val:
-            alone = QuestionMaker(checkpoint.tokenizer, prompts, [], visuals, 0)
-            val_rows = plan_val_rows(of_val, alone, image_start_id=start, attention=how, seed=training.seed)
-            validation = Validation(val_rows, settings.patience)
-        lost = len(candidates) - sum(map(questions.can_ask, candidates))
-        missing = f", {lost} of them left out for want of a readable image" if lost else ""
-        stopped = f"stopped by {len(of_val)} sets of val" if of_val else "no candidates of val to be stopped by"
-        say(f"{len(candidates)} sets of candidates{missing}; {len(rows) // training.batch_size} steps, {stopped}")
+        lesson = make_verifier_lesson(
+            checkpoint, dataset, mined, visuals,
+            attention=settings.attention, extra_questions=settings.extra_questions, patience=settings.patience,
+            marked=training.attention_loss > 0, **training.schedule(),
+        )  # fmt: skip
+        say(lesson.words)
         if stage is None:
             return say("everything is in order")
-
         run.set_config(name, resolved(settings))
         run.set_prompts(used)
         trained = make_trainable(
@@ -162,9 +135,10 @@ def main(settings: Settings) -> None:
             new_token_ids=(), seed=training.seed, **lora.adapter(),
         )  # fmt: skip
         measured = fine_tune(
-            checkpoint, trained, rows, visuals, folder, prompts=used, description=name,
+            checkpoint, trained, lesson.rows, visuals, folder, prompts=used, description=name,
             records={ATTENTION: attention_record(settings.attention)},
-            lineage=made_from(run, dataset, mismatches, directions), validation=validation, **training.optimization(),
+            lineage=made_from(run, dataset, mismatches, mined.directions), validation=lesson.validation,
+            **training.optimization(),
         )  # fmt: skip
         stage.finish(**measured, num_unreadable_images=len(visuals.unreadable), **as_record(mismatches))
         write_model_cards(run, dataset.name)

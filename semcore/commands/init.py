@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import write_bytes
+from semcore.runtime.packaged_files import packaged_folder
 
 FOLDERS = ("prompts", "recipes", "ds_configs")
 
@@ -43,17 +43,11 @@ def copy_out(folder: Path) -> list[Path]:
     Raises:
         UserError: a file of that name with other content exists, or the folder cannot be written.
     """
-    originals = {path: source for name in FOLDERS for path, source in _files_of(_packaged_folder(name), name).items()}
+    originals = {path: source for name in FOLDERS for path, source in _files_of(packaged_folder(name), name).items()}
     missing = {path: source for path, source in originals.items() if not _is_there(folder / path, source)}
     for path, source in missing.items():
         write_bytes(folder / path, source.read_bytes())
     return list(missing)
-
-
-def _packaged_folder(name: str) -> Path:
-    """Return a folder of the package: inside the wheel, or beside it in the source tree."""
-    package = Path(str(files("semcore")))
-    return package / name if (package / name).is_dir() else package.parent / name
 
 
 def _files_of(folder: Path, name: str) -> dict[Path, Path]:

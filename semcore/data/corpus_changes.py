@@ -111,6 +111,15 @@ def read_changes(run: RunFolder) -> CorpusChanges:
     return CorpusChanges(state.number, state.added, frozenset(state.removed), state.dropped)
 
 
+def changes_stamp(run: RunFolder) -> tuple[int, int]:
+    """Return what differs after every change of the corpus: size in bytes and time in ns; zeros before the first."""
+    try:
+        stat = (run / FOLDER / CHANGES).stat()
+    except FileNotFoundError:
+        return (0, 0)
+    return (stat.st_size, stat.st_mtime_ns)
+
+
 def write_addition(run: RunFolder, images: Iterable[AddedImage]) -> None:
     """Append an addition; the pictures have to be in their place, and the corpus locked by `changing`."""
     _append(run, {"added": [asdict(image) for image in images]})

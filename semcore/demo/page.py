@@ -37,22 +37,22 @@ class Controls(NamedTuple):
     prior: gr.Dropdown
 
 
-def build_page(search: RunSearch, examples: Examples, title: str, counts: str) -> gr.Blocks:
+def build_page(search: RunSearch, examples: Examples, title: str, counts: Callable[[], str]) -> gr.Blocks:
     """Return the page of a run.
 
     Args:
         search: the run.
         examples: queries to choose from.
         title: what the page is called.
-        counts: what can be found, in words.
+        counts: says what can be found, in words; it is asked whenever somebody opens the page.
     """
-    answers = Answers(search)
+    answers = Answers(search, lambda: title_html(title, counts()))
 
     def explain(asked: Mapping[str, str]) -> str:  # gradio takes no method here
         return answers.explain(asked)
 
     with gr.Blocks(analytics_enabled=False, title=f"{title} · semcore", fill_width=True) as page:
-        gr.HTML(title_html(title, counts), apply_default_css=False, js_on_load=None)
+        head = gr.HTML(title_html(title, counts()), apply_default_css=False, js_on_load=None)
         with gr.Row(elem_id="sc-page"):
             with gr.Column(scale=2, min_width=320, elem_id="sc-query"):
                 with gr.Tabs(selected=TEXT_TAB) as tabs:
@@ -77,7 +77,8 @@ def build_page(search: RunSearch, examples: Examples, title: str, counts: str) -
             event(answers.of_text, [text, *controls], results, **QUEUE)
         for event in (find_sentences.click, picture.upload, *([chosen_picture.then] if chosen_picture else [])):
             event(answers.of_picture, [picture, *controls], results, **QUEUE)
-        page.load(answers.of_link, None, [tabs, text, picture, *controls, results], show_progress_on=results, **QUEUE)
+        shown = [tabs, text, picture, *controls, results, head]
+        page.load(answers.of_link, None, shown, show_progress_on=results, **QUEUE)
     return page
 
 
@@ -86,10 +87,11 @@ class Answers:
 
     Args:
         search: the run.
+        head: returns the head of the page, with the number of items.
     """
 
-    def __init__(self, search: RunSearch):
-        self._search = search
+    def __init__(self, search: RunSearch, head: Callable[[], str]):
+        self._search, self._head = search, head
 
     def of_text(self, text: str | None, beams: float, verifier: str, prior: str) -> str:
         """Return the hits of a sentence."""
@@ -104,7 +106,8 @@ class Answers:
         )
 
     def of_link(self, request: gr.Request) -> list[Any]:
-        """Return the page as a link describes it, its search done: tab, sentence, picture, settings and hits."""
+        """Return the page as a link describes it, its search done: tab, sentence, picture, settings, hits and head."""
+        self._search.refresh()
         parameters = dict(request.query_params)
         usual = PageQuery(num_beams=self._search.retriever.num_beams)
         if "text" not in parameters and "image" not in parameters:
@@ -138,7 +141,7 @@ class Answers:
         verifier = query.verifier if query.verifier in self._search.verifiers else AUTO
         prior = query.prior if query.prior in PRIORS else FIT
         selected = IMAGE_TAB if query.direction is Direction.I2T else TEXT_TAB
-        return [gr.Tabs(selected=selected), query.text, picture, beams, verifier, prior, html]
+        return [gr.Tabs(selected=selected), query.text, picture, beams, verifier, prior, html, self._head()]
 
 
 def _or_sentence(work: Callable[[], str]) -> str:

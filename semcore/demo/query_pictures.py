@@ -25,10 +25,13 @@ class QueryPictures:
     Args:
         dataset: its images can be searched with, too.
         folder: holds copies of the dataset's pictures that browsers may ask for.
+
+    Attributes:
+        dataset: as given; another one may take its place.
     """
 
     def __init__(self, dataset: Dataset, folder: Path):
-        self._dataset, self._folder = dataset, folder
+        self.dataset, self._folder = dataset, folder
         self._names: dict[str, str] = {}  # hash -> image id or upload key
         self._uploads: dict[str, Path] = {}
         self._lock = threading.Lock()
@@ -54,11 +57,11 @@ class QueryPictures:
             UserError: there is none.
         """
         if not key.startswith(UPLOAD):
-            if key not in self._dataset.image_paths:
+            if key not in self.dataset.image_paths:
                 raise UserError(
-                    f"there is no image {key[:LONGEST_NAME]!r} in the dataset {self._dataset.name!r}; choose another"
+                    f"there is no image {key[:LONGEST_NAME]!r} in the dataset {self.dataset.name!r}; choose another"
                 )
-            return self._dataset.image_paths[key]
+            return self.dataset.image_paths[key]
         path = self._uploads.get(key)
         if path is None or not path.is_file():
             raise UserError("the picture of this link was dropped on a page that is no longer served; drop it again")

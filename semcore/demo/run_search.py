@@ -1,4 +1,7 @@
-"""A run as the page searches it: every query with its own settings, one at a time, models and indexes shared."""
+"""A run as the page searches it: every query with its own settings, one at a time, models and indexes shared.
+
+What is added to the corpus or removed from it while the page is served, the next search finds or misses.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any
 
 from PIL import Image
 
+from semcore.data.corpus_changes import changes_stamp, with_added_images
 from semcore.data.directions import Direction
 from semcore.demo.page_queries import AUTO, PageQuery, checked
 from semcore.demo.query_pictures import QueryPictures
@@ -71,6 +75,7 @@ class RunSearch:
         self._retrievers: dict[tuple[str, str], Retriever] = {}
         self._kept: OrderedDict[str, Outcome] = OrderedDict()
         self._lock = threading.Lock()
+        self._seen = (0, 0)  # nothing yet: the first search looks, whatever has changed while the models were loaded
 
     @property
     def retriever(self) -> Retriever:
@@ -95,6 +100,11 @@ class RunSearch:
         if len(self.refused) == len(Direction):
             raise UserError(self.refused[Direction.T2I])
 
+    def refresh(self) -> None:
+        """Take over what has become of the corpus, by whomever; models stay loaded."""
+        with self._lock:
+            self._refresh()
+
     def search(self, query: PageQuery) -> Outcome:
         """Return what a query finds.
 
@@ -104,6 +114,7 @@ class RunSearch:
         query = checked(query, self.verifiers)
         if query.direction in self.refused:
             raise UserError(self.refused[query.direction])
+        self.refresh()
         picture = self.pictures.open(query.image) if query.image else None
         with self._lock:
             outcome = self._search(query, picture)
@@ -124,6 +135,23 @@ class RunSearch:
             raise UserError(f"there is no hit {item_id[:80]!r} of this query; search again")
         with self._lock:
             return hit.explain()
+
+    def _refresh(self) -> None:
+        stamp = changes_stamp(self._base.run)
+        if stamp == self._seen:
+            return
+        self._seen = stamp
+        try:
+            base = self._base.refreshed()
+            retrievers = {key: own.refreshed() for key, own in self._retrievers.items()}
+            for direction in Direction:
+                if direction not in self.refused:
+                    base.items(direction)
+        except UserError as error:
+            logger.warning("going on with the items as they were: %s", error)
+            return
+        self._base, self._retrievers = base, retrievers
+        self.pictures.dataset = with_added_images(base.run, base.dataset, base.changes)
 
     def _search(self, query: PageQuery, picture: Image.Image | None) -> Outcome:
         retriever = self._retriever(query)

@@ -48,7 +48,7 @@ def served_page(
         from semcore.demo.page import CSS, build_page  # gradio reads the environment when it is imported
 
         examples = choose_examples(search, retriever.split)
-        page = build_page(search, examples, retriever.run.path.resolve().name, _counts(search))
+        page = build_page(search, examples, retriever.run.path.resolve().name, lambda: _counts(search))
         try:
             yield server.start(page, host, port, CSS)
         finally:

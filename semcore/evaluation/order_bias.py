@@ -3,7 +3,7 @@
 A query is scored in every rotation of some random orders of its candidates, so that its relevant item
 is once at every position of each order. These scores give the choice of a single question, and that of
 an average over cyclic shifts. With K shifts, agreement compares two random base orders; in production
-the base order is fixed (`semcore.verification.shifts.base_order_of`).
+the base order is fixed (`semcore.verification.listwise.base_order_of`).
 
 Shapes: O orders, K choices, of which one is relevant.
 """
@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from semcore.verification.listwise import shift_offsets
 from semcore.verification.question import Question, reordered
-from semcore.verification.shifts import shift_offsets
 
 Scores = NDArray[np.float64]
 Places = NDArray[np.int64]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from semcore.models.template_rules import fault_of
 from semcore.runtime.errors import UserError
-from semcore.runtime.packaged_files import resource_folder
+from semcore.runtime.packaged_files import packaged_folder, resource_folder
 from semcore.runtime.text import clean_text, whole_characters
 from semcore.runtime.text_files import read_text
 
@@ -93,23 +94,27 @@ class Prompts:
 def load_prompts(folder: Path | None = None, special_tokens: Collection[str] = ()) -> Prompts:
     """Read and check every prompt file.
 
+    A file that the folder lacks is the package's: the folder may be older than that prompt.
+
     Args:
-        folder: holds one `<name>.jinja` for each of `VARIABLES`; by default `./prompts`, else the
+        folder: holds a `<name>.jinja` for some or all of `VARIABLES`; by default `./prompts`, else the
             files that come with the package.
         special_tokens: strings that the tokenizer always reads as one token.
 
     Raises:
-        UserError: a file is missing, is not a template, lacks a variable or has an unknown one.
+        UserError: there is no such folder, a template in it has another name than those of `VARIABLES`, or a file is
+            not a template, lacks a variable or has an unknown one.
     """
     folder = Path(folder) if folder else resource_folder("prompts")
+    _check_names(folder)
     templates, sha256 = {}, {}
     for name in VARIABLES:
         path = folder / f"{name}.jinja"
+        if not path.exists():
+            path = packaged_folder("prompts") / path.name
         try:
             source = read_text(path)
             templates[name] = _template(source)
-        except FileNotFoundError:
-            raise UserError(f"{path}: there is no such prompt file; `semcore init DIR` writes a fresh set") from None
         except jinja2.TemplateSyntaxError as error:
             raise UserError(f"{path}, line {error.lineno}: {error.message}") from None
         except (RecursionError, MemoryError, SyntaxError, ValueError):
@@ -117,6 +122,19 @@ def load_prompts(folder: Path | None = None, special_tokens: Collection[str] = (
         _check_variables(path, name, templates[name])
         sha256[path.name] = hashlib.sha256(source.encode()).hexdigest()
     return Prompts(templates, sha256, special_tokens)
+
+
+def _check_names(folder: Path) -> None:
+    """Refuse a folder that does not exist, and a misspelt name: the package's file would be read in its place."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder of prompts; `semcore init DIR` writes a fresh set")
+    for path in sorted(folder.glob("*.jinja")):
+        if path.stem not in VARIABLES:
+            [nearest] = get_close_matches(path.stem, VARIABLES, n=1, cutoff=0.0)
+            raise UserError(
+                f"{path}: no model reads a prompt of this name; the nearest is {nearest}.jinja: rename the file, or "
+                f"move it out of {folder}"
+            )
 
 
 @lru_cache(maxsize=128)  # every model has its own prompts, of the same files

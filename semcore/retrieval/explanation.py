@@ -57,8 +57,8 @@ from semcore.retrieval.hits import GeneratedHit, Hit
 from semcore.retrieval.shortlist import Shortlist, hits_of, question_of
 from semcore.runtime.errors import UserError
 from semcore.verification import LETTERS, Fusion, VerifierSession, choose_in_given_order
+from semcore.verification.listwise import base_order_of, shift_offsets
 from semcore.verification.question import reordered
-from semcore.verification.shifts import base_order_of, shift_offsets
 
 
 @dataclass(frozen=True)

@@ -9,95 +9,37 @@ hits[0].item_id, hits[0].score, hits[0].confidence, hits[0].image_path
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
 from PIL import Image
 
-from semcore.data.corpus_changes import CorpusChanges, read_changes, with_added_images
-from semcore.data.dataset import SPLITS, Dataset, load_dataset
 from semcore.data.directions import Direction
-from semcore.data.items_and_queries import Item
-from semcore.data.run_folder import RunFolder
-from semcore.models.inference import Dtype, load_for_inference
-from semcore.models.lineage import Mismatch, trained_directions
-from semcore.models.run_checkpoints import generator_of, model_of
-from semcore.models.run_lineage import TRAINED, check_search, require_trained_directions
-from semcore.models.session import ModelSession, load_session
-from semcore.models.verifier_registry import VERIFIERS, VerifierName
+from semcore.models.inference import Dtype
+from semcore.models.session import ModelSession
+from semcore.models.verifier_registry import VerifierName
 from semcore.retrieval.candidates import Search
-from semcore.retrieval.corpus import Corpus, build_corpus, searched_items
-from semcore.retrieval.corrected_generator import CorrectedGenerator
+from semcore.retrieval.corpus import Corpus
 from semcore.retrieval.explanation import PriorShare, Searched, explain, item_of
 from semcore.retrieval.generator import Engine
 from semcore.retrieval.hits import GeneratedHit, Hit
-from semcore.retrieval.prior_settings import PriorChoice, PriorSettings, prior_settings_of
+from semcore.retrieval.opened_run import OpenedRun
+from semcore.retrieval.opening import open_run, with_verifier
+from semcore.retrieval.prior_settings import PriorChoice, prior_settings_of
 from semcore.retrieval.query_pictures import Picture, open_picture
-from semcore.retrieval.saved_index import SavedIndexes
-from semcore.retrieval.search_notes import confidence_note
-from semcore.retrieval.search_settings import SearchSettings, search_settings_of
-from semcore.retrieval.search_sides import SearchSides
+from semcore.retrieval.search_notes import confidence_note, prior_note
 from semcore.retrieval.shortlist import Shortlist, hits_of, make_shortlist
-from semcore.retrieval.verifier_choice import choose_verifier, verifier_model
-from semcore.retrieval.verifiers import open_verifier, verifier_scores
+from semcore.retrieval.verifiers import verifier_scores
 from semcore.runtime.errors import UserError
-from semcore.runtime.typed_commands import command
-from semcore.verification import LETTERS, Fusion
-from semcore.verification.score_fusion import FusionSettings
-
-logger = logging.getLogger(__name__)
+from semcore.verification import LETTERS
 
 
 @dataclass
-class Retriever:
-    """A searchable run, made by `Retriever.from_run`.
-
-    Models, the index of a direction and image features are loaded on first use.
-
-    Attributes:
-        run: the run folder.
-        dataset: the run's dataset, without what was added to the corpus.
-        generator: the identifier model.
-        verifier: name of the verifier, or "none".
-        fusion_settings: fitted fusions and the number of cyclic shifts from verification.json; empty without an
-            evaluation.
-        split: the split whose items are searched, None for all.
-        num_beams: width of the beam.
-        num_candidates: how many of the best hits are verified.
-        dtype: precision of the verifier's model.
-        device: its device.
-        engine: beam-search backend.
-        base: present path of the checkpoint that the run was made with, None if it has not moved.
-        mismatches: lineage mismatches that were allowed.
-        prior_settings: the share of the identifiers' prior that comes off the generator's score, and what it is.
-        search_settings: what guides the search, and where candidates come from.
-        changes: items that were added to the corpus and removed from it, as far as this retriever knows of them.
-    """
-
-    run: RunFolder
-    dataset: Dataset
-    generator: ModelSession
-    verifier: VerifierName
-    fusion_settings: FusionSettings
-    split: str | None = None
-    num_beams: int = 20
-    num_candidates: int = len(LETTERS)
-    dtype: Dtype = "auto"
-    device: str | None = None
-    engine: Engine = "semcore"
-    base: str | Path | None = None
-    mismatches: list[Mismatch] = field(default_factory=list)
-    prior_settings: PriorSettings = field(default_factory=PriorSettings)
-    search_settings: SearchSettings = field(default_factory=SearchSettings)
-    changes: CorpusChanges = field(default_factory=CorpusChanges)
-    _generator: CorrectedGenerator | None = field(default=None, repr=False)
-    _sides: SearchSides | None = field(default=None, repr=False)
-    _corpora: dict[Direction, Corpus] = field(default_factory=dict, repr=False)
-    _verifier_session: Any = field(default=None, repr=False)
+class Retriever(OpenedRun):
+    """A searchable run, made by `Retriever.from_run`; its attributes are those of `OpenedRun`."""
 
     @classmethod
     def from_run(
@@ -142,32 +84,12 @@ class Retriever:
             UserError: the run is not trained, its dataset is missing, there is a lineage mismatch, or a number is out
                 of range.
         """
-        if split not in (*SPLITS, "all"):
-            raise UserError(f"there is no split {split!r}; choose one of {', '.join(SPLITS)} or all")
-        folder = RunFolder(run)
-        dataset = load_dataset(data or folder.data_folder())
-        chosen, fusion_settings = choose_verifier(folder, verifier)
-        lettered = chosen in VERIFIERS and VERIFIERS[chosen].ordered
-        if num_candidates < (1 if verifier == "none" else 2) or (lettered and num_candidates > len(LETTERS)):
-            most = f"from 2 to {len(LETTERS)}" if lettered else "2 or more"
-            raise UserError(f"num_candidates must be {most}, found {num_candidates}")
-        models = {"generator": generator_of(folder)}
-        if chosen != "none":
-            models[chosen] = verifier_model(folder, chosen, fusion_settings, base)
-        mismatches = check_search(
-            folder, dataset, models, fusion_settings.models, base, allow_mismatch, fused=bool(fusion_settings.fusions)
-        )
-        for mismatch in mismatches:
-            logger.warning("going on although %s", mismatch)
-        model = load_for_inference(models["generator"], dtype=dtype, device=device, base=base)
-        changes = read_changes(folder)
-        generator = load_session(model, with_added_images(folder, dataset, changes), folder / "features")
-        only = None if split == "all" else split
-        sides = SearchSettings() if plain else search_settings_of(folder, engine)
-        return cls(
-            folder, dataset, generator, chosen, fusion_settings, only, num_beams, num_candidates, dtype, device, engine,
-            base, mismatches, prior_settings_of(folder, prior_weight, engine), sides, changes,
+        opened = open_run(
+            run, data=data, split=split, verifier=verifier, num_beams=num_beams, num_candidates=num_candidates,
+            dtype=dtype, device=device, engine=engine, base=base, allow_mismatch=allow_mismatch,
+            prior_weight=prior_weight, plain=plain,
         )  # fmt: skip
+        return cls(**vars(opened))
 
     def with_settings(
         self,
@@ -191,7 +113,7 @@ class Retriever:
         """
         changed = replace(self, num_beams=self.num_beams if num_beams is None else num_beams)
         if verifier is not None:
-            changed._choose_verifier(verifier, allow_mismatch)
+            changed = with_verifier(changed, verifier, allow_mismatch)
         if changed.verifier == self.verifier and self.verifier != "none":
             changed._verifier_session = self._verifier_with({})
         if prior_weight is not None:
@@ -267,39 +189,6 @@ class Retriever:
         [searched] = self._find(direction, [text] if text is not None else ["query 0"], pictures, top_k)
         return self._explain(searched, item_id)
 
-    def threshold(self, direction: Direction) -> float | None:
-        """Return the confidence below which a direction's best hit is no match; None where none was fitted."""
-        return self._fusion(direction).no_match
-
-    def refreshed(self) -> Retriever:
-        """Return a retriever of the corpus as it is now, with the same models; this one goes on with what it has.
-
-        Raises:
-            UserError: the changes of the corpus cannot be read.
-        """
-        changes = read_changes(self.run)
-        if changes.number == self.changes.number:
-            return self
-        paths = with_added_images(self.run, self.dataset, changes).image_paths
-        verifier = self._verifier_session
-        return replace(
-            self,
-            changes=changes,
-            generator=self.generator.with_files(paths, self.run / "features"),
-            _generator=None,
-            _sides=None,
-            _corpora={},
-            _verifier_session=None if verifier is None else verifier.with_files(paths, self.run / "features"),
-        )
-
-    def items(self, direction: Direction) -> Mapping[str, Item]:
-        """Return the items that a direction finds, by id.
-
-        Raises:
-            UserError: a model was trained for the other direction only.
-        """
-        return self._corpus(direction).items
-
     def confidence_note(self, direction: Direction) -> str:
         """Return a note on the confidence of a direction's hits; empty where it was fitted as they are searched."""
         return confidence_note(
@@ -312,10 +201,7 @@ class Retriever:
 
     def prior_note(self, direction: Direction) -> str:
         """Say why nothing of the identifiers' prior comes off, where that was not asked for; empty otherwise."""
-        if self.prior_settings.choice != "fit" or direction in self.prior_settings.weights:
-            return ""
-        again = command("semcore", "evaluate", "--run", self.run.path)
-        return f"the prior of identifiers is left in: nothing was fitted on val for {direction.words}; `{again}` does"
+        return prior_note(self.run.path, self.prior_settings, direction)
 
     def _search(
         self, direction: Direction, queries: list[str], pictures: Mapping[str, Image.Image], top_k: int
@@ -346,27 +232,6 @@ class Retriever:
             for query, found, shortlist, own in zip(queries, generated, shortlists, scores, strict=True)
         ]
 
-    @property
-    def _corrected(self) -> CorrectedGenerator:
-        if self._generator is None:
-            self._generator = CorrectedGenerator(
-                self.generator, self.prior_settings, self.run, self.dataset, self.engine,
-                self._beside.guide if self._has_sides else None,
-            )  # fmt: skip
-        return self._generator
-
-    @property
-    def _has_sides(self) -> bool:
-        settings = self.search_settings
-        return settings.guide.kind != "none" or settings.candidates.source != "generated"
-
-    @property
-    def _beside(self) -> SearchSides:
-        if self._sides is None:
-            pictured = with_added_images(self.run, self.dataset, self.changes)
-            self._sides = SearchSides(self.search_settings, self.run, pictured, self.generator, self.device)
-        return self._sides
-
     def _shortlists(
         self,
         session: ModelSession,
@@ -386,6 +251,20 @@ class Retriever:
         share = self.prior_settings.weight(direction)
         return self._beside.shortlists(search, queries, generated, share, self.num_candidates)
 
+    def _verify(
+        self, direction: Direction, shortlists: list[Shortlist], pictures: Mapping[str, Image.Image]
+    ) -> list[list[float]]:
+        """Return the verifier's score of each candidate; zeros without a verifier."""
+        if self.verifier == "none":
+            return [[0.0] * len(shortlist.items) for shortlist in shortlists]
+        return verifier_scores(
+            self.verifier,
+            self._verifier_with(pictures),
+            direction,
+            shortlists,
+            num_shifts=self.fusion_settings.num_shifts,
+        )
+
     def _explain(self, searched: Searched, item_id: str) -> dict[str, Any]:
         direction, picture = searched.direction, searched.picture
         pictures = {} if picture is None else {searched.query: picture}
@@ -403,60 +282,3 @@ class Retriever:
             verifier_session=self._verifier_with(pictures) if self.verifier != "none" else None,
             num_shifts=self.fusion_settings.num_shifts,
         )
-
-    def _fusion(self, direction: Direction) -> Fusion:
-        return self.fusion_settings.fusions.get(self.verifier, {}).get(direction, Fusion())
-
-    def _corpus(self, direction: Direction) -> Corpus:
-        """Return what is searched in a direction; at its first use the models have to be trained for it."""
-        if direction not in self._corpora:
-            models = {"generator": generator_of(self.run)}
-            if self.verifier in TRAINED:
-                models[self.verifier] = model_of(self.run, self.verifier)
-            require_trained_directions(models, [direction])
-            items = searched_items(self.run, self.dataset, direction, self.split, self.changes)
-            saved = SavedIndexes(self.run, f"{direction}-{self.split or 'all'}")
-            self._corpora[direction] = build_corpus(self.generator, direction, items, saved)
-        return self._corpora[direction]
-
-    def _verify(
-        self, direction: Direction, shortlists: list[Shortlist], pictures: Mapping[str, Image.Image]
-    ) -> list[list[float]]:
-        """Return the verifier's score of each candidate; zeros without a verifier."""
-        if self.verifier == "none":
-            return [[0.0] * len(shortlist.items) for shortlist in shortlists]
-        return verifier_scores(
-            self.verifier,
-            self._verifier_with(pictures),
-            direction,
-            shortlists,
-            num_shifts=self.fusion_settings.num_shifts,
-        )
-
-    def _verifier_with(self, pictures: Mapping[str, Image.Image]) -> Any:
-        """Return the verifier's session, with the pictures of the queries; loaded at its first use."""
-        if self._verifier_session is None:
-            path = verifier_model(self.run, self.verifier, self.fusion_settings, self.base)
-            pictured = with_added_images(self.run, self.dataset, self.changes)
-            self._verifier_session = open_verifier(
-                self.verifier, path, pictured, self.run / "features",
-                dtype=self.dtype, device=self.device, base=self.base,
-            )  # fmt: skip
-        return self._verifier_session.with_pictures(pictures)
-
-    def _choose_verifier(self, wish: VerifierName, allow_mismatch: Collection[str]) -> None:
-        """Take another verifier, and check its model against the run."""
-        chosen, fusion_settings = choose_verifier(self.run, wish)
-        if chosen == self.verifier:
-            return
-        models = {"generator": generator_of(self.run)}
-        if chosen != "none":
-            models[chosen] = verifier_model(self.run, chosen, fusion_settings, self.base)
-        self.mismatches = check_search(
-            self.run, self.dataset, models, fusion_settings.models, self.base, allow_mismatch,
-            fused=bool(fusion_settings.fusions),
-        )  # fmt: skip
-        self.verifier, self.fusion_settings, self._verifier_session = chosen, fusion_settings, None
-        if chosen in TRAINED:  # elsewhere a corpus is built anew, and then refused
-            trained = trained_directions(models[chosen])
-            self._corpora = {direction: own for direction, own in self._corpora.items() if direction in trained}

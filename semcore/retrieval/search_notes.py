@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from semcore.data.directions import Direction
 from semcore.retrieval.hits import Hit
+from semcore.retrieval.prior_settings import PriorSettings
 from semcore.runtime.typed_commands import command
 from semcore.verification import Fusion
 
@@ -40,6 +42,14 @@ def confidence_note(
         f"confidence and the weights behind the order were fitted on val, {fusion.num_items:,} items; here "
         f"{num_searched:,} are searched, so that confidence is likely {how}"
     )
+
+
+def prior_note(run: Path, settings: PriorSettings, direction: Direction) -> str:
+    """Say why nothing of the identifiers' prior comes off, where that was not asked for; empty otherwise."""
+    if settings.choice != "fit" or direction in settings.weights:
+        return ""
+    again = command("semcore", "evaluate", "--run", run)
+    return f"the prior of identifiers is left in: nothing was fitted on val for {direction.words}; `{again}` does"
 
 
 def no_match_note(hits: Sequence[Hit], threshold: float | None) -> str:

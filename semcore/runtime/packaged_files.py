@@ -11,10 +11,14 @@ def resource_folder(name: str) -> Path:
     A folder of that name where the command is run comes first: it is what `semcore init` copies
     there for editing. Then comes the installed package's own, then the source tree's.
     """
-    for folder in (Path.cwd() / name, _PACKAGE / name):
-        if folder.is_dir():
-            return folder
-    return _PACKAGE.parent / name
+    own = Path.cwd() / name
+    return own if own.is_dir() else packaged_folder(name)
+
+
+def packaged_folder(name: str) -> Path:
+    """Return a folder of such files as it comes with the package: inside the wheel, or beside it in the source tree."""
+    packaged = _PACKAGE / name
+    return packaged if packaged.is_dir() else _PACKAGE.parent / name
 
 
 def asset_folder(name: str) -> Path:

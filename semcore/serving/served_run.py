@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from semcore.data.corpus_changes import CHANGES, FOLDER
+from semcore.data.corpus_changes import changes_stamp
 from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item
 from semcore.models.inference import Dtype
@@ -129,11 +129,11 @@ class ServedRun:
     @property
     def is_stale(self) -> bool:
         """Return whether the corpus has changed since it was read, by whomever."""
-        return self._seen != self._stamp()
+        return self._seen != changes_stamp(self.retriever.run)
 
     def refresh(self) -> None:
         """Take over what has become of the corpus; models stay loaded."""
-        stamp = self._stamp()
+        stamp = changes_stamp(self.retriever.run)
         if stamp == self._seen:
             return
         try:
@@ -178,14 +178,6 @@ class ServedRun:
     def _notes_of(self, direction: Direction) -> tuple[str, ...]:
         notes = (self.retriever.prior_note(direction), self.retriever.confidence_note(direction))
         return tuple(without_folder(note, self.retriever.run.path) for note in notes if note)
-
-    def _stamp(self) -> tuple[int, int]:
-        """Return what differs after every change of the corpus."""
-        try:
-            stat = (self.retriever.run / FOLDER / CHANGES).stat()
-        except FileNotFoundError:
-            return (0, 0)
-        return (stat.st_size, stat.st_mtime_ns)
 
     def _decode(self, queries: Sequence[ServedQuery], found: dict[int, Answer | Exception]) -> dict[int, Image.Image]:
         """Return the pictures of a batch by their place in it; errors go to `found`."""

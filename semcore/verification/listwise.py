@@ -1,7 +1,8 @@
 """Listwise verification: all candidates in one prompt (paper, section 3.3), the answer a letter (ours).
 
 The letters' log-probabilities are read at one position of one forward pass, so that every question
-gets a full ranking with scores, and no text has to be parsed.
+gets a full ranking with scores, and no text has to be parsed. Averaged over cyclic shifts of the choices, the
+position bias is less.
 
 Shapes: K choices of a question.
 """
@@ -9,6 +10,7 @@ Shapes: K choices of a question.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 
 import torch
 
@@ -16,7 +18,6 @@ from semcore.data.directions import Direction
 from semcore.verification.option_logits import LETTERS, TOKENS_PER_BATCH, option_tokens, read_options
 from semcore.verification.question import Question, images_of, question_turn, reordered
 from semcore.verification.session import VerifierSession
-from semcore.verification.shifts import base_order_of, mean_over_orders, shift_offsets
 
 
 def choose_where_possible(
@@ -78,3 +79,31 @@ def choose_in_given_order(
     else:
         logits = read_options(session.checkpoint, session.make_prompts(turns, images), options, tokens_per_batch)
     return [own[: len(question.choices)].log_softmax(dim=0) for own, question in zip(logits, questions, strict=True)]
+
+
+def shift_offsets(num_choices: int, num_shifts: int) -> list[int]:
+    """Return the offset of each shift, evenly spread, from 0 on.
+
+    >>> shift_offsets(10, 4)
+    [0, 2, 5, 7]
+    >>> shift_offsets(3, 10)
+    [0, 1, 2]
+    """
+    num_shifts = min(num_shifts, num_choices)
+    return [shift * num_choices // num_shifts for shift in range(num_shifts)]
+
+
+def base_order_of(question: Question, num_shifts: int) -> list[int]:
+    """Return the base order of the shifts: the given one, or with all shifts one that depends only on item ids."""
+    places = list(range(len(question.choices)))
+    if num_shifts < len(places):
+        return places
+    return sorted(places, key=lambda place: sha256(question.choices[place].item_id.encode()).hexdigest())
+
+
+def mean_over_orders(orders: Sequence[Sequence[int]], answers: Sequence[torch.Tensor]) -> list[float]:
+    """Average the letters' log-probabilities (K,) over several orders, and return them in the given order (K,)."""
+    total = torch.zeros(len(orders[0]))
+    for order, scores in zip(orders, answers, strict=True):
+        total[list(order)] += scores
+    return total.div(len(orders)).log_softmax(dim=0).tolist()

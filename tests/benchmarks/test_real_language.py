@@ -158,6 +158,24 @@ def test_a_search_finds_what_exhaustive_search_finds_and_is_not_done_twice(searc
     assert len(again.seconds()) == 1
 
 
+def test_an_item_with_two_identifiers_counts_once_by_the_better(searchable_run):
+    run = RunFolder(searchable_run.run)
+    rows = list(read_jsonl(run / "identifiers" / "t2i.jsonl"))
+    own = next(row for row in reversed(rows) if row["split"] == "test")
+    own["more"] = [rows[0]["identifier"]]
+    write_jsonl(run / "identifiers" / "t2i.jsonl", rows)
+    search = LanguageSearch(run, load_dataset(searchable_run.data), {"test": 3})
+    items = search.view("test").items
+    found = search.find("test", num_beams=2 * len(items))
+    two = [own["item_id"], f"{own['item_id']} (2)"]
+    assert {tuple(sorted(name for name, _ in row)) for row in found.values()} == {tuple(sorted([*items, two[1]]))}
+    priors = search.priors("test", num_queries=2)
+    assert priors[two[0]] != priors[two[1]]
+    ranked = {"query": [("a (2)", 0.0), ("b", -1.0), ("a", -2.0), ("c", -3.0)]}
+    assert first_ranks(ranked, {"query": {"c"}}) == [3]
+    assert first_ranks(ranked, {"query": {"a"}}) == [1]
+
+
 def test_dense_retrieval_ranks_the_same_queries_and_is_not_done_twice(searchable_run, tmp_path, monkeypatch):
     dataset = load_dataset(searchable_run.data)
     search = LanguageSearch(RunFolder(searchable_run.run), dataset, {"test": 3})

@@ -28,21 +28,36 @@ from tests.docs.pages import PAGES, ROOT, blocks_of
 from tests.growing_runs import count_letters
 from tests.printed_commands import commands_of, execute
 from tests.run_fixtures import NUM_CLUSTERS, SearchableRun
+from tests.semcore.evaluation.test_dense_baselines import make_dual_encoder
+from tests.semcore.verification.test_pair_verifiers import make_itm
 
 README = ROOT / "README.md"
 TRAINING = ["--training.max-steps", "2", "--training.batch-size", "4", "--training.gradient-checkpointing", "false"]
+CODES = ["--quantizer.num-codes", "4", "--quantizer.num-steps", "5"]
 SMALLER = {
     "data_prep.identifiers": ["--num-clusters", "2", "--num-cluster-words", "1"],
     "vokens": ["--quantizer.num-codes", "8"],
     "recipes/train_identifier.py": [*TRAINING, "--row-tokens", "96"],
     "data_prep.candidates": ["--num-candidates", "3", "--num-beams", "4", "--limit", "4"],
     "recipes/train_verifier.py": TRAINING,
+    "data_prep.identifiers recipes/configs/scenes_avg.yaml": CODES,
+    "data_prep.identifiers recipes/configs/scenes_comgtir.yaml": CODES,
+    "data_prep.identifiers recipes/configs/scenes_cart.yaml": [*CODES, "--coarse", "2"],
+    "recipes/train_ranking.py": [*TRAINING, "--ranking.num-beams", "3"],
     "evaluate": [
         "--num-beams", "4", "--num-candidates", "3", "--limit", "4", "--num-val-queries", "2",
         "--num-order-queries", "0", "--ablations", "false",
     ],
 }  # fmt: skip
-LONG = ("own_pictures.md", "search_page.md", "serve.md", "studies.md", "train_verifier.md")
+LONG = (
+    "guide_and_rerank.md",
+    "other_systems.md",
+    "own_pictures.md",
+    "search_page.md",
+    "serve.md",
+    "studies.md",
+    "train_verifier.md",
+)
 FOLLOWED = [
     page
     for page in (*PAGES, README)
@@ -109,7 +124,7 @@ def _serve(words: Sequence[str]) -> subprocess.Popen[str]:
 
 def _fetch(words: Sequence[str]) -> str:
     own = [word.replace(":8000", f":{_free_port()}") for word in words]
-    return subprocess.run(own, capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(own, capture_output=True, text=True, check=True, timeout=300).stdout
 
 
 @cache
@@ -117,6 +132,13 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _fill_in_captions(monkeypatch: pytest.MonkeyPatch, run: SearchableRun) -> None:
+    """Put a run in place that has captions, and no verifier of its own."""
+    monkeypatch.setattr("semcore.retrieval.dense.load_encoder", lambda name, device: count_letters)
+    shutil.rmtree("RUN")
+    shutil.copytree(run.run, "RUN", ignore=shutil.ignore_patterns("verifier_model"))
 
 
 def _measure_two_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +152,8 @@ def _name_of(page: Path) -> str:
 
 
 def _smaller(words: Sequence[str]) -> list[str]:
-    return [word for name, options in SMALLER.items() if name in words for word in options]
+    """Return the options of all entries whose words are among these."""
+    return [word for names, options in SMALLER.items() if {*names.split()} <= {*words} for word in options]
 
 
 @pytest.mark.parametrize(
@@ -148,10 +171,15 @@ def test_a_page_can_be_followed(
     text = page.read_text(encoding="utf-8")
     if "semcore index add" in text:
         _make_it_grow(monkeypatch, request.getfixturevalue("finished_growing_run"))
+    if "--guide.kind" in text:
+        _fill_in_captions(monkeypatch, request.getfixturevalue("finished_growing_run"))
     if "runs/one" in text:
         _measure_two_runs(monkeypatch)
     if re.search(r"^accelerate .*train_identifier.py .*--run RUN$", text, flags=re.MULTILINE):
         shutil.rmtree("RUN/identifier_model")
+    values: dict[str, object] = {"CHECKPOINT": asset_folder("scenes_base"), "DATA": run.data}
+    if "CLIP" in text:
+        values |= {"CLIP": make_dual_encoder("clip", place / "clip"), "BLIP": make_itm(place / "blip")}
     names: dict[str, object] = {}
     for block in blocks_of(page):
         if block.mark:
@@ -159,7 +187,7 @@ def test_a_page_can_be_followed(
         if block.language == "python":
             exec(compile(block.text, str(block), "exec"), names)
         for line in block.commands if block.language == "sh" else []:
-            for words in commands_of(line.partition("  #")[0], CHECKPOINT=asset_folder("scenes_base"), DATA=run.data):
+            for words in commands_of(line.partition("  #")[0], **values):
                 if words[:2] in (["semcore", "serve"], ["semcore", "demo"]):
                     request.addfinalizer(_serve(words).terminate)
                 elif words[0] == "curl":

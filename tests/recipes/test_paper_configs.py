@@ -17,10 +17,13 @@ import yaml
 from semcore.commands.arguments import parse, resolved
 from semcore.commands.plan import read_training
 from semcore.runtime.config_file import FLAGS_ONLY, SECTIONS
+from semcore.study.definition import read_study
 from semcore.training.memory_plan.sections import ELSEWHERE, IdentifierTraining, RankingTraining, VerifierTraining
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-CONFIGS = sorted((RECIPES / "configs").glob("*_internvl*.yaml"))
+SYSTEMS = ("avg", "comgtir", "cart")
+NEIGHBOURS = [RECIPES / "configs" / f"flickr30k_{name}_internvl2_5-1b_full.yaml" for name in SYSTEMS]
+CONFIGS = sorted({*(RECIPES / "configs").glob("*_internvl*.yaml")} - {*NEIGHBOURS})
 PAPER = (RECIPES.parent / "docs" / "paper_rows.md").read_text(encoding="utf-8")
 MAIN = RECIPES / "configs" / "flickr30k_internvl2_5-1b_full.yaml"
 MODULES = {
@@ -109,16 +112,33 @@ def test_the_commands_read_what_the_name_says(path: Path) -> None:
     assert settings["evaluate.prior_weight"] == settings["train_identifier.training.null_queries"] == 0
 
 
-@pytest.mark.parametrize("system", ["avg", "comgtir", "cart"])
-def test_the_commands_read_the_neighbours_settings(system: str) -> None:
-    arguments = ["--config", str(RECIPES / "configs" / f"scenes_{system}.yaml"), "--data", "DATA", "--run", "RUN"]
+@pytest.mark.parametrize("dataset", ["scenes", "flickr30k"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_commands_read_the_neighbours_settings(system: str, dataset: str) -> None:
+    name = f"scenes_{system}" if dataset == "scenes" else f"flickr30k_{system}_internvl2_5-1b_full"
+    arguments = ["--config", str(RECIPES / "configs" / f"{name}.yaml"), "--data", "DATA", "--run", "RUN"]
     sections = ("identifiers", "train_identifier", "train_ranking", "evaluate")
-    settings = flat({name: resolved(parse(settings_of(name), arguments, name)) for name in sections})
+    settings = flat({own: resolved(parse(settings_of(own), arguments, own)) for own in sections})
     assert settings["identifiers.scheme"] == ("coarse-fine" if system == "cart" else "vokens")
     assert settings["train_identifier.losses.rdrop"] == (0.15 if system == "cart" else 0)
     assert settings["train_identifier.losses.set_weight"] == (0.5 if system == "comgtir" else 0)
     assert settings["evaluate.guide.kind"] == ("set" if system == "comgtir" else "none")
     assert settings["train_ranking.ranking.loss"] == "contrastive"
+    if dataset == "flickr30k":
+        codes = ("num_codes", "num_levels", "shared", "align")
+        book = [128, 2, False, 0.0] if system == "cart" else [1024, 4, True, 1.0]
+        assert [settings[f"identifiers.quantizer.{own}"] for own in codes] == book
+        assert settings["train_identifier.model.base"] == "InternVL2_5-1B-native"
+
+
+def test_the_study_of_systems_has_the_settings_of_their_configurations() -> None:
+    study = read_study(RECIPES / "studies" / "systems.yaml")
+    for path, name in zip(NEIGHBOURS, SYSTEMS, strict=True):
+        variant, content = study.variant(name), yaml.safe_load(path.read_text(encoding="utf-8"))
+        for stage in study.stages_of(variant):
+            known, wanted = defaults(settings_of(stage)), flat(content.get(stage, {}))
+            found = study.resolve(variant, stage)
+            assert {key: found.get(key, known[key]) for key in wanted} == wanted, f"{name}, {stage}"
 
 
 def test_settings_of_the_paper_that_are_defaults() -> None:
@@ -139,7 +159,7 @@ def test_a_variant_differs_in_what_it_is_named_for_only(path: Path) -> None:
         assert bool(differing) == (path != MAIN)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*CONFIGS, *NEIGHBOURS], ids=lambda path: path.stem)
 def test_a_file_holds_only_what_differs_from_the_defaults(path: Path) -> None:
     for section, values in yaml.safe_load(path.read_text(encoding="utf-8")).items():
         known = defaults(settings_of(section))
@@ -169,7 +189,7 @@ def test_plan_knows_the_defaults_of_other_stages() -> None:
         assert values == {key: known[key] for key in values}
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*CONFIGS, *NEIGHBOURS], ids=lambda path: path.stem)
 def test_a_file_is_planned_with_its_own_command(path: Path) -> None:
     assert f"#   semcore plan --config recipes/configs/{path.name} --gpus 2 --gpu-memory 48\n" in path.read_text()
     assert str(read_training(IdentifierTraining, "train_identifier", path).model.base).endswith("-native")
@@ -178,7 +198,7 @@ def test_a_file_is_planned_with_its_own_command(path: Path) -> None:
 def test_the_table_has_every_file_once_with_its_scores() -> None:
     lines = [line for line in PAPER.splitlines() if line.startswith("| ") and "](../recipes/configs/" in line]
     linked = [re.findall(r"\]\(../recipes/configs/(.*?)\)", line)[0] for line in lines]
-    assert sorted(linked) == [path.name for path in CONFIGS]
+    assert sorted(linked) == sorted(path.name for path in (*CONFIGS, *NEIGHBOURS))
     for line, name in zip(lines, linked, strict=True):
         told = re.findall(r"R@1 (\d+\.\d), R@5 (\d+\.\d)", (RECIPES / "configs" / name).read_text())
         assert [f"| {a}, {b}" in line for a, b in told] == [True] * len(told)

@@ -38,7 +38,7 @@ def search(finished_training: SearchableRun, tmp_path_factory: pytest.TempPathFa
 def answers(search: RunSearch) -> Any:
     from semcore.demo.page import Answers
 
-    return Answers(search)
+    return Answers(search, lambda: f"{len(search.retriever.items(Direction.T2I))} images")
 
 
 def opened(answers: Any, **parameters: str) -> list[Any]:
@@ -76,18 +76,20 @@ def test_a_search_that_finds_nothing_says_so(answers: Any, search: RunSearch, mo
 
 
 def test_a_link_opens_the_page_as_it_was(answers: Any, search: RunSearch) -> None:
-    tabs, text, picture, *settings, html = opened(answers, text="a red circle", beams="3", verifier="none", prior="0")
+    tabs, text, picture, *settings, html, counted = opened(
+        answers, text="a red circle", beams="3", verifier="none", prior="0"
+    )
     assert (tabs.selected, text, picture, settings) == ("text", "a red circle", None, [3, "none", "0"])
     assert html.count('<li class="sc-hit"') == 3
     image_id = search.retriever.dataset.images[0].image_id
-    tabs, text, picture, *_, html = opened(answers, image=image_id)
+    tabs, text, picture, *_, html, _ = opened(answers, image=image_id)
     assert (tabs.selected, text) == ("image", "") and Path(picture).is_file()
     assert f"Sentences for {image_id}" in html
 
 
 def test_a_page_without_a_query_searches_nothing(answers: Any, search: RunSearch, monkeypatch: Any) -> None:
     monkeypatch.setattr(search, "search", None)
-    tabs, text, picture, *settings, html = opened(answers, colour="red")
+    tabs, text, picture, *settings, html, _ = opened(answers, colour="red")
     assert (tabs.selected, text, picture, settings) == ("text", "", None, [20, "auto", "fit"])
     assert 'role="status"' in html
 
@@ -106,7 +108,7 @@ def test_a_page_without_a_query_searches_nothing(answers: Any, search: RunSearch
     ],
 )
 def test_a_link_that_is_wrong_opens_a_page_that_says_so(answers: Any, parameters: Any, sentence: str) -> None:
-    *_, beams, verifier, prior, html = opened(answers, **parameters)
+    *_, beams, verifier, prior, html, _ = opened(answers, **parameters)
     assert sentence in html and 'role="alert"' in html
     assert 1 <= beams <= 100 and verifier == "auto" and prior == "fit"
 
@@ -131,7 +133,7 @@ def test_a_direction_that_cannot_be_searched_says_why(
 def test_a_page_is_built_without_examples(search: RunSearch) -> None:
     from semcore.demo.page import build_page
 
-    page = build_page(search, Examples(), "a run", "nothing")
+    page = build_page(search, Examples(), "a run", lambda: "nothing")
     assert not page.analytics_enabled
     assert not [part for part in page.config["components"] if part["type"] == "dataset"]
 

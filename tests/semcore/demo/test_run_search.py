@@ -11,11 +11,14 @@ import pytest
 from semcore import Retriever
 from semcore.data.dataset import load_dataset
 from semcore.data.directions import Direction
+from semcore.data.new_images import NewImage
 from semcore.demo.examples import NUM_EXAMPLES, choose_examples
 from semcore.demo.page_queries import PageQuery
 from semcore.demo.query_pictures import QueryPictures
 from semcore.demo.run_search import RunSearch
 from semcore.models.lineage import made_from, write_lineage
+from semcore.retrieval.corpus_updates import add_images, remove_items
+from semcore.retrieval.item_maker import ItemMaker
 from semcore.runtime.errors import UserError
 from tests.run_fixtures import SearchableRun
 
@@ -24,7 +27,7 @@ RED, BLUE = PageQuery(text="a red circle"), PageQuery(text="there is a large blu
 
 
 def open_search(run: Path, folder: Path, **options: Any) -> RunSearch:
-    retriever = Retriever.from_run(run, **CPU, **options)
+    retriever = Retriever.from_run(run, **{**CPU, **options})
     return RunSearch(retriever, QueryPictures(retriever.dataset, folder / "pictures"))
 
 
@@ -163,3 +166,38 @@ def test_a_run_whose_images_are_gone_is_searched_where_that_can_be(
     looking = open_search(searchable_run.run, tmp_path, data=data)
     looking.warm_up()
     assert set(looking.refused) == {Direction.T2I}
+
+
+def test_what_is_added_and_removed_meanwhile_is_found_and_missed(
+    growing_run: SearchableRun, maker: ItemMaker, new_images: list[NewImage], tmp_path: Path
+) -> None:
+    search = open_search(growing_run.run, tmp_path, split="all", verifier="listwise")
+    alone = replace(RED, verifier="none")
+    before, model = search.search(RED), search.retriever.generator.checkpoint.model
+    search.search(alone)
+    dataset = search.retriever.dataset
+    with pytest.raises(UserError, match="^there is no image 'new-0' in the dataset"):
+        search.search(PageQuery(image="new-0"))
+
+    add_images(maker, new_images)
+    remove_items(maker, [record.image_id for record in dataset.images[1:]])
+    new = {image.image_id for image in new_images}
+    for query in (RED, alone):
+        outcome = search.search(query)
+        assert {hit.item_id for hit in outcome.hits} == new | {dataset.images[0].image_id}
+        assert outcome.num_items == 4 < before.num_items
+        assert search.explain(query, "new-0")["item"]["item_id"] == "new-0"
+    sentences = search.search(PageQuery(image="new-0", num_beams=100))
+    assert "a huge red ring" in {hit.text for hit in sentences.hits}
+    assert search.retriever.generator.checkpoint.model is model, "models stay loaded"
+
+
+def test_a_corpus_that_cannot_be_read_leaves_the_items_as_they_were(
+    growing_run: SearchableRun, maker: ItemMaker, new_images: list[NewImage], tmp_path: Path
+) -> None:
+    search = open_search(growing_run.run, tmp_path, split="all", verifier="none")
+    before = search.search(RED)
+    add_images(maker, new_images)
+    with (growing_run.run / "corpus" / "changes.jsonl").open("a") as file:
+        file.write("no change\n")
+    assert [hit.item_id for hit in search.search(RED).hits] == [hit.item_id for hit in before.hits]

@@ -121,6 +121,19 @@ def test_a_search_says_both_sides_and_goes_on_where_it_is_told_to(own_run, monke
     assert retriever.search(text="a red circle", top_k=2)
 
 
+def test_prompts_that_an_older_folder_lacks_are_those_that_the_model_was_trained_with(own_run, monkeypatch):
+    """And once the folder has its own, the model meets that."""
+    mine = own_run.run.parent / "mine"
+    shutil.copytree(ROOT / "prompts", mine / "prompts", ignore=shutil.ignore_patterns("identify_*"))
+    monkeypatch.chdir(mine)
+    search = {"data": own_run.data, "split": "test", "verifier": "none", **CPU}
+    assert Retriever.from_run(own_run.run, **search).mismatches == []
+    own = (ROOT / "prompts" / "identify_t2i.jinja").read_text()
+    (mine / "prompts" / "identify_t2i.jinja").write_text(f"{own} Please.")
+    with pytest.raises(UserError, match=r"identify_t2i.jinja.*--allow-mismatch prompts$"):
+        Retriever.from_run(own_run.run, **search)
+
+
 def test_what_came_later_is_no_mismatch(own_run):
     """Rows behind the known ones of their split, an image of the dataset with them."""
     picture = own_run.data / "images" / "later.png"

@@ -111,12 +111,37 @@ def test_a_template_mistake_has_its_line(folder):
         load_prompts(folder)
 
 
-def test_a_missing_file_is_named(folder):
-    (folder / "caption.jinja").unlink()
-    with pytest.raises(
-        UserError, match="caption.jinja: there is no such prompt file; `semcore init DIR` writes a fresh set"
-    ):
+def test_a_file_that_an_older_folder_lacks_is_the_packages(folder):
+    (folder / "caption.jinja").write_text("{{ image }}\nSay what you see.\n")
+    (folder / "identify_own.jinja").unlink()
+    found, whole = load_prompts(folder), load_prompts()
+    assert found.render("caption", image=IMAGE) == "<image>\nSay what you see."
+    assert found.render("identify_own", image=IMAGE) == whole.render("identify_own", image=IMAGE)
+    assert found.sha256.keys() == {f"{name}.jinja" for name in VARIABLES}
+    assert {name for name in VARIABLES if found.sha256[f"{name}.jinja"] != whole.sha256[f"{name}.jinja"]} == {"caption"}
+
+
+def test_a_misspelt_file_is_refused_with_the_nearest_name(folder):
+    (folder / "verify_t2i.jinja").rename(folder / "verfy_t2i.jinja")
+    with pytest.raises(UserError) as error:
         load_prompts(folder)
+    assert str(error.value) == (
+        f"{folder}/verfy_t2i.jinja: no model reads a prompt of this name; the nearest is verify_t2i.jinja: rename the "
+        f"file, or move it out of {folder}"
+    )
+
+
+def test_what_is_no_template_may_lie_beside_the_prompts(folder):
+    (folder / "notes.txt").write_text("mine")
+    assert load_prompts(folder).sha256 == load_prompts().sha256
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(UserError) as error:
+        load_prompts(tmp_path / "mine")
+    assert str(error.value) == (
+        f"{tmp_path}/mine: there is no such folder of prompts; `semcore init DIR` writes a fresh set"
+    )
 
 
 def test_templates_cannot_reach_python(folder):
