@@ -4,10 +4,10 @@
     python -m benchmarks.fuzz --seconds 60 --targets [prompts,config] --json fuzz.json --table fuzz.md
 
 Valid inputs are changed by hypothesis: values of another type, deep lists, huge numbers, NaN, keys that stand twice,
-half surrogate pairs, byte order marks, NUL, long lines, anchors of YAML that multiply, templates that never end, headers
-of safetensors that promise too much. A target has to end, with a result or with one sentence, within 10 seconds of the
-processor and 1 GiB. `ours` is the number of different failures of a target, the note has the inputs tried and an input
-of each failure.
+half surrogate pairs, byte order marks, NUL, long lines, anchors of YAML that multiply, templates that never end, and
+headers of safetensors that promise too much. A target has to end, with a result or with one sentence, within 10 seconds
+of the processor and 1 GiB. `ours` is the number of different failures of a target, the note has the inputs tried and an
+input of each failure.
 """
 
 from __future__ import annotations

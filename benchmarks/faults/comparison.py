@@ -2,7 +2,7 @@
 
 Compared are bytes. What says how long something took or how much memory it held, or when it was, is dropped first:
 
-*.json, *.jsonl     entries named as in `MEASURED`, at any depth
+*.json, *.jsonl     entries named as in `MEASURED`, at any depth; a run's manifest has the commit of the code, too
 report.md, .html    figures of the table of stages: "12.3 s", "1.2 GB" and the like
 safetensors         bytes, and where these differ the largest difference of a number, for trainings on several processes
 
@@ -23,7 +23,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 MEASURED = {
-    "seconds", "peak_memory_bytes", "time", "seconds_by_stage", "date", "seconds_per_query", "queries_per_second",
+    "seconds", "peak_memory_bytes", "time", "date",
+    "git",  # the commit of the code, which may change while a matrix runs
 }  # fmt: skip
 LOGS = {"logs"}
 """Folders of what commands print, of a study say: an interrupted one prints more."""

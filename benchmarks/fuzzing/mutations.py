@@ -248,9 +248,8 @@ def hostile_texts(tokens: Sequence[str]) -> st.SearchStrategy[str]:
 
     token, number = st.sampled_from(tokens), st.integers(0, 100)
     plain = st.sampled_from([
-        "a red circle", " ", "\n", "\ud800", "\u202e", "e\u0301", "\u1100\u1161", "x" * 3_000, "\ufdfa", "\U000e0041", "<",
-        "|",
-        ">", "{{ query }}", "<image>", "<label>",
+        "a red circle", " ", "\n", "\ud800", "\u202e", "e\u0301", "\u1100\u1161", "x" * 3_000, "\ufdfa", "\U000e0041",
+        "<", "|", ">", "{{ query }}", "<image>", "<label>",
     ])  # fmt: skip
     spelt = (token, st.builds(cut, token, number), token.map(nested), st.builds(otherwise, token, number), plain)
     return st.lists(st.one_of(*spelt, st.text(max_size=8)), max_size=8).map("".join)

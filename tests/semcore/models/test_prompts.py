@@ -164,8 +164,8 @@ def test_templates_that_cannot_be_filled_in_end_in_a_sentence(folder):
             load_prompts(folder)
     (folder / "caption.jinja").write_text("{{ image }}")
     (folder / "verify_i2t.jinja").write_text(
-        "{% for candidate in candidates %}{{ candidate.label }}{{ candidate.sentence }}{{ candidate.keywords }}{% endfor %}"
-        "{{ image }}{{ candidates[1].label }}"
+        "{% for candidate in candidates %}{{ candidate.label }}{{ candidate.sentence }}{{ candidate.keywords }}"
+        "{% endfor %}{{ image }}{{ candidates[1].label }}"
     )
     with pytest.raises(UserError, match=r"verify_i2t\.jinja: the template cannot be filled in \(.*no element 1"):
         load_prompts(folder).render("verify_i2t", candidates=[], image=IMAGE)

@@ -24,7 +24,7 @@ def test_our_prompts_are_allowed(path: Path) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "{% for c in candidates if loop.index < 3 %}{{ loop.index + 1 }}. {{ c.sentence | trim | default('-') }}{% endfor %}",
+        "{% for c in candidates if c.label %}{{ loop.index + 1 }}. {{ c.sentence | trim | default('-') }}{% endfor %}",
         "{% if candidates | length > 4 and not query %}many{% elif image is defined %}one{% else %}none{% endif %}",
         "{% set first = candidates[0] %}{{ first.label ~ ': ' ~ first['keywords'] }} {{ candidates[1:] | last }}",
         "{# a remark #}{% raw %}{{ so }}{% endraw %}{{ 'a' if query else 'b' }}{{ -1 }}",
