@@ -17,6 +17,7 @@ from tests.recipes.warm_python import warm_python
 pytestmark = pytest.mark.slow
 SAYS = """
 import os, sys
+sys.stdout.reconfigure(errors="backslashreplace")
 print(sys.argv, os.getcwd(), sys.path[0], os.environ["WORD"], sys.stdin.read(), __name__)
 print("to stderr", file=sys.stderr)
 sys.exit(7)

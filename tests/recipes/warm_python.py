@@ -18,6 +18,7 @@ import os
 import random
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -88,6 +89,7 @@ def serve(place: str) -> Request:
             if sys.stdin.buffer in ready:
                 for fork in callers.values():
                     os.killpg(fork, signal.SIGKILL)
+                shutil.rmtree(Path(place).parent)
                 sys.exit()
             for connection in set(callers).intersection(ready):
                 pass_on(connection, callers[connection])
@@ -109,7 +111,8 @@ def serve(place: str) -> Request:
 def pass_on(connection: socket.socket, fork: int) -> None:
     """Pass a signal on to a fork; one whose caller is gone is killed."""
     received = connection.recv(1)
-    (os.kill if received else os.killpg)(fork, received[0] if received else signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # one that is not the first of its session yet is asked again
+        (os.kill if received else os.killpg)(fork, received[0] if received else signal.SIGKILL)
 
 
 def answer(connection: socket.socket, status: int) -> None:
@@ -130,6 +133,12 @@ def become(own: socket.socket, descriptors: list[int], others: list[socket.socke
         os.close(descriptor)
     for connection in (own, *others):
         connection.close()
+    for number, name in enumerate(("stdin", "stdout", "stderr")):  # a pipe now, perhaps, where there was a file
+        old = getattr(sys, name)
+        new = os.fdopen(number, "w" if number else "r", encoding=old.encoding, errors=old.errors, closefd=False)
+        new.reconfigure(write_through=number > 0)
+        setattr(sys, name, new)
+        setattr(sys, f"__{name}__", new)
 
 
 def run(request: Request) -> None:
@@ -138,7 +147,6 @@ def run(request: Request) -> None:
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
     words = [word for word in request["arguments"][:1] if word != "-u"] + request["arguments"][1:]
-    sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
     if words[0] == "-m":
         sys.argv, sys.path[0] = words[1:], request["folder"]
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
