@@ -50,14 +50,9 @@ SMALLER = {
     ],
 }  # fmt: skip
 LONG = (
-    "guide_and_rerank.md",
-    "other_systems.md",
-    "own_pictures.md",
-    "search_page.md",
-    "serve.md",
-    "studies.md",
+    "guide_and_rerank.md", "other_systems.md", "own_pictures.md", "search_page.md", "serve.md", "studies.md",
     "train_verifier.md",
-)
+)  # fmt: skip
 FOLLOWED = [
     page
     for page in (*PAGES, README)
