@@ -1,4 +1,4 @@
-"""What some stages need around them: a server that captions, and a client that adds images to a served run."""
+"""Surroundings of some stages: a server that captions, and a client that adds images to a served run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What reads inputs of users, each with its damaged inputs and a function that reads them.
+"""Readers of users' inputs, each with its damaged inputs and a function that reads them.
 
 A target is right when it ends, with a result or a `UserError`; any other exception is a failure, and so is one that
 takes the processor longer than `MOST_SECONDS` or more than `MOST_BYTES` of memory on top.

@@ -1,4 +1,4 @@
-"""What a prompt template may say: show its variables, choose with `if`, and loop over candidates.
+"""Rules of prompt templates: they show their variables, choose with `if`, and loop over candidates.
 
 Prompts are edited, and passed on, by anyone. The sandbox of jinja2 keeps a template from the machine, but not from
 counting to 10**9 or from writing a gigabyte. So a template does no arithmetic beyond + and -, calls nothing, and has no

@@ -1,4 +1,4 @@
-"""What a template may say: all that prompts need, and nothing that takes longer than it is long."""
+"""Rules of prompt templates: all that prompts need, and nothing that takes longer than it is long."""
 
 from __future__ import annotations
 
