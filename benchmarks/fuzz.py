@@ -99,10 +99,9 @@ def try_target(target: Target, seconds: float, first_seed: int) -> Row:
 
 def place_of(error: BaseException) -> str:
     """Return an error's kind and the last line of semcore's that it passed, so that equal ones are counted once."""
-    frames = [own for own in traceback.extract_tb(error.__traceback__) if "/benchmarks/" not in own.filename]
+    frames = [own for own in traceback.extract_tb(error.__traceback__) if "/benchmarks/fuzz" not in own.filename]
     ours = [own for own in frames if "/semcore/" in own.filename or "/data_prep/" in own.filename]
-    last = (ours or frames or [None])[-1]
-    where = "" if last is None else f" in {'/'.join(Path(last.filename).parts[-2:])}:{last.lineno}"
+    where = "".join(f" in {'/'.join(Path(own.filename).parts[-2:])}:{own.lineno}" for own in (ours or frames)[-1:])
     return f"{type(error).__name__}{where}: {str(error)[:80]}"
 
 

@@ -232,7 +232,7 @@ def _source_image(entry: Any, folder: Path) -> SourceImage:
         if not inside(name):
             raise BadRow("leads_out", f"has the filename {name!r}, which leads out of {folder}")
     split = entry.get("split")
-    if split not in SPLIT_OF:
+    if not isinstance(split, str) or split not in SPLIT_OF:
         raise BadRow("split", f"has the split {split!r}; there are {', '.join(SPLIT_OF)}")
     sentences = entry.get("sentences") or []
     if not isinstance(sentences, list):
@@ -246,7 +246,8 @@ def _sentence(entry: Any) -> tuple[str | None, object]:
     """Return the id and the text of a sentence; a value that is no text is counted and left out later."""
     if not isinstance(entry, dict):
         return None, entry
-    text = entry["raw"] if "raw" in entry else " ".join(map(str, entry.get("tokens") or []))
+    tokens = entry.get("tokens")
+    text = entry["raw"] if "raw" in entry else " ".join(map(str, tokens if isinstance(tokens, list) else []))
     sentence_id = entry.get("sentid")
     return (None if sentence_id is None else "-".join(str(sentence_id).split())), text
 

@@ -4,6 +4,7 @@ Compared are bytes. What says how long something took or how much memory it held
 
 *.json, *.jsonl     entries named as in `MEASURED`, at any depth; a run's manifest has the commit of the code, too
 report.md, .html    figures of the table of stages: "12.3 s", "1.2 GB" and the like
+README.md           the lines of a model card that have seconds and memory
 safetensors         bytes, and where these differ the largest difference of a number, for trainings on several processes
 
 Locks (`*.lock`) stay behind on purpose, and are not compared.
@@ -29,6 +30,7 @@ MEASURED = {
 LOGS = {"logs"}
 """Folders of what commands print, of a study say: an interrupted one prints more."""
 _FIGURES = re.compile(r"\d+(?:[.,]\d+)*(?:&nbsp;| )?(?:ms|s|min|h|kB|KB|MB|MiB|GB|GiB)\b")
+_OF_CARDS = re.compile(r"^\| (?:seconds|peak\\_memory\\_bytes) \|.*$", re.MULTILINE)
 TOLERANCE = 1e-6
 """Of weights, where several processes add up in an order of their own."""
 
@@ -78,6 +80,8 @@ def comparable(path: Path) -> Any:
             return [without_measured(json.loads(line)) for line in content.splitlines() if line.strip()]
     except ValueError:
         return content
+    if path.name == "README.md":
+        return _OF_CARDS.sub("", content.decode(errors="replace"))
     if path.name in ("report.md", "report.html", "study.md"):
         return _FIGURES.sub("_", content.decode(errors="replace"))
     return content

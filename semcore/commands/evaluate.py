@@ -35,7 +35,7 @@ from semcore.commands.verifier_models import VerifierModelSettings, named_models
 from semcore.data.dataset import load_dataset
 from semcore.data.directions import DirectionName
 from semcore.data.run_folder import RunFolder
-from semcore.evaluation.plan import EvaluationPlan
+from semcore.evaluation.plan import EvaluationPlan, ValCorpus
 from semcore.models.inference import Dtype
 from semcore.models.lineage import directions_in_use
 from semcore.models.run_checkpoints import GeneratorName, generator_of, has_verifier
@@ -127,6 +127,9 @@ class EvaluateSettings(VerifierModelSettings, LineageSettings):
     repetition: some minutes."""
     num_val_queries: int = 500  # ours: two weights and a calibration of five numbers are fitted
     """Queries per direction, drawn at random from val, on which fusions are fitted."""
+    val_corpus: ValCorpus = "filled"  # ours: fitted in a smaller corpus, confidence is too high in the measured one
+    """What the queries of val are searched in: its items, with training items where the measured split has more of them
+    ("filled"), or its "own"."""
     folds: int | None = None
     """Also search this many folds of the split separately, and give the mean: 5 for MSCOCO's 1k scores."""
     baselines: list[str] | None = None
@@ -212,6 +215,7 @@ class EvaluateSettings(VerifierModelSettings, LineageSettings):
             shifts=self.shifts,
             fusion=self.fusion,
             num_val_queries=self.num_val_queries,
+            val_corpus=self.val_corpus,
             num_order_queries=self.num_order_queries,
             order_bias_untrained=self.order_bias_untrained,
             ablations=self.ablations,

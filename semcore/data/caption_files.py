@@ -125,7 +125,7 @@ def read_texts(path: Path) -> Mapping[str, str]:
 def _caption(path: Path, number: int, row: dict[str, Any]) -> tuple[str, str]:
     image_id, caption = row.get("image_id"), row.get("caption")
     if not isinstance(image_id, str) or not isinstance(caption, str):
-        raise UserError(f"{path}, line {number}: image_id and caption are needed, both text; found {row}")
+        raise UserError(f"{path}, line {number}: image_id and caption are needed, both text; found {str(row)[:200]}")
     return image_id, caption
 
 

@@ -66,7 +66,7 @@ class IdentifierIndex:
     def from_sequences(
         cls,
         token_sequences: TokenSequences,
-        item_ids: Sequence[str],
+        item_ids: Sequence[str] | FlatText,
         offsets: NDArray[Any] | None = None,
         tokenizer_fingerprint: str = "",
     ) -> IdentifierIndex:
@@ -75,7 +75,7 @@ class IdentifierIndex:
         Args:
             token_sequences: one token sequence per item, end token included; or a pair of arrays (tokens, offsets);
                 or the flat array of all tokens (tokens,), together with `offsets`.
-            item_ids: one id per item; items of one sequence keep this order.
+            item_ids: one id per item, as texts or laid end to end; items of one sequence keep this order.
             offsets: start of each sequence in the flat array, and its end (items + 1,).
             tokenizer_fingerprint: a hash of the tokenizer, part of the index's own fingerprint.
 
@@ -272,10 +272,11 @@ class IdentifierIndex:
 
 
 def _flatten(
-    token_sequences: TokenSequences, offsets: NDArray[Any] | None, item_ids: Sequence[str]
+    token_sequences: TokenSequences, offsets: NDArray[Any] | None, item_ids: Sequence[str] | FlatText
 ) -> tuple[FlatSequences, FlatText]:
     flat = flatten_sequences(token_sequences, offsets)
     num_sequences = len(flat.offsets) - 1
-    if len(item_ids) != num_sequences:
-        raise UserError(f"{num_sequences} token sequences but {len(item_ids)} item ids: give one id a sequence")
-    return flat, flatten_text(item_ids)
+    text = item_ids if isinstance(item_ids, FlatText) else flatten_text(item_ids)
+    if len(text.offsets) - 1 != num_sequences:
+        raise UserError(f"{num_sequences} token sequences but {len(text.offsets) - 1} item ids: give one id a sequence")
+    return flat, text

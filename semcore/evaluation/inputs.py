@@ -12,6 +12,7 @@ from semcore.data.run_folder import RunFolder
 from semcore.evaluation.folds import assign_folds
 from semcore.evaluation.held_out_items import views_without_answers
 from semcore.evaluation.plan import EvaluationPlan
+from semcore.evaluation.val_corpus import filled_val_views
 from semcore.models.run_checkpoints import generator_of, model_of, untrained_verifier_of
 from semcore.models.run_lineage import prompts_of
 from semcore.retrieval.batch import SplitKey, SplitView, read_split_views
@@ -60,7 +61,11 @@ def views_to_measure(plan: EvaluationPlan, run: RunFolder, dataset: Dataset) -> 
         fits = plan.verifiers or plan.prior_weight == "fit" or plan.candidates.source != "generated"
         if not (fits or (plan.guide.kind != "none" and plan.guide_weight == "fit")):
             return measured
-        measured |= read_split_views(run, dataset, "val", plan.num_val_queries, plan.directions)
+        val = read_split_views(run, dataset, "val", plan.num_val_queries, plan.directions)
+        if plan.val_corpus == "filled":
+            sizes = {key.direction: len(view.items) for key, view in measured.items() if key.split == plan.split}
+            val = filled_val_views(run, dataset, val, sizes)
+        measured |= val
     whole = {key: view for key, view in measured.items() if key.split in (plan.split, "val")}
     if not plan.num_no_match_queries or all(key.split != "val" for key in whole):
         return measured

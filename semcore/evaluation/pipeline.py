@@ -17,6 +17,7 @@ from semcore.evaluation.generation import Generated, search_views
 from semcore.evaluation.order_probes import draw_order_probes, measure_order_bias
 from semcore.evaluation.plan import EvaluationPlan
 from semcore.evaluation.results import EvaluationResult, Scores, score
+from semcore.evaluation.val_corpus import num_items_by_split
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.inference import load_for_inference
 from semcore.models.session import load_session
@@ -78,6 +79,7 @@ def run_evaluation(
         search=SearchSettings(generated.guiding.settings, plan.candidates, generated.candidates.fusions),
         candidates=generated.candidates.figures,
         guide_on_val=generated.guiding.tried,
+        val_corpus=num_items_by_split(dataset, views),
     )
     result.folds["generated"] = mean_over_folds(plan.split, views, hits)
     verified: dict[str, Verified] = {}

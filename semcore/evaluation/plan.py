@@ -16,6 +16,8 @@ from semcore.retrieval.generator import Engine
 from semcore.retrieval.guides import GuideSettings
 from semcore.retrieval.prior_settings import PriorChoice
 
+ValCorpus = Literal["filled", "own"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationPlan:
@@ -44,6 +46,8 @@ class EvaluationPlan:
         shifts: cyclic shifts of the candidates that a listwise verifier is averaged over.
         fusion: "val" for the fused order as the final one, "none" for the verifier's own.
         num_val_queries: queries of val per direction on which fusions are fitted.
+        val_corpus: what they are searched in: val's items with training items besides, as many in all as the measured
+            split has ("filled"), or val's "own".
         num_order_queries: queries per direction of the order probes.
         order_bias_untrained: measure order bias on the model that the listwise verifier was trained from too.
         ablations: measure the ablations without verification and without the trie.
@@ -82,6 +86,7 @@ class EvaluationPlan:
     shifts: int
     fusion: Literal["val", "none"]
     num_val_queries: int
+    val_corpus: ValCorpus
     num_order_queries: int
     order_bias_untrained: bool
     ablations: bool

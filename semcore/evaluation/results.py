@@ -53,6 +53,8 @@ class EvaluationResult:
         folds: "generated" or verifier -> direction -> mean scores over folds of the measured split.
         baselines: name -> direction -> scores of dense retrieval.
         search: what later searches do as this one did, beside the prior.
+        val_corpus: direction -> items of "val" and of "train" that val's queries were searched in; none where nothing
+            was fitted.
         candidates: direction -> figures of the fused candidates, where vectors were asked too.
         guide_on_val: direction -> weight of the guide -> scores on val, where it was fitted.
         analyses: heading of metrics.json -> direction -> figures: of the search, the confidence, the false negatives.
@@ -76,6 +78,7 @@ class EvaluationResult:
     folds: dict[str, dict[Direction, Scores]] = field(default_factory=dict)
     baselines: dict[str, dict[Direction, Scores]] = field(default_factory=dict)
     search: SearchSettings = field(default_factory=SearchSettings)
+    val_corpus: dict[str, dict[str, int]] = field(default_factory=dict)
     candidates: dict[Direction, dict[str, Any]] = field(default_factory=dict)
     guide_on_val: Mapping[Direction, Mapping[str, Scores]] = field(default_factory=dict)
     order_bias: dict[Direction, list[dict[str, Any]]] = field(default_factory=dict)
@@ -156,6 +159,7 @@ def metrics_of(result: EvaluationResult, protocol: str, ceiling: Mapping[str, An
         "fusion": result.fusion,
         "fitted_on": "val" if any(result.fusion_settings.fusions.values()) else None,
         "cross_fitted": result.split == "val",
+        "val_corpus": result.val_corpus,
         "verifiers": fused,
         "verifiers_alone": alone,
         "validation": result.on_val,

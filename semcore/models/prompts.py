@@ -155,9 +155,9 @@ def escape_special_tokens(special_tokens: Collection[str]) -> Callable[[str], st
 
     Every special token found gets a space after its first character, until none is left.
     """
-    words = sorted(
-        {token for token in (*special_tokens, str(IMAGE), str(LABEL)) if len(token) > 1}, key=len, reverse=True
-    )
+    # Without blanks around them: in those of "  x" a space more would be found again, without end.
+    bare = {token.strip() for token in (*special_tokens, str(IMAGE), str(LABEL))}
+    words = sorted((token for token in bare if len(token) > 1), key=len, reverse=True)
     pattern = re.compile("|".join(map(re.escape, words)))
 
     def harmless(text: str) -> str:

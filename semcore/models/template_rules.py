@@ -41,7 +41,7 @@ def fault_of(template: nodes.Template) -> Fault | None:
             return node.lineno, "loop within a loop"
         if isinstance(node, nodes.Assign | nodes.For):  # a text that is doubled again and again
             grown = node.node if isinstance(node, nodes.Assign) else node.iter
-            if isinstance(grown, nodes.Concat | nodes.Add) or grown.find((nodes.Concat, nodes.Add)) is not None:
+            if any(isinstance(own, nodes.Concat | nodes.Add) for own in _all(grown)):
                 return node.lineno, "~ or + in what is set or looped over"
     return None
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -138,7 +138,7 @@ def read_shard(folder: Path, name: str) -> Shard | None:
     return Shard(path, {key: (first, last) for key, (first, last) in rows.items()}, failed)
 
 
-def _are_rows(rows: Any) -> bool:
+def _are_rows(rows: Any) -> TypeGuard[dict[str, list[int]]]:
     """Return whether a value says name -> first row, and the row after the last."""
     return isinstance(rows, dict) and all(
         isinstance(own, list) and len(own) == 2 and all(type(row) is int for row in own) and 0 <= own[0] <= own[1]

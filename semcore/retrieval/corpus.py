@@ -13,7 +13,7 @@ from semcore.data.identifier_files import IdentifierRow
 from semcore.data.items_and_queries import Item, items_by_id, read_items
 from semcore.data.run_folder import RunFolder
 from semcore.decoding import IdentifierIndex
-from semcore.decoding.token_sequences import FlatSequences
+from semcore.decoding.token_sequences import FlatSequences, flatten_long_text
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import IMAGE
 from semcore.models.session import ModelSession
@@ -153,7 +153,7 @@ def update_saved_index(
     if index is None:
         index = _build_index(session.checkpoint, prompt, after)
     elif new:
-        index.add(*_sequences(session.checkpoint, prompt, new))
+        index.add(_sequences(session.checkpoint, prompt, new), [item.item_id for item in new for _ in item.identifiers])
     elif gone:
         index.remove([item.item_id for item in gone])
     saved.keep(corpus_key(session, direction, after), index)
@@ -185,19 +185,19 @@ def _prompt(session: ModelSession, direction: Direction) -> str:
 
 
 def _build_index(checkpoint: Checkpoint, prompt: str, items: Sequence[Item]) -> IdentifierIndex:
-    return IdentifierIndex.from_sequences(*_sequences(checkpoint, prompt, items))
+    ids = flatten_long_text(item.item_id for item in items for _ in item.identifiers)
+    return IdentifierIndex.from_sequences(_sequences(checkpoint, prompt, items), ids)
 
 
-def _sequences(checkpoint: Checkpoint, prompt: str, items: Sequence[Item]) -> tuple[FlatSequences, list[str]]:
-    """Return the token sequence of every identifier of every item, and the items' ids.
+def _sequences(checkpoint: Checkpoint, prompt: str, items: Sequence[Item]) -> FlatSequences:
+    """Return the token sequence of every identifier of every item.
 
     Raises:
         UserError: the model lacks the tokens of the items' identifiers.
     """
     _check_new_tokens(checkpoint, items[0].identifier)
     texts = (identifier for item in items for identifier in item.identifiers)
-    ids = [item.item_id for item in items for _ in item.identifiers]
-    return FlatSequences(*flat_answer_tokens(checkpoint.tokenizer, prompt, texts)), ids
+    return FlatSequences(*flat_answer_tokens(checkpoint.tokenizer, prompt, texts))
 
 
 def _tokens(checkpoint: Checkpoint, prompt: str, items: Sequence[Item]) -> dict[str, list[int]]:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,14 +19,19 @@ from semcore.runtime.text import whole_characters
 from semcore.runtime.text_files import lines_of, read_text
 
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
-DISK_FULL_SENTENCE = "no space left on {where}: free some and run the same command again"
+DISK_FULL = "no space left on "
+DISK_FULL_SENTENCE = DISK_FULL + "{where}: free some and run the same command again"
+
+
+_OF_TORCH = re.compile(r"inline_container.*unexpected pos|PytorchStreamWriter failed writing")
+"""How `torch.save` ends on a full disk: its file is shorter than what it has written."""
 
 
 def is_disk_full(error: BaseException) -> bool:
     """Tell whether an error means a full disk or a used-up quota, whichever library raised it."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    return os.strerror(errno.ENOSPC) in str(error)
+    return os.strerror(errno.ENOSPC) in str(error) or _OF_TORCH.search(str(error)) is not None
 
 
 @contextmanager

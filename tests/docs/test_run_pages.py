@@ -49,7 +49,10 @@ SMALLER = {
         "--num-order-queries", "0", "--ablations", "false",
     ],
 }  # fmt: skip
-LONG = ("guide_and_rerank.md", "other_systems.md", "own_pictures.md", "search_page.md", "serve.md", "studies.md", "train_verifier.md")
+LONG = (
+    "guide_and_rerank.md", "other_systems.md", "own_pictures.md", "search_page.md", "serve.md", "studies.md",
+    "train_verifier.md",
+)  # fmt: skip
 FOLLOWED = [
     page
     for page in (*PAGES, README)

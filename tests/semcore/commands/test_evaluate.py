@@ -135,7 +135,7 @@ def test_verifiers_settings_are_stored_with_their_fusions(measured):
     assert (content["num_shifts"], content["fitted_on"], content["models"]) == (2, "val", {})
     assert set(content["fusion"]) == {"listwise", "pointwise", "likelihood", "none"}
     for own in content["fusion"].values():
-        assert [own[direction]["num_items"] for direction in ("t2i", "i2t")] == [4, 20]  # val's
+        assert [own[direction]["num_items"] for direction in ("t2i", "i2t")] == [6, 30]  # val's 4 and 20, filled up
         assert all(0 <= fusion["weight"] <= 1 and fusion["calibration"] for fusion in own.values())
 
 

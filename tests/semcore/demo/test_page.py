@@ -76,10 +76,11 @@ def test_a_search_that_finds_nothing_says_so(answers: Any, search: RunSearch, mo
 
 
 def test_a_link_opens_the_page_as_it_was(answers: Any, search: RunSearch) -> None:
-    tabs, text, picture, *settings, html, counted = opened(
+    tabs, text, picture, *settings, html, head = opened(
         answers, text="a red circle", beams="3", verifier="none", prior="0"
     )
     assert (tabs.selected, text, picture, settings) == ("text", "a red circle", None, [3, "none", "0"])
+    assert head == "6 images"
     assert html.count('<li class="sc-hit"') == 3
     image_id = search.retriever.dataset.images[0].image_id
     tabs, text, picture, *_, html, _ = opened(answers, image=image_id)

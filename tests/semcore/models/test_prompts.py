@@ -169,3 +169,8 @@ def test_templates_that_cannot_be_filled_in_end_in_a_sentence(folder):
     )
     with pytest.raises(UserError, match=r"verify_i2t\.jinja: the template cannot be filled in \(.*no element 1"):
         load_prompts(folder).render("verify_i2t", candidates=[], image=IMAGE)
+
+
+def test_special_tokens_with_blanks_are_escaped_in_the_end():
+    harmless = escape_special_tokens(["  ", "    ", "  b", "a b", "aa", " <|x|> "])
+    assert harmless("a b  b aaaa <|x|>") == "a  b b a a a a < |x|>"
