@@ -115,7 +115,7 @@ def test_a_generator_finds_all_of_eight_pairs(
         return plan_identifier_rows(t2i, i2t, max_tokens=400, **schedule)
 
     folder = tmp_path / "model"
-    again = trained(checkpoint, plan, features, folder, learning_rate=5e-3, max_steps=200, new_token_ids=new_tokens)
+    again = trained(checkpoint, plan, features, folder, learning_rate=5e-3, max_steps=300, new_token_ids=new_tokens)
     queries = {Direction.T2I: [r.sentences[0].text for r in records], Direction.I2T: [r.image_id for r in records]}
     for direction, asked in queries.items():
         items = [Item(row["item_id"], row["item_id"], row["identifier"], "") for row in rows[direction]]
@@ -157,7 +157,7 @@ def test_a_listwise_verifier_is_right_on_four_sets_of_two(
 
     folder = tmp_path / "model"
     again = trained(
-        checkpoint, plan, features, folder, learning_rate=3e-3, max_steps=125, new_token_ids=[],
+        checkpoint, plan, features, folder, learning_rate=3e-3, max_steps=250, new_token_ids=[],
         attention_loss=attention_loss,
     )  # fmt: skip
     blocks = BlockReader(again, prompts) if attention == "blocks" else None
