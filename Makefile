@@ -4,7 +4,7 @@
 # make docs          the documentation, in docs/_build/html    make links        its links to other sites, over the network
 #
 # Each makes .venv on first use, from the versions in requirements/tested.txt, and again when these or pyproject.toml
-# have changed. `make newest` makes .venv-newest from the ranges of pyproject.toml. PYTHON=python3.12 and OUT=... choose.
+# have changed. `make newest` adds what is newer in .venv-newest. PYTHON=python3.12 and OUT=... choose.
 
 PYTHON ?= python3
 OUT ?= runs/quickstart
@@ -19,6 +19,11 @@ MINUTES ?= 25
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # DeepSpeed compiles an operation at its first start; it is done at installation and kept in here.
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
+# Compiled sources are kept, whatever the surroundings say: the tests start Python some hundred times.
+export PYTHONDONTWRITEBYTECODE :=
+# A process of tests a core, with a thread each. The short tests go to whoever has nothing left; the slow ones by groups
+# (tests/collection.py), for the launches that they share.
+SPREAD := --numprocesses auto
 
 .PHONY: quickstart test test-long lint docs links newest pins install clean
 .DEFAULT_GOAL := quickstart
@@ -27,10 +32,10 @@ quickstart: $(INSTALLED)
 	@$(BIN)/semcore quickstart --out $(OUT) --seed $(SEED)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SPREAD) --dist worksteal
 
 test-long: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(SPREAD) --dist loadgroup --no-loadscope-reorder
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check
@@ -45,9 +50,9 @@ docs: $(INSTALLED)
 links: $(INSTALLED)
 	$(BIN)/sphinx-build --builder linkcheck --quiet docs docs/_build/links
 
-# Gives up after MINUTES; $(NEWEST)/outcome.txt says in one line what came of it.
-newest:
-	@PYTHON=$(PYTHON) requirements/newest.sh $(NEWEST) $(MINUTES)
+# Gives up after MINUTES; $(NEWEST)/outcome.txt says in one line what came of it. KEEP=torch leaves torch as it is tested.
+newest: $(INSTALLED)
+	@requirements/newest.sh $(NEWEST) $(MINUTES) $(VENV) $(KEEP)
 
 pins:
 	@$(NEWEST)/bin/python requirements/pin.py

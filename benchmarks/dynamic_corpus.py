@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -31,18 +31,26 @@ from semcore.data.dataset import Dataset, ImageRecord, load_dataset
 from semcore.data.directions import Direction
 from semcore.data.new_images import NewImage
 from semcore.data.run_folder import RunFolder
+from semcore.data.subsets import spread
 from semcore.evaluation.metrics import retrieval_metrics
 from semcore.retrieval.corpus import searched_items
 from semcore.retrieval.corpus_updates import add_images, remove_items
 from semcore.retrieval.item_maker import ItemMaker
 from semcore.retrieval.retriever import Retriever
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import write_json, write_jsonl
+from semcore.runtime.files import atomic_text, write_json, write_jsonl
+from semcore.runtime.markdown_tables import markdown_table
 from semcore.runtime.packaged_files import asset_folder, resource_folder
 
 METRICS = ("R@1", "R@5", "R@10")
+GROUPS = ("old", "new")
 TOP_K = 10
 QUERIES_AT_ONCE = 64
+# What is kept of an evaluation is the prior's weight.
+PRIOR_ONLY = (
+    "--verifier", "none", "--ablations", "false", "--num-retention-queries", "0", "--num-exhaustive-queries", "0",
+    "--num-no-match-queries", "0",
+)  # fmt: skip
 
 
 @dataclass
@@ -59,15 +67,19 @@ class Settings:
     """In how many batches it gets the others."""
     held_out: int = 100
     """Further images of val and of test; the prior's weight is fitted on val, and all of them are searched too."""
+    num_queries: int | None = None
+    """Measure with so many images of each group, evenly spread, as queries and as what is asked for; all by default."""
     max_steps: int = -1
     """Steps of each training; -1 for the epochs of scenes.yaml."""
     seed: int = 0
     """Of the scenes, clusters and trainings."""
     json: Path | None = None
     """File to save the rows in."""
+    table: Path | None = None
+    """File to write the recalls into as tables, in markdown."""
 
     def __post_init__(self) -> None:
-        require_minimum(1, self, "num_items", "num_batches", "held_out")
+        require_minimum(1, self, "num_items", "num_batches", "held_out", "num_queries")
         if not 0 < self.first_percent < 100:
             raise UserError(f"--first-percent must be from 1 to 99, found {self.first_percent}")
 
@@ -75,28 +87,49 @@ class Settings:
 class Parts(NamedTuple):
     """The images by when they come: those of the first training, and the batches that follow."""
 
-    first: list[ImageRecord]
-    batches: list[list[ImageRecord]]
+    first: Sequence[ImageRecord]
+    batches: Sequence[Sequence[ImageRecord]]
 
 
 def main(settings: Settings) -> None:
     """Train the two runs, let the one grow and the other shrink, and publish the rows."""
     scenes = _draw(settings)
     parts = split_parts(scenes.split("train"), settings.first_percent, settings.num_batches)
-    others = scenes.split("val") + scenes.split("test")
+    others = [*scenes.split("val"), *scenes.split("test")]
     everything = [*parts.first, *(record for batch in parts.batches for record in batch)]
     runs = [
         _train(settings, scenes, name, [*records, *others])
         for name, records in (("first", parts.first), ("all", everything))
     ]
-    grown, seconds = _grow(runs[0], scenes, parts)
-    shrunk = _shrink(runs[1], scenes, parts)
+    grown, seconds = _grow(runs[0], scenes, parts, settings.num_queries)
+    shrunk = _shrink(runs[1], scenes, parts, settings.num_queries)
     rows = [
         higher_is_better(f"{name}, {metric}", own[metric], shrunk[name][metric], "percent", _note(own))
         for name, own in grown.items()
         for metric in METRICS
     ]
     publish(rows + seconds, settings.json)
+    if settings.table is not None:
+        with atomic_text(settings.table) as handle:
+            handle.write(tables_of(grown, shrunk, settings.num_batches))
+
+
+def tables_of(
+    grown: Mapping[str, Mapping[str, float]], shrunk: Mapping[str, Mapping[str, float]], num_batches: int
+) -> str:
+    """Return a table a direction in markdown: a line after each batch, the run that grows / the one trained on all."""
+    tables = []
+    for direction in Direction:
+        lines = []
+        for number in range(num_batches + 1):
+            pairs = [(grown.get(name), shrunk.get(name)) for name in _names(direction, number, num_batches)]
+            cells = [
+                f"{one[m]:.1f} / {other[m]:.1f}" if one and other else "–" for one, other in pairs for m in METRICS
+            ]
+            lines.append((f"{number}", f"{max(own['num_items'] for own, _ in pairs if own):,.0f}", *cells))
+        header = ("batches", "items", *(f"{group}, {metric}" for group in GROUPS for metric in METRICS))
+        tables.append(f"{direction.label}, %:\n\n{markdown_table(header, lines, num_texts=1)}\n")
+    return "\n".join(tables)
 
 
 def split_parts(images: Sequence[ImageRecord], first_percent: int, num_batches: int) -> Parts:
@@ -156,7 +189,7 @@ def _train(settings: Settings, scenes: Dataset, name: str, records: Sequence[Ima
         ["-m", "data_prep.caption", *where, "--model", base],
         ["-m", "data_prep.identifiers", *where, "--seed", seed],
         [recipe, *where, "--model.base", base, "--training.seed", seed, *steps],
-        ["-m", "semcore.commands.cli", "evaluate", *where, "--verifier", "none", "--ablations", "false"],
+        ["-m", "semcore.commands.cli", "evaluate", *where, *PRIOR_ONLY],
     ):
         subprocess.run([sys.executable, *command], check=True)
     return run
@@ -176,12 +209,14 @@ def _write_dataset(scenes: Dataset, folder: Path, records: Sequence[ImageRecord]
     write_json(folder / "dataset.json", {"name": "scenes"})
 
 
-def _grow(run: Path, scenes: Dataset, parts: Parts) -> tuple[dict[str, dict[str, float]], list[Row]]:
+def _grow(
+    run: Path, scenes: Dataset, parts: Parts, num_queries: int | None = None
+) -> tuple[dict[str, dict[str, float]], list[Row]]:
     """Return the scores of the run before and after each addition, and the seconds that an image took."""
     maker = ItemMaker.open(run)
     retriever = _retriever(run)
     maker.given_generator = retriever.generator
-    scores = _measure(retriever, scenes, parts, 0)
+    scores = _measure(retriever, scenes, parts, 0, num_queries)
     rows = []
     for number, batch in enumerate(parts.batches, start=1):
         before = _identifiers(run, maker.dataset)
@@ -194,27 +229,28 @@ def _grow(run: Path, scenes: Dataset, parts: Parts) -> tuple[dict[str, dict[str,
         took = time.perf_counter() - started
         if [own.image_id for own in done.added] != [own.image_id for own in batch]:
             raise UserError(f"{len(done.left_out)} images of batch {number} were left out: {done.left_out}")
-        if any(_identifiers(run, maker.dataset)[item] != own for item, own in before.items()):
+        after = _identifiers(run, maker.dataset)
+        if any(after[item] != own for item, own in before.items()):
             raise UserError(f"batch {number} has changed an identifier that was there before")
         rows.append(
             Row(f"addition of batch {number}, per image", took / len(batch), None, None, "s", f"{len(batch)} images")
         )
         retriever = retriever.refreshed()
-        scores |= _measure(retriever, scenes, parts, number)
+        scores |= _measure(retriever, scenes, parts, number, num_queries)
     return scores, rows
 
 
-def _shrink(run: Path, scenes: Dataset, parts: Parts) -> dict[str, dict[str, float]]:
+def _shrink(run: Path, scenes: Dataset, parts: Parts, num_queries: int | None = None) -> dict[str, dict[str, float]]:
     """Return the scores of the run with all items, and after each removal of the last batch."""
     maker = ItemMaker.open(run)
     retriever = _retriever(run)
     maker.given_generator = retriever.generator
     scores: dict[str, dict[str, float]] = {}
     for number in range(len(parts.batches), 0, -1):
-        scores |= _measure(retriever, scenes, parts, number)
+        scores |= _measure(retriever, scenes, parts, number, num_queries)
         remove_items(maker, [record.image_id for record in parts.batches[number - 1]])
         retriever = retriever.refreshed()
-    return scores | _measure(retriever, scenes, parts, 0)
+    return scores | _measure(retriever, scenes, parts, 0, num_queries)
 
 
 def _retriever(run: Path) -> Retriever:
@@ -228,17 +264,22 @@ def _identifiers(run: Path, dataset: Dataset) -> dict[str, str]:
     return {item.item_id: item.identifier for item in items}
 
 
-def _measure(retriever: Retriever, scenes: Dataset, parts: Parts, number: int) -> dict[str, dict[str, float]]:
+def _measure(
+    retriever: Retriever, scenes: Dataset, parts: Parts, number: int, num_queries: int | None = None
+) -> dict[str, dict[str, float]]:
     """Return the scores of both directions after so many batches, of the first images and of those added."""
-    groups = {"old": parts.first, "new": [record for batch in parts.batches[:number] for record in batch]}
+    groups = (parts.first, [record for batch in parts.batches[:number] for record in batch])
     return {
-        f"{direction.label}, after {number} of {len(parts.batches)} batches, {group} items": _score(
-            retriever, scenes, direction, records
-        )
+        name: _score(retriever, scenes, direction, list(spread(records, num_queries or len(records))))
         for direction in Direction
-        for group, records in groups.items()
+        for name, records in zip(_names(direction, number, len(parts.batches)), groups, strict=True)
         if records
     }
+
+
+def _names(direction: Direction, number: int, num_batches: int) -> list[str]:
+    """Return the names of the scores of the first images, and of those added."""
+    return [f"{direction.label}, after {number} of {num_batches} batches, {group} items" for group in GROUPS]
 
 
 def _score(

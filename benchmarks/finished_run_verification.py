@@ -13,7 +13,7 @@ split; the runs alternate and the median counts. Before anything is timed the sc
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -106,7 +106,7 @@ def verification_row(
     direction: Direction,
     session: VerifierSession,
     shortlists: list[Shortlist],
-    paths: dict[str, Path],
+    paths: Mapping[str, Path],
     repeats: int,
 ) -> Row:
     """Time one verifier in one direction."""

@@ -13,6 +13,7 @@ nothing else. The ratio compares peak memories, and a small import shows what gr
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -31,11 +32,12 @@ NUM_PICTURES = 100  # links to one file are limited to 65,000 on common file sys
 WORDS = ("a", "man", "in", "red", "rides", "his", "horse", "along", "the", "wide", "beach", "near", "some", "houses")
 READ_WHOLE = "import json, sys; document = json.load(open(sys.argv[1])); print(len(document['images']))"
 
-# A process that starts another and prints its peak memory in KiB and its seconds of computing.
+# A process that starts another, whose output goes into a file, and prints its peak memory in KiB and its seconds of
+# computing.
 WATCH = """
 import resource, subprocess, sys
-quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-subprocess.run(sys.argv[1:], check=True, **quiet)
+with open(sys.argv[1], "w") as log:
+    subprocess.run(sys.argv[2:], check=True, stdout=log, stderr=log)
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(used.ru_maxrss, used.ru_utime + used.ru_stime)
 """
@@ -91,10 +93,10 @@ def measured_import(source: Path, out: Path) -> Cost:
     return cost_of([sys.executable, "-m", "data_prep.from_karpathy", *map(str, arguments)])
 
 
-def cost_of(command: list[str]) -> Cost:
-    """Run a command and return its seconds and its own peak memory."""
+def cost_of(command: list[str], log: Path = Path(os.devnull)) -> Cost:
+    """Run a command, whose output goes into a file, and return its seconds and its own peak memory."""
     started = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", WATCH, *command], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", WATCH, str(log), *command], capture_output=True, text=True, check=True)
     peak, computing = done.stdout.split()
     return Cost(time.monotonic() - started, int(peak) * 1024, float(computing))
 

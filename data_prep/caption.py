@@ -29,7 +29,7 @@ the model thinks aloud without end, or declines, are counted, listed and left ou
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -173,7 +173,7 @@ def caption_dataset(settings: Settings, run: RunFolder, dataset: Dataset, key: s
 
 
 def model_captioner(
-    settings: Settings, run: RunFolder, dataset: Dataset, records: list[ImageRecord]
+    settings: Settings, run: RunFolder, dataset: Dataset, records: Sequence[ImageRecord]
 ) -> Callable[[list[ImageRecord]], list[Caption]]:
     """Load the model, encode the images, and return a function that captions one batch."""
     checkpoint = load_for_inference(settings.model, dtype=settings.dtype, device=settings.device, base=settings.base)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import io
-import json
 import tokenize
 from collections.abc import Mapping
 from typing import Any
+
+from semcore.runtime.json_values import parse_json
 
 KEYS = ("raw", "text", "caption", "sentence", "raws", "captions", "sentences")  # of objects that hold a sentence
 NULL_WORDS = ("nan", "null", "none", "<na>")  # as tables spell a missing cell
@@ -52,7 +53,7 @@ def _in_text(text: str) -> list[Any]:
     if stripped[:1] + stripped[-1:] not in ("[]", "{}"):
         return [text]
     try:
-        value = json.loads(stripped)
+        value = parse_json(stripped)
     except ValueError:
         value = _python_list(stripped)
     if isinstance(value, list) and all(entry is None or isinstance(entry, str | list | Mapping) for entry in value):

@@ -14,6 +14,7 @@ from data_prep.names import find_file
 from data_prep.source_images import SourceImage, inside
 from data_prep.splits import SplitSettings, draw_splits
 from semcore.runtime.errors import UserError
+from semcore.runtime.text import whole_characters
 
 LISTS = ("images", "annotations")
 
@@ -86,7 +87,7 @@ class CocoCaptions:
         if not inside(name):
             raise BadRow("leads_out", f"has the file_name {name!r}, which leads out of {self._folder}")
         added = self._entries.execute(
-            "INSERT OR IGNORE INTO images (id, name) VALUES (?, ?)", (str(entry["id"]), _blob(name))
+            "INSERT OR IGNORE INTO images (id, name) VALUES (?, ?)", (_key(entry["id"]), _blob(name))
         )
         if not added.rowcount:
             raise BadRow("repeated", f"repeats the id {entry['id']}")
@@ -97,8 +98,8 @@ class CocoCaptions:
         caption = entry.get("caption")
         if caption is not None and not isinstance(caption, str):
             raise BadRow("malformed", f"has a caption that is no text: {str(caption)[:60]!r}")
-        own = None if entry.get("id") is None else "-".join(str(entry["id"]).split())
-        row = (str(entry["image_id"]), own, None if caption is None else _blob(caption))
+        own = None if entry.get("id") is None else "-".join(_key(entry["id"]).split())
+        row = (_key(entry["image_id"]), own, None if caption is None else _blob(caption))
         self._entries.execute("INSERT INTO captions (image, id, text) VALUES (?, ?, ?)", row)
 
     def _note_strangers(self, findings: Findings) -> None:
@@ -110,6 +111,11 @@ class CocoCaptions:
     def _path(self, name: str) -> Path:
         path, deeper = find_file(self._folder, name), find_file(self._folder, f"{self._part}/{name}")
         return deeper if not path.exists() and deeper.exists() else path
+
+
+def _key(given: Any) -> str:
+    """Return an id as text that a database takes."""
+    return whole_characters(str(given))
 
 
 def _blob(text: str) -> bytes:

@@ -18,7 +18,6 @@ from typing import Any
 
 from data_prep.clean_sentences import WORDS
 from data_prep.left_out import Findings, left_out_lines
-from data_prep.repeats import Keys, Repeats
 from semcore import __version__
 from semcore.data.dataset import SPLITS
 from semcore.runtime.errors import UserError
@@ -33,6 +32,7 @@ from semcore.runtime.files import (
     writing_to,
 )
 from semcore.runtime.locks import exclusive
+from semcore.runtime.repeats import Keys, Repeats
 from semcore.runtime.typed_commands import data_command
 
 METADATA = "metadata.jsonl"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,6 +13,7 @@ from data_prep.names import find_file
 from data_prep.source_images import inside, is_image
 from data_prep.tables import read_lines
 from semcore.runtime.errors import UserError
+from semcore.runtime.json_values import parse_json
 from semcore.runtime.text_files import lines_of, read_text
 
 METADATA = ("metadata.jsonl", "metadata.csv")
@@ -90,7 +90,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | BadRow]]:
     for number, line in lines_of(path):
         if line.strip():
             try:
-                row = json.loads(line)
+                row = parse_json(line)
             except ValueError as error:
                 yield number, BadRow("malformed", f"is not valid JSON ({error})")
             else:

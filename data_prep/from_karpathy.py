@@ -26,7 +26,6 @@ from data_prep.import_images import LinkSettings, import_images, request_of
 from data_prep.json_stream import stream_list
 from data_prep.left_out import BadRow, Findings
 from data_prep.names import find_file
-from data_prep.repeats import Keys, Repeats
 from data_prep.source_images import Images, SourceImage, Survey, inside, survey
 from data_prep.splits import SplitSettings
 from data_prep.tables import TOKEN_LINE, first_line
@@ -34,6 +33,7 @@ from semcore.commands.arguments import run_command
 from semcore.data.dataset import SPLITS
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import sha256_of
+from semcore.runtime.repeats import Keys, Repeats
 from semcore.runtime.typed_commands import data_command
 
 SPLIT_OF = {"train": "train", "restval": "train", "val": "val", "test": "test"}
@@ -232,7 +232,7 @@ def _source_image(entry: Any, folder: Path) -> SourceImage:
         if not inside(name):
             raise BadRow("leads_out", f"has the filename {name!r}, which leads out of {folder}")
     split = entry.get("split")
-    if split not in SPLIT_OF:
+    if not isinstance(split, str) or split not in SPLIT_OF:
         raise BadRow("split", f"has the split {split!r}; there are {', '.join(SPLIT_OF)}")
     sentences = entry.get("sentences") or []
     if not isinstance(sentences, list):
@@ -246,7 +246,8 @@ def _sentence(entry: Any) -> tuple[str | None, object]:
     """Return the id and the text of a sentence; a value that is no text is counted and left out later."""
     if not isinstance(entry, dict):
         return None, entry
-    text = entry["raw"] if "raw" in entry else " ".join(map(str, entry.get("tokens") or []))
+    tokens = entry.get("tokens")
+    text = entry["raw"] if "raw" in entry else " ".join(map(str, tokens if isinstance(tokens, list) else []))
     sentence_id = entry.get("sentid")
     return (None if sentence_id is None else "-".join(str(sentence_id).split())), text
 

@@ -9,13 +9,14 @@ import numpy as np
 
 from data_prep.identifier_options import KEYWORD_SCHEMES, code_settings, criteria
 from data_prep.identifier_vectors import make_vectors
-from semcore.data.caption_files import Captions, image_of_sentences, sentence_items
+from semcore.data.caption_files import Captions, TextItem
 from semcore.data.dataset import Dataset
 from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.identifiers.ablation_schemes import without_global_ids
 from semcore.identifiers.mention_rates import require_train_sentences
 from semcore.identifiers.oracle import sentence_of
+from semcore.identifiers.quality import items_without_keyword
 from semcore.identifiers.scheme import Identifiers, SchemeInputs, Vectors
 from semcore.identifiers.schemes import SCHEMES
 from semcore.identifiers.sentence_encoder import Encode, embed
@@ -25,16 +26,22 @@ from semcore.runtime.errors import UserError
 from semcore.runtime.ranks import is_main_process
 
 
-def check_texts(settings: Any, dataset: Dataset, captions: Captions) -> None:
+def check_texts(settings: Any, captions: Captions, image_of_sentence: Sequence[int]) -> None:
     """Refuse captions and sentences that the scheme cannot be fitted on; errors as `fitted_on`."""
     by_keyword = settings.scheme in KEYWORD_SCHEMES
     fitted_on(captions.items, settings.protocol, settings.num_clusters if by_keyword else 1)
     if by_keyword and "mention_rate" in criteria(settings).values():
-        require_train_sentences(captions.items, image_of_sentences(dataset, captions.items, settings.limit))
+        require_train_sentences(captions.items, image_of_sentence)
 
 
 def make_identifiers(
-    settings: Any, run: RunFolder, dataset: Dataset, captions: Captions, encoder: Callable[[], Encode]
+    settings: Any,
+    run: RunFolder,
+    dataset: Dataset,
+    captions: Captions,
+    sentences: Sequence[TextItem],
+    image_of_sentence: Sequence[int],
+    encoder: Callable[[], Encode],
 ) -> Identifiers:
     """Give every captioned image and every sentence an identifier of the scheme asked for.
 
@@ -43,13 +50,14 @@ def make_identifiers(
         run: the run folder.
         dataset: the images and sentences.
         captions: of the images.
+        sentences: all of them.
+        image_of_sentence: the place of each sentence's image among the captions, or `NO_IMAGE`.
         encoder: loads the sentence encoder.
     """
-    sentences = sentence_items(dataset, settings.limit)
     fitted = fitted_on(captions.items, settings.protocol, 1)
 
     def structured() -> StructuredIdentifiers:
-        made = make_structured_identifiers(settings, dataset, captions, encoder())
+        made = make_structured_identifiers(settings, captions, sentences, image_of_sentence, encoder())
         refuse_few_keywords(made, settings.min_with_keyword)
         return made
 
@@ -65,7 +73,7 @@ def make_identifiers(
     inputs = SchemeInputs(
         captions.items,
         sentences,
-        image_of_sentences(dataset, captions.items, settings.limit),
+        image_of_sentence,
         fitted,
         structured,
         vectors,
@@ -79,12 +87,16 @@ def make_identifiers(
 
 
 def make_structured_identifiers(
-    settings: Any, dataset: Dataset, captions: Captions, encode: Encode
+    settings: Any,
+    captions: Captions,
+    sentences: Sequence[TextItem],
+    image_of_sentence: Sequence[int],
+    encode: Encode,
 ) -> StructuredIdentifiers:
     """Give every captioned image and every sentence a cluster and keywords."""
     return build_structured_identifiers(
         captions.items,
-        sentence_items(dataset, settings.limit),
+        sentences,
         encode,
         num_clusters=settings.num_clusters,
         num_keywords=settings.num_keywords,
@@ -102,7 +114,7 @@ def make_structured_identifiers(
         keyword_method=settings.keyword_method,
         diversity=settings.diversity,
         nr_candidates=settings.nr_candidates,
-        image_of_sentence=image_of_sentences(dataset, captions.items, settings.limit),
+        image_of_sentence=image_of_sentence,
         per_item=settings.per_item,
         **criteria(settings),
         progress=is_main_process(),
@@ -121,7 +133,7 @@ def refuse_few_keywords(identifiers: StructuredIdentifiers, least: float) -> Non
         (identifiers.t2i, num_images, "images"),
         (identifiers.i2t, num_sentences, "sentences"),
     ):
-        without = [row["item_id"] for row in rows if not row["lexical_id"]]
+        without = items_without_keyword(rows)
         kept = len(rows) - len(without)
         if found < least * len(rows) or kept < least / 2 * len(rows):
             raise UserError(

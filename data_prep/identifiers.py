@@ -170,7 +170,8 @@ def main(settings: Settings) -> None:
         )
     with run.lock():
         captions = read_captions(path, dataset, settings.limit)
-        check_texts(settings, dataset, captions)
+        image_of_sentence = image_of_sentences(dataset, captions.items, settings.limit)
+        check_texts(settings, captions, image_of_sentence)
         inputs = {"captions.jsonl": sha256_of(path), "metadata.jsonl": dataset.fingerprint}
         places = {"encoder": content_of(settings.encoder)} if Path(settings.encoder).is_dir() else {}
         stage = run.open_stage("identifiers", recorded(settings), inputs, dataset.folder, places)
@@ -178,12 +179,12 @@ def main(settings: Settings) -> None:
             print(f"identifiers: already made, see {run / 'identifiers' / 'report.md'}")
             return
         run.set_config("identifiers", recorded(settings))
-        identifiers = make_identifiers(settings, run, dataset, captions, lambda: announced_encoder(settings))
-        oracle = measure_oracle(
-            identifiers, captions.items, sentence_items(dataset, settings.limit),
-            image_of_sentences(dataset, captions.items, settings.limit),
-            load_segmenter(settings.segmenter) if settings.segmenter else None,
-        )  # fmt: skip
+        sentences = sentence_items(dataset, settings.limit)
+        identifiers = make_identifiers(
+            settings, run, dataset, captions, sentences, image_of_sentence, lambda: announced_encoder(settings)
+        )
+        segmenter = load_segmenter(settings.segmenter) if settings.segmenter else None
+        oracle = measure_oracle(identifiers, captions.items, sentences, image_of_sentence, segmenter)
         report = write_identifiers(run / "identifiers", identifiers, captions, about(settings), oracle)
         stage.finish(num_items=report["t2i"]["all"]["num_items"] + len(identifiers.i2t))
     print_summary(report)

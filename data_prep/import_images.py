@@ -18,12 +18,12 @@ from data_prep.clean_sentences import clean_sentence, printable
 from data_prep.dataset_writer import Source, building, place_image, print_made, print_skipped, write_folder
 from data_prep.left_out import Findings
 from data_prep.names import similar_name
-from data_prep.repeats import Keys
 from data_prep.source_images import Images, SourceImage, Survey, suffix_of, verified, within_shares, without_suffix
 from semcore.commands.arguments import require_minimum
 from semcore.data.dataset import SPLITS, make_safe_id
 from semcore.data.subsets import share_out
 from semcore.runtime.errors import UnreadableImage, UserError
+from semcore.runtime.repeats import Keys, Used
 from semcore.runtime.text import clean_text
 
 INCOMING = "incoming"  # holds images that come as bytes, inside the unfinished folder
@@ -151,7 +151,7 @@ def _rows(
     sentence_ids: Keys,
 ) -> Iterator[dict[str, Any]]:
     """Yield the lines of metadata.jsonl, and link each image before its line."""
-    used_ids: set[int] = set()
+    used_ids = Used()
     for image, outcome in images:
         findings.seen["images"] += 1
         if isinstance(outcome, UnreadableImage):
@@ -200,11 +200,11 @@ def _clean(image: SourceImage, findings: Findings) -> list[tuple[str | None, str
     return sentences
 
 
-def _unused(image_id: str, used: set[int]) -> str:
-    """Return the id, with a number where another name gave the same id; `used` holds the hashes of all ids."""
+def _unused(image_id: str, used: Used) -> str:
+    """Return the id, with a number where another name gave the same id; it joins the `used` ones."""
     candidate, number = image_id, 1
-    while hash(candidate) in used:
+    while candidate in used:
         number += 1
         candidate = f"{image_id}-{number}"
-    used.add(hash(candidate))
+    used.add(candidate)
     return candidate

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from semcore.runtime.errors import UserError
+from semcore.runtime.json_values import decode
 from semcore.runtime.text_files import open_text
 
 BLOCK = 1 << 18  # characters read at once
 NEAR_END = 64  # an error so near to the end of what was read may only mean that more is to come
-_DECODER = json.JSONDecoder()
 _BLANK = " \t\r\n"
 _CLOSING = tuple('"]}')
 _DELIMITERS = (*_BLANK, ",", "]", "}")
@@ -117,15 +117,13 @@ class _Text:
         self.peek()
         while True:
             try:
-                value, end = _DECODER.raw_decode(self.buffer, self.at)
+                value, end = decode(self.buffer, self.at)
             except json.JSONDecodeError as error:
                 cut = error.pos >= len(self.buffer) - NEAR_END or error.msg.startswith("Unterminated string")
                 distance = error.pos - self.at
                 if not (cut and self.more(len(self.buffer) - self.at)):
                     self.fail(error.msg, self.at + distance)
                 continue
-            except RecursionError:
-                self.fail("lists too deep within each other")
             whole = self.buffer[end - 1] in _CLOSING or self.buffer[end : end + 1] in _DELIMITERS
             if whole or not self.more(len(self.buffer) - self.at):  # a number may go on in the next block
                 self.at = end

@@ -18,10 +18,12 @@ from semcore.data.dataset import verify_image
 from semcore.data.images import IMAGE_SUFFIXES
 from semcore.data.subsets import spread
 from semcore.runtime.errors import UnreadableImage
+from semcore.runtime.text import whole_characters
 
 UNLISTED_SUFFIXES = (".avif",)  # of these, not taken for images by `datasets.load_dataset("imagefolder")`
 _SUFFIX_OF = {"JPEG2000": ".jp2", "MPO": ".jpg"}  # formats that are not called like a suffix
 CHUNK = 256  # images whose decoding is under way at once
+MAX_NAME, MAX_PATH = 255, 4_096  # bytes, on Linux
 NUM_NAMED = 5  # missing images that a message names
 
 
@@ -124,6 +126,9 @@ def without_suffix(name: str) -> str:
 
 
 def inside(name: str) -> bool:
-    """Return whether a relative path stays within its folder."""
+    """Return whether a relative path stays within its folder, and is one that a file can have."""
     path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts
+    short = len(os.fsencode(whole_characters(name))) < MAX_PATH and all(
+        len(os.fsencode(whole_characters(part))) <= MAX_NAME for part in path.parts
+    )
+    return short and "\0" not in name and not path.is_absolute() and ".." not in path.parts

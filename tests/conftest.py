@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-pytest_plugins = ["tests.model_fixtures", "tests.run_fixtures", "tests.growing_runs"]
+# A thread a process, as in those that tests start: several of tests share the cores. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+pytest_plugins = ["tests.collection", "tests.model_fixtures", "tests.run_fixtures", "tests.growing_runs"]
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -109,6 +112,16 @@ def run_module() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture
+def warm_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the commands of a pipeline in forks of a process that has done their imports."""
+    from semcore.runtime import subprocesses
+    from tests.recipes.warm_python import warm_python
+
+    plain = subprocesses._executable
+    monkeypatch.setattr(subprocesses, "_executable", lambda command: [str(warm_python()), *plain(command)[1:]])
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from PIL import Image, ImageDraw
 from semcore.data.dataset import load_dataset
 from semcore.data.new_images import NewImage
 from semcore.data.run_folder import RunFolder
-from semcore.models.lineage import made_from, write_lineage
 from semcore.runtime.files import write_jsonl
 from tests.run_fixtures import NUM_CLUSTERS, SearchableRun
 
@@ -30,6 +29,7 @@ def count_letters(texts: list[str]) -> np.ndarray:
 def finished_growing_run(finished_training: SearchableRun, tmp_path_factory: pytest.TempPathFactory) -> SearchableRun:
     """The run that `growing_run` is copied from; not to be changed."""
     from data_prep import identifiers
+    from semcore.models.lineage import made_from, write_lineage
 
     run = RunFolder(shutil.copytree(finished_training.run, tmp_path_factory.mktemp("growing") / "run"))
     dataset = load_dataset(finished_training.data)

@@ -1,4 +1,7 @@
-"""A run folder as far as training leaves it, with a tiny random model in every role, to search and to measure."""
+"""A run folder as far as training leaves it, with a tiny random model in every role, to search and to measure.
+
+What needs torch is imported when a test first asks for it.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,17 @@ import copy
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 
-from data_prep.make_scenes import Settings as ScenesSettings
-from data_prep.make_scenes import main as make_scenes
 from semcore.data.dataset import load_dataset
 from semcore.data.identifier_files import make_row
 from semcore.data.run_folder import RunFolder
-from semcore.models.checkpoint import Checkpoint
-from semcore.models.cluster_tokens import add_cluster_tokens
-from semcore.models.lineage import made_from, write_lineage
-from semcore.models.run_lineage import prompts_of
 from semcore.runtime.files import write_json, write_jsonl
-from semcore.runtime.fingerprints import fingerprint
+
+if TYPE_CHECKING:
+    from semcore.models.checkpoint import Checkpoint
 
 NUM_CLUSTERS = 3
 HELD_OUT = {"sentences_per_image": 1, "image_fraction": 0.5, "seed": 0}
@@ -39,6 +37,8 @@ class SearchableRun:
 @pytest.fixture(scope="session")
 def lively_checkpoint(pristine_checkpoint: Checkpoint) -> Checkpoint:
     """The tiny checkpoint with larger random weights: what it says depends on what it is shown."""
+    import torch
+
     checkpoint = copy.deepcopy(pristine_checkpoint)
     generator = torch.Generator().manual_seed(1)
     for parameter in checkpoint.model.parameters():
@@ -49,6 +49,13 @@ def lively_checkpoint(pristine_checkpoint: Checkpoint) -> Checkpoint:
 @pytest.fixture(scope="session")
 def finished_training(lively_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> SearchableRun:
     """The run that `searchable_run` is copied from; not to be changed."""
+    from data_prep.make_scenes import Settings as ScenesSettings
+    from data_prep.make_scenes import main as make_scenes
+    from semcore.models.cluster_tokens import add_cluster_tokens
+    from semcore.models.lineage import made_from, write_lineage
+    from semcore.models.run_lineage import prompts_of
+    from semcore.runtime.fingerprints import fingerprint
+
     folder = tmp_path_factory.mktemp("searchable")
     make_scenes(ScenesSettings(folder / "data", train=12, val=4, test=6, seed=3))
     save(lively_checkpoint, folder / "base")

@@ -24,6 +24,7 @@ from semcore.runtime.files import read_json
 from semcore.runtime.packaged_files import asset_folder
 from semcore.runtime.typed_commands import evaluate_anew, launch_command
 from semcore.verification.score_fusion import read_fusion_settings
+from tests.collection import LAUNCHES
 from tests.printed_commands import commands_of, execute, lines_in
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -233,6 +234,7 @@ def test_a_run_that_was_not_measured_needs_nothing_removed(tmp_path: Path, monke
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group(LAUNCHES)
 def test_next_lines_run_in_a_shell(tmp_path: Path, first_line: str) -> None:
     """Each a process of its own, trainings on two under the launcher, far from the source tree."""
     place = tmp_path / "a user's place"

@@ -21,7 +21,7 @@ from semcore.commands.help_text import make_formatter, manual_of, option_groups,
 from semcore.commands.settings_schema import build, leaf_types, required_settings
 from semcore.runtime.config_file import FLAGS_ONLY, read_section, suggestion
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import DISK_FULL_SENTENCE, is_disk_full, plain_data
+from semcore.runtime.files import DISK_FULL, DISK_FULL_SENTENCE, is_disk_full, plain_data
 from semcore.runtime.ranks import is_main_process, leave_at_once, num_processes
 from semcore.runtime.settings import option
 from semcore.runtime.shared_folder import confirm_one_folder
@@ -130,7 +130,11 @@ def announcer(name: str) -> Callable[[str], None]:
 
 
 def _exit_with(sentence: str, status: int) -> None:
-    if is_main_process():
+    """Print why a command ends, and end it.
+
+    All processes of a launcher meet a mistake, so that the main one says it; a disk gets full under one of them.
+    """
+    if is_main_process() or sentence.startswith(DISK_FULL):
         sys.stderr.write(f"error: {sentence}\n")
     sys.exit(status)
 

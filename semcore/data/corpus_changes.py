@@ -25,6 +25,7 @@ from semcore.data.run_folder import RunFolder
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import hash_of, writing_to
 from semcore.runtime.fingerprints import file_fingerprint
+from semcore.runtime.json_values import parse_json
 
 FOLDER, CHANGES, IMAGES = "corpus", "changes.jsonl", "images"
 ADDED = "added"
@@ -94,10 +95,10 @@ def read_changes(run: RunFolder) -> CorpusChanges:
     state, clusters = _State(), set[str]()
     for number, line in enumerate(_whole_lines(path), start=1):
         try:
-            change = json.loads(line)
+            change = parse_json(line.decode())
             clusters.add(change["clusters"])
             state.apply(change)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(
                 f"{path}, line {number}: not a change of the corpus; put the file back from a copy, or remove "
                 f"{path.parent} and add again"

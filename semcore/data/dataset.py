@@ -11,7 +11,8 @@ Items of direction t2i are images (item_id = image_id), items of i2t are sentenc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,8 @@ from typing import Any
 from semcore.data.images import open_image, verify_image
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, read_jsonl, read_numbered_jsonl, sha256_of, write_json, write_jsonl
+from semcore.runtime.long_lists import Chosen, kept, keyed
+from semcore.runtime.repeats import Keys, first_repeat
 from semcore.runtime.text import UNSEEN, clean_text
 
 __all__ = [
@@ -89,40 +92,56 @@ class Dataset:
     Attributes:
         folder: its path.
         name: from dataset.json.
-        images: in the order of metadata.jsonl.
+        images: in the order of metadata.jsonl; many of them lie on the disk (`semcore.runtime.long_lists`).
         fingerprint: sha256 of metadata.jsonl.
     """
 
     folder: Path
     name: str
-    images: list[ImageRecord]
+    images: Sequence[ImageRecord]
     fingerprint: str
 
-    def split(self, name: str) -> list[ImageRecord]:
+    def split(self, name: str) -> Sequence[ImageRecord]:
         """Return the images of "train", "val" or "test"."""
         if name not in SPLITS:
             raise UserError(f"there is no split {name!r}; choose one of {', '.join(SPLITS)}")
-        return [record for record in self.images if record.split == name]
+        if isinstance(self.images, list):
+            return [record for record in self.images if record.split == name]
+        return Chosen(self.images, self._places[name])
 
     def image_path(self, record: ImageRecord) -> Path:
         """Return the path of the image."""
         return self.folder / record.file_name
 
     @cached_property
-    def image_paths(self) -> dict[str, Path]:
+    def _places(self) -> dict[str, array[int]]:
+        """Return split -> the places of its images."""
+        places: dict[str, array[int]] = {split: array("i") for split in SPLITS}
+        for place, record in enumerate(self.images):
+            places.setdefault(record.split, array("i")).append(place)
+        return places
+
+    @cached_property
+    def image_paths(self) -> Mapping[str, Path]:
         """Return image id -> where the picture lies, of all pictures."""
-        return {record.image_id: self.image_path(record) for record in self.images}
+        return keyed(self.images, lambda record: record.image_id, self.image_path)
 
 
-def shared_sentences(images: Iterable[ImageRecord]) -> dict[str, list[str]]:
+def shared_sentences(images: Sequence[ImageRecord]) -> dict[str, list[str]]:
     """Return text -> ids of its sentences, in order, for texts that more than one image has word for word.
 
     No search can tell such sentences apart: they share one identifier, and are ranked in the dataset's order.
     """
-    places: dict[str, list[tuple[str, str]]] = {}
+    texts = Keys()
     for record in images:
         for sentence in record.sentences:
-            places.setdefault(sentence.text, []).append((record.image_id, sentence.sentence_id))
+            texts.add(sentence.text)
+    hashes = texts.repeated()
+    places: dict[str, list[tuple[str, str]]] = {}
+    for record in images if hashes else ():
+        for sentence in record.sentences:
+            if hash(sentence.text) in hashes:
+                places.setdefault(sentence.text, []).append((record.image_id, sentence.sentence_id))
     return {
         text: [sentence_id for _, sentence_id in own]
         for text, own in places.items()
@@ -152,26 +171,58 @@ def load_dataset(folder: Path | str) -> Dataset:
     return Dataset(folder, str(about.get("name", folder.resolve().name)), images, sha256_of(metadata))
 
 
-def _read_records(metadata: Path) -> list[ImageRecord]:
-    images: list[ImageRecord] = []
-    seen: dict[tuple[str, str], int] = {}
-    for number, row in read_numbered_jsonl(metadata):
-        try:
-            record = _to_record(row)
-            _refuse_repeats(record, number, seen)
-        except ValueError as error:
-            raise UserError(f"{metadata}, line {number}: {error}") from None
-        images.append(record)
+def _read_records(metadata: Path) -> Sequence[ImageRecord]:
+    keys = Keys()
+
+    def records() -> Iterator[ImageRecord]:
+        for number, row in read_numbered_jsonl(metadata):
+            record = _numbered_record(metadata, number, row)
+            for key in _ids(record):
+                keys.add(key)
+            yield record
+
+    try:
+        images = kept(records(), _plain, _from_plain)
+    except UserError:
+        _refuse_repeats(metadata, keys.repeated())  # a mistake further up comes first
+        raise
+    _refuse_repeats(metadata, keys.repeated())
     return images
 
 
-def _refuse_repeats(record: ImageRecord, number: int, seen: dict[tuple[str, str], int]) -> None:
-    ids = [("image_id", record.image_id), ("file_name", record.file_name)]
-    ids += [("sentence_id", sentence.sentence_id) for sentence in record.sentences]
-    for kind, value in ids:
-        if (kind, value) in seen:
-            raise ValueError(f"{kind} {value!r} is already used in line {seen[kind, value]}")
-        seen[kind, value] = number
+def _numbered_record(metadata: Path, number: int, row: dict[str, Any]) -> ImageRecord:
+    try:
+        return _to_record(row)
+    except ValueError as error:
+        raise UserError(f"{metadata}, line {number}: {error}") from None
+
+
+def _ids(record: ImageRecord) -> list[tuple[str, str]]:
+    """Return what no other line may have."""
+    return [
+        ("image_id", record.image_id),
+        ("file_name", record.file_name),
+        *(("sentence_id", sentence.sentence_id) for sentence in record.sentences),
+    ]
+
+
+def _refuse_repeats(metadata: Path, hashes: set[int]) -> None:
+    """Refuse the first line that has an id of an earlier one, among the ids of these hashes."""
+    rows = read_numbered_jsonl(metadata)
+    ids = ((number, key) for number, row in rows for key in _ids(_numbered_record(metadata, number, row)))
+    if found := first_repeat(ids, hashes):
+        (kind, value), number, first = found
+        raise UserError(f"{metadata}, line {number}: {kind} {value!r} is already used in line {first}")
+
+
+def _plain(record: ImageRecord) -> tuple[Any, ...]:
+    said = tuple((sentence.sentence_id, sentence.text) for sentence in record.sentences)
+    return record.image_id, record.file_name, record.split, said, record.source_file
+
+
+def _from_plain(content: tuple[Any, ...]) -> ImageRecord:
+    image_id, file_name, split, said, source_file = content
+    return ImageRecord(image_id, file_name, split, tuple(Sentence(*own) for own in said), source_file)
 
 
 def _to_record(row: dict[str, Any]) -> ImageRecord:

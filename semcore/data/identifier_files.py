@@ -6,15 +6,17 @@ RUN/identifiers/cluster_words.json       the words that characterise each cluste
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, read_numbered_jsonl
+from semcore.runtime.long_lists import kept
 from semcore.runtime.typed_commands import data_command
 
 CLUSTER_WORDS = "cluster_words.json"
+MAX_CLUSTERS = 2**31
 NO_CLUSTER = -1
 """The global id of an identifier that has none (paper, Table 3: "w/o global ID")."""
 
@@ -123,8 +125,8 @@ def identifier_parts(row: IdentifierRow) -> tuple[str, ...]:
     return (*cluster, *units_of(row))
 
 
-def read_identifiers(folder: Path | str, direction: str, split: str | None = None) -> list[IdentifierRow]:
-    """Read the identifiers of one direction's items.
+def read_identifiers(folder: Path | str, direction: str, split: str | None = None) -> Sequence[IdentifierRow]:
+    """Read the identifiers of one direction's items; many of them stay on the disk (`semcore.runtime.long_lists`).
 
     Args:
         folder: RUN/identifiers.
@@ -138,14 +140,30 @@ def read_identifiers(folder: Path | str, direction: str, split: str | None = Non
     if not path.is_file():
         again = data_command("identifiers", "--run", path.parent.parent)
         raise UserError(f"there is no {path}; make it with `{again}`")
-    rows: list[IdentifierRow] = []
+    return kept(_rows(path, split))
+
+
+def _rows(path: Path, split: str | None) -> Iterator[IdentifierRow]:
     for number, row in read_numbered_jsonl(path):
         missing = [key for key in REQUIRED if key not in row]
         if missing:
             raise UserError(f"{path}, line {number}: {' and '.join(missing)} missing")
+        if wrong := [key for key in IdentifierRow.__annotations__ if key in row and not _is_of_type(key, row[key])]:
+            raise UserError(
+                f"{path}, line {number}: {wrong[0]} is not what it should be, found {str(row[wrong[0]])[:60]!r}"
+            )
         if split is None or row["split"] == split:
-            rows.append(IdentifierRow(**{key: row[key] for key in IdentifierRow.__annotations__ if key in row}))  # type: ignore[typeddict-item]
-    return rows
+            yield IdentifierRow(**{key: row[key] for key in IdentifierRow.__annotations__ if key in row})  # type: ignore[typeddict-item]
+
+
+def _is_of_type(key: str, value: object) -> bool:
+    """Return whether a value of a row is what the field holds."""
+    if key == "global_id":
+        return type(value) is int and NO_CLUSTER <= value < MAX_CLUSTERS
+    if key in ("lexical_id", "codes", "more"):
+        kind = int if key == "codes" else str
+        return isinstance(value, list) and all(type(entry) is kind for entry in value)
+    return isinstance(value, str)
 
 
 def read_cluster_words(folder: Path | str) -> list[list[str]]:

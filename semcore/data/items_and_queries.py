@@ -6,15 +6,20 @@ Direction t2i retrieves images by sentences, i2t retrieves sentences by images.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from semcore.data.dataset import Dataset, ImageRecord, shared_sentences
 from semcore.data.directions import Direction
-from semcore.data.identifier_files import read_identifiers
+from semcore.data.identifier_files import IdentifierRow, read_identifiers
 from semcore.data.run_folder import RunFolder
 from semcore.runtime.errors import UserError
+from semcore.runtime.long_lists import are_many, chosen, kept, keyed
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,8 @@ class Queries:
         )
 
 
-def read_items(run: RunFolder, dataset: Dataset, direction: Direction, split: str | None = None) -> list[Item]:
-    """Read one direction's items, in the order of the identifier file.
+def read_items(run: RunFolder, dataset: Dataset, direction: Direction, split: str | None = None) -> Sequence[Item]:
+    """Read one direction's items, in the order of the identifier file; many of them stay on the disk.
 
     Args:
         run: holds the identifiers.
@@ -89,24 +94,66 @@ def read_items(run: RunFolder, dataset: Dataset, direction: Direction, split: st
     Raises:
         UserError: there are no identifiers, or they are of another dataset.
     """
-    sentences: dict[str, tuple[ImageRecord, str]] = {}
-    if not direction.items_are_images:
-        sentences = {s.sentence_id: (record, s.text) for record in dataset.images for s in record.sentences}
-    items = []
-    for row in read_identifiers(run / "identifiers", direction, split):
-        item_id, keywords, more = row["item_id"], " ".join(row["lexical_id"]), tuple(row.get("more", ()))
-        if item_id not in (dataset.image_paths if direction.items_are_images else sentences):
-            raise UserError(
-                f"{run / 'identifiers' / direction}.jsonl has {item_id!r}, which is not in {dataset.folder}; "
-                "choose the --data or --run that belong together"
-            )
-        if direction.items_are_images:
-            path = dataset.image_paths[item_id]
-            items.append(Item(item_id, item_id, row["identifier"], keywords, image_path=path, more=more))
-        else:
-            record, text = sentences[item_id]
-            items.append(Item(item_id, record.image_id, row["identifier"], keywords, text=text, more=more))
-    return items
+    find = _image_item(run, dataset) if direction.items_are_images else _sentence_item(run, dataset)
+    return kept(map(find, read_identifiers(run / "identifiers", direction, split)), _plain, _from_plain)
+
+
+def items_by_id(items: Sequence[Item]) -> Mapping[str, Item]:
+    """Return item id -> item, in their order."""
+    return keyed(items, lambda item: item.item_id)
+
+
+def num_identifiers(items: Mapping[str, Item]) -> int:
+    """Return how many different identifiers items have; among many, counted by 64-bit hashes."""
+    if are_many(items):
+        return len(np.unique(np.fromiter((hash(item.identifier) for item in items.values()), np.int64, len(items))))
+    return len({item.identifier for item in items.values()})
+
+
+def _image_item(run: RunFolder, dataset: Dataset) -> Callable[[IdentifierRow], Item]:
+    """Return the function that makes an image's row an item."""
+    paths = dataset.image_paths
+
+    def make(row: IdentifierRow) -> Item:
+        item_id, more = row["item_id"], tuple(row.get("more", ()))
+        path = paths.get(item_id)
+        if path is None:
+            raise _foreign(run, dataset, Direction.T2I, item_id)
+        return Item(item_id, item_id, row["identifier"], " ".join(row["lexical_id"]), image_path=path, more=more)
+
+    return make
+
+
+def _sentence_item(run: RunFolder, dataset: Dataset) -> Callable[[IdentifierRow], Item]:
+    """Return the function that makes a sentence's row an item."""
+    said = ((own.sentence_id, record.image_id, own.text) for record in dataset.images for own in record.sentences)
+    sentences = keyed(kept(said), itemgetter(0))
+
+    def make(row: IdentifierRow) -> Item:
+        item_id, more = row["item_id"], tuple(row.get("more", ()))
+        if (found := sentences.get(item_id)) is None:
+            raise _foreign(run, dataset, Direction.I2T, item_id)
+        _, image_id, text = found
+        return Item(item_id, image_id, row["identifier"], " ".join(row["lexical_id"]), text=text, more=more)
+
+    return make
+
+
+def _foreign(run: RunFolder, dataset: Dataset, direction: Direction, item_id: str) -> UserError:
+    return UserError(
+        f"{run / 'identifiers' / direction}.jsonl has {item_id!r}, which is not in {dataset.folder}; "
+        "choose the --data or --run that belong together"
+    )
+
+
+def _plain(item: Item) -> tuple[Any, ...]:
+    path = None if item.image_path is None else str(item.image_path)
+    return item.item_id, item.image_id, item.identifier, item.keywords, item.text, path, item.more
+
+
+def _from_plain(content: tuple[Any, ...]) -> Item:
+    item_id, image_id, identifier, keywords, text, path, more = content
+    return Item(item_id, image_id, identifier, keywords, text, None if path is None else Path(path), more)
 
 
 def read_queries(
@@ -115,6 +162,7 @@ def read_queries(
     images: Sequence[Item],
     sentences: Sequence[Item],
     unreadable: Collection[str] = (),
+    most: int | None = None,
 ) -> Queries:
     """Return the queries of some images: their sentences (t2i), or the images themselves (i2t).
 
@@ -126,8 +174,13 @@ def read_queries(
         images: the items of t2i.
         sentences: the items of i2t.
         unreadable: ids of images that cannot be used as queries.
+        most: draw so many queries at random where there are more, as `draw_queries` does; all by default.
     """
-    known = {item.item_id for item in (images if direction.items_are_images else sentences)}
+    known, num_shared = items_by_id(images if direction.items_are_images else sentences), _num_shared(records)
+    drawn = None if most is None else _draw_ids(records, direction, most)
+    if drawn is not None:
+        wanted = drawn
+        records = chosen(records, lambda record: not wanted.isdisjoint(_query_ids(record, direction)))
     display: dict[str, str] = {}
     relevant: dict[str, set[str]] = {}
     contents: dict[str, str] = {}
@@ -140,12 +193,44 @@ def read_queries(
         elif texts:
             contents[record.image_id] = record.image_id
             display[record.image_id] = record.file_name
-            relevant[record.image_id] = texts.keys() & known or set(texts)
+            relevant[record.image_id] = {own for own in texts if own in known} or set(texts)
     if direction.queries_are_images:
         contents = {query: content for query, content in contents.items() if query not in unreadable}
-    lost = {query for query, answers in relevant.items() if query not in contents or not answers & known}
-    num_shared = sum(len(sentence_ids) for sentence_ids in shared_sentences(records).values())
-    return Queries(contents, display, relevant, frozenset(lost), num_shared)
+    lost = {
+        query
+        for query, answers in relevant.items()
+        if query not in contents or not any(answer in known for answer in answers)
+    }
+    queries = Queries(contents, display, relevant, frozenset(lost), num_shared)
+    return queries if drawn is None else queries.only(query for query in relevant if query in drawn)
+
+
+def _num_shared(records: Sequence[ImageRecord]) -> int:
+    return sum(len(sentence_ids) for sentence_ids in shared_sentences(records).values())
+
+
+def _query_ids(record: ImageRecord, direction: Direction) -> list[str]:
+    """Return the ids of an image's queries."""
+    if direction.items_are_images:
+        return [sentence.sentence_id for sentence in record.sentences]
+    return [record.image_id] if record.sentences else []
+
+
+def _draw_ids(records: Sequence[ImageRecord], direction: Direction, most: int, seed: int = 0) -> set[str] | None:
+    """Return the ids that `draw_queries` draws from the queries of some images; None where it takes all.
+
+    Ids are sorted as bytes in UTF-8, which is the order of their letters, at as many bytes each as the longest has.
+    """
+    number = width = 0
+    for record in records:
+        for query in _query_ids(record, direction):
+            number, width = number + 1, max(width, len(query.encode()))
+    if most >= number:
+        return None
+    ids = (query.encode() for record in records for query in _query_ids(record, direction))
+    in_order = np.fromiter(ids, f"S{width}", number)
+    in_order.sort()
+    return {in_order[place].decode() for place in random.Random(seed).sample(range(number), most)}
 
 
 def image_of(direction: Direction, query: str, relevant: Collection[str]) -> str:

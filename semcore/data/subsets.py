@@ -32,7 +32,7 @@ def share_out(counts: Mapping[str, int], limit: int | None) -> dict[str, int]:
     return shares
 
 
-def first_images(dataset: Dataset, limit: int | None) -> list[ImageRecord]:
+def first_images(dataset: Dataset, limit: int | None) -> Sequence[ImageRecord]:
     """Return all images of a dataset, or the first ones of each split within the limit."""
     if limit is None:
         return dataset.images

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from semcore.decoding.index_checks import fault_of_arrays
 from semcore.decoding.index_file import load_arrays, save_arrays
 from semcore.decoding.postings import Items
 from semcore.decoding.token_sequences import (
@@ -65,7 +66,7 @@ class IdentifierIndex:
     def from_sequences(
         cls,
         token_sequences: TokenSequences,
-        item_ids: Sequence[str],
+        item_ids: Sequence[str] | FlatText,
         offsets: NDArray[Any] | None = None,
         tokenizer_fingerprint: str = "",
     ) -> IdentifierIndex:
@@ -74,7 +75,7 @@ class IdentifierIndex:
         Args:
             token_sequences: one token sequence per item, end token included; or a pair of arrays (tokens, offsets);
                 or the flat array of all tokens (tokens,), together with `offsets`.
-            item_ids: one id per item; items of one sequence keep this order.
+            item_ids: one id per item, as texts or laid end to end; items of one sequence keep this order.
             offsets: start of each sequence in the flat array, and its end (items + 1,).
             tokenizer_fingerprint: a hash of the tokenizer, part of the index's own fingerprint.
 
@@ -235,8 +236,13 @@ class IdentifierIndex:
         save_arrays(Path(path), arrays, {"fingerprint": self.fingerprint, "max_length": str(self.max_length)})
 
     @classmethod
-    def load(cls, path: str | Path, expected_fingerprint: str | None = None) -> IdentifierIndex:
+    def load(cls, path: str | Path, expected_fingerprint: str | None = None, *, check: bool = True) -> IdentifierIndex:
         """Open a saved index; its arrays are memory-mapped.
+
+        Args:
+            path: the file.
+            expected_fingerprint: of the identifiers it has to be of.
+            check: look through its arrays first; false for a file whose content is known by its hash.
 
         Raises:
             UserError: the file is missing, truncated, not an index, or of other identifiers than expected.
@@ -248,9 +254,13 @@ class IdentifierIndex:
                 f"{path} was built from other identifiers or another tokenizer (fingerprint {fingerprint[:12]}, "
                 f"expected {str(expected_fingerprint)[:12]}): build the index again"
             )
+        max_length = metadata.get("max_length", "")
+        fault = "it has no largest length" if not max_length.isdecimal() or len(max_length) > 9 else ""
+        if fault := fault or (fault_of_arrays(arrays) if check else ""):
+            raise UserError(f"{path} is damaged ({fault}): build the index again")
         trie = Trie(**{name: arrays[name] for name in TRIE_ARRAYS})
         items = Items(**{name: arrays[name] for name in ITEM_ARRAYS})
-        return cls(trie, items, int(metadata["max_length"]), fingerprint)
+        return cls(trie, items, int(max_length), fingerprint)
 
     def _walk_tail(self, node: int, rest: Sequence[int]) -> tuple[int, int]:
         tail = self.trie.vocabulary[self._tail(node)][: len(rest)].tolist()
@@ -262,10 +272,11 @@ class IdentifierIndex:
 
 
 def _flatten(
-    token_sequences: TokenSequences, offsets: NDArray[Any] | None, item_ids: Sequence[str]
+    token_sequences: TokenSequences, offsets: NDArray[Any] | None, item_ids: Sequence[str] | FlatText
 ) -> tuple[FlatSequences, FlatText]:
     flat = flatten_sequences(token_sequences, offsets)
     num_sequences = len(flat.offsets) - 1
-    if len(item_ids) != num_sequences:
-        raise UserError(f"{num_sequences} token sequences but {len(item_ids)} item ids: give one id a sequence")
-    return flat, flatten_text(item_ids)
+    text = item_ids if isinstance(item_ids, FlatText) else flatten_text(item_ids)
+    if len(text.offsets) - 1 != num_sequences:
+        raise UserError(f"{num_sequences} token sequences but {len(text.offsets) - 1} item ids: give one id a sequence")
+    return flat, text

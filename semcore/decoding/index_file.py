@@ -42,5 +42,5 @@ def load_arrays(path: Path, names: tuple[str, ...]) -> tuple[dict[str, NDArray[A
             if metadata.get("format") != FORMAT or not set(names) <= set(handle.keys()):
                 raise UserError(f"{path} holds no identifier index of this version: build the index again")
             return {name: handle.get_tensor(name).numpy() for name in names}, metadata
-    except SafetensorError as error:
+    except (SafetensorError, ValueError, TypeError) as error:  # or of a type that numpy has not
         raise UserError(f"{path} is cut short or no index file ({error}): build the index again") from None

@@ -54,7 +54,7 @@ class Items:
 
     def id(self, row: int) -> str:
         """Return the id of one item."""
-        return self.text[int(self.text_start[row]) : int(self.text_start[row + 1])].tobytes().decode()
+        return self.text[int(self.text_start[row]) : int(self.text_start[row + 1])].tobytes().decode(errors="replace")
 
     def find(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Return the row indices of all items with one of these ids, ascending (rows,)."""

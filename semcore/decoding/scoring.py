@@ -1,8 +1,9 @@
 """Log-probabilities of identifier tokens, without a [rows, vocabulary] tensor in float32.
 
 The paper's score divides by the whole vocabulary's softmax (`normalization="vocabulary"`); the alternative divides by
-the tokens that occur in identifiers only (`"identifiers"`), which costs a small part of the output head. The head is
-multiplied in float32 whatever the model's precision: rounded to bfloat16, logits of the best tokens are often equal.
+the tokens that occur in identifiers only (`"identifiers"`), which costs a small part of the output head. Tokens of
+identifiers are multiplied in float32 whatever the model's precision: rounded to bfloat16, logits of the best tokens are
+often equal. The other tokens, of which only the sum counts, are multiplied in bfloat16 where that is faster.
 
 Shapes: n states, V tokens that occur in identifiers, p pairs of a state and a token.
 """
@@ -17,12 +18,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from semcore.decoding.rounded_head import chunk_width, is_worth_rounding, log_sum_of_others
+
 Normalization = Literal["vocabulary", "identifiers"]
 
-CHUNK_ELEMENTS = {"cpu": 2**18}
-"""Logits computed at a time: on a CPU they stay in its cache between the product and the exponentials."""
-LARGE_CHUNK_ELEMENTS = 2**27
-"""The same on any other device: few launches, at most half a gigabyte."""
 ROWS_AT_A_TIME = 1024
 
 
@@ -60,6 +59,10 @@ class Scorer:
             return self._identifier_logits(states).log_softmax(dim=-1)
         if self.head is None:
             return states[:, self.vocabulary].float() - states.float().logsumexp(dim=-1, keepdim=True)
+        if is_worth_rounding(self.head, len(self.vocabulary)):
+            own = self._identifier_logits(states)
+            others = log_sum_of_others(states, self.head, self.vocabulary)
+            return own - torch.logaddexp(own.logsumexp(dim=-1), others)[:, None]
         return self._over_the_vocabulary(states, self.head)
 
     def _identifier_logits(self, states: torch.Tensor) -> torch.Tensor:
@@ -76,8 +79,7 @@ class Scorer:
 
     def _over_the_vocabulary(self, states: torch.Tensor, head: nn.Linear) -> torch.Tensor:
         """Multiply with the head one slice of the vocabulary at a time, keeping sums and the identifiers' logits."""
-        elements = CHUNK_ELEMENTS.get(states.device.type, LARGE_CHUNK_ELEMENTS)
-        width = max(elements // max(len(states), 1), 256)
+        width = chunk_width(states)
         firsts = range(0, head.out_features, width)
         edges = torch.searchsorted(self.vocabulary, torch.tensor([*firsts, head.out_features], device=states.device))
         sums, kept, states = [], [], states.float()

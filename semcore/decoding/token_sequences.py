@@ -6,7 +6,8 @@ Shapes: N sequences, T tokens in all; `offsets` has N + 1 entries, sequence i is
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -76,6 +77,15 @@ def flatten_text(strings: Sequence[str]) -> FlatText:
     return FlatText(np.frombuffer(data, dtype=np.uint8), offsets_of(np.fromiter(lengths, np.int64, len(strings))))
 
 
+def flatten_long_text(strings: Iterable[str]) -> FlatText:
+    """Encode strings as `flatten_text` does, one at a time: a list of a million takes seventy bytes each."""
+    data, ends = bytearray(), array("q", [0])
+    for string in strings:
+        data += string.encode()
+        ends.append(len(data))
+    return FlatText(np.frombuffer(data, dtype=np.uint8), np.frombuffer(ends, dtype=np.int64))
+
+
 def offsets_of(lengths: NDArray[Any]) -> NDArray[np.int64]:
     """Return the start of each ragged row, and the end of the last (N + 1,), from their lengths (N,)."""
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
@@ -104,10 +114,10 @@ def gather_ragged(values: NDArray[Any], starts: NDArray[Any], lengths: NDArray[A
 def fingerprint_of(flat: FlatSequences, text: FlatText, tokenizer_fingerprint: str) -> str:
     """Hash sequences, item ids and the tokenizer's own hash (SHA-256, hexadecimal)."""
     digest = hashlib.sha256(tokenizer_fingerprint.encode())
-    for array in (flat.tokens, flat.offsets, text.data, text.offsets):
-        digest.update(len(array).to_bytes(8, "little"))
-        for first in range(0, len(array), BLOCK):
-            block = array[first : first + BLOCK]
+    for values in (flat.tokens, flat.offsets, text.data, text.offsets):
+        digest.update(len(values).to_bytes(8, "little"))
+        for first in range(0, len(values), BLOCK):
+            block = values[first : first + BLOCK]
             digest.update((block if block.dtype == np.uint8 else block.astype("<i8")).tobytes())
     return digest.hexdigest()
 

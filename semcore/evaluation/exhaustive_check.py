@@ -32,10 +32,12 @@ def num_queries_for(wanted: int | None, view: SplitView) -> int:
     """Return how many queries are searched exhaustively: as many as are wanted, by default fewer in a larger corpus."""
     if wanted is not None:
         return wanted
-    num_identifiers = _num_identifiers(view)
-    if num_identifiers > MOST_IDENTIFIERS:
-        return 0
-    return max(FEWEST_QUERIES, min(MOST_QUERIES, DEFAULT_PAIRS // num_identifiers))
+    identifiers: set[str] = set()
+    for item in view.items.values():
+        identifiers.update(item.identifiers)
+        if len(identifiers) > MOST_IDENTIFIERS:
+            return 0
+    return max(FEWEST_QUERIES, min(MOST_QUERIES, DEFAULT_PAIRS // len(identifiers)))
 
 
 def search_exhaustively(

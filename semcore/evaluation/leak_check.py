@@ -7,16 +7,17 @@ training split too, and the pretrained backbone, which may have seen the benchma
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from semcore.data.dataset import Dataset
+from semcore.data.dataset import Dataset, ImageRecord
 from semcore.data.run_folder import RunFolder
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import sha256_of
 from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.packaged_files import asset_folder
+from semcore.runtime.repeats import Keys
 from semcore.runtime.text import clean_text
 
 SCENES = "scenes"
@@ -53,23 +54,29 @@ def check_leaks(run: RunFolder, dataset: Dataset, split: str, protocol: str) -> 
         one a pretrained model, with "model", "answer" ("yes", "no", "unknown") and "reason".
     """
     measured, trained = dataset.split(split), dataset.split("train")
-    known = {clean_text(sentence.text) for record in trained for sentence in record.sentences}
-    sentences = [clean_text(sentence.text) for record in measured for sentence in record.sentences]
-    shared = 0
+    shared = num_shared_sentences = 0
     if split != "train":
+        known = Keys()
+        for text in _texts(trained):
+            known.add(text)
+        num_shared_sentences = sum(text in known for text in _texts(measured))
         shared = _num_equal_files(
             (dataset.image_path(record) for record in measured), (dataset.image_path(record) for record in trained)
         )
     return {
         "protocol": protocol,
         "num_images": len(measured),
-        "num_sentences": len(sentences),
+        "num_sentences": sum(len(record.sentences) for record in measured),
         "num_shared_images": shared,
-        "num_shared_sentences": sum(text in known for text in sentences) if split != "train" else 0,
+        "num_shared_sentences": num_shared_sentences,
         "backbones": [
             {"model": _short(model), **backbone_of(model, dataset.name)._asdict()} for model in pretrained_models(run)
         ],
     }
+
+
+def _texts(records: Sequence[ImageRecord]) -> Iterator[str]:
+    return (clean_text(sentence.text) for record in records for sentence in record.sentences)
 
 
 def pretrained_models(run: RunFolder) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from semcore.data.directions import Direction
+from semcore.data.items_and_queries import num_identifiers
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.fitted_fusions import Ranking
 from semcore.evaluation.inputs import protocol_parts
@@ -107,7 +108,8 @@ def score(view: SplitView, rankings: Mapping[str, Sequence[tuple[str, Any]] | Se
 def score_identifiers(view: SplitView, rankings: Mapping[str, Sequence[GeneratedHit]]) -> Scores:
     """Score rankings as papers do that count identifiers, not items."""
     run = {query: [hit.item_id for hit in rankings[content]] for query, content in view.queries.contents.items()}
-    identifiers = {item.item_id: item.identifier for item in view.items.values()}
+    named = {item_id for items in (*run.values(), *view.queries.relevant.values()) for item_id in items}
+    identifiers = {item_id: view.items[item_id].identifier for item_id in named if item_id in view.items}
     return as_they_count(run, view.queries.relevant, identifiers, len(view.items))
 
 
@@ -131,7 +133,7 @@ def metrics_of(result: EvaluationResult, protocol: str, ceiling: Mapping[str, An
     metrics: dict[str, Any] = {}
     for direction, view in result.views.items():
         metrics[direction] = {"generated": score(view, result.hits[direction])}
-        if len({item.identifier for item in view.items.values()}) < len(view.items):
+        if num_identifiers(view.items) < len(view.items):
             metrics[direction]["generated_as_they_count"] = score_identifiers(view, result.hits[direction])
         if direction in result.candidates:
             metrics[direction]["candidates"] = result.candidates[direction]["fused"]

@@ -17,6 +17,7 @@ from semcore.models.session import ModelSession
 from semcore.retrieval.batch import SplitKey, SplitView, WorkDir
 from semcore.retrieval.corpus import build_corpus
 from semcore.retrieval.hits import GeneratedHit
+from semcore.runtime.long_lists import listed
 
 MOST_LOST = 500
 """Queries whose lost items are scored for the audit; the audit leaves the others out."""
@@ -59,10 +60,12 @@ def analyse_search(
         guiding: what guided it.
         work_dir: where results are kept from a kill.
     """
-    if not plan.constraint:
-        return SearchAnalysis()
-    corpus = build_corpus(session, key.direction, list(view.items.values()))
     made = guiding.of(key.direction)
+    num_exhaustive = num_queries_for(plan.num_exhaustive_queries, view) if made is None else 0
+    scores_lost = bool(plan.verifiers) and made is None
+    if not plan.constraint or not (plan.num_retention_queries or num_exhaustive or plan.cost or scores_lost):
+        return SearchAnalysis()
+    corpus = build_corpus(session, key.direction, listed(view.items.values()))
     guide = None if made is None else made(corpus)
     weight = correction.weight(key.direction).overall
     priors = correction.priors.get(key.direction)
@@ -76,7 +79,6 @@ def analyse_search(
             correction=in_search, guide=guide,
         )  # fmt: skip
         sections["prefix_retention"] = summarise_retention(courses, plan.num_beams)
-    num_exhaustive = num_queries_for(plan.num_exhaustive_queries, view) if guide is None else 0
     if num_exhaustive:
         exhaustive = search_exhaustively(
             session, key, view, corpus, work_dir, num_queries=num_exhaustive, log_priors=log_priors, weight=weight
@@ -87,7 +89,7 @@ def analyse_search(
             session, key, view, work_dir, num_beams=plan.num_beams, batch_size=plan.batch_size
         )  # fmt: skip
     exact = {}
-    if plan.verifiers and guide is None:
+    if scores_lost:
         exact = score_lost_items(
             session, key, view, hits, work_dir, num_queries=MOST_LOST, log_priors=log_priors, weight=weight
         )

@@ -31,7 +31,7 @@ def filled_val_views(
     """
     return {
         key: SplitView(
-            view.items | _drawn(read_items(run, dataset, key.direction, "train"), missing, seed), view.queries
+            {**view.items, **_drawn(read_items(run, dataset, key.direction, "train"), missing, seed)}, view.queries
         )
         if (missing := sizes.get(key.direction, 0) - len(view.items)) > 0
         else view

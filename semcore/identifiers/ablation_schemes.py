@@ -15,6 +15,7 @@ import numpy as np
 from semcore.data.identifier_files import NO_CLUSTER, IdentifierRow, make_row
 from semcore.identifiers.scheme import Identifiers
 from semcore.identifiers.structured import StructuredIdentifiers
+from semcore.runtime.long_lists import kept
 
 Made = TypeVar("Made", StructuredIdentifiers, Identifiers)
 
@@ -35,13 +36,13 @@ def with_numbers(identifiers: StructuredIdentifiers, seed: int) -> StructuredIde
     return replace(identifiers, t2i=t2i, i2t=i2t, mention_counts=[], mentions={})
 
 
-def _numbered(rows: Sequence[IdentifierRow], rng: np.random.Generator) -> list[IdentifierRow]:
+def _numbered(rows: Sequence[IdentifierRow], rng: np.random.Generator) -> Sequence[IdentifierRow]:
     width = len(str(len(rows) - 1))
     numbers = rng.permutation(len(rows)).tolist()
-    return [
+    return kept(
         make_row(row["item_id"], row["split"], row["global_id"], [f"{number:0{width}d}"])
         for row, number in zip(rows, numbers, strict=True)
-    ]
+    )
 
 
 def without_global_ids(identifiers: Made) -> Made:
@@ -50,7 +51,7 @@ def without_global_ids(identifiers: Made) -> Made:
     The lexical ids are not changed: they still lack the words of the clusters that are now left out.
     """
     t2i, i2t = (
-        [make_row(row["item_id"], row["split"], NO_CLUSTER, row["lexical_id"]) for row in rows]
+        kept(make_row(row["item_id"], row["split"], NO_CLUSTER, row["lexical_id"]) for row in rows)
         for rows in (identifiers.t2i, identifiers.i2t)
     )
     return replace(identifiers, t2i=t2i, i2t=i2t)

@@ -6,6 +6,7 @@ Shapes: embeddings (items, dimensions) float32, centroids (clusters, dimensions)
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
+from semcore.identifiers.embedding_file import EmbeddingFile
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import write_bytes
 from semcore.runtime.typed_commands import data_command
@@ -22,12 +24,15 @@ from semcore.runtime.typed_commands import data_command
 CENTROIDS = "clusters.safetensors"
 ITEMS_A_CLUSTER = 256  # the mean of n items is off by 1/n of their variance; FAISS samples as many
 _ROWS_AT_ONCE = 65_536
+Rows = np.ndarray | EmbeddingFile
+"""Embeddings (items, dimensions) in memory or on the disk."""
 
 
 def fit_centroids(
-    embeddings: np.ndarray,
+    embeddings: Rows,
     num_clusters: int,
     *,
+    among: Sequence[int] | np.ndarray | None = None,
     seed: int,
     num_inits: int,
     max_iterations: int,
@@ -40,8 +45,9 @@ def fit_centroids(
     stay empty.
 
     Args:
-        embeddings: (items, dimensions), at least `num_clusters` rows.
+        embeddings: (items, dimensions).
         num_clusters: how many clusters.
+        among: places of the rows that may be fitted on (fitted,), at least as many as clusters; all by default.
         seed: seed of the starting points and of the sample.
         num_inits: number of runs from different starting points; the best is used.
         max_iterations: iterations of one run, at most.
@@ -52,16 +58,16 @@ def fit_centroids(
         (clusters, dimensions), float32.
     """
     num_fitted = max(max_fit_items, ITEMS_A_CLUSTER * num_clusters)
-    if len(embeddings) > num_fitted:
-        chosen = np.random.default_rng(seed).choice(len(embeddings), num_fitted, replace=False)
-        embeddings = embeddings[np.sort(chosen)]
+    rows = np.arange(len(embeddings)) if among is None else np.asarray(among, np.int64)
+    if len(rows) > num_fitted:
+        rows = rows[np.sort(np.random.default_rng(seed).choice(len(rows), num_fitted, replace=False))]
     kmeans = KMeans(num_clusters, n_init=num_inits, max_iter=max_iterations, random_state=seed, algorithm="lloyd")
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return np.asarray(kmeans.fit(embeddings).cluster_centers_, dtype=np.float32)
+        return np.asarray(kmeans.fit(embeddings[rows]).cluster_centers_, dtype=np.float32)
 
 
-def nearest_centroids(embeddings: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+def nearest_centroids(embeddings: Rows, centroids: np.ndarray) -> np.ndarray:
     """Return the index (items,) of each item's nearest centroid (Euclidean distance); the lowest of equals.
 
     Args:

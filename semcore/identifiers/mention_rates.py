@@ -11,8 +11,9 @@ Shapes: (images, words) sparse; keywords are lists of places in the vocabulary, 
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -24,6 +25,7 @@ from semcore.data.caption_files import NO_IMAGE, TextItem
 from semcore.data.dataset import SPLITS
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_numbered_jsonl, write_jsonl
+from semcore.runtime.long_lists import kept_numbers
 from semcore.runtime.typed_commands import data_command
 
 MENTION_RATES = "mention_rates.jsonl"
@@ -96,7 +98,7 @@ def count_mentions(counts: sparse.csr_matrix, image_of_sentence: Sequence[int], 
 
 
 def fit_mention_rates(
-    keywords: Sequence[Sequence[int]], mentions: Mentions, is_train: Sequence[bool], vocabulary: Sequence[str]
+    keywords: Sequence[Sequence[int]], mentions: Mentions, is_train: Iterable[bool], vocabulary: Sequence[str]
 ) -> list[MentionCount]:
     """Count, over the training images that have a word as a keyword, their sentences and those that contain it.
 
@@ -109,7 +111,7 @@ def fit_mention_rates(
     Returns:
         The words in alphabetical order; without those of images that have no sentence.
     """
-    has = _indicators([own if train else [] for own, train in zip(keywords, is_train, strict=True)], len(vocabulary))
+    has = _indicators((own if train else [] for own, train in zip(keywords, is_train, strict=True)), len(vocabulary))
     num_images = has.T @ (mentions.num_sentences > 0).astype(np.int64)
     num_mentions = np.asarray(has.multiply(mentions.counts).sum(axis=0)).ravel()
     num_sentences = has.T @ mentions.num_sentences
@@ -145,7 +147,7 @@ def select_keywords(
     *,
     choice: Criterion,
     order: Criterion,
-) -> list[list[int]]:
+) -> Sequence[list[int]]:
     """Choose each item's keywords among its candidates, and order them.
 
     Words of equal rate stand in alphabetical order.
@@ -157,12 +159,14 @@ def select_keywords(
         choice: keep the first or the most mentioned candidates.
         order: put the most similar or the most mentioned keyword first.
     """
-    selected = []
-    for words in candidates:
-        mentioned_first = sorted(words, key=lambda word: (-rates[word], word))
-        kept = set((mentioned_first if choice == "mention_rate" else words)[:num_keywords])
-        selected.append([word for word in (mentioned_first if order == "mention_rate" else words) if word in kept])
-    return selected
+
+    def selected() -> Iterator[list[int]]:
+        for words in candidates:
+            mentioned_first = sorted(words, key=lambda word: (-rates[word], word))
+            kept = set((mentioned_first if choice == "mention_rate" else words)[:num_keywords])
+            yield [word for word in (mentioned_first if order == "mention_rate" else words) if word in kept]
+
+    return kept_numbers(selected())
 
 
 def measure_mentions(
@@ -179,9 +183,9 @@ def measure_mentions(
         split -> num_sentences; words_per_sentence, the keywords of its image that a sentence says, on
         average; percent_by_depth, j -> percent of sentences that say the j-th keyword, of images that have one.
     """
-    figures = {}
+    figures, said = {}, mentions.num_sentences.tolist()
     for split in SPLITS:
-        images = [image for image, own in enumerate(splits) if own == split and mentions.num_sentences[image]]
+        images = array("i", (image for image, own in enumerate(splits) if own == split and said[image]))
         if images:
             figures[split] = _measure_images(keywords, mentions, images)
     return figures
@@ -211,11 +215,13 @@ def read_mention_rates(folder: Path | str) -> list[MentionCount]:
     return table
 
 
-def _indicators(keywords: Sequence[Sequence[int]], num_words: int) -> sparse.csr_matrix:
+def _indicators(keywords: Iterable[Sequence[int]], num_words: int) -> sparse.csr_matrix:
     """Return (items, words), 1 where the item has the word as a keyword."""
-    ends = np.cumsum([0, *map(len, keywords)])
-    words = np.fromiter((word for own in keywords for word in own), dtype=np.int64, count=ends[-1])
-    return sparse.csr_matrix((np.ones(len(words), dtype=np.int64), words, ends), shape=(len(keywords), num_words))
+    words, ends = array("i"), array("q", [0])
+    for own in keywords:
+        words.extend(own)
+        ends.append(len(words))
+    return sparse.csr_matrix((np.ones(len(words), dtype=np.int64), words, ends), shape=(len(ends) - 1, num_words))
 
 
 def _measure_images(keywords: Sequence[Sequence[int]], mentions: Mentions, images: Sequence[int]) -> dict[str, Any]:
@@ -225,7 +231,7 @@ def _measure_images(keywords: Sequence[Sequence[int]], mentions: Mentions, image
         for depth, num_mentions in enumerate(_mentions_of(keywords[image], mentions.counts, image), start=1):
             num_said[depth] += num_mentions
             num_asked[depth] += int(mentions.num_sentences[image])
-    num_sentences = int(mentions.num_sentences[list(images)].sum())
+    num_sentences = int(mentions.num_sentences[np.asarray(images)].sum())
     return {
         "num_sentences": num_sentences,
         "words_per_sentence": round(num_said.total() / num_sentences, 2),

@@ -23,6 +23,7 @@ from semcore.data.directions import Direction
 from semcore.data.identifier_files import NO_CLUSTER, IdentifierRow
 from semcore.identifiers.scheme import CodeReader, Identifiers
 from semcore.identifiers.words import Segment, split_words
+from semcore.runtime.long_lists import chosen
 
 CUTOFFS = (1, 5, 10)
 ORACLE_SPLIT = "val"
@@ -69,7 +70,7 @@ def measure_oracle(
         if identifiers.readers is None:
             score = word_scores(
                 [texts[place].text for place in queries], [own_rows[place] for place in queries],
-                [rows[place] for place in items], [row for row in rows if row["split"] == "train"], segmenter,
+                [rows[place] for place in items], chosen(rows, lambda row: row["split"] == "train"), segmenter,
             )  # fmt: skip
         else:
             readers = identifiers.readers if direction.items_are_images else identifiers.readers[::-1]
@@ -97,11 +98,11 @@ def word_scores(
     """
     units = [_units(" ".join(row["lexical_id"]), row, segmenter) for row in rows]
     asked = [_units(text, row, segmenter) for text, row in zip(texts, own_rows, strict=True)]
-    counted = [_units(" ".join(row["lexical_id"]), row, segmenter) for row in known] or units
+    counted = known or rows
     place = {unit: index for index, unit in enumerate(sorted(set().union(*units), key=str))}
     frequency = np.ones(len(place))
-    for own in counted:
-        for unit in own & place.keys():
+    for row in counted:
+        for unit in _units(" ".join(row["lexical_id"]), row, segmenter) & place.keys():
             frequency[place[unit]] += 1
     idf = np.log((len(counted) + 1) / frequency)
     of_items = _indicators(units, place) @ sparse.diags(idf)

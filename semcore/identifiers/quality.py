@@ -14,6 +14,8 @@ from typing import Any
 
 from semcore.data.dataset import SPLITS
 from semcore.data.identifier_files import NO_CLUSTER, IdentifierRow, units_of
+from semcore.identifiers.quality_of_many import measure_many, percent
+from semcore.runtime.long_lists import are_many, chosen
 
 ALL = "all"
 
@@ -30,9 +32,9 @@ def measure_quality(rows: Sequence[IdentifierRow], num_clusters: int) -> dict[st
     """
     figures = {ALL: measure_items(rows, num_clusters)} if rows else {}
     for split in SPLITS:
-        chosen = [row for row in rows if row["split"] == split]
-        if chosen:
-            figures[split] = measure_items(chosen, num_clusters)
+        own = _of_split(rows, split)
+        if own:
+            figures[split] = measure_items(own, num_clusters)
     return figures
 
 
@@ -52,6 +54,8 @@ def measure_items(rows: Sequence[IdentifierRow], num_clusters: int) -> dict[str,
         none (all 0 for identifiers without a global id); bigram_entropy, see `bigram_entropy`.
         Where identifiers are codes, these stand for keywords.
     """
+    if are_many(rows):
+        return measure_many(rows, num_clusters)
     groups = Counter(row["identifier"] for row in rows)
     num_shared = sum(size for size in groups.values() if size > 1)
     lengths = Counter(len(units_of(row)) for row in rows)
@@ -60,12 +64,12 @@ def measure_items(rows: Sequence[IdentifierRow], num_clusters: int) -> dict[str,
         "num_items": len(rows),
         "num_identifiers": len(groups),
         "num_shared_items": num_shared,
-        "shared_percent": _percent(num_shared, len(rows)),
+        "shared_percent": percent(num_shared, len(rows)),
         "largest_group": max(groups.values()),
         "num_without_keyword": lengths[0],
         "num_keywords": len({unit for row in rows for unit in units_of(row)}),
         "num_items_by_length": {str(length): lengths[length] for length in sorted(lengths)},
-        "alone_percent": {str(j): _percent(_num_alone(rows, j), len(rows)) for j in range(max(lengths) + 1)},
+        "alone_percent": {str(j): percent(_num_alone(rows, j), len(rows)) for j in range(max(lengths) + 1)},
         "cluster_size": {
             "smallest": min(sizes, default=0),
             "median": float(median(sizes or [0])),
@@ -74,6 +78,10 @@ def measure_items(rows: Sequence[IdentifierRow], num_clusters: int) -> dict[str,
         },
         "bigram_entropy": round(bigram_entropy(rows), 2),
     }
+
+
+def _of_split(rows: Sequence[IdentifierRow], split: str) -> Sequence[IdentifierRow]:
+    return chosen(rows, lambda row: row["split"] == split)
 
 
 def bigram_entropy(rows: Sequence[IdentifierRow]) -> float:
@@ -102,7 +110,3 @@ def _num_alone(rows: Sequence[IdentifierRow], num_keywords: int) -> int:
     """Count the items whose cluster and first keywords no other item has."""
     nodes = Counter((row["global_id"], " ".join(units_of(row)[:num_keywords])) for row in rows)
     return sum(size == 1 for size in nodes.values())
-
-
-def _percent(part: int, whole: int) -> float:
-    return round(100 * part / whole, 2)

@@ -94,8 +94,8 @@ class Identifiers:
         readers: the codes of both directions, images first; None where identifiers are words.
     """
 
-    t2i: list[IdentifierRow]
-    i2t: list[IdentifierRow]
+    t2i: Sequence[IdentifierRow]
+    i2t: Sequence[IdentifierRow]
     introduction: Callable[[Mapping[str, Any]], str]
     tokens: NewTokens | None = None
     structured: StructuredIdentifiers | None = None

@@ -6,8 +6,11 @@ captions, and sentences get the nearest centroid.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -29,10 +32,13 @@ from semcore.identifiers.mention_rates import (
     select_keywords,
 )
 from semcore.identifiers.residual import nearest_rows
-from semcore.identifiers.sentence_encoder import Encode, embed
+from semcore.identifiers.sentence_encoder import Encode, embed, embed_to_file
 from semcore.identifiers.tfidf import sum_by_cluster, top_words, weigh_words
 from semcore.identifiers.words import Segment
 from semcore.runtime.errors import UserError
+from semcore.runtime.long_lists import Viewed, joined, kept, kept_numbers
+
+_ITEMS_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,8 @@ class StructuredIdentifiers:
         mentions: how many sentences say the images' keywords, from `measure_mentions`.
     """
 
-    t2i: list[IdentifierRow]
-    i2t: list[IdentifierRow]
+    t2i: Sequence[IdentifierRow]
+    i2t: Sequence[IdentifierRow]
     centroids: np.ndarray
     cluster_words: list[list[tuple[str, float]]]
     num_fitted: list[int]
@@ -60,7 +66,7 @@ class StructuredIdentifiers:
     mentions: dict[str, dict[str, Any]]
 
 
-def fitted_on(captions: Sequence[TextItem], protocol: str, num_clusters: int) -> list[int]:
+def fitted_on(captions: Sequence[TextItem], protocol: str, num_clusters: int) -> Sequence[int]:
     """Return the positions of the captions that clusters and cluster words are fitted on.
 
     Args:
@@ -72,7 +78,8 @@ def fitted_on(captions: Sequence[TextItem], protocol: str, num_clusters: int) ->
     Raises:
         UserError: fewer captions than clusters.
     """
-    chosen = [index for index, item in enumerate(captions) if protocol == "transductive" or item.split == "train"]
+    fits = (place for place, item in enumerate(captions) if protocol == "transductive" or item.split == "train")
+    chosen = array("i", fits)
     if len(chosen) < num_clusters:
         which = "captions of the split train" if protocol == "inductive" else "captions"
         way_out = f"choose --num-clusters {len(chosen)} or less" if chosen else "caption images of that split first"
@@ -142,25 +149,22 @@ def build_structured_identifiers(
     Raises:
         UserError: fewer captions than clusters, no word in any text, or mention rates without training sentences.
     """
-    chosen = fitted_on(captions, protocol, num_clusters)
+    chosen = np.asarray(fitted_on(captions, protocol, num_clusters))
     image_of_sentence = [NO_IMAGE] * len(sentences) if image_of_sentence is None else image_of_sentence
     if "mention_rate" in (keyword_choice, keyword_order):
         require_train_sentences(captions, image_of_sentence)
-    items = [*captions, *sentences]
-    counts, vocabulary = count_words(
-        [item.text for item in items], ngram_range=ngram_range, stop_words=stop_words, segmenter=segmenter
-    )
+    items = joined(captions, sentences)
+    texts = Viewed(items, attrgetter("text"))
+    counts, vocabulary = count_words(texts, ngram_range=ngram_range, stop_words=stop_words, segmenter=segmenter)
 
     found = np.diff(counts.indptr) > 0
     mentions = count_mentions(counts[len(captions) :], image_of_sentence, len(captions))
-
-    def embed_all(texts: Sequence[str], description: str) -> np.ndarray:
-        return embed(texts, encode, tokens_per_batch=tokens_per_batch, progress=progress, description=description)
-
-    embeddings = embed_all([item.text for item in items], "captions and sentences")
+    options: dict[str, Any] = {"tokens_per_batch": tokens_per_batch, "progress": progress}
+    embeddings = embed_to_file(texts, encode, description="captions and sentences", **options)
     centroids = fit_centroids(
-        embeddings[chosen],
+        embeddings,
         num_clusters,
+        among=chosen,
         seed=seed,
         num_inits=num_inits,
         max_iterations=max_iterations,
@@ -169,42 +173,61 @@ def build_structured_identifiers(
     labels = nearest_centroids(embeddings, centroids)
     weights = weigh_words(sum_by_cluster(counts[chosen], labels[chosen], num_clusters))
     words = top_words(weights, num_cluster_words)
-    word_embeddings = embed_all(vocabulary, "words")
+    word_embeddings = embed(vocabulary, encode, description="words", **options)
     num_candidates = num_keywords * (CANDIDATES_PER_KEYWORD if keyword_choice == "mention_rate" else 1)
 
-    def candidates_in(own: np.ndarray) -> list[list[int]]:
-        """Return the items' keywords, were these their clusters."""
-        left = counts
+    def candidates_of(block: slice, own: np.ndarray) -> list[list[int]]:
+        """Return the keywords of some items, were these their clusters."""
+        left = counts[block]
         if deduplicate:
-            left = remove_cluster_words(counts, own, [[word for word, _ in cluster] for cluster in words])
+            left = remove_cluster_words(left, own[block], [[word for word, _ in cluster] for cluster in words])
         if keyword_method == "keybert":
             return keybert_keywords(
-                [item.text for item in items], left, vocabulary, embeddings, word_embeddings, num_candidates,
+                list(texts[block]), left, vocabulary, embeddings[block], word_embeddings, num_candidates,
                 diversity=diversity, nr_candidates=nr_candidates, progress=progress,
             )  # fmt: skip
-        return top_keywords(left, embeddings, word_embeddings, num_candidates)
+        return top_keywords(left, embeddings[block], word_embeddings, num_candidates)
+
+    blocks = [slice(start, start + _ITEMS_AT_ONCE) for start in range(0, len(items), _ITEMS_AT_ONCE)]
+
+    def candidates_in(own: np.ndarray) -> Sequence[list[int]]:
+        return kept_numbers(words for block in blocks for words in candidates_of(block, own))
 
     candidates = candidates_in(labels)
-    is_train = [item.split == "train" for item in captions]
+    is_train = (item.split == "train" for item in captions)
     mention_counts = fit_mention_rates(candidates[: len(captions)], mentions, is_train, vocabulary)
     rates = rate_words(mention_counts, vocabulary)
     keywords = select_keywords(candidates, rates, num_keywords, choice=keyword_choice, order=keyword_order)
-    rows = [
-        make_row(item.item_id, item.split, int(label), [vocabulary[word] for word in chosen_words])
-        for item, label, chosen_words in zip(items, labels, keywords, strict=True)
-    ]
-    further: list[list[str]] = [[] for _ in items]
-    nearest = nearest_rows(embeddings, centroids, per_item) if per_item > 1 else labels[:, None]
-    for other in nearest.T[1:]:
-        found_there = select_keywords(
-            candidates_in(other), rates, num_keywords, choice=keyword_choice, order=keyword_order
+    further: list[tuple[np.ndarray, Sequence[list[int]]]] = []
+    if per_item > 1:
+        nearest = np.concatenate([nearest_rows(embeddings[block], centroids, per_item) for block in blocks])
+        for other in nearest.T[1:]:
+            further.append(
+                (
+                    other,
+                    select_keywords(
+                        candidates_in(other), rates, num_keywords, choice=keyword_choice, order=keyword_order
+                    ),
+                )
+            )
+
+    def rows_of(some: Sequence[TextItem], first: int) -> Sequence[IdentifierRow]:
+        """Return the rows of items, whose first is the n-th of all."""
+        own = slice(first, first + len(some))
+        others = [zip(clusters[own].tolist(), lists[own], strict=True) for clusters, lists in further]
+        texts_of = zip(*others, strict=True) if others else repeat(())
+        rows = (
+            with_more(
+                make_row(item.item_id, item.split, int(label), [vocabulary[word] for word in own_words]),
+                [identifier_text(cluster, [vocabulary[word] for word in other]) for cluster, other in more],
+            )
+            for item, label, own_words, more in zip(some, labels[own], keywords[own], texts_of, strict=False)
         )
-        for own, label, chosen_words in zip(further, other.tolist(), found_there, strict=True):
-            own.append(identifier_text(label, [vocabulary[word] for word in chosen_words]))
-    rows = [with_more(row, own) for row, own in zip(rows, further, strict=True)]
+        return kept(rows)
+
     return StructuredIdentifiers(
-        t2i=rows[: len(captions)],
-        i2t=rows[len(captions) :],
+        t2i=rows_of(captions, 0),
+        i2t=rows_of(sentences, len(captions)),
         centroids=centroids,
         cluster_words=[[(vocabulary[word], weight) for word, weight in cluster] for cluster in words],
         num_fitted=np.bincount(labels[chosen], minlength=num_clusters).tolist(),

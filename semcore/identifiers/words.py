@@ -15,6 +15,8 @@ from functools import cache, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from semcore.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ def word_vectorizer(
         token_pattern=None,
         ngram_range=ngram_range,
         stop_words=stop_words,
+        dtype=np.int32,
     )
 
 

@@ -13,6 +13,7 @@ from transformers import GenerationConfig
 
 from semcore.models.checkpoint import Checkpoint, load_checkpoint
 from semcore.runtime.errors import UserError
+from semcore.runtime.native_precision import native_dtype
 from semcore.runtime.peft_models import is_peft_model
 
 Dtype = Literal["auto", "bfloat16", "float32"]
@@ -65,19 +66,6 @@ def _states_to_float32(_module: Any, _arguments: Any, output: Any) -> Any:
 def default_device() -> str:
     """Return the fastest available device; each process of a launcher has its own GPU."""
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
-
-
-def native_dtype(device: str) -> Literal["bfloat16", "float32"]:
-    """Return "bfloat16" where the device multiplies it faster than float32, else "float32"."""
-    if torch.device(device).type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    return "bfloat16" if {"avx512_bf16", "amx_bf16"} & _cpu_flags() else "float32"
-
-
-def _cpu_flags() -> set[str]:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return next((set(line.split()) for line in lines if line.startswith("flags")), set())
 
 
 def check_device(device: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from semcore.models.template_rules import fault_of
 from semcore.runtime.errors import UserError
 from semcore.runtime.packaged_files import packaged_folder, resource_folder
 from semcore.runtime.text import clean_text, whole_characters
@@ -61,6 +62,10 @@ VARIABLES: dict[str, dict[str, Any]] = {
 }
 
 
+_UNFILLED = (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
+"""What a template of anyone's may end with."""
+
+
 class Prompts:
     """The validated prompt files of one folder.
 
@@ -74,8 +79,16 @@ class Prompts:
         self._harmless = escape_special_tokens(special)
 
     def render(self, name: str, **variables: Any) -> str:
-        """Return the user's turn; `IMAGE` and `LABEL` remain placeholders, all other text is data."""
-        return whole_characters(self._templates[name].render(**_clean(variables, self._harmless))).strip()
+        """Return the user's turn; `IMAGE` and `LABEL` remain placeholders, all other text is data.
+
+        Raises:
+            UserError: the template cannot be filled in with these variables.
+        """
+        try:
+            text = self._templates[name].render(**_clean(variables, self._harmless))
+        except _UNFILLED as error:
+            raise UserError(f"{name}.jinja: the template cannot be filled in ({error})") from None
+        return whole_characters(text).strip()
 
 
 def load_prompts(folder: Path | None = None, special_tokens: Collection[str] = ()) -> Prompts:
@@ -104,6 +117,8 @@ def load_prompts(folder: Path | None = None, special_tokens: Collection[str] = (
             templates[name] = _template(source)
         except jinja2.TemplateSyntaxError as error:
             raise UserError(f"{path}, line {error.lineno}: {error.message}") from None
+        except (RecursionError, MemoryError, SyntaxError, ValueError):
+            raise UserError(f"{path}: the template is nested too deeply, or no text") from None
         _check_variables(path, name, templates[name])
         sha256[path.name] = hashlib.sha256(source.encode()).hexdigest()
     return Prompts(templates, sha256, special_tokens)
@@ -124,7 +139,15 @@ def _check_names(folder: Path) -> None:
 
 @lru_cache(maxsize=128)  # every model has its own prompts, of the same files
 def _template(source: str) -> jinja2.Template:
-    return ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False).from_string(source)
+    environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
+    tree = environment.parse(source)
+    if fault := fault_of(tree):
+        line, what = fault
+        raise jinja2.TemplateSyntaxError(
+            f"a prompt takes no {what}: it shows variables, chooses with if, and loops over candidates",
+            line,
+        )
+    return environment.from_string(tree)
 
 
 def escape_special_tokens(special_tokens: Collection[str]) -> Callable[[str], str]:
@@ -132,9 +155,9 @@ def escape_special_tokens(special_tokens: Collection[str]) -> Callable[[str], st
 
     Every special token found gets a space after its first character, until none is left.
     """
-    words = sorted(
-        {token for token in (*special_tokens, str(IMAGE), str(LABEL)) if len(token) > 1}, key=len, reverse=True
-    )
+    # Without blanks around them: in those of "  x" a space more would be found again, without end.
+    bare = {token.strip() for token in (*special_tokens, str(IMAGE), str(LABEL))}
+    words = sorted((token for token in bare if len(token) > 1), key=len, reverse=True)
     pattern = re.compile("|".join(map(re.escape, words)))
 
     def harmless(text: str) -> str:
@@ -167,7 +190,7 @@ def _check_variables(path: Path, name: str, template: jinja2.Template) -> None:
         text = template.render(**probe)
     except jinja2.UndefinedError as error:
         raise UserError(f"{path}: {error.message}; its variables are: {known}") from None
-    except (jinja2.TemplateError, TypeError, ValueError) as error:
+    except _UNFILLED as error:
         raise UserError(f"{path}: the template cannot be filled in ({error})") from None
     for variable, own in marks.items():
         if len(own) > 1 and any(mark not in text for mark in own):

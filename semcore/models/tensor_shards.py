@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -53,11 +53,13 @@ class Shard:
             UserError: it is damaged.
         """
         try:
-            return safe_open(self.path, framework="pt").get_slice(ROWS)
+            rows = safe_open(self.path, framework="pt").get_slice(ROWS)
+            num_rows = (rows.get_shape() or [0])[0]
         except (OSError, SafetensorError) as error:
-            raise UserError(
-                f"{self.path} is damaged ({error}); delete {self.path.parent} to have it written again"
-            ) from None
+            raise _damaged(self.path, str(error)) from None
+        if any(last > num_rows for _, last in self.rows.values()):
+            raise _damaged(self.path, f"it has {num_rows} rows, and more are said to be there")
+        return rows
 
 
 def claim(folder: Path, owner: Mapping[str, Any]) -> None:
@@ -124,15 +126,28 @@ def read_shard(folder: Path, name: str) -> Shard | None:
     if not (folder / f"{name}.json").exists():
         return None
     content, path = read_json(folder / f"{name}.json"), folder / f"{name}.safetensors"
+    rows, failed = content.get("rows"), content.get("failed")
+    if not _are_rows(rows) or not isinstance(failed, dict):
+        raise _damaged(folder / f"{name}.json", "it does not say which rows are whose")
     found = path.stat().st_size if path.exists() else None
-    if found != content["bytes"]:
-        state = "is missing" if found is None else f"has {found} bytes instead of {content['bytes']}"
+    if found != content.get("bytes"):
+        state = "is missing" if found is None else f"has {found} bytes instead of {content.get('bytes')}"
         raise UserError(
-            f"{path} {state}, with the features of {len(content['rows'])} images; "
-            f"delete {folder} to encode the images again"
+            f"{path} {state}, with the features of {len(rows)} images; delete {folder} to encode the images again"
         )
-    rows = {key: (first, last) for key, (first, last) in content["rows"].items()}
-    return Shard(path, rows, content["failed"])
+    return Shard(path, {key: (first, last) for key, (first, last) in rows.items()}, failed)
+
+
+def _are_rows(rows: Any) -> TypeGuard[dict[str, list[int]]]:
+    """Return whether a value says name -> first row, and the row after the last."""
+    return isinstance(rows, dict) and all(
+        isinstance(own, list) and len(own) == 2 and all(type(row) is int for row in own) and 0 <= own[0] <= own[1]
+        for own in rows.values()
+    )
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(f"{path} is damaged ({reason}); delete {path.parent} to have it written again")
 
 
 def read_shards(folder: Path) -> dict[str, Shard]:

@@ -6,14 +6,14 @@ share a batch, to reduce padding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from semcore.data.dataset import Dataset, ImageRecord, verify_image
 from semcore.data.directions import Direction
-from semcore.data.items_and_queries import Item, Queries, draw_queries, read_items, read_queries
+from semcore.data.items_and_queries import Item, Queries, items_by_id, read_items, read_queries
 from semcore.data.run_folder import RunFolder
 from semcore.data.subsets import first_images
 from semcore.decoding.prior_correction import Correction
@@ -25,6 +25,7 @@ from semcore.retrieval.hits import GeneratedHit
 from semcore.retrieval.shortlist import Shortlist, images_shown, make_shortlist
 from semcore.retrieval.verifiers import pair_scores, verifier_scores
 from semcore.runtime.errors import UnreadableImage
+from semcore.runtime.long_lists import chosen, listed
 from semcore.runtime.resumable import in_chunks
 from semcore.verification import VerifierSession
 
@@ -43,7 +44,7 @@ class SplitKey(NamedTuple):
 class SplitView:
     """One direction of one split: items and queries."""
 
-    items: dict[str, Item]
+    items: Mapping[str, Item]
     queries: Queries
 
     @property
@@ -87,30 +88,31 @@ def read_split_views(
         most_queries: draw so many queries at random where a direction has more; all by default.
         directions: that are wanted.
     """
-    images, sentences = (read_items(run, dataset, direction, split) for direction in Direction)
-    wanted = _wanted_images(run, dataset)
-    records = [record for record in dataset.split(split) if record.image_id in wanted]
     asks_with_images = any(direction.queries_are_images for direction in directions)
-    unreadable = _unreadable(dataset, records, {item.item_id for item in images}) if asks_with_images else set()
+    images = read_items(run, dataset, Direction.T2I, split)
+    sentences = read_items(run, dataset, Direction.I2T, split) if asks_with_images else []
+    records = _run_images(run, dataset, split)
+    unreadable = _unreadable(dataset, records, items_by_id(images)) if asks_with_images else set()
     views = {}
     for direction, items in zip(Direction, (images, sentences), strict=True):
         if direction not in directions:
             continue
-        queries = draw_queries(read_queries(records, direction, images, sentences, unreadable), most_queries)
+        queries = read_queries(records, direction, images, sentences, unreadable, most_queries)
         if items and queries.contents:
-            views[SplitKey(split, direction)] = SplitView({item.item_id: item for item in items}, queries)
+            views[SplitKey(split, direction)] = SplitView(items_by_id(items), queries)
     return views
 
 
-def _wanted_images(run: RunFolder, dataset: Dataset) -> set[str]:
-    """Return the run's images: all, or those that a `--limit` of captions or identifiers chose."""
+def _run_images(run: RunFolder, dataset: Dataset, split: str) -> Sequence[ImageRecord]:
+    """Return a split's images: all, or those that a `--limit` of captions or identifiers chose."""
     stages = run.manifest().get("stages", {})
     limits = [stages.get(stage, {}).get("settings", {}).get("limit") for stage in ("caption", "identifiers")]
-    chosen = [{record.image_id for record in first_images(dataset, limit)} for limit in limits]
-    return set.intersection(*chosen)
+    wanted = [{record.image_id for record in first_images(dataset, limit)} for limit in limits if limit is not None]
+    records = dataset.split(split)
+    return chosen(records, lambda record: all(record.image_id in own for own in wanted)) if wanted else records
 
 
-def _unreadable(dataset: Dataset, records: Sequence[ImageRecord], known: Collection[str]) -> set[str]:
+def _unreadable(dataset: Dataset, records: Sequence[ImageRecord], known: Container[str]) -> set[str]:
     """Return the images that cannot be read; only those without an identifier are checked."""
     unreadable = set()
     for record in records:
@@ -153,7 +155,7 @@ def generate_hits(
         guide: returns what guides the search of the view's items; nothing by default.
         name: of the step.
     """
-    corpus = build_corpus(session, key.direction, list(view.items.values()))
+    corpus = build_corpus(session, key.direction, listed(view.items.values()))
     correction = None if correct is None else correct(corpus)
     guide_of = None if guide is None else guide(corpus)
 
@@ -172,7 +174,7 @@ def generate_unconstrained(
     session: ModelSession, key: SplitKey, view: SplitView, work_dir: WorkDir, *, num_beams: int, batch_size: int
 ) -> dict[str, list[GeneratedHit]]:
     """Return query -> the items whose identifiers an unconstrained search generates."""
-    corpus = build_corpus(session, key.direction, list(view.items.values()))
+    corpus = build_corpus(session, key.direction, listed(view.items.values()))
 
     def work(queries: list[str]) -> list[Any]:
         return generate_without_trie(session, key.direction, queries, corpus, num_beams=num_beams)

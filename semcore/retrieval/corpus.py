@@ -10,15 +10,17 @@ from semcore.data.corpus_changes import CorpusChanges, picture_path
 from semcore.data.dataset import Dataset
 from semcore.data.directions import Direction
 from semcore.data.identifier_files import IdentifierRow
-from semcore.data.items_and_queries import Item, read_items
+from semcore.data.items_and_queries import Item, items_by_id, read_items
 from semcore.data.run_folder import RunFolder
 from semcore.decoding import IdentifierIndex
+from semcore.decoding.token_sequences import FlatSequences, flatten_long_text
 from semcore.models.checkpoint import Checkpoint
 from semcore.models.prompts import IMAGE
 from semcore.models.session import ModelSession
-from semcore.models.tokenization import answer_tokens, chat_prompt, expand_images
+from semcore.models.tokenization import answer_tokens, chat_prompt, expand_images, flat_answer_tokens
 from semcore.retrieval.saved_index import SavedIndexes, index_key
 from semcore.runtime.errors import UserError
+from semcore.runtime.long_lists import chosen, joined
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Corpus:
         texts: token sequence -> identifier; empty where every item has one identifier.
     """
 
-    items: dict[str, Item]
+    items: Mapping[str, Item]
     index: IdentifierIndex
     texts: Mapping[tuple[int, ...], str] = field(default_factory=dict)
 
@@ -83,12 +85,12 @@ def build_corpus(
     if any(item.more for item in items):
         tokens = _tokens(checkpoint, _prompt(session, direction), items)
         texts = {tuple(sequence): text for text, sequence in tokens.items()}
-    return Corpus({item.item_id: item for item in items}, index.to(checkpoint.device), texts)
+    return Corpus(items_by_id(items), index.to(checkpoint.device), texts)
 
 
 def searched_items(
     run: RunFolder, dataset: Dataset, direction: Direction, split: str | None, changes: CorpusChanges
-) -> list[Item]:
+) -> Sequence[Item]:
     """Return the items that a search goes through: a split's, or all and those that were added; none that is removed.
 
     Args:
@@ -102,8 +104,11 @@ def searched_items(
         UserError: there are no identifiers, or they are of another dataset.
     """
     gone = changes.removed | changes.added.keys()
-    items = [item for item in read_items(run, dataset, direction, split) if item.item_id not in gone]
-    return items if split is not None else items + added_items(run, direction, changes)
+    items = read_items(run, dataset, direction, split)
+    if gone:
+        items = chosen(items, lambda item: item.item_id not in gone)
+    new = [] if split is not None else added_items(run, direction, changes)
+    return joined(items, new) if new else items
 
 
 def added_items(run: RunFolder, direction: Direction, changes: CorpusChanges) -> list[Item]:
@@ -148,20 +153,20 @@ def update_saved_index(
     if index is None:
         index = _build_index(session.checkpoint, prompt, after)
     elif new:
-        index.add(*_sequences(session.checkpoint, prompt, new))
+        index.add(_sequences(session.checkpoint, prompt, new), [item.item_id for item in new for _ in item.identifiers])
     elif gone:
         index.remove([item.item_id for item in gone])
     saved.keep(corpus_key(session, direction, after), index)
 
 
-def _not_in(items: Sequence[Item], others: Sequence[Item]) -> list[Item]:
-    ids = {item.item_id for item in others}
-    return [item for item in items if item.item_id not in ids]
+def _not_in(items: Sequence[Item], others: Sequence[Item]) -> Sequence[Item]:
+    known = items_by_id(others)
+    return chosen(items, lambda item: item.item_id not in known)
 
 
 def corpus_key(session: ModelSession, direction: Direction, items: Sequence[Item]) -> str:
     """Return the key of the items' index, as `semcore.retrieval.saved_index` keeps it."""
-    rows = [(item.item_id, identifier) for item in items for identifier in item.identifiers]
+    rows = ((item.item_id, identifier) for item in items for identifier in item.identifiers)
     checkpoint = session.checkpoint
     return index_key(checkpoint.tokenizer, _prompt(session, direction), checkpoint.end_token_id, rows)
 
@@ -180,19 +185,19 @@ def _prompt(session: ModelSession, direction: Direction) -> str:
 
 
 def _build_index(checkpoint: Checkpoint, prompt: str, items: Sequence[Item]) -> IdentifierIndex:
-    return IdentifierIndex.from_sequences(*_sequences(checkpoint, prompt, items))
+    ids = flatten_long_text(item.item_id for item in items for _ in item.identifiers)
+    return IdentifierIndex.from_sequences(_sequences(checkpoint, prompt, items), ids)
 
 
-def _sequences(checkpoint: Checkpoint, prompt: str, items: Sequence[Item]) -> tuple[list[list[int]], list[str]]:
-    """Return the token sequence of every identifier of every item, and the items' ids.
+def _sequences(checkpoint: Checkpoint, prompt: str, items: Sequence[Item]) -> FlatSequences:
+    """Return the token sequence of every identifier of every item.
 
     Raises:
         UserError: the model lacks the tokens of the items' identifiers.
     """
-    tokens = _tokens(checkpoint, prompt, items)
     _check_new_tokens(checkpoint, items[0].identifier)
-    rows = [(item.item_id, identifier) for item in items for identifier in item.identifiers]
-    return [tokens[text] for _, text in rows], [item_id for item_id, _ in rows]
+    texts = (identifier for item in items for identifier in item.identifiers)
+    return FlatSequences(*flat_answer_tokens(checkpoint.tokenizer, prompt, texts))
 
 
 def _tokens(checkpoint: Checkpoint, prompt: str, items: Sequence[Item]) -> dict[str, list[int]]:

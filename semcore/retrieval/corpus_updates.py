@@ -39,6 +39,7 @@ from semcore.retrieval.item_maker import ItemMaker
 from semcore.retrieval.saved_index import SavedIndexes
 from semcore.runtime.errors import UnreadableImage, UserError
 from semcore.runtime.files import sha256_of
+from semcore.runtime.long_lists import chosen, joined
 from semcore.runtime.text import clean_text
 from semcore.runtime.typed_commands import command
 
@@ -99,7 +100,7 @@ def add_images(maker: ItemMaker, images: Sequence[NewImage], *, copy: bool = Fal
             maker.fill_priors(direction, [text for item in items for text in item.identifiers])
         write_addition(run, added)
         for direction, items in new.items():
-            _update_index(maker, direction, before[direction], before[direction] + items)
+            _update_index(maker, direction, before[direction], joined(before[direction], items))
     return Addition(added, already, left_out, changes.number + 1)
 
 
@@ -132,7 +133,7 @@ def remove_items(maker: ItemMaker, item_ids: Collection[str]) -> int:
             )
         gone = set(wanted)
         gone |= {item.item_id for item in before[Direction.I2T] if item.image_id in gone}
-        after = {d: [item for item in items if item.item_id not in gone] for d, items in before.items()}
+        after = {d: chosen(items, lambda item: item.item_id not in gone) for d, items in before.items()}
         for direction, items in before.items():
             if items and not after[direction]:
                 raise UserError(
@@ -145,7 +146,7 @@ def remove_items(maker: ItemMaker, item_ids: Collection[str]) -> int:
     return changes.number + 1
 
 
-def _update_index(maker: ItemMaker, direction: Direction, before: list[Item], after: list[Item]) -> None:
+def _update_index(maker: ItemMaker, direction: Direction, before: Sequence[Item], after: Sequence[Item]) -> None:
     """Save the index of what a search without a split goes through."""
     if len(after) != len(before):
         saved = SavedIndexes(maker.run, f"{direction}-all")

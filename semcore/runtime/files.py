@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,18 +14,24 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 from semcore.runtime.errors import UserError
+from semcore.runtime.json_values import parse_json
 from semcore.runtime.text import whole_characters
 from semcore.runtime.text_files import lines_of, read_text
 
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
-DISK_FULL_SENTENCE = "no space left on {where}: free some and run the same command again"
+DISK_FULL = "no space left on "
+DISK_FULL_SENTENCE = DISK_FULL + "{where}: free some and run the same command again"
+
+
+_OF_TORCH = re.compile(r"inline_container.*unexpected pos|PytorchStreamWriter failed writing")
+"""How `torch.save` ends on a full disk: its file is shorter than what it has written."""
 
 
 def is_disk_full(error: BaseException) -> bool:
     """Tell whether an error means a full disk or a used-up quota, whichever library raised it."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    return os.strerror(errno.ENOSPC) in str(error)
+    return os.strerror(errno.ENOSPC) in str(error) or _OF_TORCH.search(str(error)) is not None
 
 
 @contextmanager
@@ -125,7 +132,7 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: the file is missing, is not valid JSON (with the line number) or no object.
     """
     try:
-        content = json.loads(read_text(path))
+        content = parse_json(read_text(path))
     except OSError as error:
         raise UserError(_cannot_read(path, error)) from None
     except json.JSONDecodeError as error:
@@ -157,7 +164,7 @@ def read_numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {number}: not valid JSON ({error.msg})") from None
     if not isinstance(row, dict):

@@ -15,6 +15,9 @@ import yaml
 
 MAX_NODES = 100_000  # aliases of aliases stand for more than any memory holds
 MAX_DEPTH = 50
+MAX_LETTERS = 200_000  # some hundred times our longest file; PyYAML reads so many in a second
+MAX_VALUE_LETTERS = 10_000_000  # of all values, with aliases
+MAX_DIGITS = 1_000  # Python converts no number of more than some thousands
 
 _NULL = ("", "~", "null", "Null", "NULL")
 _BOOL = {"true": True, "false": False}
@@ -43,6 +46,8 @@ def parse_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: it is no YAML, a key stands twice, or it holds more than plain values.
     """
+    if len(text) > MAX_LETTERS:
+        raise yaml.YAMLError(f"it has {len(text):,} letters, and settings take no more than {MAX_LETTERS:,}")
     try:
         node = yaml.compose(text, Loader=_Loader)
         return None if node is None else _Reader().value(node, 0)
@@ -114,7 +119,7 @@ def _scalar(word: str) -> Any:
     if word.lower() in _BOOL and word in (word.lower(), word.title(), word.upper()):
         return _BOOL[word.lower()]
     if _INT.fullmatch(word):
-        return int(word.replace("_", ""))
+        return int(word.replace("_", "")) if len(word) <= MAX_DIGITS else str(word)
     if _RADIX.fullmatch(word):
         return int(word, 0)
     if _FLOAT.fullmatch(word):
@@ -126,7 +131,7 @@ class _Reader:
     """Visitor of the tree of a YAML text."""
 
     def __init__(self) -> None:
-        self._num_nodes = 0
+        self._num_nodes = self._num_letters = 0
 
     def value(self, node: yaml.Node, depth: int) -> Any:
         self._num_nodes += 1
@@ -159,6 +164,9 @@ class _Reader:
         return {**merged, **own}
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
+        self._num_letters += len(node.value)
+        if self._num_letters > MAX_VALUE_LETTERS:
+            raise _error("its aliases stand for too much", node)
         _refuse_tag(node, "str", "int", "float", "bool", "null")
         if node.tag in ("!", f"{_TAG}str") or (node.tag == _UNTAGGED and node.style is not None):
             return str(node.value)

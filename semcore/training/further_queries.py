@@ -11,14 +11,15 @@ from typing import Any, Literal
 from semcore.data.caption_files import read_captions
 from semcore.data.dataset import Dataset
 from semcore.data.directions import Direction
-from semcore.data.identifier_files import IdentifierRow, all_identifiers
+from semcore.data.identifier_files import IdentifierRow
 from semcore.data.identifier_tokens import tokens_file
 from semcore.data.run_folder import RunFolder
 from semcore.models.prompts import Prompts, load_prompts
 from semcore.models.run_lineage import prompts_of
 from semcore.runtime.errors import UserError
+from semcore.runtime.long_lists import chosen
 from semcore.runtime.typed_commands import data_command
-from semcore.training.identifier_pairs import Example, image_examples, text_examples
+from semcore.training.identifier_pairs import Example, identifiers_by_item, image_examples, text_examples
 from semcore.training.image_inputs import Visuals
 
 OWN_PROMPT, CAPTIONS = "identify_own", "captions.jsonl"
@@ -74,7 +75,7 @@ def caption_examples(
     rows: Sequence[IdentifierRow],
     which: Further,
     units: Mapping[str, Sequence[int]] | None = None,
-) -> list[Example]:
+) -> Sequence[Example]:
     """Return an example for each caption, which asks for its image's identifier as a sentence does.
 
     Args:
@@ -92,12 +93,13 @@ def caption_examples(
     if which == "none":
         return []
     path = run / CAPTIONS
-    identifiers = {row["item_id"]: all_identifiers(row) for row in rows}
-    wanted = [item for item in read_captions(path, dataset).items if which == "all" or item.split == "train"]
-    pairs = [(item.text, identifier) for item in wanted for identifier in identifiers.get(item.item_id, ())]
-    if not pairs:
+    identifiers = identifiers_by_item(rows)
+    wanted = chosen(read_captions(path, dataset).items, lambda item: which == "all" or item.split == "train")
+    pairs = ((item.text, identifier) for item in wanted for identifier in identifiers.get(item.item_id, ()))
+    examples = text_examples(tokenizer, prompts, pairs, units)
+    if not examples:
         raise UserError(f"none of the {len(wanted)} captions in {path} is of an image with an identifier")
-    return text_examples(tokenizer, prompts, pairs, units)
+    return examples
 
 
 def with_own_images(
@@ -109,7 +111,7 @@ def with_own_images(
     which: Further,
     visuals: Visuals,
     units: Mapping[str, Sequence[int]] | None = None,
-) -> list[list[Example]]:
+) -> Sequence[Sequence[Example]]:
     """Return the examples of i2t, image by image, with the question for the image's own identifier among them.
 
     So an image that asks for both stands in one row, and is read once.
@@ -125,8 +127,8 @@ def with_own_images(
         units: as in `semcore.training.identifier_pairs.identifier_examples`.
     """
     if which == "none":
-        return [list(group) for group in groups]
-    identifiers = {row["item_id"]: all_identifiers(row) for row in rows}
+        return groups
+    identifiers = identifiers_by_item(rows)
     records = dataset.images if which == "all" else dataset.split("train")
     shown = [(record.image_id, identifiers.get(record.image_id, [])) for record in records]
     own = {made[0].images[0]: made for made in image_examples(tokenizer, prompts, OWN_PROMPT, shown, visuals, units)}

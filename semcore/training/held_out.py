@@ -15,6 +15,7 @@ from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import write_json
+from semcore.runtime.long_lists import chosen
 from semcore.runtime.typed_commands import launch_command
 
 
@@ -46,13 +47,14 @@ def choose_held_out(
         seed: seed of the choice.
     """
     rng = random.Random(seed)
-    described = [record for record in images if record.sentences]
-    image_ids = frozenset(record.image_id for record in rng.sample(described, round(image_fraction * len(described))))
+    described = chosen(images, lambda record: bool(record.sentences))
+    drawn = rng.sample(range(len(described)), round(image_fraction * len(described)))
+    image_ids = frozenset(described[place].image_id for place in drawn)
     sentence_ids: list[str] = []
     for record in described:
         spare = len(record.sentences) - (0 if record.image_id in image_ids else 1)
-        chosen = rng.sample(record.sentences, min(sentences_per_image, spare))
-        sentence_ids.extend(sentence.sentence_id for sentence in chosen)
+        kept_back = rng.sample(record.sentences, min(sentences_per_image, spare))
+        sentence_ids.extend(sentence.sentence_id for sentence in kept_back)
     return HeldOut(frozenset(sentence_ids), image_ids)
 
 

@@ -21,6 +21,7 @@ from semcore.models.set_head import (
     set_vocabulary,
     unit_numbers,
 )
+from semcore.runtime.long_lists import joined
 from semcore.training.further_queries import Further, caption_examples, with_own_images
 from semcore.training.held_out import HeldOut
 from semcore.training.identifier_pairs import Example, identifier_examples
@@ -39,9 +40,9 @@ class Lesson:
         null: pairs without their query.
     """
 
-    t2i: list[Example]
-    i2t: list[list[Example]]
-    null: list[Example]
+    t2i: Sequence[Example]
+    i2t: Sequence[Sequence[Example]]
+    null: Sequence[Example]
 
     @property
     def words(self) -> str:
@@ -57,7 +58,7 @@ class Lesson:
             schedule: the other arguments of `plan_identifier_rows`.
         """
         return plan_identifier_rows(
-            self.t2i + self.null, self.i2t, image_start_id=image_start_id, max_tokens=row_tokens, **schedule
+            joined(self.t2i, self.null), self.i2t, image_start_id=image_start_id, max_tokens=row_tokens, **schedule
         )
 
 
@@ -97,7 +98,7 @@ def make_lesson(
     t2i, i2t = identifier_examples(
         tokenizer, prompts, dataset.split("train"), identifiers, held_out, visuals, units
     )  # fmt: skip
-    t2i += caption_examples(tokenizer, prompts, run, dataset, of_images, captions, units)
+    t2i = joined(t2i, caption_examples(tokenizer, prompts, run, dataset, of_images, captions, units))
     null = null_examples(tokenizer, prompts, t2i, i2t, null_queries, seed)
     i2t = with_own_images(i2t, tokenizer, prompts, dataset, of_images, images, visuals, units)
     return Lesson(t2i, i2t, null)

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
-from semcore.models.inference import native_dtype
 from semcore.runtime.errors import UserError
+from semcore.runtime.native_precision import native_dtype
 from semcore.runtime.packaged_files import resource_folder
 from semcore.runtime.ranks import is_main_process, num_processes
 

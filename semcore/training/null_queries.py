@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from semcore.data.directions import Direction
@@ -19,7 +20,7 @@ def null_examples(
     i2t: Sequence[Sequence[Example]],
     fraction: float,
     seed: int,
-) -> list[Example]:
+) -> Sequence[Example]:
     """Return some pairs of each direction with the prompt of the null query: no sentence and no image stands in it.
 
     Args:
@@ -30,10 +31,13 @@ def null_examples(
         fraction: how many of them are learnt without their query too.
         seed: of the draw.
     """
-    drawn = []
-    for direction, own in ((Direction.T2I, t2i), (Direction.I2T, [pair for group in i2t for pair in group])):
+    drawn: list[Example] = []
+    for direction, number, own in (
+        (Direction.T2I, len(t2i), t2i),
+        (Direction.I2T, sum(map(len, i2t)), chain.from_iterable(i2t)),
+    ):
         turn = prompts.render(direction.identify_prompt, query="", image="")
         prompt = tokenize(tokenizer, chat_prompt(tokenizer, turn))
-        chosen = random.Random(f"{seed} {direction}").sample(range(len(own)), round(fraction * len(own)))
-        drawn += [Example(prompt, own[number].answer) for number in sorted(chosen)]
+        chosen = set(random.Random(f"{seed} {direction}").sample(range(number), round(fraction * number)))
+        drawn += [Example(prompt, pair.answer) for place, pair in enumerate(own if chosen else ()) if place in chosen]
     return drawn

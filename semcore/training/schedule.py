@@ -7,7 +7,10 @@ so one process and two, or an interrupted training and a whole one, see the same
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from typing import TypeVar
 
 from torch.utils.data import Dataset
@@ -34,15 +37,16 @@ def plan_identifier_rows(
     seed: int,
 ) -> PlannedRows:
     """Return the rows of an identifier model's training; arguments as in `identifier_rows` and `plan`."""
+    pairs = Pairs(t2i, i2t)
 
-    def one_epoch(rng: random.Random) -> list[list[Example]]:
-        return identifier_rows(t2i, i2t, rng, max_tokens=max_tokens, image_start_id=image_start_id)
+    def one_epoch(rng: random.Random) -> list[list[int]]:
+        return identifier_rows(pairs, rng, max_tokens=max_tokens, image_start_id=image_start_id)
 
     planned = plan(
         one_epoch, num_epochs=num_epochs, batch_size=batch_size, max_steps=max_steps, seed=seed,
-        length=lambda row: row_length(row, image_start_id),
+        length=lambda row: row_length(pairs.examples(row), image_start_id),
     )  # fmt: skip
-    return PlannedRows(planned, lambda row: merge(row, image_start_id))
+    return PlannedRows(planned, lambda row: merge(pairs.examples(row), image_start_id))
 
 
 def plan_question_rows(
@@ -108,28 +112,51 @@ def _question_rows(
     return PlannedRows(planned, lambda question_seed: merge(make_questions(question_seed), image_start_id))
 
 
-def identifier_rows(
-    t2i: Sequence[Example],
-    i2t: Sequence[Sequence[Example]],
-    rng: random.Random,
-    *,
-    max_tokens: int,
-    image_start_id: int,
-) -> list[list[Example]]:
+class Pairs:
+    """The examples of both directions by number: those of t2i first, then those of i2t, image by image."""
+
+    def __init__(self, t2i: Sequence[Example], i2t: Sequence[Sequence[Example]]):
+        self.t2i, self.i2t = t2i, i2t
+        self._starts = array("q", accumulate(map(len, i2t), initial=len(t2i)))
+
+    def examples(self, numbers: Sequence[int]) -> list[Example]:
+        """Return the examples of a row, all of t2i or all of one image."""
+        if numbers[0] < len(self.t2i):
+            return [self.t2i[number] for number in numbers]
+        place = bisect_right(self._starts, numbers[0]) - 1
+        group, start = self.i2t[place], self._starts[place]
+        return [group[number - start] for number in numbers]
+
+
+def identifier_rows(pairs: Pairs, rng: random.Random, *, max_tokens: int, image_start_id: int) -> list[list[int]]:
     """Return one epoch's rows, shuffled: sentences packed at random, each image's identifiers packed together.
 
     Args:
-        t2i: the examples of t2i.
-        i2t: the examples of i2t, image by image.
+        pairs: the examples.
         rng: the random generator.
         max_tokens: tokens per row, at most.
         image_start_id: the token before each image's tokens.
+
+    Returns:
+        The numbers of each row's examples.
     """
-    rows = list(pack(rng.sample(t2i, len(t2i)), max_tokens, image_start_id))
-    for group in i2t:
-        rows.extend(pack(group, max_tokens, image_start_id))
+    order = rng.sample(range(len(pairs.t2i)), len(pairs.t2i))
+    rows = _numbered(pack((pairs.t2i[number] for number in order), max_tokens, image_start_id), order)
+    first = len(order)
+    for group in pairs.i2t:
+        rows += _numbered(pack(group, max_tokens, image_start_id), range(first, first + len(group)))
+        first += len(group)
     rng.shuffle(rows)
     return rows
+
+
+def _numbered(rows: Iterable[Sequence[Example]], numbers: Sequence[int]) -> list[list[int]]:
+    """Return the numbers of rows that take examples in their order."""
+    start, numbered = 0, []
+    for row in rows:
+        numbered.append(list(numbers[start : start + len(row)]))
+        start += len(row)
+    return numbered
 
 
 def plan(

@@ -94,3 +94,24 @@ def test_an_identifier_that_changes_ends_the_benchmark(
 
 def _with(scenes: Dataset, images: list[Any]) -> Dataset:
     return replace(scenes, images=[*scenes.images, *images])
+
+
+def test_the_tables_say_both_runs_after_each_batch() -> None:
+    def scores(recall: float) -> dict[str, dict[str, float]]:
+        return {
+            f"{direction.label}, after {number} of 1 batches, {group} items": {
+                **dict.fromkeys(dynamic_corpus.METRICS, recall + number),
+                "num_items": 7.0 + number,
+            }
+            for direction in Direction
+            for number in range(2)
+            for group in ("old", "new")
+            if number or group == "old"
+        }
+
+    title, _, header, _, first, second, *_ = dynamic_corpus.tables_of(scores(10.0), scores(20.0), 1).splitlines()
+    assert title == f"{Direction.T2I.label}, %:"
+    columns = [f"{group}, {metric}" for group in ("old", "new") for metric in dynamic_corpus.METRICS]
+    assert header == f"| batches | items | {' | '.join(columns)} |"
+    assert first == f"| 0 | 7 |{' 10.0 / 20.0 |' * 3}{' – |' * 3}"
+    assert second == f"| 1 | 8 |{' 11.0 / 21.0 |' * 6}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,18 @@ from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json
 
 
-def test_a_finished_runs_verifiers_become_rows(searchable_run, tmp_path):
-    run = searchable_run.run
-    evaluate.main(EvaluateSettings(run=run, data=searchable_run.data, verifier="both", num_order_queries=2))
+@pytest.fixture(scope="module")
+def evaluated(finished_training, tmp_path_factory):
+    """A run that was measured with both verifiers, and without the analyses that no row is of; not to be changed."""
+    run = shutil.copytree(finished_training.run, tmp_path_factory.mktemp("evaluated") / "run")
+    without = dict.fromkeys(("num_no_match_queries", "num_retention_queries", "num_exhaustive_queries"), 0)
+    asked = {"verifier": "both", "num_beams": 10, "num_order_queries": 2, "ablations": False, **without}
+    evaluate.main(EvaluateSettings(run=run, data=finished_training.data, **asked))
+    return run
+
+
+def test_a_finished_runs_verifiers_become_rows(evaluated, tmp_path):
+    run = evaluated
     metrics = read_json(run / "metrics.json")
     (better,) = (row for row in score_rows([metrics]) if row.name == "text → image, likelihood, R@1")
     assert better.ours == pytest.approx(metrics["verifiers"]["likelihood"]["t2i"]["R@1"], abs=0.01)
@@ -51,10 +61,8 @@ def test_an_unfinished_run_is_not_copied(searchable_run, tmp_path):
         copy_run(searchable_run.run, tmp_path / "copy")
 
 
-def test_a_finished_runs_shortlists_are_timed_both_ways(searchable_run, tmp_path):
-    run = searchable_run.run
-    evaluate.main(EvaluateSettings(run=run, data=searchable_run.data, verifier="both", num_order_queries=0))
-    file = tmp_path / "rows.json"
+def test_a_finished_runs_shortlists_are_timed_both_ways(evaluated, tmp_path):
+    run, file = evaluated, tmp_path / "rows.json"
     finished_run_verification.main(finished_run_verification.Settings(run=run, json=file, num_queries=3, repeats=1))
     rows = json.loads(file.read_text())["rows"]
     names = ["listwise_t2i", "listwise_i2t", "likelihood_t2i", "likelihood_i2t", "listwise_and_likelihood"]

@@ -14,10 +14,10 @@ import pytest
 
 from data_prep import from_karpathy
 from data_prep.from_karpathy import PUBLISHED, Settings, count_notes, main, stream_captions
-from data_prep.repeats import Keys
 from semcore.data.dataset import SPLITS, load_dataset, read_json, read_jsonl
 from semcore.models.prompts import load_prompts
 from semcore.runtime.errors import UserError
+from semcore.runtime.repeats import Keys
 
 
 def change_captions(source: Any, change: Callable[[list[dict[str, Any]]], Any]) -> None:

@@ -85,7 +85,7 @@ def test_every_captioned_image_and_every_sentence_gets_an_identifier(
     assert len(t2i) == 19
     assert [row["item_id"] for row in i2t][-1] == "yellow-cross-s"
     assert len(i2t) == 20
-    assert all(re.fullmatch(r"<\|cluster_[012]\|>(\w+( \w+)*)?", row["identifier"]) for row in t2i + i2t)
+    assert all(re.fullmatch(r"<\|cluster_[012]\|>(\w+( \w+)*)?", row["identifier"]) for row in [*t2i, *i2t])
     assert load_centroids(run / "identifiers").shape == (3, 26)
     assert len(read_cluster_words(run / "identifiers")) == 3
 
@@ -457,7 +457,7 @@ def test_the_case_of_scripts_without_spaces_gets_words_and_distinct_identifiers(
     identifiers = read_identifiers(tmp_path / "RUN" / "identifiers", "t2i")
     assert len({row["identifier"] for row in identifiers}) == len(texts) == 24
     sentences = read_identifiers(tmp_path / "RUN" / "identifiers", "i2t")
-    words = {word for row in identifiers + sentences for word in row["lexical_id"]}
+    words = {word for row in [*identifiers, *sentences] for word in row["lexical_id"]}
     words |= {word for cluster in read_cluster_words(tmp_path / "RUN" / "identifiers") for word in cluster}
     assert {"飞盘", "沙堡", "公园", "蔬菜"} <= words
     assert max(map(len, words)) <= 3  # "12号"

@@ -119,7 +119,7 @@ def _serve(words: Sequence[str]) -> subprocess.Popen[str]:
 
 def _fetch(words: Sequence[str]) -> str:
     own = [word.replace(":8000", f":{_free_port()}") for word in words]
-    return subprocess.run(own, capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(own, capture_output=True, text=True, check=True, timeout=300).stdout
 
 
 @cache

@@ -20,6 +20,7 @@ from semcore.data.dataset import load_dataset
 from semcore.data.identifier_files import make_row
 from semcore.models.checkpoint import load_checkpoint
 from semcore.runtime.files import write_json, write_jsonl
+from tests.recipes.warm_python import warm_python
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS, STOP_AT = 12, 6
@@ -28,6 +29,8 @@ SETTINGS = {
     "training.max_steps": STEPS, "training.learning_rate": 3e-3, "training.save_steps": STOP_AT,
     "training.gradient_checkpointing": "false", "training.bf16": "no", "held_out.image_fraction": 0,
 }  # fmt: skip
+# Any free port: other tests launch at the same time.
+ACCELERATE = ("-m", "accelerate.commands.accelerate_cli", "launch", "--main_process_port", "0")
 
 
 class Launched(NamedTuple):
@@ -73,7 +76,7 @@ def launch(data, tiny_checkpoint_folder, tmp_path_factory) -> Launch:
         reports = where / f"reports{kill_at}"
         places = {"model.base": tiny_checkpoint_folder, "data": data, "run": where}
         words = [word for key, value in {**places, **SETTINGS}.items() for word in (f"--{key}", str(value))]
-        launcher = ["-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", f"ds_configs/{config}.yaml"]
+        launcher = [*ACCELERATE, "--config_file", f"ds_configs/{config}.yaml"]
         if config == "ddp":
             launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--"]
         probe = ["tests/recipes/probe.py", str(reports), str(kill_at or -STOP_AT), "recipes/train_identifier.py"]
@@ -96,12 +99,13 @@ def new_run(run: Path, data: Path) -> Path:
 
 
 def start(arguments: Sequence[str]) -> subprocess.Popen[str]:
-    """Start Python in the environment of a user's terminal, as far as tests allow."""
+    """Start Python, with its imports done, in the environment of a user's terminal, as far as tests allow."""
     environment = {name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"}
     environment |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment |= {"PYTHON_EXEC": str(warm_python())}  # a launcher's processes
     return subprocess.Popen(
-        [sys.executable, *arguments], cwd=ROOT, env=environment, text=True, start_new_session=True,
+        [str(warm_python()), *arguments], cwd=ROOT, env=environment, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 

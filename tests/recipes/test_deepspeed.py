@@ -1,7 +1,7 @@
 """The shipped DeepSpeed configurations, each with two real processes on the CPU.
 
-Slow: every launch takes ten seconds and more, and the first compiles DeepSpeed's operations for
-minutes, so TORCH_EXTENSIONS_DIR should outlive it.
+Slow: every launch takes some seconds, and the first compiles DeepSpeed's operations for minutes, so
+TORCH_EXTENSIONS_DIR should outlive it.
 """
 
 import json
@@ -54,7 +54,7 @@ def test_two_processes_really_share_the_work(whole, tiny_checkpoint_folder, conf
     assert whole(config).loss_after_reload() == pytest.approx(reports[0]["last_loss"], abs=1e-5)
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("config", CONFIGS[1:])  # ZeRO-1 shares out less of the same than ZeRO-2
 def test_a_killed_training_ends_like_a_whole_one(launch, whole, config):
     """One is really killed; the others go on from what a kill would have left, which spares a launch."""
     killed = launch(config, kill_at=STOP_AT) if config == "cpu_zero2" else whole(config).as_killed()

@@ -1,6 +1,6 @@
 """Captions and evaluations shared between two real processes are those of one; two machines train as one.
 
-Slow: every launch takes ten seconds and more.
+Slow: every launch takes some seconds.
 """
 
 from __future__ import annotations

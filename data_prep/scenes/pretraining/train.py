@@ -13,7 +13,7 @@ from data_prep.scenes.pretraining.courses import Course, Lessons
 from data_prep.scenes.pretraining.lesson_data import LessonData
 from data_prep.scenes.pretraining.losses import total_loss
 from data_prep.scenes.pretraining.visual_words import word_group_tokens
-from semcore.models.inference import native_dtype
+from semcore.runtime.native_precision import native_dtype
 
 
 class PretrainingTrainer(Trainer):

@@ -224,9 +224,16 @@ def test_user_errors_end_with_status_2_on_rank_0_only(
     [
         OSError(errno.ENOSPC, "No space left on device"),
         RuntimeError("I/O error: No space left on device (os error 28)"),
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 9595264 vs 9595152"),
+        RuntimeError("PytorchStreamWriter failed writing file data/7: file write failed"),
     ],
 )
-def test_a_full_disk_is_a_sentence_whoever_met_it(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_full_disk_is_a_sentence_whoever_met_it(
+    error: Exception, rank: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+
     def fill(_: Any) -> None:
         raise error
 

@@ -80,12 +80,13 @@ def test_the_command_serves_until_it_is_interrupted(searchable_run: SearchableRu
     environment = {**os.environ, "HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
     environment.pop("NO_PROXY", None)
     with subprocess.Popen(
-        list(map(str, command)), cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+        list(map(str, command)), cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    ) as process:  # fmt: skip
         assert process.stdout is not None and process.stderr is not None
         line = process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=60)
+        rest, errors = process.communicate(timeout=300)
     assert line == f"demo: {searchable_run.run} is searched at http://127.0.0.1:{port}/; Ctrl+C ends it\n", errors
     assert (process.returncode, rest) == (0, "demo: ended\n"), errors
     assert "Traceback" not in errors

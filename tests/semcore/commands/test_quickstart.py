@@ -23,6 +23,7 @@ from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
 from semcore.runtime.errors import UserError
 from semcore.runtime.subprocesses import Step
+from tests.collection import LAUNCHES
 
 ROOT = Path(__file__).resolve().parents[3]
 SCORES = {"R@1": 51.2, "R@5": 70.3, "R@10": 81.4, "rSum": 202.9, "MRR@10": 0.605}
@@ -218,39 +219,48 @@ def test_the_summary_shows_scores_costs_and_three_next_commands(workplace: Path,
     assert "python -m data_prep.from_imagefolder" in text
 
 
+STAGES = {"caption", "identifiers", "train_identifier", "candidates", "train_verifier", "evaluate"}
+
+
 @pytest.mark.slow
-def test_the_whole_quickstart_survives_a_kill(tmp_path: Path) -> None:
-    """Sixty scenes and a few steps: killed in the middle it goes on, and a third time nothing is left to do."""
+@pytest.mark.xdist_group(LAUNCHES)
+def test_the_whole_quickstart_survives_a_kill_and_finds_what_it_should(tmp_path: Path) -> None:
+    """On a tenth of the scenes: killed within the first training it goes on, and a third time nothing is left to do.
+
+    Settings are those shipped, but for fewer candidates to learn from and fewer queries in the analyses. Given up are
+    the figures of 2,000 scenes, a quarter of an hour: `python -m benchmarks.quickstart` measures them and
+    benchmarks/results/quickstart.json records them. Held here is that the right item is among ten far more often than
+    by chance, and that verification brings it to the front.
+    """
     config = yaml.safe_load((ROOT / "recipes" / "configs" / "scenes.yaml").read_text())
-    config["identifiers"] = {"num_clusters": 4}
-    config["evaluate"] = {**(config["evaluate"] or {}), "num_beams": 5, "num_ablation_queries": 10}
-    for stage in ("train_identifier", "train_verifier"):
-        config[stage]["training"]["max_steps"] = 4
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
+    config["train_identifier"]["training"]["save_steps"] = 40
+    config["candidates"]["limit"] = 100
+    fewer = ("num_ablation_queries", "num_no_match_queries", "num_retention_queries", "num_exhaustive_queries")
+    config["evaluate"] |= {**dict.fromkeys(fewer, 20), "num_exhaustive_queries": 3}
+    (tmp_path / "fewer.yaml").write_text(yaml.safe_dump(config))
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "semcore.commands.cli", "quickstart", "--out", str(run), "--seed", "1"]
-    command += ["--train=60", "--val=20", "--test=30", "--config", str(tmp_path / "tiny.yaml")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "semcore.commands.cli", "quickstart", "--out", "run"]
+    command += ["--train=200", "--val=30", "--test=60", "--config", "fewer.yaml"]
+    places = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    environment = {**os.environ, "PYTHONPATH": places}
 
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as process:
-        while process.poll() is None and "identifiers" not in finished_stages(run):
-            time.sleep(0.2)
-        time.sleep(5)  # into the first training
+        while process.poll() is None and not any(run.glob("identifier_model/checkpoints/checkpoint-*/complete.json")):
+            time.sleep(0.1)
         process.send_signal(signal.SIGKILL)
-    assert "evaluate" not in finished_stages(run)
+    assert finished_stages(run) == {"caption", "identifiers"}
+    wait_until_free(run)
 
     again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr[-4000:]
-    assert finished_stages(run) == {
-        "caption", "identifiers", "train_identifier", "candidates", "train_verifier", "evaluate",
-    }  # fmt: skip
+    assert finished_stages(run) == STAGES
     manifest = json.loads((run / "manifest.json").read_text())
     for stage in ("train_identifier", "train_verifier"):
         entry = manifest["stages"][stage]
         assert (entry["engine"], entry["zero_stage"], entry["num_processes"]) == ("deepspeed", 2, 2)
-    metrics = (run / "metrics.json").read_text()
-    assert 0 <= json.loads(metrics)["t2i"]["verified"]["R@1"] <= json.loads(metrics)["ceiling"]["t2i"]["R@1"] <= 100
     assert "Three things to try next" in again.stdout
+    metrics = (run / "metrics.json").read_text()
+    check_scores(json.loads(metrics))
 
     third = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert third.returncode == 0, third.stderr[-4000:]
@@ -258,29 +268,31 @@ def test_the_whole_quickstart_survives_a_kill(tmp_path: Path) -> None:
     assert (run / "metrics.json").read_text() == metrics
 
 
-@pytest.mark.slow
-def test_the_quickstart_reaches_what_was_recorded(tmp_path: Path) -> None:
-    """The default one: recalls among ten, what verification makes of the first place, and letters above chance.
+def check_scores(metrics: dict[str, Any]) -> None:
+    """Hold what a small quickstart finds among 60 images and their 300 sentences; chance finds one in six among ten.
 
-    Seeds differ by three points at most; six below their mean something is broken.
+    A hundred scenes gave 97 and 100 percent among ten; likelihood then lifted the first place by 21 and 10 points,
+    where all 2,000 give 13 and 6.
     """
-    recorded = json.loads((ROOT / "benchmarks" / "results" / "quickstart.json").read_text())["rows"]
-    means = {row["name"]: row["ours"] for row in recorded}
-    command = [sys.executable, "-m", "semcore.commands.cli", "quickstart", "--out", "run"]
-    places = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    environment = {**os.environ, "PYTHONPATH": places}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    for direction in Direction:
-        name = direction.label
+    for direction, least in ((Direction.T2I, 5), (Direction.I2T, -8)):  # 300 queries and 60
         generated, verified = metrics[direction]["generated"], metrics["verifiers"]["likelihood"][direction]
-        assert generated["R@10"] > means[f"{name}, generated, R@10"] - 6
-        assert verified["R@1"] > means[f"{name}, verified, likelihood, R@1"] - 6
-        assert verified["R@1"] > generated["R@1"] - 1
+        assert generated["R@10"] > 70
+        assert verified["R@1"] > generated["R@1"] + least
         [probed] = [own for own in metrics["order_bias"][direction] if own["model"] == "trained"]
-        assert probed["rows"][0]["accuracy"] > 35, "letters are picked at chance: 10"
-    assert metrics["t2i"]["verified"]["R@1"] > metrics["t2i"]["generated"]["R@1"] + 6
+        assert probed["rows"][0]["accuracy"] > 30, "letters are picked at chance: 10"
+    assert metrics["t2i"]["verified"]["R@1"] > metrics["t2i"]["generated"]["R@1"] + 5
+
+
+def wait_until_free(run: Path) -> None:
+    """Wait until the processes of a killed command, which are told to end, have let go of the run."""
+    end = time.monotonic() + 120
+    while True:
+        try:
+            with RunFolder(run).lock():
+                return
+        except UserError:
+            assert time.monotonic() < end, "a killed command goes on"
+            time.sleep(0.2)
 
 
 def finished_stages(run: Path) -> set[str]:

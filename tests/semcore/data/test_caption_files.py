@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from semcore.data.caption_files import NO_IMAGE, TextItem, image_of_sentences, read_captions, sentence_items
 from semcore.data.dataset import Dataset, ImageRecord, Sentence
+from semcore.runtime import long_lists
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import write_jsonl
 
@@ -40,8 +43,8 @@ def test_sentences_are_items_whether_or_not_their_image_has_a_caption(dataset: D
 
 def test_a_sentence_knows_the_place_of_its_image_among_the_captioned(dataset: Dataset) -> None:
     captions = [TextItem("c", "train", "a cat"), TextItem("b", "test", "a bat")]
-    assert image_of_sentences(dataset, captions) == [NO_IMAGE, 1, 0]
-    assert image_of_sentences(dataset, captions, limit=2) == [NO_IMAGE, 1]
+    assert list(image_of_sentences(dataset, captions)) == [NO_IMAGE, 1, 0]
+    assert list(image_of_sentences(dataset, captions, limit=2)) == [NO_IMAGE, 1]
 
 
 def test_a_limit_is_shared_out_over_the_splits(dataset: Dataset, tmp_path: Path) -> None:
@@ -71,3 +74,24 @@ def test_a_malformed_line_is_named(dataset: Dataset, tmp_path: Path, line: str, 
     path.write_text('{"image_id": "a", "caption": "once"}\n' + line + "\n")
     with pytest.raises(UserError, match=f"captions.jsonl, {sentence}"):
         read_captions(path, dataset)
+
+
+def test_many_captions_are_those_of_few(tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _write(tmp_path / "captions.jsonl", c=" a cat ", x="an axe", b="bees")
+
+    def everything() -> tuple[Any, ...]:
+        captions = read_captions(path, dataset)
+        items, sentences = list(captions.items), list(sentence_items(dataset))
+        return items, captions.missing, captions.num_unknown, sentences, list(image_of_sentences(dataset, items))
+
+    few = everything()
+    monkeypatch.setattr(long_lists, "IN_MEMORY", 1)
+    assert everything() == few
+    assert not isinstance(read_captions(path, dataset).items, list)
+
+
+def test_a_second_caption_comes_before_a_mistake_further_down(tmp_path: Path, dataset: Dataset) -> None:
+    lines = [{"image_id": "a", "caption": "1"}, {"image_id": "a", "caption": "2"}, {"image_id": "b"}]
+    (tmp_path / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(UserError, match="line 2: image a has a second caption; delete one of the lines"):
+        read_captions(tmp_path / "captions.jsonl", dataset)

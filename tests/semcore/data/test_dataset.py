@@ -226,3 +226,11 @@ def test_metadata_without_dataset_json_still_opens(tiny_dataset: Path) -> None:
     assert load_dataset(tiny_dataset).name == "tiny_dataset"
     (tiny_dataset / "dataset.json").write_text(json.dumps([1]))
     assert refusal(tiny_dataset) == "dataset.json: a JSON object is needed, found list"
+
+
+def test_a_repeated_id_comes_before_a_mistake_further_down(tiny_dataset: Path) -> None:
+    change_row(tiny_dataset, 3, image_id="tiny-0")
+    change_row(tiny_dataset, 5, split="other")
+    assert refusal(tiny_dataset) == "metadata.jsonl, line 3: image_id 'tiny-0' is already used in line 1"
+    change_row(tiny_dataset, 2, split="other")
+    assert refusal(tiny_dataset).startswith("metadata.jsonl, line 2: split 'other' is not one of")

@@ -1,10 +1,11 @@
 import pytest
 
-from semcore.data.dataset import load_dataset
+from semcore.data.dataset import SPLITS, load_dataset
 from semcore.data.directions import Direction
 from semcore.data.identifier_files import make_row
-from semcore.data.items_and_queries import read_items, read_queries
+from semcore.data.items_and_queries import draw_queries, items_by_id, num_identifiers, read_items, read_queries
 from semcore.data.run_folder import RunFolder
+from semcore.runtime import long_lists
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_jsonl, write_jsonl
 
@@ -97,3 +98,33 @@ def test_identifiers_of_another_dataset_are_refused(run, tiny_dataset):
     write_jsonl(path, [*read_jsonl(path), make_row("stranger", "test", 0, [])])
     with pytest.raises(UserError, match="has 'stranger', which is not in .* that belong together"):
         read_items(run, load_dataset(tiny_dataset), Direction.T2I)
+
+
+def test_many_items_and_queries_are_those_of_few(run, tiny_dataset, monkeypatch):
+    def everything():
+        dataset, found = load_dataset(tiny_dataset), []
+        for split in (None, *SPLITS):
+            images, sentences = read_both(run, dataset, split)
+            records = dataset.images if split is None else dataset.split(split)
+            found += [list(images), list(sentences), list(records)]
+            for direction in Direction:
+                items = images if direction.items_are_images else sentences
+                found += [list(items_by_id(items).items()), num_identifiers(items_by_id(items))]
+                found += [read_queries(records, direction, images, sentences, most=most) for most in (None, 2, 99)]
+        return [*found, dict(dataset.image_paths), dataset.fingerprint]
+
+    few = everything()
+    monkeypatch.setattr(long_lists, "IN_MEMORY", 1)
+    assert not isinstance(load_dataset(tiny_dataset).images, list)
+    assert everything() == few
+
+
+@pytest.mark.parametrize("most", [1, 3, 5, 7, 12])
+def test_queries_are_drawn_as_they_are_read(run, tiny_dataset, most):
+    dataset = load_dataset(tiny_dataset)
+    images, sentences = read_both(run, dataset, None)
+    for direction in Direction:
+        everything = read_queries(dataset.images, direction, images, sentences, {"tiny-4"})
+        assert read_queries(dataset.images, direction, images, sentences, {"tiny-4"}, most) == draw_queries(
+            everything, most
+        )

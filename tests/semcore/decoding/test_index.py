@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semcore.decoding import IdentifierIndex
+from semcore.decoding.token_sequences import flatten_long_text
 from semcore.runtime.errors import UserError
 
 END = 1
@@ -122,3 +123,13 @@ def test_end_tokens_are_those_that_only_end() -> None:
     assert IdentifierIndex.from_sequences([[5, 1], [6, 7, 2], [3]], ["a", "b", "c"]).end_tokens() == [1, 2, 3]
     with pytest.raises(UserError, match="token 5 ends one identifier and stands inside another"):
         IdentifierIndex.from_sequences([[5], [5, 1]], ["a", "b"]).end_tokens()
+
+
+def test_ids_laid_end_to_end_build_the_same_index() -> None:
+    ids = ["a", "犬", "", "é", "b"]
+    sequences = [[5, 1], [5, 1], [6, 1], [7, 1], [5, 8, 1]]
+    one = IdentifierIndex.from_sequences(sequences, ids)
+    other = IdentifierIndex.from_sequences(sequences, flatten_long_text(iter(ids)))
+    assert one.fingerprint == other.fingerprint and other.items([5, 1]) == ["a", "犬"]
+    with pytest.raises(UserError, match="5 token sequences but 4 item ids"):
+        IdentifierIndex.from_sequences(sequences, flatten_long_text(ids[:4]))

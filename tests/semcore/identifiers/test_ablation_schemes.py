@@ -25,7 +25,7 @@ def numbered(seed: int = 0) -> StructuredIdentifiers:
 
 def test_a_number_stands_behind_the_cluster() -> None:
     built = numbered()
-    for before, after in zip(IMAGES + SENTENCES, built.t2i + built.i2t, strict=True):
+    for before, after in zip(IMAGES + SENTENCES, [*built.t2i, *built.i2t], strict=True):
         assert [after[key] for key in ("item_id", "split", "global_id")] == [
             before[key] for key in ("item_id", "split", "global_id")
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from semcore.identifiers.clusters import fit_centroids, load_centroids, nearest_centroids, save_centroids
 from semcore.runtime.errors import UserError
 
-FIT = {"num_inits": 1, "max_iterations": 300, "max_fit_items": 100_000}
+FIT: dict[str, Any] = {"num_inits": 1, "max_iterations": 300, "max_fit_items": 100_000}
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def test_every_item_has_a_token_that_starts_at_its_vector() -> None:
     assert [row["identifier"] for row in made.t2i] == [f"<|image_{n}|>" for n in range(20)]
     assert [row["identifier"] for row in made.i2t] == [f"<|sentence_{n}|>" for n in range(40)]
     assert made.tokens is not None and made.tokens.vectors is not None and made.tokens.init == "codebook"
-    assert made.tokens.texts == [row["identifier"] for row in made.t2i + made.i2t]
+    assert made.tokens.texts == [row["identifier"] for row in [*made.t2i, *made.i2t]]
     said = inputs.vectors().sentences
     assert said is not None
     np.testing.assert_array_equal(made.tokens.vectors[20 + 3], said[3])

@@ -144,9 +144,10 @@ def test_fewer_captions_than_clusters_are_refused_before_anything_is_embedded() 
 def test_without_global_ids_the_words_stay_as_they_were(encode: Encode) -> None:
     built = _build(_captions(), [TextItem("s", "test", "a dog")], encode)
     left = without_global_ids(built)
-    assert [row["lexical_id"] for row in left.t2i + left.i2t] == [row["lexical_id"] for row in built.t2i + built.i2t]
-    assert {row["global_id"] for row in left.t2i + left.i2t} == {NO_CLUSTER}
-    assert all(row["identifier"] == " ".join(row["lexical_id"]) for row in left.t2i + left.i2t)
+    before, after = [*built.t2i, *built.i2t], [*left.t2i, *left.i2t]
+    assert [row["lexical_id"] for row in after] == [row["lexical_id"] for row in before]
+    assert {row["global_id"] for row in after} == {NO_CLUSTER}
+    assert all(row["identifier"] == " ".join(row["lexical_id"]) for row in after)
 
 
 def test_several_identifiers_are_those_of_the_nearest_clusters(encode: Encode) -> None:

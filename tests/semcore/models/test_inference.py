@@ -2,16 +2,9 @@ import pytest
 import torch
 
 from semcore.decoding import IdentifierIndex, constrained_beam_search
-from semcore.models.inference import load_for_inference, native_dtype
+from semcore.models.inference import load_for_inference
 from semcore.models.lora import apply_lora
 from semcore.runtime.errors import UserError
-
-
-def test_bfloat16_only_where_the_processor_multiplies_it(monkeypatch):
-    monkeypatch.setattr("semcore.models.inference._cpu_flags", lambda: {"avx512_bf16", "avx2"})
-    assert native_dtype("cpu") == "bfloat16"
-    monkeypatch.setattr("semcore.models.inference._cpu_flags", lambda: {"avx2"})
-    assert native_dtype("cpu") == "float32"
 
 
 def test_the_wish_counts(tiny_checkpoint_folder):

@@ -146,5 +146,31 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path):
 
 def test_templates_cannot_reach_python(folder):
     (folder / "caption.jinja").write_text("{{ image }}{{ image.__class__.__mro__[1].__subclasses__() }}")
-    with pytest.raises(UserError, match="cannot be filled in"):
+    with pytest.raises(UserError, match="caption.jinja, line 1: a prompt takes no call: it shows variables, chooses"):
         load_prompts(folder)
+    (folder / "caption.jinja").write_text("{{ image }}{{ image.__class__.__mro__ }}")
+    with pytest.raises(UserError, match="access to attribute '__class__' of 'str' object is unsafe"):
+        load_prompts(folder)
+
+
+def test_templates_that_cannot_be_filled_in_end_in_a_sentence(folder):
+    for source, reason in (
+        ("{{ image[0] }}{{ image }}{{ image[10 - 2000] }}", "has no element"),
+        ("{{ image }}{{ image + 1 }}", r"cannot be filled in \(can only concatenate str"),
+        ("{{ image }}{{ " + "(" * 20_000 + "1" + ")" * 20_000 + " }}", "nested too deeply"),
+    ):
+        (folder / "caption.jinja").write_text(source)
+        with pytest.raises(UserError, match=reason):
+            load_prompts(folder)
+    (folder / "caption.jinja").write_text("{{ image }}")
+    (folder / "verify_i2t.jinja").write_text(
+        "{% for candidate in candidates %}{{ candidate.label }}{{ candidate.sentence }}{{ candidate.keywords }}"
+        "{% endfor %}{{ image }}{{ candidates[1].label }}"
+    )
+    with pytest.raises(UserError, match=r"verify_i2t\.jinja: the template cannot be filled in \(.*no element 1"):
+        load_prompts(folder).render("verify_i2t", candidates=[], image=IMAGE)
+
+
+def test_special_tokens_with_blanks_are_escaped_in_the_end():
+    harmless = escape_special_tokens(["  ", "    ", "  b", "a b", "aa", " <|x|> "])
+    assert harmless("a b  b aaaa <|x|>") == "a  b b a a a a < |x|>"

@@ -1,10 +1,19 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from PIL import Image
 
 from semcore.models.cluster_tokens import add_cluster_tokens
 from semcore.models.prompts import IMAGE, load_prompts
-from semcore.models.tokenization import answer_tokens, expand_images, left_padded, prepare_images, tokenize
+from semcore.models.tokenization import (
+    answer_tokens,
+    expand_images,
+    flat_answer_tokens,
+    left_padded,
+    prepare_images,
+    tokenize,
+)
 from tests.pixel_inputs import batch_inputs, prompt_text
 
 
@@ -44,3 +53,16 @@ def test_padding_and_neighbours_do_not_change_the_logits(tiny_checkpoint):
         for row, (text, own) in enumerate(zip(texts, images, strict=True)):
             alone = tiny_checkpoint.model(**batch_inputs(tiny_checkpoint, [text], [own])).logits[0, -1]
             torch.testing.assert_close(together[row], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_many_answers_are_tokenized_as_each_alone(tiny_checkpoint, monkeypatch):
+    monkeypatch.setattr("semcore.models.tokenization._ANSWERS_AT_ONCE", 3)
+    add_cluster_tokens(tiny_checkpoint, 2, [[], []])
+    tokenizer = tiny_checkpoint.tokenizer
+    answers = [f"<|cluster_{n % 2}|>red star {word}" for n, word in enumerate(["", "犬", "blue  dog", "É", "x" * 9])]
+    for prompt in (prompt_text(tiny_checkpoint, "Sentence: a red star"), "no special token "):
+        tokens, ends = flat_answer_tokens(tokenizer, prompt, iter(answers))
+        found = [tokens[start:end].tolist() for start, end in pairwise(ends.tolist())]
+        assert found == [answer_tokens(tokenizer, prompt, answer) for answer in answers]
+    with pytest.raises(ValueError, match="'star' melts into the last token of the prompt 'a red'"):
+        flat_answer_tokens(tokenizer, "a red", ["dog", "star"])

@@ -35,7 +35,7 @@ def generator(finished_training: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def items(finished_training: Any) -> list[Any]:
-    return read_items(RunFolder(finished_training.run), load_dataset(finished_training.data), Direction.T2I)
+    return list(read_items(RunFolder(finished_training.run), load_dataset(finished_training.data), Direction.T2I))
 
 
 @pytest.fixture

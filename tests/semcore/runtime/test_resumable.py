@@ -76,5 +76,5 @@ def test_two_processes_share_the_chunks_and_see_all_results(tmp_path):
         )
         for rank in "01"
     ]
-    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert outputs[0] == outputs[1] == '[[0, "0"], [1, "1"], [2, "0"], [3, "1"], [4, "0"]]\n'

@@ -14,6 +14,7 @@ from semcore.commands.arguments import parse
 from semcore.data.run_folder import RunFolder
 from semcore.runtime.config_file import read_yaml
 from semcore.runtime.errors import UserError
+from semcore.runtime.yaml_values import meant, parse_yaml
 
 CASES = Path(__file__).parents[4] / "shared" / "cases" / "11_yaml"
 
@@ -130,3 +131,15 @@ def test_the_cases_are_read(name: str, key: str, value: Any) -> None:
 def test_the_case_of_tabs_is_one_sentence() -> None:
     with pytest.raises(UserError, match=r"tabs\.yaml, line 2: .* spaces"):
         parse(TrainSettings, ["--config", str(CASES / "tabs.yaml"), "--run", "r"], "train_identifier")
+
+
+def test_aliases_of_a_long_text_and_long_files_are_refused() -> None:
+    text = "a: &a " + "x" * 100_000 + "\nb: &b [" + ", ".join(["*a"] * 60) + "]\nc: [*b, *b]"
+    with pytest.raises(yaml.YAMLError, match="aliases stand for too much"):
+        parse_yaml(text)
+    with pytest.raises(yaml.YAMLError, match="it has 300,000 letters, and settings take no more than 200,000"):
+        parse_yaml("x" * 300_000)
+
+
+def test_a_number_of_too_many_digits_stays_text() -> None:
+    assert meant(parse_yaml("a: " + "9" * 5_000)) == {"a": "9" * 5_000}

@@ -46,7 +46,7 @@ class FakeRun:
         self.go_on.set()
 
     def answer(self, queries: Sequence[ServedQuery]) -> list[Answer | Exception]:
-        self.go_on.wait(30)
+        self.go_on.wait(60)
         time.sleep(self.seconds)
         self.batches.append(len(queries))
         return [self._answer(query) for query in queries]
@@ -117,7 +117,7 @@ class Live:
     service: Service
 
     def ask(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, timeout: float = 30
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, timeout: float = 60
     ) -> Reply:
         """Send one request; what is no bytes goes as JSON."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
@@ -142,12 +142,12 @@ def running(service: Service) -> Iterator[Live]:
     server = _Server(make_config(create_app(service), 5), ready.set)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]}, daemon=True)
     thread.start()
-    assert ready.wait(20)
+    assert ready.wait(60)
     try:
         yield Live(taken.getsockname()[1], service)
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(60)
         taken.close()
         assert not thread.is_alive(), "the server hangs"
 

@@ -129,10 +129,16 @@ def _rows(item_ids: list[str], keywords: Sequence[str]) -> list[IdentifierRow]:
 
 
 @pytest.mark.parametrize(
-    ("attention", "attention_loss"),
-    [("full", 0.0), ("blocks", 0.0), pytest.param("full", 0.1, marks=pytest.mark.slow)],
+    ("direction", "attention", "attention_loss"),
+    [
+        (Direction.T2I, "full", 0.0),
+        (Direction.I2T, "blocks", 0.0),
+        pytest.param(Direction.I2T, "full", 0.0, marks=pytest.mark.slow),
+        pytest.param(Direction.T2I, "blocks", 0.0, marks=pytest.mark.slow),
+        pytest.param(Direction.T2I, "full", 0.1, marks=pytest.mark.slow),
+        pytest.param(Direction.I2T, "full", 0.1, marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("direction", list(Direction))
 def test_a_listwise_verifier_is_right_on_four_sets_of_two(
     build: Build, data: Path, records: list[ImageRecord], tmp_path: Path, direction: Direction, attention: Any,
     attention_loss: float,

@@ -10,10 +10,13 @@ from semcore.models.prompts import load_prompts
 from semcore.models.session import FeaturesInMemory, ModelSession
 from semcore.models.tokenization import answer_tokens, tokenize
 from semcore.retrieval.corpus import build_corpus
+from semcore.runtime import long_lists
 from semcore.runtime.errors import UserError
 from semcore.training.held_out import HeldOut
 from semcore.training.identifier_pairs import identifier_examples
 from semcore.training.image_inputs import StoredFeatures
+from semcore.training.null_queries import null_examples
+from semcore.training.schedule import plan_identifier_rows
 
 NOTHING = HeldOut(frozenset(), frozenset())
 
@@ -121,3 +124,28 @@ def test_one_direction_alone_has_the_pairs_that_it_has_beside_the_other(lesson):
     both, rows = examples(), rows_of(dataset)
     assert examples(identifiers={"t2i": rows["t2i"]}, visuals=StoredFeatures({})) == (both[0], [])
     assert examples(identifiers={"i2t": rows["i2t"]}) == ([], both[1])
+
+
+def test_many_pairs_are_those_of_few(lesson, monkeypatch):
+    checkpoint, _, prompts, examples = lesson
+    few = examples()
+    monkeypatch.setattr(long_lists, "IN_MEMORY", 4)
+    monkeypatch.setattr("semcore.training.identifier_pairs._PAIRS_AT_ONCE", 3)
+    monkeypatch.setattr("semcore.training.identifier_pairs._MOST_ANSWERS", 2)
+    many = examples()
+    assert not isinstance(many[0], list) and not isinstance(many[1], list)
+    assert list(many[0]) == few[0] and list(many[1]) == few[1]
+    for fraction in (0.0, 0.4, 1.0):
+        drawn = [null_examples(checkpoint.tokenizer, prompts, *pairs, fraction, seed=1) for pairs in (few, many)]
+        assert drawn[0] == drawn[1]
+
+
+def test_rows_of_many_pairs_are_those_of_few(lesson, monkeypatch):
+    checkpoint, _, _, examples = lesson
+    plan = {
+        "image_start_id": checkpoint.tokenizer.convert_tokens_to_ids("<img>"), "max_tokens": 150, "num_epochs": 2,
+        "batch_size": 2, "max_steps": None, "seed": 0,
+    }  # fmt: skip
+    few = list(plan_identifier_rows(*examples(), **plan))
+    monkeypatch.setattr(long_lists, "IN_MEMORY", 4)
+    assert list(plan_identifier_rows(*examples(), **plan)) == few and len(few) > 4

@@ -5,14 +5,17 @@ import pytest
 
 from semcore.runtime.errors import UserError
 from semcore.training.identifier_pairs import Example
-from semcore.training.schedule import divide_batch, identifier_rows, plan, plan_identifier_rows
+from semcore.training.schedule import Pairs, divide_batch, identifier_rows, plan, plan_identifier_rows
 
 T2I = [Example([1, 2, number, 3], [number, 0]) for number in range(10, 40)]
 I2T = [[Example([7, 8, 9], [number, k, 0], (f"i{number}",)) for k in range(5)] for number in range(10, 16)]
 
 
 def test_an_epoch_holds_every_example_once():
-    rows = identifier_rows(T2I, I2T, random.Random(0), max_tokens=20, image_start_id=7)
+    pairs = Pairs(T2I, I2T)
+    rows = [
+        pairs.examples(numbers) for numbers in identifier_rows(pairs, random.Random(0), max_tokens=20, image_start_id=7)
+    ]
     examples = [example for row in rows for example in row]
     assert len(examples) == len(T2I) + sum(map(len, I2T))
     assert all(example in examples for example in [*T2I, *chain.from_iterable(I2T)])

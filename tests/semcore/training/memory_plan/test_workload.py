@@ -10,7 +10,7 @@ import pytest
 from semcore.data.directions import Direction
 from semcore.training.identifier_pairs import Example
 from semcore.training.memory_plan.workload import CHAT_TOKENS, identifier_workload, num_steps, verifier_workload
-from semcore.training.schedule import identifier_rows
+from semcore.training.schedule import Pairs, identifier_rows
 
 IMAGE_START = 1
 
@@ -25,7 +25,7 @@ def test_rows_are_about_as_many_as_are_packed() -> None:
     t2i = [example([*chat, 100 + number, *[3] * 33], 10) for number in range(100)]
     prompts = [[*chat, IMAGE_START, *[4] * 255, *[5] * 20] for _ in range(20)]
     i2t = [[example(prompt, 10, (str(image),)) for _ in range(5)] for image, prompt in enumerate(prompts)]
-    rows = identifier_rows(t2i, i2t, random.Random(0), max_tokens=512, image_start_id=IMAGE_START)
+    rows = identifier_rows(Pairs(t2i, i2t), random.Random(0), max_tokens=512, image_start_id=IMAGE_START)
     estimated = identifier_workload(
         20, 5, image_tokens=256, num_keywords=4, row_tokens=512, held_out_sentences=0, held_out_fraction=0.0
     )

@@ -1,0 +1,139 @@
+"""Comparison of two folders file by file, and search for files that were left half-written.
+
+Compared are bytes. What says how long something took or how much memory it held, or when it was, is dropped first:
+
+*.json, *.jsonl     entries named as in `MEASURED`, at any depth; a run's manifest has the commit of the code, too
+report.md, .html    figures of the table of stages: "12.3 s", "1.2 GB" and the like
+README.md           the lines of a model card that have seconds and memory
+safetensors         bytes, and where these differ the largest difference of a number, for trainings on several processes
+
+Locks (`*.lock`) stay behind on purpose, and are not compared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+
+MEASURED = {
+    "seconds", "peak_memory_bytes", "time", "date",
+    "git",  # the commit of the code, which may change while a matrix runs
+}  # fmt: skip
+LOGS = {"logs"}
+"""Folders of what commands print, of a study say: an interrupted one prints more."""
+_FIGURES = re.compile(r"\d+(?:[.,]\d+)*(?:&nbsp;| )?(?:ms|s|min|h|kB|KB|MB|MiB|GB|GiB)\b")
+_OF_CARDS = re.compile(r"^\| (?:seconds|peak\\_memory\\_bytes) \|.*$", re.MULTILINE)
+TOLERANCE = 1e-6
+"""Of weights, where several processes add up in an order of their own."""
+
+
+def differences(expected: Path, found: Path) -> list[str]:
+    """Return what is missing, left behind or different in `found`, one sentence a file; paths are relative."""
+    own, other = (set(files_below(folder)) for folder in (expected, found))
+    return [
+        *(f"missing: {name}" for name in sorted(own - other)),
+        *(f"left behind: {name}" for name in sorted(other - own)),
+        *(
+            f"differs: {name}{reason}"
+            for name in sorted(own & other)
+            if (reason := difference(expected / name, found / name)) is not None
+        ),
+    ]
+
+
+def files_below(folder: Path) -> Iterator[str]:
+    """Yield the relative paths of all files, hidden ones and links too, but no locks and no logs."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in LOGS]
+        for name in [*names, *(own for own in folders if (Path(place) / own).is_symlink())]:
+            if not name.endswith(".lock"):
+                yield (Path(place) / name).relative_to(folder).as_posix()
+
+
+def difference(expected: Path, found: Path) -> str | None:
+    """Return how two files differ, in some words that may be none; None where they say the same."""
+    if expected.is_symlink() or found.is_symlink():
+        return None if os.path.realpath(expected) == os.path.realpath(found) or _same(expected, found) else " (link)"
+    if _same(expected, found):
+        return None
+    if expected.suffix == ".safetensors":
+        return _largest(expected, found)
+    own, other = (comparable(path) for path in (expected, found))
+    return None if own == other else ""
+
+
+def comparable(path: Path) -> Any:
+    """Return a file's content without what was measured."""
+    content = path.read_bytes()
+    try:
+        if path.suffix == ".json":
+            return without_measured(json.loads(content))
+        if path.suffix == ".jsonl":
+            return [without_measured(json.loads(line)) for line in content.splitlines() if line.strip()]
+    except ValueError:
+        return content
+    if path.name == "README.md":
+        return _OF_CARDS.sub("", content.decode(errors="replace"))
+    if path.name in ("report.md", "report.html", "study.md"):
+        return _FIGURES.sub("_", content.decode(errors="replace"))
+    return content
+
+
+def without_measured(value: Any) -> Any:
+    """Return JSON data without the entries that say how long something took, or when it was.
+
+    >>> without_measured({"loss": 1, "seconds": 2, "stages": [{"seconds": 3}]})
+    {'loss': 1, 'stages': [{}]}
+    """
+    if isinstance(value, dict):
+        return {key: without_measured(inner) for key, inner in value.items() if key not in MEASURED}
+    return [without_measured(inner) for inner in value] if isinstance(value, list) else value
+
+
+def half_written(folder: Path) -> list[str]:
+    """Return the files under their final names that cannot be read to their end; hidden ones are work in progress."""
+    return [
+        name
+        for name in files_below(folder)
+        if not any(part.startswith(".") for part in name.split("/")) and not _is_whole(folder / name)
+    ]
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        if path.suffix == ".json":
+            json.loads(path.read_bytes())
+        elif path.suffix == ".jsonl":
+            for line in path.read_bytes().splitlines():
+                json.loads(line)
+        elif path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as handle:
+                handle.keys()
+    except (ValueError, OSError, SafetensorError):
+        return path.is_symlink() and not path.exists()
+    return True
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.read_bytes() == other.read_bytes()
+
+
+def _largest(expected: Path, found: Path) -> str | None:
+    """Return the largest difference of a weight in words; None where it is within `TOLERANCE`."""
+    tensors = []
+    for path in (expected, found):
+        with safe_open(path, framework="pt") as handle:
+            names = list(handle.keys())
+            tensors.append({name: handle.get_tensor(name).to(torch.float64).numpy() for name in names})
+    if {name: own.shape for name, own in tensors[0].items()} != {name: own.shape for name, own in tensors[1].items()}:
+        return " (other tensors)"
+    largest = max(float(np.abs(own - tensors[1][name]).max(initial=0.0)) for name, own in tensors[0].items())
+    return None if largest <= TOLERANCE else f" (numbers by up to {largest:.1e})"

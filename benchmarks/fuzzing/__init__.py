@@ -1,0 +1,1 @@
+"""Hostile inputs: valid files that were damaged on purpose, and what reads them."""

@@ -1,0 +1,98 @@
+"""The kill matrix: its comparison, its kills, and the cheap stages of it for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks import kill_matrix
+from benchmarks.faults.comparison import differences, half_written
+from benchmarks.faults.processes import Moment, run
+from benchmarks.faults.stages import all_stages
+from semcore.runtime.errors import UserError
+
+CHEAP = ["draw-scenes", "import-karpathy", "import-folder", "import-csv"]
+
+
+def test_what_was_measured_is_not_compared_and_all_else_is(tmp_path: Path) -> None:
+    for name, seconds, loss in (("a", 1.5, 2), ("b", 7.25, 2), ("c", 1.5, 3)):
+        folder = tmp_path / name
+        (folder / "logs").mkdir(parents=True)
+        (folder / "manifest.json").write_text(json.dumps({"stages": {"x": {"seconds": seconds, "loss": loss}}}))
+        (folder / "rows.jsonl").write_text(json.dumps({"time": seconds}) + "\n")
+        (folder / "report.md").write_text(f"| caption | {seconds} s | 1.2 GB |\n")
+        (folder / ".lock").write_text(name)
+        (folder / "logs" / "log").write_text(name)
+    assert differences(tmp_path / "a", tmp_path / "b") == []
+    assert differences(tmp_path / "a", tmp_path / "c") == ["differs: manifest.json"]
+    (tmp_path / "b" / "report.md").write_text("| caption | 1.5 s | of 1.2 GB |\n")
+    (tmp_path / "b" / ".x.tmp").write_text("")
+    (tmp_path / "b" / "rows.jsonl").unlink()
+    assert differences(tmp_path / "a", tmp_path / "b") == [
+        "missing: rows.jsonl", "left behind: .x.tmp", "differs: report.md"
+    ]  # fmt: skip
+
+
+def test_half_a_file_under_its_final_name_is_found(tmp_path: Path) -> None:
+    (tmp_path / "whole.json").write_text("{}")
+    (tmp_path / "half.json").write_text('{"a"')
+    (tmp_path / "half.jsonl").write_text('{"a": 1}\n{"a"')
+    (tmp_path / "half.safetensors").write_bytes(b"\x10")
+    (tmp_path / ".work.json").write_text("{")
+    assert sorted(half_written(tmp_path)) == ["half.json", "half.jsonl", "half.safetensors"]
+
+
+PARENT = """
+import pathlib, subprocess, sys, time
+place = pathlib.Path(sys.argv[1])
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+(place / "child").write_text(str(child.pid))
+time.sleep(60)
+"""
+
+
+def test_a_kill_takes_what_was_started_with_it(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    ended = run(["-c", PARENT, str(place)], os.environ, place, tmp_path / "log", Moment(changes=1))
+    assert ended.code is None
+    deadline = time.monotonic() + 10
+    child = int((place / "child").read_text() or 0)
+    while child and Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split():
+        assert time.monotonic() < deadline
+
+
+def test_a_forked_command_ends_like_one_that_was_started(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import sys; print('said', sys.argv[1:]); sys.exit(int(sys.argv[1]))")
+    for forked in (False, True):
+        ended = run([str(script), "2"], os.environ, tmp_path, tmp_path / "log", forked=forked)
+        assert (ended.code, ended.output) == (2, "said ['2']\n"), forked
+
+
+def test_every_stage_stands_behind_the_one_that_it_needs() -> None:
+    met = {""}
+    for name, stage in all_stages().items():
+        assert stage.needs in met, name
+        met.add(name)
+    with pytest.raises(UserError, match="there is no stage 'captions'; did you mean caption"):
+        kill_matrix.Settings(Path("x"), stages=["captions"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the matrix looks into /proc")
+def test_the_cheap_stages_survive_everything(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    settings = kill_matrix.Settings(
+        tmp_path, CHEAP, kills=4, full=2, json=tmp_path / "rows.json", table=tmp_path / "table.md"
+    )
+    kill_matrix.main(settings)
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert {row["name"].partition(",")[0] for row in rows} == set(CHEAP)
+    assert [(row["name"], row["note"]) for row in rows if row["ours"]] == []
+    assert all(row["note"].startswith("4 kills") for row in rows if row["name"].endswith("killed"))
+    assert "| draw-scenes | 4 kills" in (tmp_path / "table.md").read_text()
