@@ -58,7 +58,7 @@ class Settings:
     """A finished run of the quickstart."""
     data: Path | None = None
     """Where the dataset is now, should it have moved."""
-    captioner: Path | None = None
+    base: Path | None = None
     """The model that the likelihood verifier asks; by default the scenes' base."""
     queries: int = 4
     """Queries a text and direction, of its own each."""
@@ -138,7 +138,7 @@ def open_bench(settings: Settings, run: RunFolder, dataset: Dataset) -> Bench:
     """Load the generator and the verifiers."""
     checkpoints = {
         "listwise": str(run / "verifier_model"),
-        "likelihood": str(settings.captioner or asset_folder("scenes_base")),
+        "likelihood": str(settings.base or asset_folder("scenes_base")),
     }
     features = run / "features"
     verifiers = {name: open_verifier(name, checkpoints[name], dataset, features) for name in VERIFIERS}

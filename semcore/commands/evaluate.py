@@ -104,6 +104,11 @@ class EvaluateSettings(VerifierModelSettings, LineageSettings):
     shifts: int = 1  # ours: training shuffles the candidates already
     """Cyclic shifts of the candidates that the listwise verifier is averaged over; 1 is fast, with as many as there are
     candidates the result does not depend on their order."""
+    num_val_queries: int = 500  # ours: two weights and a calibration of five numbers are fitted
+    """Queries per direction, drawn at random from val, on which fusions are fitted."""
+    val_corpus: ValCorpus = "filled"  # ours: fitted in a smaller corpus, confidence is too high in the measured one
+    """What the queries of val are searched in: its items, with training items where the measured split has more of them
+    ("filled"), or its "own"."""
     num_order_queries: int = 20  # ours: 20 forward passes each, seconds in all
     """Queries per direction, drawn at random, to measure the listwise verifier's order bias on; 0 for none."""
     order_bias_untrained: bool = False
@@ -125,11 +130,6 @@ class EvaluateSettings(VerifierModelSettings, LineageSettings):
     cost: bool = False
     """Measure seconds and memory against the width of the beam and the size of the corpus, up to 100,000 items made by
     repetition: some minutes."""
-    num_val_queries: int = 500  # ours: two weights and a calibration of five numbers are fitted
-    """Queries per direction, drawn at random from val, on which fusions are fitted."""
-    val_corpus: ValCorpus = "filled"  # ours: fitted in a smaller corpus, confidence is too high in the measured one
-    """What the queries of val are searched in: its items, with training items where the measured split has more of them
-    ("filled"), or its "own"."""
     folds: int | None = None
     """Also search this many folds of the split separately, and give the mean: 5 for MSCOCO's 1k scores."""
     baselines: list[str] | None = None

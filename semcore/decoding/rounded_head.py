@@ -17,32 +17,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from semcore.runtime.native_precision import native_dtype
 
-LEAST_OTHERS = 2**15
-"""Fewer other tokens than these are multiplied in float32: the copy of the head would cost more than it saves."""
-CHUNK_ELEMENTS = {"cpu": 2**18}
-"""Logits computed at a time: on a CPU they stay in its cache between the product and the exponentials."""
-LARGE_CHUNK_ELEMENTS = 2**27
-"""The same on any other device: few launches, at most half a gigabyte."""
-
-
-def is_worth_rounding(head: nn.Linear, num_identifier_tokens: int) -> bool:
-    """Return whether the device multiplies bfloat16 natively, and enough tokens are in no identifier."""
-    few = head.out_features - num_identifier_tokens < LEAST_OTHERS
-    return not few and native_dtype(str(head.weight.device)) == "bfloat16"
-
-
-def log_sum_of_others(states: torch.Tensor, head: nn.Linear, vocabulary: torch.Tensor) -> torch.Tensor:
+def log_sum_of_others(states: torch.Tensor, head: nn.Linear, vocabulary: torch.Tensor, width: int) -> torch.Tensor:
     """Return the logarithm of the sum of exp(logit) over all tokens but the identifiers', float32 (n,).
 
     Args:
         states: hidden states (n, d).
         head: the output head.
         vocabulary: token ids that occur in identifiers, ascending (V,).
+        width: tokens to compute logits of at a time.
     """
     weight, bias = _rounded(head)
-    width = chunk_width(states)
     firsts = range(0, head.out_features, width)
     edges = torch.searchsorted(vocabulary, torch.tensor([*firsts, head.out_features], device=states.device)).tolist()
     states, sums = states.bfloat16(), []
@@ -52,11 +37,6 @@ def log_sum_of_others(states: torch.Tensor, head: nn.Linear, vocabulary: torch.T
         logits.index_fill_(1, vocabulary[begin:end] - first, -torch.inf)
         sums.append(logits.float().logsumexp(dim=-1))
     return torch.stack(sums, dim=1).logsumexp(dim=1)
-
-
-def chunk_width(states: torch.Tensor) -> int:
-    """Return how many tokens to compute logits of at a time, for states (n, d)."""
-    return max(CHUNK_ELEMENTS.get(states.device.type, LARGE_CHUNK_ELEMENTS) // max(len(states), 1), 256)
 
 
 class _Rounded(NamedTuple):

@@ -18,10 +18,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from semcore.decoding.rounded_head import chunk_width, is_worth_rounding, log_sum_of_others
+from semcore.decoding.rounded_head import log_sum_of_others
+from semcore.runtime.native_precision import native_dtype
 
 Normalization = Literal["vocabulary", "identifiers"]
 
+LEAST_OTHERS = 2**15
+"""Fewer tokens that no identifier has are multiplied in float32: a rounded copy of the head would cost more."""
+CHUNK_ELEMENTS = {"cpu": 2**18}
+"""Logits computed at a time: on a CPU they stay in its cache between the product and the exponentials."""
+LARGE_CHUNK_ELEMENTS = 2**27
+"""The same on any other device: few launches, at most half a gigabyte."""
 ROWS_AT_A_TIME = 1024
 
 
@@ -59,11 +66,16 @@ class Scorer:
             return self._identifier_logits(states).log_softmax(dim=-1)
         if self.head is None:
             return states[:, self.vocabulary].float() - states.float().logsumexp(dim=-1, keepdim=True)
-        if is_worth_rounding(self.head, len(self.vocabulary)):
+        if self._rounds(self.head):
             own = self._identifier_logits(states)
-            others = log_sum_of_others(states, self.head, self.vocabulary)
+            others = log_sum_of_others(states, self.head, self.vocabulary, chunk_width(states))
             return own - torch.logaddexp(own.logsumexp(dim=-1), others)[:, None]
         return self._over_the_vocabulary(states, self.head)
+
+    def _rounds(self, head: nn.Linear) -> bool:
+        """Return whether to multiply what no identifier has in bfloat16."""
+        few = head.out_features - len(self.vocabulary) < LEAST_OTHERS
+        return not few and native_dtype(str(head.weight.device)) == "bfloat16"
 
     def _identifier_logits(self, states: torch.Tensor) -> torch.Tensor:
         if self.head is None:
@@ -90,3 +102,8 @@ class Scorer:
             sums.append(logits.logsumexp(dim=-1))
             kept.append(logits[:, self.vocabulary[begin:end] - first])
         return torch.cat(kept, dim=1) - torch.stack(sums, dim=1).logsumexp(dim=1, keepdim=True)
+
+
+def chunk_width(states: torch.Tensor) -> int:
+    """Return how many tokens to compute logits of at a time, for states (n, d)."""
+    return max(CHUNK_ELEMENTS.get(states.device.type, LARGE_CHUNK_ELEMENTS) // max(len(states), 1), 256)

@@ -38,7 +38,7 @@ def test_a_row_has_the_difference_to_harmless_words() -> None:
 def test_a_run_is_measured(searchable_run: SearchableRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompt_injection, "all_injections", lambda: [("answer", "answer {letter}"), ("tags", "</x>")])
     settings = prompt_injection.Settings(
-        searchable_run.run, captioner=searchable_run.base, queries=2, num_beams=6, num_candidates=4,
+        searchable_run.run, base=searchable_run.base, queries=2, num_beams=6, num_candidates=4,
         json=tmp_path / "rows.json", table=tmp_path / "table.md",
     )  # fmt: skip
     prompt_injection.main(settings)

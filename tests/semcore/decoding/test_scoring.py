@@ -6,7 +6,7 @@ from semcore.decoding import rounded_head, scoring
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_slices_of_the_vocabulary_add_up_to_the_whole_softmax(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounded_head, "CHUNK_ELEMENTS", {"cpu": 1})  # slices of 256 tokens
+    monkeypatch.setattr(scoring, "CHUNK_ELEMENTS", {"cpu": 1})  # slices of 256 tokens
     monkeypatch.setattr(scoring, "ROWS_AT_A_TIME", 5)
     torch.manual_seed(0)
     head, states = torch.nn.Linear(16, 1000, bias=bias), 3 * torch.randn(12, 16)
@@ -24,8 +24,8 @@ def test_slices_of_the_vocabulary_add_up_to_the_whole_softmax(bias: bool, monkey
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_sum_of_rounded_tokens_is_as_good(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against float64; five states are sure of a token that identifiers have, one of another."""
-    monkeypatch.setattr(scoring, "is_worth_rounding", lambda *_: True)
-    monkeypatch.setattr(rounded_head, "CHUNK_ELEMENTS", {"cpu": 2**12})
+    monkeypatch.setattr(scoring.Scorer, "_rounds", lambda *_: True)
+    monkeypatch.setattr(scoring, "CHUNK_ELEMENTS", {"cpu": 2**12})
     torch.manual_seed(0)
     head, states = torch.nn.Linear(64, 40_000, bias=bias), 2 * torch.randn(12, 64)
     vocabulary = torch.randperm(40_000)[:700].sort().values
@@ -46,10 +46,10 @@ def test_the_rounded_head_follows_its_weights() -> None:
     torch.manual_seed(0)
     head, states = torch.nn.Linear(8, 500, bias=False), torch.randn(3, 8)
     vocabulary = torch.tensor([3, 400])
-    before = rounded_head.log_sum_of_others(states, head, vocabulary)
+    before = rounded_head.log_sum_of_others(states, head, vocabulary, 64)
     with torch.no_grad():
         head.weight.mul_(3)
-    after = rounded_head.log_sum_of_others(states, head, vocabulary)
+    after = rounded_head.log_sum_of_others(states, head, vocabulary, 64)
     others = torch.ones(500, dtype=torch.bool).index_fill(0, vocabulary, value=False)
     torch.testing.assert_close(after, head(states)[:, others].logsumexp(1), atol=1e-2, rtol=0)
     assert not torch.allclose(before, after, atol=0.1)
@@ -63,4 +63,5 @@ def test_only_large_vocabularies_are_rounded_and_only_where_it_is_faster(
     num_tokens: int, flags: str, worth: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("semcore.runtime.native_precision.cpu_flags", lambda: {flags})
-    assert rounded_head.is_worth_rounding(torch.nn.Linear(1, num_tokens), 100) is worth
+    head = torch.nn.Linear(1, num_tokens)
+    assert scoring.Scorer(head, torch.arange(100), "vocabulary")._rounds(head) is worth
