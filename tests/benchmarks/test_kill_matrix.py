@@ -63,8 +63,16 @@ def test_a_kill_takes_what_was_started_with_it(tmp_path: Path) -> None:
     assert ended.code is None
     deadline = time.monotonic() + 10
     child = int((place / "child").read_text() or 0)
-    while child and Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split():
+    while child and is_running(child):
         assert time.monotonic() < deadline
+
+
+def is_running(process_id: int) -> bool:
+    """Return whether there is such a process, and not only its exit code."""
+    try:
+        return "Z" not in Path(f"/proc/{process_id}/stat").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_a_forked_command_ends_like_one_that_was_started(tmp_path: Path) -> None:
