@@ -119,7 +119,7 @@ def main(settings: Settings) -> None:
     out = settings.out.absolute()
     with small_disk(out / "disk") as disk, caption_server() as server:
         bench = Bench(disk, out / "after", server, out / "output.txt")
-        for name in settings.stages or stages:
+        for name in stages if settings.stages is None else settings.stages:
             kept = out / "rows" / f"{name}-{hash_of(settings.kills, settings.full, settings.seed)}.json"
             if not kept.exists():
                 write_json(kept, {"rows": [asdict(row) for row in disturb(bench, stages, stages[name], settings)]})

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import shlex
+import subprocess
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Collection, Sequence
@@ -65,6 +67,8 @@ def run_command(
         _exit_with(str(error), 2)
     except KeyboardInterrupt:
         _exit_with("interrupted; the same command again goes on from here", 1)
+    except subprocess.CalledProcessError as error:
+        _exit_with(f"`{shlex.join(map(str, error.cmd))}` has failed; what it said stands above", 2)
     except Exception as error:
         if not is_disk_full(error):
             raise

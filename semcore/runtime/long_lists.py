@@ -10,6 +10,7 @@ from __future__ import annotations
 import marshal
 import os
 import tempfile
+from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import chain, islice
@@ -57,7 +58,25 @@ def _same(entry: Any) -> Any:
     return entry
 
 
-class Spilled(Sequence[T]):
+class LongSequence(Sequence[T]):
+    """A sequence whose slices are views of it; each kind says how long it is, and which entry stands at a place."""
+
+    @abstractmethod
+    def _at(self, place: int) -> T:
+        """Return the entry of a place from 0 on."""
+
+    def _cut(self, part: slice) -> Sequence[T]:
+        return Chosen(self, range(len(self))[part])
+
+    @overload
+    def __getitem__(self, key: int) -> T: ...
+    @overload
+    def __getitem__(self, key: slice) -> Sequence[T]: ...
+    def __getitem__(self, key: int | slice) -> T | Sequence[T]:
+        return self._cut(key) if isinstance(key, slice) else self._at(range(len(self))[key])
+
+
+class Spilled(LongSequence[T]):
     """Entries in a temporary file, decoded on access; other threads and forked processes may read along."""
 
     def __init__(self, entries: Iterable[T], encode: Callable[[T], Any], decode: Callable[[Any], T]):
@@ -75,14 +94,7 @@ class Spilled(Sequence[T]):
     def __len__(self) -> int:
         return len(self._starts) - 1
 
-    @overload
-    def __getitem__(self, key: int) -> T: ...
-    @overload
-    def __getitem__(self, key: slice) -> Sequence[T]: ...
-    def __getitem__(self, key: int | slice) -> T | Sequence[T]:
-        if isinstance(key, slice):
-            return Chosen(self, range(len(self))[key])
-        place = range(len(self))[key]
+    def _at(self, place: int) -> T:
         start = self._starts[place]
         return self._decode(marshal.loads(os.pread(self._file.fileno(), self._starts[place + 1] - start, start)))
 
@@ -100,7 +112,7 @@ class Spilled(Sequence[T]):
             first = last
 
 
-class Chosen(Sequence[T]):
+class Chosen(LongSequence[T]):
     """Some entries of a sequence, by their places."""
 
     def __init__(self, source: Sequence[T], places: Sequence[int] | np.ndarray):
@@ -109,20 +121,17 @@ class Chosen(Sequence[T]):
     def __len__(self) -> int:
         return len(self._places)
 
-    @overload
-    def __getitem__(self, key: int) -> T: ...
-    @overload
-    def __getitem__(self, key: slice) -> Sequence[T]: ...
-    def __getitem__(self, key: int | slice) -> T | Sequence[T]:
-        if isinstance(key, slice):
-            return Chosen(self._source, self._places[key])
-        return self._source[int(self._places[key])]
+    def _at(self, place: int) -> T:
+        return self._source[int(self._places[place])]
+
+    def _cut(self, part: slice) -> Sequence[T]:
+        return Chosen(self._source, self._places[part])
 
     def __iter__(self) -> Iterator[T]:
         return (self._source[int(place)] for place in self._places)
 
 
-class Viewed(Sequence[S], Generic[T, S]):
+class Viewed(LongSequence[S], Generic[T, S]):
     """What a function makes of each entry of a sequence, computed on access."""
 
     def __init__(self, source: Sequence[T], function: Callable[[T], S]):
@@ -131,20 +140,17 @@ class Viewed(Sequence[S], Generic[T, S]):
     def __len__(self) -> int:
         return len(self._source)
 
-    @overload
-    def __getitem__(self, key: int) -> S: ...
-    @overload
-    def __getitem__(self, key: slice) -> Sequence[S]: ...
-    def __getitem__(self, key: int | slice) -> S | Sequence[S]:
-        if isinstance(key, slice):
-            return Viewed(self._source[key], self._function)
-        return self._function(self._source[key])
+    def _at(self, place: int) -> S:
+        return self._function(self._source[place])
+
+    def _cut(self, part: slice) -> Sequence[S]:
+        return Viewed(self._source[part], self._function)
 
     def __iter__(self) -> Iterator[S]:
         return map(self._function, self._source)
 
 
-class Joined(Sequence[T]):
+class Joined(LongSequence[T]):
     """Two sequences, one behind the other."""
 
     def __init__(self, first: Sequence[T], second: Sequence[T]):
@@ -153,14 +159,8 @@ class Joined(Sequence[T]):
     def __len__(self) -> int:
         return len(self._first) + len(self._second)
 
-    @overload
-    def __getitem__(self, key: int) -> T: ...
-    @overload
-    def __getitem__(self, key: slice) -> Sequence[T]: ...
-    def __getitem__(self, key: int | slice) -> T | Sequence[T]:
-        if isinstance(key, slice):
-            return Chosen(self, range(len(self))[key])
-        place, middle = range(len(self))[key], len(self._first)
+    def _at(self, place: int) -> T:
+        middle = len(self._first)
         return self._first[place] if place < middle else self._second[place - middle]
 
     def __iter__(self) -> Iterator[T]:
@@ -180,7 +180,7 @@ def chosen(entries: Sequence[T], wanted: Callable[[T], bool]) -> Sequence[T]:
     return Chosen(entries, array("i", (place for place, entry in enumerate(entries) if wanted(entry))))
 
 
-class Ragged(Sequence[list[int]]):
+class Ragged(LongSequence[list[int]]):
     """Lists of whole numbers, end to end in one array."""
 
     def __init__(self, lists: Iterable[Iterable[int]]):
@@ -192,14 +192,7 @@ class Ragged(Sequence[list[int]]):
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    @overload
-    def __getitem__(self, key: int) -> list[int]: ...
-    @overload
-    def __getitem__(self, key: slice) -> Sequence[list[int]]: ...
-    def __getitem__(self, key: int | slice) -> list[int] | Sequence[list[int]]:
-        if isinstance(key, slice):
-            return Chosen(self, range(len(self))[key])
-        place = range(len(self))[key]
+    def _at(self, place: int) -> list[int]:
         return self._values[self._ends[place] : self._ends[place + 1]].tolist()
 
 

@@ -219,6 +219,16 @@ def test_user_errors_end_with_status_2_on_rank_0_only(
         assert capsys.readouterr().err == printed
 
 
+def test_a_command_that_was_started_and_failed_is_named_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    def start(_: Any) -> None:
+        subprocess.run([sys.executable, "-c", "raise SystemExit(3)"], check=True)
+
+    with pytest.raises(SystemExit) as leaving:
+        run_command(start, Settings, arguments=["--data", "d"])
+    assert leaving.value.code == 2
+    assert capsys.readouterr().err.endswith("-c 'raise SystemExit(3)'` has failed; what it said stands above\n")
+
+
 @pytest.mark.parametrize(
     "error",
     [
