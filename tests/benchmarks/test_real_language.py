@@ -175,7 +175,7 @@ def test_an_item_with_two_identifiers_counts_once_by_the_better(searchable_run):
     assert first_ranks(ranked, {"query": {"c"}}) == [3]
     assert first_ranks(ranked, {"query": {"a"}}) == [1]
     likely, right = {"a (2)": -9.0, "b": -1.0, "a": -9.0, "c": -1.0}, {f"query {n}": {"a"} for n in range(20)}
-    below = dict.fromkeys(right, [("b", -1.0), ("c", -1.0), ("a (2)", -2.0)])
+    below = {query: [("b", -1.0), ("c", -1.0), ("a (2)", -2.0)] for query in right}
     assert weight_on(below, right, likely) > 0.1, "a second identifier is its item's"
 
 
