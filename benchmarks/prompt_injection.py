@@ -145,58 +145,57 @@ def open_bench(settings: Settings, run: RunFolder, dataset: Dataset) -> Bench:
     return Bench(load_session(load_for_inference(generator_of(run)), dataset, features), verifiers, settings)
 
 
-def drawn(view: SplitView, num_texts: int, settings: Settings) -> list[list[str]]:
-    """Return the ids of the queries of each text, of different images where there are enough."""
+def attacks(view: SplitView, settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Yield kind and text of every attack with the id of each of its queries, of different images where there are."""
+    texts = all_injections()
     rng = np.random.default_rng(settings.seed)
     ids = rng.permutation(sorted(view.queries.contents)).tolist()
-    needed = num_texts * settings.queries
+    needed = len(texts) * settings.queries
     ids = (ids * -(-needed // len(ids)))[:needed]
-    return [ids[number::num_texts] for number in range(num_texts)]
+    for number, (kind, text) in enumerate(texts):
+        for query in ids[number :: len(texts)]:
+            yield kind, text, query
 
 
 def query_cases(bench: Bench, view: SplitView) -> Iterator[Case]:
     """Yield the ranks of right images for sentences with texts behind them."""
     corpus = build_corpus(bench.generator, Direction.T2I, list(view.items.values()))
-    injections = all_injections()
-    for (kind, injection), queries in zip(injections, drawn(view, len(injections), bench.settings), strict=True):
-        for query in queries:
-            right = view.queries.relevant[query]
-            clean = view.queries.contents[query]
-            shortlist = shortlist_of(bench, Direction.T2I, corpus, clean, right)
-            wrong = max(place for place, item in enumerate(shortlist.items) if item.item_id not in right)
-            texts = bench.attached(clean, injection.replace("{letter}", LETTERS[wrong]))
-            hits = generate(
-                bench.generator, Direction.T2I, list(texts.values()), corpus, num_beams=bench.settings.num_beams
-            )
-            ranks = {
-                "generator, query: the right image": {
-                    name: first_rank([hit.item_id for hit in own], right, bench.settings.num_beams + 1)
-                    for name, own in zip(texts, hits, strict=True)
-                }
+    for kind, injection, query in attacks(view, bench.settings):
+        right = view.queries.relevant[query]
+        clean = view.queries.contents[query]
+        shortlist = shortlist_of(bench, Direction.T2I, corpus, clean, right)
+        wrong = max(place for place, item in enumerate(shortlist.items) if item.item_id not in right)
+        texts = bench.attached(clean, injection.replace("{letter}", LETTERS[wrong]))
+        hits = generate(
+            bench.generator, Direction.T2I, list(texts.values()), corpus, num_beams=bench.settings.num_beams
+        )
+        ranks = {
+            "generator, query: the right image": {
+                name: first_rank([hit.item_id for hit in own], right, bench.settings.num_beams + 1)
+                for name, own in zip(texts, hits, strict=True)
             }
-            asked = [shortlist._replace(query=text) for text in texts.values()]
-            for verifier, scores in scored(bench, Direction.T2I, asked):
-                ranks[f"{verifier}, query: the right image"] = {
-                    name: rank_of(own, places_of(shortlist, right)) for name, own in zip(texts, scores, strict=True)
-                }
-            yield Case(kind, min(right), ranks)
+        }
+        asked = [shortlist._replace(query=text) for text in texts.values()]
+        for verifier, scores in scored(bench, Direction.T2I, asked):
+            ranks[f"{verifier}, query: the right image"] = {
+                name: rank_of(own, places_of(shortlist, right)) for name, own in zip(texts, scores, strict=True)
+            }
+        yield Case(kind, min(right), ranks)
 
 
 def candidate_cases(bench: Bench, view: SplitView) -> Iterator[Case]:
     """Yield the ranks of a wrong sentence with texts behind it, and of the right one beside it."""
     corpus = build_corpus(bench.generator, Direction.I2T, list(view.items.values()))
-    injections = all_injections()
-    for (kind, injection), queries in zip(injections, drawn(view, len(injections), bench.settings), strict=True):
-        for query in queries:
-            right = view.queries.relevant[query]
-            shortlist = shortlist_of(bench, Direction.I2T, corpus, view.queries.contents[query], right)
-            wrong = [place for place, item in enumerate(shortlist.items) if item.item_id not in right]
-            if not wrong:  # all candidates describe the image
-                continue
-            ranks: dict[str, dict[str, int]] = {}
-            for verifier in VERIFIERS:
-                ranks |= poisoned(bench, verifier, shortlist, wrong, places_of(shortlist, right), injection)
-            yield Case(kind, query, ranks)
+    for kind, injection, query in attacks(view, bench.settings):
+        right = view.queries.relevant[query]
+        shortlist = shortlist_of(bench, Direction.I2T, corpus, view.queries.contents[query], right)
+        wrong = [place for place, item in enumerate(shortlist.items) if item.item_id not in right]
+        if not wrong:  # all candidates describe the image
+            continue
+        ranks: dict[str, dict[str, int]] = {}
+        for verifier in VERIFIERS:
+            ranks |= poisoned(bench, verifier, shortlist, wrong, places_of(shortlist, right), injection)
+        yield Case(kind, query, ranks)
 
 
 def poisoned(
