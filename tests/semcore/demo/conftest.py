@@ -151,7 +151,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Visit]]:
             ),
         )
         user.page.goto(address)
-        user.page.wait_for_selector("#sc-text textarea, #sc-picture")
+        user.page.wait_for_selector("#sc-text textarea:visible, #sc-picture:visible")
         answer = "#sc-out .sc-results, #sc-out .sc-message[role=alert]"
         user.page.wait_for_selector(answer if "?" in address else "#sc-out .sc-message")
         return user
