@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from data_prep.identifier_options import KEYWORD_SCHEMES, code_settings, criteria
-from data_prep.identifier_vectors import make_vectors
 from semcore.data.caption_files import Captions, TextItem
 from semcore.data.dataset import Dataset
 from semcore.data.directions import Direction
@@ -22,6 +22,7 @@ from semcore.identifiers.schemes import SCHEMES
 from semcore.identifiers.sentence_encoder import Encode, embed
 from semcore.identifiers.structured import StructuredIdentifiers, build_structured_identifiers, fitted_on
 from semcore.identifiers.words import load_segmenter
+from semcore.models.run_checkpoints import generator_start_of
 from semcore.runtime.errors import UserError
 from semcore.runtime.ranks import is_main_process
 
@@ -64,11 +65,19 @@ def make_identifiers(
     def embed_texts(texts: Sequence[str]) -> np.ndarray:
         return embed(texts, encoder(), tokens_per_batch=settings.tokens_per_batch, progress=is_main_process())
 
+    arrays: dict[str, dict[str, np.ndarray]] = {}
+
     def vectors() -> Vectors:
-        return make_vectors(
-            settings.vectors, settings.vectors_pool, run, dataset, captions.items, sentences, fitted, embed_texts,
+        from semcore.retrieval.identifier_vectors import PROJECTION, VectorSource
+
+        source = VectorSource(
+            settings.vectors, settings.vectors_pool, embed_texts, lambda: generator_start_of(run), run / "features",
             settings.device,
         )  # fmt: skip
+        made = source.of(captions.items, sentences, dataset.image_paths, fitted)
+        if source.projection is not None:
+            arrays[PROJECTION] = dict(source.projection)
+        return made
 
     inputs = SchemeInputs(
         captions.items,
@@ -82,7 +91,8 @@ def make_identifiers(
         settings.device,
         is_main_process(),
     )
-    made = SCHEMES[settings.scheme](inputs)
+    made = SCHEMES[settings.scheme].make(inputs)
+    made = replace(made, arrays={**made.arrays, **arrays})
     return made if settings.global_id else without_global_ids(made)
 
 

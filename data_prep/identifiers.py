@@ -26,7 +26,8 @@ Needs RUN/captions.jsonl, from `python -m data_prep.caption` or written by hand:
     mention_rates.jsonl      how often training sentences say each keyword of their image, for items that come later
     report.json  report.md   collisions, keywords, clusters, mentions, what was left out, what a perfect reader finds
 
-Codes have tokens.json and quantizer.safetensors (a tree: tree.safetensors) in place of cluster words and mention rates.
+Codes have tokens.json and quantizer.safetensors (a tree: tree.safetensors) in place of cluster words and mention rates,
+and projection.safetensors with --vectors model --vectors-pool flatten.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, TypeAlias
 
 from data_prep.identifier_making import check_texts, make_identifiers, print_summary
-from data_prep.identifier_options import about, check_options, recorded, with_keyword_order
+from data_prep.identifier_options import KEYWORD_SCHEMES, about, check_options, recorded, with_keyword_order
 from semcore.commands.arguments import run_command
 from semcore.data.caption_files import image_of_sentences, read_captions, sentence_items
 from semcore.data.dataset import load_dataset
@@ -176,7 +177,7 @@ def main(settings: Settings) -> None:
         settings = with_keyword_order(settings, captions.items, image_of_sentence)
         check_texts(settings, captions, image_of_sentence)
         inputs = {"captions.jsonl": sha256_of(path), "metadata.jsonl": dataset.fingerprint}
-        places = {"encoder": content_of(settings.encoder)} if Path(settings.encoder).is_dir() else {}
+        places = {name: content_of(place) for name, place in checkpoints(settings).items() if Path(place).is_dir()}
         stage = run.open_stage("identifiers", recorded(settings), inputs, dataset.folder, places)
         if stage.finished:
             print(f"identifiers: already made, see {run / 'identifiers' / 'report.md'}")
@@ -193,6 +194,14 @@ def main(settings: Settings) -> None:
     print_summary(report)
     print(f"identifiers: see {run / 'identifiers' / 'report.md'}")
     print(f"next: {after_identifiers(run, dataset.folder, settings.config)}")
+
+
+def checkpoints(settings: Settings) -> dict[str, str]:
+    """Return the settings that name a checkpoint which the scheme may read."""
+    read = {"encoder": settings.encoder}
+    if settings.scheme in KEYWORD_SCHEMES or settings.vectors in ("caption", "model"):
+        return read
+    return {**read, "vectors": settings.vectors}
 
 
 def announced_encoder(settings: Settings) -> Encode:

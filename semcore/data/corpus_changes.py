@@ -28,6 +28,8 @@ from semcore.runtime.fingerprints import file_fingerprint
 from semcore.runtime.json_values import parse_json
 
 FOLDER, CHANGES, IMAGES = "corpus", "changes.jsonl", "images"
+FITTED = ("clusters.safetensors", "quantizer.safetensors", "tree.safetensors")
+"""Files of RUN/identifiers that identifiers of later items depend on; a scheme has one or two of them."""
 ADDED = "added"
 """The split of items that were added: none of the dataset's."""
 
@@ -154,9 +156,10 @@ def with_added_images(run: RunFolder, dataset: Dataset, changes: CorpusChanges) 
 
 
 def clusters_fingerprint(run: RunFolder) -> str:
-    """Return a hash of the clusters that identifiers are made with; "" where there are none."""
-    path = run / "identifiers" / "clusters.safetensors"
-    return hash_of(file_fingerprint(path)) if path.is_file() else ""
+    """Return a hash of the clusters and codebooks that identifiers are made with; "" where there are none."""
+    paths = [run / "identifiers" / name for name in FITTED]
+    found = [file_fingerprint(path) for path in paths if path.is_file()]
+    return hash_of(*found) if found else ""
 
 
 @dataclass

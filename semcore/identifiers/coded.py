@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,16 @@ def code_token(level: int, code: int, shared: bool) -> str:
 def number_token(number: int) -> str:
     """Return the token that tells items with the same codes apart."""
     return f"<|same_{number}|>"
+
+
+def known_numbers(tokens: Collection[str]) -> list[int]:
+    """Return the numbers that there are tokens for, ascending.
+
+    >>> known_numbers(["<|code_7|>", "<|same_1|>", "<|same_2|>"])
+    [1, 2]
+    """
+    known = set(tokens)
+    return [number for number in range(len(known) + 1) if number_token(number) in known]
 
 
 def modality_token(are_images: bool) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from semcore.data.caption_files import TextItem
 from semcore.data.dataset import SPLITS
-from semcore.data.identifier_files import NO_CLUSTER
+from semcore.data.identifier_files import NO_CLUSTER, IdentifierRow
 from semcore.data.identifier_tokens import NewTokens
 from semcore.identifiers.clusters import fit_centroids, nearest_centroids
 from semcore.identifiers.code_settings import CodeSettings
@@ -78,9 +78,8 @@ def make_hierarchical(inputs: SchemeInputs) -> Identifiers:
         leaves = descend(own, tree)
         paths = [path_of(tree, leaf) for leaf in leaves.tolist()]
         numbered = number_in_leaves(paths, [item.split for item in items], learnt[name])
-        texts[name] = [[tuple(node_token(*part) for part in enumerate(_codes(one)))] for one in numbered]
-        whole: list[Numbered] = [(_codes(one), None) for one in numbered]
-        rows[name] = code_rows(items, [NO_CLUSTER] * len(items), whole, texts[name])
+        texts[name] = [[node_tokens(one)] for one in numbered]
+        rows[name] = leaf_rows(items, numbered)
         readers[name] = CodeReader(_padded(paths, depth), own, tree.centres[leaves])
         collisions[name] = collision_figures("position in the leaf", paths, rows[name])
     figures = {
@@ -171,6 +170,17 @@ def number_in_leaves(paths: Sequence[Codes], splits: Sequence[str], learnt: Sequ
         told[place] = (path, None if alone else seen[path])
         seen[path] += 1
     return [told[place] for place in range(len(paths))]
+
+
+def leaf_rows(items: Sequence[TextItem], numbered: Sequence[Numbered]) -> list[IdentifierRow]:
+    """Return the rows of items with these paths, and places in their leaves."""
+    whole: list[Numbered] = [(_codes(one), None) for one in numbered]
+    return code_rows(items, [NO_CLUSTER] * len(items), whole, [[node_tokens(one)] for one in numbered])
+
+
+def node_tokens(numbered: Numbered) -> tuple[str, ...]:
+    """Return the tokens of a path, and of the place in its leaf where there is one."""
+    return tuple(node_token(depth, place) for depth, place in enumerate(_codes(numbered)))
 
 
 def _codes(numbered: Numbered) -> Codes:

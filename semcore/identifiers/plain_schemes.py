@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from semcore.data.caption_files import TextItem
 from semcore.data.identifier_files import NO_CLUSTER, IdentifierRow, code_row, make_row
 from semcore.data.identifier_tokens import NewTokens
-from semcore.identifiers.scheme import CodeReader, Identifiers, Readers, SchemeInputs
+from semcore.identifiers.scheme import CodeReader, Identifiers, IdentifyLater, Readers, SchemeInputs
 from semcore.runtime.errors import UserError
 
 STRING = (
@@ -36,8 +38,13 @@ def make_string(inputs: SchemeInputs) -> Identifiers:
 
 def make_caption(inputs: SchemeInputs) -> Identifiers:
     """Give every image its caption and every sentence itself, without the marks that special tokens are made of."""
-    t2i, i2t = ([_row(item, _MARKS.sub(" ", item.text)) for item in own] for own in _both(inputs))
+    t2i, i2t = map(_caption_rows, _both(inputs))
     return Identifiers(t2i, i2t, lambda _: CAPTION)
+
+
+def later_caption(_folder: Path, _settings: Mapping[str, Any]) -> IdentifyLater:
+    """Return the function that gives later items what is said of them."""
+    return lambda items: (_caption_rows(items.captions), _caption_rows(items.sentences))
 
 
 def make_atomic(inputs: SchemeInputs) -> Identifiers:
@@ -84,6 +91,10 @@ def _atomic_readers(given: Sequence[tuple[str, Sequence[TextItem], np.ndarray]])
 
 def _both(inputs: SchemeInputs) -> tuple[Sequence[TextItem], Sequence[TextItem]]:
     return inputs.captions, inputs.sentences
+
+
+def _caption_rows(items: Sequence[TextItem]) -> list[IdentifierRow]:
+    return [_row(item, _MARKS.sub(" ", item.text)) for item in items]
 
 
 def _row(item: TextItem, text: str) -> IdentifierRow:

@@ -12,15 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 from semcore.data.caption_files import TextItem
-from semcore.data.identifier_files import NO_CLUSTER, IdentifierRow, cluster_token
+from semcore.data.identifier_files import IdentifierRow, cluster_token
 from semcore.data.identifier_tokens import NewTokens
 from semcore.identifiers.clusters import CENTROIDS, fit_centroids
 from semcore.identifiers.code_settings import CodeSettings
 from semcore.identifiers.coded import (
-    code_rows,
     code_token,
     collision_figures,
-    identifier_tokens,
     level_figures,
     mean_length,
     modality_token,
@@ -29,9 +27,10 @@ from semcore.identifiers.coded import (
     token_words,
     variance_left,
 )
-from semcore.identifiers.collisions import Codes, Numbered, tell_apart
+from semcore.identifiers.collisions import Codes, tell_apart
+from semcore.identifiers.quantised_codes import Coder, encode_vectors, rows_and_tokens
 from semcore.identifiers.quantizers import ARRAYS, SETTINGS, Quantizer, fit_quantizer, require_enough
-from semcore.identifiers.residual import encode, last_codes, nearest_rows
+from semcore.identifiers.residual import nearest_rows
 from semcore.identifiers.scheme import CodeReader, Identifiers, SchemeInputs
 from semcore.runtime.errors import UserError
 
@@ -94,10 +93,11 @@ def make_quantised(inputs: SchemeInputs, introduction: str, coarse: bool) -> Ide
         )
     centroids = _fit_coarse(vectors.images[list(inputs.fitted)], inputs) if coarse else None
     quantizer = _fit(inputs, vectors.images, vectors.sentences, centroids)
-    images = _side(inputs.captions, vectors.images, quantizer, centroids, own, are_images=True)
+    coder = Coder(quantizer, centroids)
+    images = _side(inputs.captions, vectors.images, coder, own, are_images=True)
     sides = [images]
     if vectors.sentences is not None:
-        sides.append(_side(inputs.sentences, vectors.sentences, quantizer, centroids, own, are_images=False))
+        sides.append(_side(inputs.sentences, vectors.sentences, coder, own, are_images=False))
     figures = {
         "quantizer": asdict(own.quantizer),
         "levels": level_figures(images.reader.codes[list(inputs.fitted)], _sizes(quantizer, centroids)),
@@ -171,52 +171,24 @@ def _fit(
 def _side(
     items: Sequence[TextItem],
     vectors: np.ndarray,
-    quantizer: Quantizer,
-    centroids: np.ndarray | None,
+    coder: Coder,
     settings: CodeSettings,
     *,
     are_images: bool,
 ) -> Side:
     """Give one direction's items their codes."""
-    choices = [_encode(vectors, quantizer, centroids, rank) for rank in range(settings.per_item)]
-    clusters, codes, latent = choices[0]
-
-    def others(place: int) -> list[Codes]:
-        before = tuple(codes[place, :-1].tolist())
-        nearest = last_codes(latent[place], codes[place], quantizer.books).tolist()
-        return [(clusters[place], *before, last) for last in nearest]
-
-    raw = [(cluster, *own) for cluster, own in zip(clusters, codes.tolist(), strict=True)]
-    told = tell_apart(raw, [item.split for item in items], settings.collisions, others)
-    numbered: list[Numbered] = [(own[1:], number) for own, number in told]
+    quantizer, centroids = coder
+    encoded, *more = [encode_vectors(vectors, coder, rank) for rank in range(settings.per_item)]
+    raw, splits = encoded.whole(), [item.split for item in items]
+    told = tell_apart(raw, splits, settings.collisions, lambda place: encoded.others(place, quantizer))
     first = (modality_token(are_images),) if settings.modality_token else ()
-    texts = [
-        [identifier_tokens(own, shared=quantizer.shared, first=first, cluster=cluster, number=number)]
-        for cluster, (own, number) in zip(clusters, numbered, strict=True)
-    ]
-    for more_clusters, more_codes, _ in choices[1:]:
-        for place, (cluster, own) in enumerate(zip(more_clusters, more_codes.tolist(), strict=True)):
-            texts[place].append(identifier_tokens(own, shared=quantizer.shared, first=first, cluster=cluster))
-    final = np.array([own for own, _ in numbered])
+    rows, texts = rows_and_tokens(items, told, more, quantizer, first)
+    final = np.array([own[1:] for own, _ in told])
     rebuilt, levels = quantizer.rebuilt(final), final
     if centroids is not None:
-        rebuilt, levels = rebuilt + centroids[clusters], np.column_stack([clusters, final])
-    rows = code_rows(items, clusters, numbered, texts)
-    numbers = {number for _, number in numbered if number is not None}
+        rebuilt, levels = rebuilt + centroids[encoded.clusters], np.column_stack([encoded.clusters, final])
+    numbers = {number for _, number in told if number is not None}
     return Side(rows, texts, CodeReader(levels, vectors, rebuilt), raw, numbers)
-
-
-def _encode(
-    vectors: np.ndarray, quantizer: Quantizer, centroids: np.ndarray | None, rank: int
-) -> tuple[list[int], np.ndarray, np.ndarray]:
-    """Return clusters, codes (N, M) and latents (N, e); of rank 1 on with the next nearest cluster or first code."""
-    if centroids is not None:
-        labels = nearest_rows(vectors, centroids, rank + 1)[:, rank]
-        latent = quantizer.latent(vectors - centroids[labels])
-        return labels.tolist(), encode(latent, quantizer.books), latent
-    latent = quantizer.latent(vectors)
-    first = nearest_rows(latent, quantizer.books[0], rank + 1)[:, rank] if rank else None
-    return [NO_CLUSTER] * len(vectors), encode(latent, quantizer.books, first), latent
 
 
 def _sizes(quantizer: Quantizer, centroids: np.ndarray | None) -> list[int]:

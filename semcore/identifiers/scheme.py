@@ -1,13 +1,15 @@
 """Interface of identifier schemes: what one gets, and what it makes of it.
 
-A scheme is a module with a function from `SchemeInputs` to `Identifiers`, and a line in `semcore.identifiers.schemes`.
-Queries, prompts, trainings, index, search and metrics know rows and new tokens, and no scheme.
+A scheme is a module with a function from `SchemeInputs` to `Identifiers`, and one for `LaterItems` if it can name those,
+and a line in `semcore.identifiers.schemes`. Queries, prompts, trainings, index, search and metrics know rows and new
+tokens, and no scheme.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ from semcore.data.caption_files import TextItem
 from semcore.data.identifier_files import IdentifierRow
 from semcore.data.identifier_tokens import NewTokens
 from semcore.identifiers.code_settings import CodeSettings
+from semcore.identifiers.sentence_encoder import Encode
 from semcore.identifiers.structured import StructuredIdentifiers
 
 
@@ -105,4 +108,40 @@ class Identifiers:
     readers: Readers | None = None
 
 
-Scheme = Callable[[SchemeInputs], Identifiers]
+@dataclass(frozen=True)
+class LaterItems:
+    """Items that come later, of which nothing is learnt.
+
+    Attributes:
+        captions: the images, each with its caption.
+        sentences: the sentences.
+        encoder: loads the sentence encoder that the identifiers were made with.
+        vectors: makes the items' vectors, as those of the dataset's items were made.
+        taken: returns the identifiers that images have by now, and those that sentences have.
+    """
+
+    captions: Sequence[TextItem]
+    sentences: Sequence[TextItem]
+    encoder: Callable[[], Encode]
+    vectors: Callable[[], Vectors]
+    taken: Callable[[], tuple[Collection[str], Collection[str]]]
+
+
+LaterRows = tuple[Sequence[IdentifierRow], Sequence[IdentifierRow]]
+"""The rows of images and of sentences, in their order; none of sentences where a scheme cannot give them any."""
+IdentifyLater = Callable[[LaterItems], LaterRows]
+OpenLater = Callable[[Path, Mapping[str, Any]], IdentifyLater]
+"""Reads RUN/identifiers, with the settings of the stage `identifiers`, once for many additions."""
+
+
+class Scheme(NamedTuple):
+    """What makes the identifiers of a scheme.
+
+    Attributes:
+        make: those of a dataset's items.
+        later: those of items that come later, exactly the ones that they would have had among the items of val or test;
+            or why there are none, to stand behind the scheme's name and a colon.
+    """
+
+    make: Callable[[SchemeInputs], Identifiers]
+    later: OpenLater | str = "nothing says how to make them"

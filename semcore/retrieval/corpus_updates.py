@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 
 from semcore.data.added_pictures import content_hash, place_picture, remove_abandoned
+from semcore.data.caption_files import TextItem
 from semcore.data.corpus_changes import (
     ADDED,
     AddedImage,
@@ -28,11 +29,9 @@ from semcore.data.corpus_changes import (
 )
 from semcore.data.dataset import Sentence, is_safe_id, make_safe_id
 from semcore.data.directions import Direction
-from semcore.data.identifier_files import IdentifierRow, make_row, with_more
 from semcore.data.items_and_queries import Item
 from semcore.data.new_images import NewImage
 from semcore.data.run_folder import RunFolder
-from semcore.identifiers.later_items import LaterIdentifier
 from semcore.models.captioning.local import WRITTEN
 from semcore.retrieval.corpus import added_items, searched_items, update_saved_index
 from semcore.retrieval.item_maker import ItemMaker
@@ -85,6 +84,7 @@ def add_images(maker: ItemMaker, images: Sequence[NewImage], *, copy: bool = Fal
     """
     run = maker.run
     with changing(run):
+        maker.require_later_identifiers()
         changes = read_changes(run)
         before = {direction: searched_items(run, maker.dataset, direction, None, changes) for direction in Direction}
         remove_abandoned(run, changes)
@@ -92,7 +92,7 @@ def add_images(maker: ItemMaker, images: Sequence[NewImage], *, copy: bool = Fal
         captions = _captions(maker, placed, left_out, progress)
         if not captions:
             return Addition([], already, left_out, changes.number)
-        added = _with_identifiers(maker, placed, captions, {item.item_id for item in before[Direction.I2T]})
+        added = _with_identifiers(maker, placed, captions, before)
         maker.store_features({own.image_id: picture_path(run, own) for own in added}, progress=progress)
         after = CorpusChanges(added={own.image_id: own for own in added})
         new = {direction: added_items(run, direction, after) for direction in maker.directions}
@@ -170,25 +170,37 @@ def _captions(maker: ItemMaker, placed: Sequence[_Placed], left_out: dict[str, s
 
 
 def _with_identifiers(
-    maker: ItemMaker, placed: Sequence[_Placed], captions: Mapping[str, str], used: set[str]
+    maker: ItemMaker, placed: Sequence[_Placed], captions: Mapping[str, str], before: Mapping[Direction, Sequence[Item]]
 ) -> list[AddedImage]:
-    """Return the captioned images with their sentences and the identifiers of all; `used` are sentence ids."""
-    kept = [own for own in placed if own.image.image_id in captions]
+    """Return the captioned images with their sentences and the identifiers of all.
+
+    Sentences without identifiers, which no search finds, are left out.
+    """
+    kept, used = [own for own in placed if own.image.image_id in captions], {i.item_id for i in before[Direction.I2T]}
     sentences = [_sentences(own.image, used) for own in kept]
-    texts = [captions[own.image.image_id] for own in kept]
-    found = iter(maker.identify([*texts, *(sentence.text for own in sentences for sentence in own)]))
-    rows = [_row(own.image.image_id, next(found)) for own in kept]
-    sentence_rows = [tuple(_row(sentence.sentence_id, next(found)) for sentence in own) for own in sentences]
-    return [
-        AddedImage(
-            own.image.image_id, own.file_name, own.sha256, own.image.source_file, caption, row, said, rows_of_sentences
-        )
-        for own, caption, row, said, rows_of_sentences in zip(kept, texts, rows, sentences, sentence_rows, strict=True)
-    ]
+    rows, rows_of_sentences = maker.identify(
+        [TextItem(own.image.image_id, ADDED, captions[own.image.image_id]) for own in kept],
+        [TextItem(sentence.sentence_id, ADDED, sentence.text) for own in sentences for sentence in own],
+        {own.image.image_id: pictures_folder(maker.run) / own.file_name for own in kept},
+        lambda: _identifiers_of(before),
+    )
+    found = {row["item_id"]: row for row in rows_of_sentences}
+    added = []
+    for own, row, said in zip(kept, rows, sentences, strict=True):
+        image_id, known = own.image.image_id, tuple(sentence for sentence in said if sentence.sentence_id in found)
+        added.append(
+            AddedImage(
+                image_id, own.file_name, own.sha256, own.image.source_file, captions[image_id], row, known,
+                tuple(found[sentence.sentence_id] for sentence in known),
+            )
+        )  # fmt: skip
+    return added
 
 
-def _row(item_id: str, identifier: LaterIdentifier) -> IdentifierRow:
-    return with_more(make_row(item_id, ADDED, identifier.global_id, identifier.lexical_id), identifier.more)
+def _identifiers_of(items: Mapping[Direction, Sequence[Item]]) -> tuple[set[str], set[str]]:
+    """Return the identifiers that images have, and those that sentences have."""
+    images, sentences = ({item.identifier for item in items[direction]} for direction in (Direction.T2I, Direction.I2T))
+    return images, sentences
 
 
 def _sentences(image: NewImage, used: set[str]) -> tuple[Sentence, ...]:

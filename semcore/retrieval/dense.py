@@ -137,7 +137,7 @@ def dual_encoder(
     paths, in_memory = dataset.image_paths, {} if pictures is None else pictures  # a caller may fill it later
 
     def opened(image_id: str) -> Any:
-        return in_memory[image_id] if image_id in in_memory else _open(paths[image_id])
+        return in_memory[image_id] if image_id in in_memory else open_stored(paths[image_id])
 
     return DenseEncoder(encoder.texts, lambda image_ids: encoder.pictures(image_ids, opened))
 
@@ -193,7 +193,12 @@ def _content(item: Item) -> list[str]:
     return [item.item_id, str(status.st_size), str(status.st_mtime_ns)]
 
 
-def _open(path: Path) -> Any:
+def open_stored(path: Path) -> Image.Image:
+    """Return the picture of a file that could be read before.
+
+    Raises:
+        UserError: it cannot be read any more.
+    """
     try:
         return open_image(path)
     except UnreadableImage as reason:

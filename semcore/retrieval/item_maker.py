@@ -5,32 +5,32 @@ Models are loaded at their first use and stay loaded, so that one maker serves m
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from semcore.data.caption_files import TextItem
 from semcore.data.corpus_changes import read_changes, with_added_images
 from semcore.data.dataset import Dataset, load_dataset
 from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
-from semcore.identifiers.later_items import (
-    FittedIdentifiers,
-    LaterIdentifier,
-    identify_later_items,
-    read_fitted_identifiers,
-)
-from semcore.identifiers.sentence_encoder import Encode, load_encoder
+from semcore.identifiers.later_items import open_later
+from semcore.identifiers.scheme import IdentifyLater, LaterItems, LaterRows
+from semcore.identifiers.sentence_encoder import Encode, embed, load_encoder
 from semcore.models.captioning.local import Caption
 from semcore.models.captioning.run_captioner import RunCaptioner, load_run_captioner
 from semcore.models.inference import Dtype, load_for_inference
 from semcore.models.lineage import Mismatch, refuse_others, trained_directions
 from semcore.models.prompts import load_prompts
-from semcore.models.run_checkpoints import captioner_of, generator_of, recorded_captioner
+from semcore.models.run_checkpoints import captioner_of, generator_of, generator_start_of, recorded_captioner
 from semcore.models.run_lineage import check_run_models
 from semcore.models.session import ModelSession, load_session
 from semcore.models.visual_features import FeatureStore
+from semcore.retrieval.identifier_vectors import CAPTION, MODEL, VectorSource, load_projection
 from semcore.retrieval.prior_settings import prior_settings_of
 from semcore.retrieval.priors import Priors, PriorSample
 from semcore.runtime.errors import UserError
@@ -116,32 +116,63 @@ class ItemMaker:
         return load_run_captioner(self.run, device=self.device, moved=self.base)
 
     @cached_property
-    def fitted(self) -> FittedIdentifiers:
-        """What the run's identifiers were fitted to."""
-        return read_fitted_identifiers(self.run / "identifiers", self._stage("identifiers")["settings"])
+    def identify_later(self) -> IdentifyLater:
+        """What makes identifiers, as the run's scheme does; refuses a scheme that has none for later items."""
+        return open_later(self.run / "identifiers", self._settings)
 
     @cached_property
     def encoder(self) -> Encode:
-        """The sentence encoder that the run's clusters were fitted with."""
-        stage = self._stage("identifiers")
-        name = stage["settings"]["encoder"]
-        if (content := stage.get("by_content", {}).get("encoder")) is None:
-            return load_encoder(name, self.device)
-        missing = f"the sentence encoder of {self.run.path} is no longer at {name}; put it back there"
-        place = find_checkpoint(name, content, missing=missing)
-        if fingerprint(place) != content:
-            raise UserError(
-                f"{place} is not the sentence encoder that the identifiers of {self.run.path} were made with"
-            )
-        return load_encoder(place, self.device)
+        """The sentence encoder that the run's identifiers were made with."""
+        return load_encoder(self._place("encoder", "sentence encoder"), self.device)
+
+    @cached_property
+    def vectors(self) -> VectorSource:
+        """What makes the vectors that the run's codes are of."""
+        folder, settings = self.run / "identifiers", self._settings
+        source, pool = settings["vectors"], settings["vectors_pool"]
+        if source not in (CAPTION, MODEL):
+            source = self._place("vectors", "checkpoint of the vectors")
+
+        def embed_texts(texts: Sequence[str]) -> np.ndarray:
+            return embed(texts, self.encoder, tokens_per_batch=settings["tokens_per_batch"])
+
+        return VectorSource(
+            source, pool, embed_texts, lambda: generator_start_of(self.run, self.base), self.run / "features",
+            self.device, load_projection(folder) if (source, pool) == (MODEL, "flatten") else None,
+        )  # fmt: skip
+
+    def require_later_identifiers(self) -> None:
+        """Refuse a run whose scheme has no identifiers for items that come later; errors as `open_later`."""
+        self.identify_later  # noqa: B018
 
     def caption(self, pictures: Mapping[str, Path], *, progress: bool = False) -> list[Caption]:
         """Caption pictures (image id -> file), and store their visual features in the run."""
         return self.captioner.caption(pictures, progress=progress) if pictures else []
 
-    def identify(self, texts: Sequence[str]) -> list[LaterIdentifier]:
-        """Return the identifier of each caption or sentence."""
-        return identify_later_items(texts, self.encoder, self.fitted) if texts else []
+    def identify(
+        self,
+        captions: Sequence[TextItem],
+        sentences: Sequence[TextItem],
+        pictures: Mapping[str, Path],
+        taken: Callable[[], tuple[Collection[str], Collection[str]]],
+    ) -> LaterRows:
+        """Return the rows of images and of their sentences; none of these where the scheme gives them none.
+
+        Args:
+            captions: of the images.
+            sentences: about them.
+            pictures: image id -> file.
+            taken: returns the identifiers that images of the corpus have, and those that its sentences have.
+        """
+        return self.identify_later(
+            LaterItems(
+                captions,
+                sentences,
+                lambda: self.encoder,
+                lambda: self.vectors.of(captions, sentences, pictures),
+                taken,
+            )
+        )
 
     def store_features(self, pictures: Mapping[str, Path], *, progress: bool = False) -> None:
         """Store the features of pictures (image id -> file) as the generator sees them, unless they are stored."""
@@ -153,6 +184,27 @@ class ItemMaker:
         if settings.weight(direction) and identifiers:
             sample = PriorSample(settings.num_queries, settings.seed)
             Priors.open(self.generator, direction, sample, self.run, self.dataset).fill(identifiers)
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        settings: dict[str, Any] = self._stage("identifiers")["settings"]
+        return settings
+
+    def _place(self, setting: str, what: str) -> str:
+        """Return where the checkpoint that a setting of the identifiers names is now.
+
+        Raises:
+            UserError: it is gone, or another one is there.
+        """
+        stage = self._stage("identifiers")
+        name: str = stage["settings"][setting]
+        if (content := stage.get("by_content", {}).get(setting)) is None:
+            return name
+        missing = f"the {what} of {self.run.path} is no longer at {name}; put it back there"
+        place = find_checkpoint(name, content, missing=missing)
+        if fingerprint(place) != content:
+            raise UserError(f"{place} is not the {what} that the identifiers of {self.run.path} were made with")
+        return place
 
     def _stage(self, name: str) -> dict[str, Any]:
         stage = self.run.manifest().get("stages", {}).get(name)

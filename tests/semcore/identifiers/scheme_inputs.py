@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,3 +31,18 @@ def scheme_inputs(num_images: int = 40, seed: int = 0, protocol: str = "inductiv
         captions, texts, owners.tolist(), fitted, structured=lambda: 1 / 0,  # type: ignore[arg-type,return-value]
         vectors=lambda: Vectors(images, sentences), codes=CodeSettings(**codes),
     )  # fmt: skip
+
+
+def only_images(inputs: SchemeInputs, kept: list[int]) -> SchemeInputs:
+    """Return the inputs with some images alone, by their places, and the sentences about them."""
+    vectors: Any = inputs.vectors()
+    place = {old: new for new, old in enumerate(kept)}
+    said = [n for n, image in enumerate(inputs.image_of_sentence) if image in place]
+    return replace(
+        inputs,
+        captions=[inputs.captions[n] for n in kept],
+        sentences=[inputs.sentences[n] for n in said],
+        image_of_sentence=[place[inputs.image_of_sentence[n]] for n in said],
+        fitted=[place[n] for n in inputs.fitted],
+        vectors=lambda: Vectors(vectors.images[kept], vectors.sentences[said]),
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,7 @@ import numpy as np
 from semcore.data.identifier_files import identifier_parts
 from semcore.identifiers.code_settings import CodeSettings
 from semcore.identifiers.hierarchical import descend, fit_tree, make_hierarchical, number_in_leaves, path_of
-from semcore.identifiers.scheme import SchemeInputs, Vectors
-from tests.semcore.identifiers.scheme_inputs import scheme_inputs
+from tests.semcore.identifiers.scheme_inputs import only_images, scheme_inputs
 
 VECTORS = np.random.default_rng(0).normal(size=(80, 5)).astype(np.float32)
 
@@ -57,19 +55,5 @@ def test_test_items_never_change_a_training_items_identifier() -> None:
     inputs = scheme_inputs(branch=3, leaf=4)
     whole = {row["item_id"]: row["identifier"] for row in make_hierarchical(inputs).t2i}
     kept = [place for place, item in enumerate(inputs.captions) if item.split != "test"]
-    alone = make_hierarchical(_only(inputs, kept))
+    alone = make_hierarchical(only_images(inputs, kept))
     assert all(whole[row["item_id"]] == row["identifier"] for row in alone.t2i)
-
-
-def _only(inputs: SchemeInputs, kept: list[int]) -> SchemeInputs:
-    vectors: Any = inputs.vectors()
-    place = {old: new for new, old in enumerate(kept)}
-    said = [n for n, image in enumerate(inputs.image_of_sentence) if image in place]
-    return replace(
-        inputs,
-        captions=[inputs.captions[n] for n in kept],
-        sentences=[inputs.sentences[n] for n in said],
-        image_of_sentence=[place[inputs.image_of_sentence[n]] for n in said],
-        fitted=[place[n] for n in inputs.fitted],
-        vectors=lambda: Vectors(vectors.images[kept], vectors.sentences[said]),
-    )

@@ -326,5 +326,5 @@ def test_numbers_for_keywords_say_nothing_of_a_new_image(
     manifest = run.manifest()
     manifest["stages"]["identifiers"]["settings"]["scheme"] = "numeric"
     run._write_manifest(manifest)
-    with pytest.raises(UserError, match="are of the scheme 'numeric', and only structured"):
+    with pytest.raises(UserError, match="are of the scheme 'numeric', which has none for items that come later"):
         add_images(maker, new_images)
