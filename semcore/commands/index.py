@@ -5,9 +5,9 @@
     semcore index remove --run runs/quickstart --ids photo-1,photo-2
     semcore index stats --run runs/quickstart
 
-New images get a caption by the model that wrote the run's, and an identifier by its clusters; those of items that are
-there never change. A sentence of a removed image goes with it. Searches that are under way go on, and whoever opens the
-run later finds the new state. The dataset, trainings and evaluations are not touched.
+New images get a caption by the model that wrote the run's, and an identifier by its clusters, codebooks or tree; those
+of items that are there never change. A sentence of a removed image goes with it. Searches that are under way go on, and
+whoever opens the run later finds the new state. The dataset, trainings and evaluations are not touched.
 """
 
 from __future__ import annotations

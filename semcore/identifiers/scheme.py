@@ -1,6 +1,6 @@
 """Interface of identifier schemes: what one gets, and what it makes of it.
 
-A scheme is a module with a function from `SchemeInputs` to `Identifiers`, and one for `LaterItems` if it can name those,
+A scheme is a module with a function from `SchemeInputs` to `Identifiers`, and one for `LaterItems` if there can be one,
 and a line in `semcore.identifiers.schemes`. Queries, prompts, trainings, index, search and metrics know rows and new
 tokens, and no scheme.
 """

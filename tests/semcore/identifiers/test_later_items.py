@@ -36,7 +36,7 @@ CODES: list[tuple[str, Settings, Settings]] = [
     ("coarse-fine", {"collisions": "next"}, {"num_codes": 2}),
     ("coarse-fine", {"per_item": 2}, {}),
     ("hierarchical", {"branch": 3, "leaf": 4}, {}),
-    ("hierarchical", {"branch": 2, "leaf": 1}, {}),
+    ("hierarchical", {"branch": 4, "leaf": 2}, {}),
 ]
 
 
