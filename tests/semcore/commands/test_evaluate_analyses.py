@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -127,13 +128,31 @@ def test_queries_without_an_answer_are_searched_without_their_items(metrics: dic
         splits = metrics["no_match"][direction]["splits"]
         assert (splits["test"]["num_without_answer"], splits["val"]["num_without_answer"]) == (num_test, num_val)
         assert f"generate {direction} test without answers" in metrics["seconds"]
-        assert splits["test"]["coverage"] is not None and splits["test"]["rejected"] is not None
+        assert splits["test"]["refused"] is not None and splits["test"]["caught"] is not None
+        assert list(splits["test"]["auroc"]) == ["log_sum_exp", "score", "confidence", "generator", "verifier"]
 
 
 def test_the_threshold_is_the_searchs(measured: SearchableRun, metrics: dict[str, Any]) -> None:
-    fusions = read_fusion_settings(measured.run / "verification.json").fusions["likelihood"]
+    """The file has what the report has, and a search of test's queries refuses as many as the evaluation."""
+    written = read_json(measured.run / "verification.json")["fusion"]["likelihood"]
     for direction in Direction:
-        assert fusions[direction].no_match == metrics["no_match"][direction]["threshold"]
+        threshold = metrics["no_match"][direction]["threshold"]
+        rule = None if threshold is None else {"of": "log_sum_exp", "below": threshold}
+        assert written[direction]["no_match"] == rule
+    path = measured.run / "verification.json"
+    settings = read_fusion_settings(path)
+    own = settings.fusions["likelihood"]["t2i"]
+    rows = rows_of(measured, "t2i")
+    found = Retriever.from_run(
+        measured.run, split="test", num_beams=2, num_candidates=5, prior_weight=0.0, **CPU
+    ).search(text=[row["query"] for row in rows], top_k=2)  # fmt: skip
+    values = [math.log(sum(math.exp(hit.score) for hit in hits)) for hits in found]
+    area = metrics["no_match"]["t2i"]["splits"]["test"]["auroc"]["log_sum_exp"]
+    assert len(values) == 30 and 0 <= area <= 1 and own.no_match == settings.fusions["likelihood"]["t2i"].no_match
+    if own.no_match is not None:
+        refused = sum(value < own.no_match.below - 1e-6 for value in values)
+        figures = metrics["no_match"]["t2i"]["splits"]["test"]
+        assert figures["refused"] == pytest.approx(100 * refused / len(values), abs=100 / len(values) + 1e-6)
 
 
 def test_false_negatives_are_wrong_and_preferred_by_both(measured: SearchableRun, metrics: dict[str, Any]) -> None:
@@ -205,8 +224,8 @@ def test_analyses_can_be_left_out(searchable_run: SearchableRun) -> None:
 @pytest.mark.parametrize(
     ("others", "sentence"),
     [
-        ({"no_match_precision": 0.0}, "--no-match-precision is a share above 0, at most 1, found 0"),
-        ({"no_match_precision": 90.0}, "--no-match-precision is a share above 0, at most 1, found 90"),
+        ({"no_match_refused": -0.1}, "--no-match-refused is a share from 0 to below 1, found -0.1"),
+        ({"no_match_refused": 5.0}, "--no-match-refused is a share from 0 to below 1, found 5"),
         ({"num_retention_queries": -1}, "--num-retention-queries must be 0 or more, found -1"),
         ({"num_exhaustive_queries": -1}, "--num-exhaustive-queries must be 0 or more, found -1"),
     ],
