@@ -173,7 +173,7 @@ train_identifier:
     bf16: "no"
 evaluate:
   prior_weight: fit
-  no_match_precision: 0.9
+  no_match_refused: 0.05
 """
 _STUDY = """title: A study
 base: base.yaml

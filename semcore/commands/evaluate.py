@@ -119,9 +119,9 @@ class EvaluateSettings(VerifierModelSettings, LineageSettings):
     """Queries per direction, drawn at random, for the search without the trie and its comparison with the trie."""
     num_no_match_queries: int = 100  # ours: as many are searched and verified anew on val, too
     """Queries per direction and split, drawn at random, whose items are taken out of the corpus, to choose and measure
-    the confidence below which a search says "no match"; 0 for none."""
-    no_match_precision: float = 0.9  # ours
-    """The share of answers that is to be right, 0 to 1, if half of the queries have no answer in the corpus."""
+    the threshold below which a search says "no match"; 0 for none."""
+    no_match_refused: float = 0.05  # the usual operating point of detectors, 95 % of what belongs there let through
+    """The share of val's queries with an answer, 0 to 1, that a search may refuse as "no match"."""
     num_retention_queries: int = 200  # ours: as the ablations; a second search of these
     """Queries per direction, drawn at random, whose right item is followed down the beams; 0 for none."""
     num_exhaustive_queries: int | None = None
@@ -160,8 +160,8 @@ class EvaluateSettings(VerifierModelSettings, LineageSettings):
         require_minimum(1, self, "limit", "batch_size")
         require_minimum(0, self, "num_order_queries", "num_no_match_queries", "num_retention_queries")
         require_minimum(0, self, "num_exhaustive_queries")
-        if not 0 < self.no_match_precision <= 1:
-            raise UserError(f"--no-match-precision is a share above 0, at most 1, found {self.no_match_precision:g}")
+        if not 0 <= self.no_match_refused < 1:
+            raise UserError(f"--no-match-refused is a share from 0 to below 1, found {self.no_match_refused:g}")
         require_minimum(2, self, "folds")
         if self.folds is not None and self.limit is not None:
             raise UserError("--folds are folds of the whole split: leave --limit out")
@@ -221,7 +221,7 @@ class EvaluateSettings(VerifierModelSettings, LineageSettings):
             ablations=self.ablations,
             num_ablation_queries=self.num_ablation_queries,
             num_no_match_queries=self.num_no_match_queries,
-            no_match_precision=self.no_match_precision,
+            no_match_refused=self.no_match_refused,
             num_retention_queries=self.num_retention_queries,
             num_exhaustive_queries=self.num_exhaustive_queries,
             cost=self.cost,

@@ -6,8 +6,8 @@
     semcore search --run runs/quickstart "a small red circle above a blue star" --answer IMAGE_ID
 
 A sentence searches images, an image searches sentences. The confidence of a hit is the probability that it answers
-the query, calibrated on val. Where the best hit's is below a threshold, also fitted on val, the search says "no match":
-it holds that no item answers the query, and shows the hits all the same.
+the query, calibrated on val. Where the scores of all candidates together come to less than a threshold, also fitted on
+val, the search says "no match": it holds that no item answers the query, and shows the hits all the same.
 
 --explain says of the best hit which words it was found by, what each step of its identifier cost beside the best branch
 not taken, and what the prior, the verifier and the fusion added. --answer says the same of an item that you know to be
@@ -56,7 +56,7 @@ class SearchSettings(LineageSettings):
     answer: str | None = None
     """The id of an item that answers the query: explain it, and where the search lost it."""
     json: bool = False
-    """Print one JSON object a hit, for machines; `no_match` is in each."""
+    """Print one JSON object a hit, for machines; `no_match`, and what it was decided on, is in each."""
 
     def __post_init__(self) -> None:
         if bool(self.text and self.text.strip()) == (self.image is not None):
@@ -101,7 +101,7 @@ def _search(settings: SearchSettings) -> None:
                 sys.stdout.write(f"\n{render_explanation(explanation)}")
     direction = Direction.T2I if settings.image is None else Direction.I2T
     for note in (
-        no_match_note(hits, retriever.threshold(direction)),
+        no_match_note(hits),
         retriever.prior_note(direction),
         retriever.confidence_note(direction),
     ):

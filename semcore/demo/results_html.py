@@ -59,7 +59,7 @@ def results_html(outcome: Outcome) -> str:
         outcome=outcome,
         heading=heading[0].upper() + heading[1:],
         kind=direction.item_kind,
-        no_match=any(hit.no_match for hit in outcome.hits[:1]),
+        no_match=next((hit.no_match_by for hit in outcome.hits[:1] if hit.no_match), None),
         cards=[_card(outcome, hit) for hit in outcome.hits],
     )
 

@@ -1,4 +1,4 @@
-"""Confidence of an evaluation's hits: reliability, coverage against risk, and the threshold of "no match"."""
+"""Confidence of an evaluation's hits: reliability, and coverage against risk."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any
 
 from semcore.data.directions import Direction
 from semcore.evaluation.fitted_fusions import Fitted
-from semcore.evaluation.held_out_items import SUFFIX
-from semcore.evaluation.no_match import BestHits, choose_threshold, measure_threshold
 from semcore.evaluation.reliability import coverage_risk, reliability
 from semcore.retrieval.batch import SplitKey, SplitView
 from semcore.retrieval.shortlist import Shortlist, rank
@@ -71,45 +69,6 @@ def measure_confidence(verified: Verified, split: str, direction: Direction) -> 
         "best_hits": reliability(*_columns(best)),
         "coverage_risk": coverage_risk(*_columns(best)),
     }
-
-
-def find_threshold(verified: Verified, direction: Direction, precision: float) -> float | None:
-    """Return the threshold of "no match" that val says; None where val has no queries without an answer."""
-    return choose_threshold(best_hits(verified, "val", direction), precision)
-
-
-def measure_no_match(
-    verified: Verified, split: str, direction: Direction, threshold: float | None, precision: float
-) -> dict[str, Any]:
-    """Return how well the threshold tells, on val and on the measured split; {} where nothing could be measured.
-
-    Args:
-        verified: the verifier whose order counts.
-        split: the measured one.
-        direction: of the search.
-        threshold: from `find_threshold`.
-        precision: the wanted one, 0 to 1.
-    """
-    measured = {name: best_hits(verified, name, direction) for name in dict.fromkeys(("val", split))}
-    figures = {name: measure_threshold(own, threshold) for name, own in measured.items() if own.without_answer}
-    return {"wanted_precision": 100 * precision, "threshold": threshold, "splits": figures} if figures else {}
-
-
-def best_hits(verified: Verified, split: str, direction: Direction) -> BestHits:
-    """Return the best hits of a split's queries, and of those whose items were taken out of its corpus."""
-    key, without = SplitKey(split, direction), SplitKey(split + SUFFIX, direction)
-    found, lost = verified.confidences(key), verified.confidences(without)
-    best = [
-        (found[content][0][1], found[content][0][0] in verified.views[key].queries.relevant[query])
-        for query, content in (verified.views[key].queries.contents.items() if found else ())
-        if content in found
-    ]
-    others = [
-        lost[content][0][1]
-        for content in (verified.views[without].queries.contents.values() if lost else ())
-        if content in lost
-    ]
-    return BestHits(*_columns(best), others)
 
 
 def _columns(cases: Sequence[tuple[float, bool]]) -> tuple[list[float], list[bool]]:

@@ -1,8 +1,9 @@
-"""Detection of queries without an answer: a threshold on the confidence of the best hit, and how well it tells.
+"""Detection of queries without an answer: a threshold on a quantity of each query, and how well the quantity tells.
 
-The threshold is chosen on val for a wanted precision: of the queries that are answered, so many have a right first hit.
-Queries without an answer are real ones, searched in a corpus from which their items were taken
-(`semcore.evaluation.held_out_items`). How common they are is the user's matter; here they count as half of all.
+The threshold is the highest that refuses no more than a chosen share of val's queries with an answer; what it catches
+of those without is then measured. So it depends neither on how common such queries are nor on how often the first hit
+is right. Queries without an answer are real ones, searched in a corpus from which their items were taken
+(`semcore.evaluation.held_out_items`).
 
 Shapes: A queries with an answer, U without.
 """
@@ -17,17 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-UNANSWERABLE_SHARE = 0.5  # ours: as many queries without an answer as with one, whatever the numbers measured
-FEWEST_ANSWERED = 10  # ours: a precision of fewer queries says little
+UNANSWERABLE_SHARE = 0.5  # ours: in the precision as many queries without an answer as with one, whatever their numbers
+FEWEST_QUERIES = 10  # ours: a quantile of fewer queries says little
 
 
 @dataclass(frozen=True)
-class BestHits:
-    """The confidence of each query's best hit.
+class QueryValues:
+    """One quantity of each query; the lower, the likelier that it has no answer.
 
     Attributes:
         with_answer: of queries whose items are in the corpus (A,).
-        right: whether that hit was right (A,).
+        right: whether their first hit was right (A,).
         without_answer: of queries whose items are not (U,).
     """
 
@@ -36,58 +37,64 @@ class BestHits:
     without_answer: Sequence[float]
 
 
-def choose_threshold(hits: BestHits, precision: float) -> float | None:
-    """Return the least confidence that is answered, so that the wanted share of answers is right.
+def choose_threshold(values: QueryValues, refused: float) -> float | None:
+    """Return the highest threshold that has no more than a share of the queries with an answer below it.
 
-    Among the thresholds that reach the precision it is the one that answers most. None where none does with
-    `FEWEST_ANSWERED` queries or more, or where one of both kinds of query is missing.
+    None with fewer than `FEWEST_QUERIES` of them or without a query of the other kind, and where it would refuse as
+    great a share of those with an answer as of those without.
 
     Args:
-        hits: of val.
-        precision: wanted share of right answers, 0 to 1.
+        values: of val.
+        refused: the share of the queries with an answer that may be below, from 0 to below 1.
     """
-    if not len(hits.with_answer) or not len(hits.without_answer):
+    given, _, without = _arrays(values)
+    if len(given) < FEWEST_QUERIES or not len(without):
         return None
-    given, right, without = _arrays(hits)
-    for threshold in np.unique(given):
-        answered = given >= threshold
-        if answered.sum() < FEWEST_ANSWERED:
-            return None
-        if _precision(answered, right, without >= threshold) >= precision:
-            return float(threshold)
-    return None
+    most = min(int(refused * len(given) + 1e-9), len(given) - 1)  # 0.29 * 100 is 28.999999999999996
+    threshold = float(np.sort(given)[most])
+    return threshold if (without < threshold).mean() > (given < threshold).mean() else None
 
 
-def measure_threshold(hits: BestHits, threshold: float | None) -> dict[str, Any]:
-    """Return how well a threshold tells queries with an answer from those without, percentages where not said.
+def measure_threshold(values: QueryValues, threshold: float | None) -> dict[str, Any]:
+    """Return what a threshold does to queries with an answer and without, percentages where not said.
 
     Args:
-        hits: of the measured split.
+        values: of the measured split.
         threshold: from `choose_threshold`; None answers every query.
 
     Returns:
-        "num_with_answer", "num_without_answer"; "precision", of the answers that are right, where queries without an
-        answer are half of all (None where nothing is answered); "coverage", of the queries with an answer that are
-        answered; "rejected", of the others that are not; "auroc", 0 to 1, the probability that a right first hit is
-        more confident than one of a query without an answer (None where one of them is missing).
+        "num_with_answer", "num_without_answer"; "refused", of the queries with an answer, wrongly; "caught", of those
+        without one; "precision", of the answers that are right, where queries without an answer are half of all (None
+        where nothing is answered). A percentage of no query is None.
     """
-    given, right, without = _arrays(hits)
+    given, right, without = _arrays(values)
     least = -np.inf if threshold is None else threshold
     return {
         "num_with_answer": len(given),
         "num_without_answer": len(without),
+        "refused": _percent(_mean(given < least)),
+        "caught": _percent(_mean(without < least)),
         "precision": _percent(_precision(given >= least, right, without >= least)),
-        "coverage": _percent(_mean(given >= least)),
-        "rejected": _percent(_mean(without < least)),
-        "auroc": _auroc(given[right], without),
     }
 
 
-def _arrays(hits: BestHits) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+def auroc(values: QueryValues) -> float | None:
+    """Return the probability that a query with an answer has more than one without, 0 to 1; None without both.
+
+    It is Mann and Whitney's U as a share of all pairs, ties half.
+    """
+    given, _, without = _arrays(values)
+    if not len(given) or not len(without):
+        return None
+    ranks = rankdata(np.concatenate([given, without]))[: len(given)]
+    return float((ranks.sum() - len(given) * (len(given) + 1) / 2) / (len(given) * len(without)))
+
+
+def _arrays(values: QueryValues) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
     return (
-        np.asarray(hits.with_answer, dtype=np.float64),
-        np.asarray(hits.right, dtype=bool),
-        np.asarray(hits.without_answer, dtype=np.float64),
+        np.asarray(values.with_answer, dtype=np.float64),
+        np.asarray(values.right, dtype=bool),
+        np.asarray(values.without_answer, dtype=np.float64),
     )
 
 
@@ -99,14 +106,6 @@ def _precision(answered: NDArray[np.bool_], right: NDArray[np.bool_], wrongly: N
     good, all_with = share * (answered & right).mean(), share * answered.mean()
     every = all_with + UNANSWERABLE_SHARE * wrongly.mean()
     return float(good / every) if every else float("nan")
-
-
-def _auroc(right: NDArray[np.float64], without: NDArray[np.float64]) -> float | None:
-    """Return Mann and Whitney's U as a share of all pairs, ties half; None where there is no pair."""
-    if not len(right) or not len(without):
-        return None
-    ranks = rankdata(np.concatenate([right, without]))[: len(right)]
-    return float((ranks.sum() - len(right) * (len(right) + 1) / 2) / (len(right) * len(without)))
 
 
 def _mean(values: NDArray[np.bool_]) -> float:

@@ -9,11 +9,12 @@ from typing import Any
 from semcore.data.dataset import Dataset
 from semcore.data.directions import Direction
 from semcore.data.run_folder import RunFolder
-from semcore.evaluation.confidence import Verified, find_threshold, measure_confidence, measure_no_match
+from semcore.evaluation.confidence import Verified, measure_confidence
 from semcore.evaluation.false_negatives import audit
 from semcore.evaluation.fitted_fusions import Fitted, fit, rank_all
 from semcore.evaluation.folds import mean_metrics
 from semcore.evaluation.generation import Generated, search_views
+from semcore.evaluation.no_match_detection import find_rule, measure_no_match
 from semcore.evaluation.order_probes import draw_order_probes, measure_order_bias
 from semcore.evaluation.plan import EvaluationPlan
 from semcore.evaluation.results import EvaluationResult, Scores, score
@@ -89,7 +90,7 @@ def run_evaluation(
         verified[name] = Verified(views, shortlists, scores, fits)
     without = {key: [[0.0] * len(each.items) for each in own] for key, own in shortlists.items()}
     verified["none"] = Verified(views, shortlists, without, _fit(views, shortlists, without))
-    fusions = {name: _with_thresholds(own, plan.no_match_precision) for name, own in verified.items()}
+    fusions = {name: _with_rules(own, plan.no_match_refused) for name, own in verified.items()}
     better = better_on_val(plan.verifiers, result.on_val)
     weights = dict(generated.prior_settings.weights)
     result.fusion_settings = FusionSettings(better, fusions, plan.shifts, dict(plan.other_models), weights)
@@ -100,10 +101,10 @@ def run_evaluation(
     return result
 
 
-def _with_thresholds(verified: Verified, precision: float) -> dict[str, Fusion]:
-    """Return direction -> a verifier's fusion, with its threshold of "no match"."""
+def _with_rules(verified: Verified, refused: float) -> dict[str, Fusion]:
+    """Return direction -> a verifier's fusion, with its rule of "no match"."""
     return {
-        str(direction): replace(fitted.overall, no_match=find_threshold(verified, direction, precision))
+        str(direction): replace(fitted.overall, no_match=find_rule(verified, direction, refused))
         for direction, fitted in verified.fits.items()
     }
 
@@ -117,9 +118,7 @@ def _analyse(
         fusion = result.fusion_settings.fusions[result.verifier].get(direction, Fusion())
         sections = dict(generated.analyses[direction].sections)
         sections["calibration"] = measure_confidence(verified, plan.split, direction)
-        sections["no_match"] = measure_no_match(
-            verified, plan.split, direction, fusion.no_match, plan.no_match_precision
-        )
+        sections["no_match"] = measure_no_match(verified, plan.split, direction, fusion.no_match, plan.no_match_refused)
         if plan.verifiers:
             found = audit(
                 direction, result.views[direction], verified.shortlists[key], verified.scores[key],

@@ -53,7 +53,7 @@ class EvaluationPlan:
         ablations: measure the ablations without verification and without the trie.
         num_ablation_queries: queries per direction of the search without the trie.
         num_no_match_queries: queries per direction and split whose items are taken out of the corpus; 0 for none.
-        no_match_precision: wanted share of right answers, 0 to 1, when the threshold of "no match" is chosen.
+        no_match_refused: share of val's queries with an answer, 0 to 1, that the threshold of "no match" may refuse.
         num_retention_queries: queries per direction that are followed down the beams; 0 for none.
         num_exhaustive_queries: queries per direction that are searched exhaustively too; None for as many as a small
             corpus allows.
@@ -92,7 +92,7 @@ class EvaluationPlan:
     ablations: bool
     num_ablation_queries: int
     num_no_match_queries: int
-    no_match_precision: float
+    no_match_refused: float
     num_retention_queries: int
     num_exhaustive_queries: int | None
     cost: bool

@@ -65,48 +65,60 @@ def risk_section(figures: Mapping[str, Any]) -> Section | None:
 
 
 def no_match_section(figures: Mapping[str, Any]) -> Section:
-    """Return how well queries without an answer are told.
+    """Return how well queries without an answer are told, and which quantity would tell them how well.
 
     Args:
         figures: "no_match" of metrics.json for one direction.
     """
     threshold, splits = figures["threshold"], figures["splits"]
-    wanted = f"{figures['wanted_precision']:.0f} %"
+    wanted = f"{figures['wanted_refused']:g} %"
     sentences = [
-        "A search says no match where the confidence of its best hit is below a threshold. It is tested with queries "
-        "whose items were taken out of the corpus, a quarter of the images at random; in the precision they count as "
-        "half of all queries, however many were measured."
+        "A search says no match where the scores of its candidates together, the logarithm of the sum of their "
+        "exponentials, come to less than a threshold. It is tested with queries whose items were taken out of the "
+        "corpus, a quarter of the images at random."
     ]
     if threshold is None:
         sentences.append(
-            f"No threshold reaches the wanted precision of {wanted} on val with ten answers or more, so that no search "
-            "says no match."
+            f"On val no threshold that refuses {wanted} of the queries with an answer refuses more of those without, "
+            "or there are fewer than ten with one, so that no search says no match."
         )
     else:
         sentences.append(
-            f"The threshold is {threshold:.3f}, the least with which {wanted} of the answers on val are right."
+            f"The threshold is {threshold:.3f}, the highest that refuses no more than {wanted} of the queries of val "
+            "with an answer."
         )
     rows = [
         [
             split,
             f"{own['num_with_answer']:,}",
             f"{own['num_without_answer']:,}",
+            percent(own["refused"]),
+            percent(own["caught"]),
             percent(own["precision"]),
-            percent(own["coverage"]),
-            percent(own["rejected"]),
-            "–" if own["auroc"] is None else f"{own['auroc']:.3f}",
         ]
         for split, own in splits.items()
     ]
-    header = ("split", "with an answer", "without", "precision, %", "answered, %", "rejected, %", "AUROC")
+    header = ("split", "with an answer", "without", "refused, %", "caught, %", "precision, %")
     note = (
-        "Answered: of the queries with an answer; rejected: of those without. AUROC: the probability that a right best "
-        "hit is more confident than the best hit of a query without an answer."
+        "Refused: of the queries with an answer, wrongly; caught: of those without. Precision: of the answers that are "
+        "right, if half of all queries had no answer. AUROC: the probability that a query with an answer has more than "
+        "one without; what decides is log_sum_exp, the others are measured beside it: score, confidence, generator and "
+        "verifier of the best hit."
     )
     smallest = min((own["num_without_answer"] for own in splits.values()), default=0)
     if smallest < 30:
         note += f" With {plural(smallest, 'query')} without an answer the figures are rough."
-    return Section("No-match detection", [*sentences, note], [Table(header, rows)])
+    return Section("No-match detection", [*sentences, note], [Table(header, rows), _areas(splits)])
+
+
+def _areas(splits: Mapping[str, Mapping[str, Any]]) -> Table:
+    names = list(dict.fromkeys(name for own in splits.values() for name in own["auroc"]))
+    rows = [[split, *(_three_digits(own["auroc"].get(name)) for name in names)] for split, own in splits.items()]
+    return Table(("AUROC", *names), rows)
+
+
+def _three_digits(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _bins(name: str, bins: list[Mapping[str, Any]]) -> Table:

@@ -19,8 +19,8 @@ An explanation is a dictionary that JSON can hold; what is unknown is None.
     verifier    None where the item was not verified; else name, score, rank (by its score alone), num_candidates,
                 orders: for a verifier that chooses by letter one a cyclic shift of the candidates: letter (the item's),
                 probability (0 to 1), counts (whether the score is averaged over this shift); else empty
-    fusion      None where the item was not verified; else generator_weight, temperature, score, confidence, threshold
-                (of "no match")
+    fusion      None where the item was not verified; else generator_weight, temperature, score, confidence, no_match
+                (what decided whether the query has an answer: of, value, below; None where nothing did)
     search      the course of the item through the search: outcome, depth, prefix, prefix_score, last_beam_score
                   "found"         it is the best hit
                   "outranked"     verified, and behind the best hit
@@ -36,7 +36,7 @@ An explanation is a dictionary that JSON can hold; what is unknown is None.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from PIL import Image
@@ -259,5 +259,5 @@ def _fusion(fusion: Fusion, hit: Hit | None) -> dict[str, Any]:
         "generator_weight": fusion.weight,
         "temperature": fusion.temperature,
         **{name: getattr(hit, name, None) for name in ("score", "confidence")},
-        "threshold": fusion.no_match,
+        "no_match": None if hit is None or hit.no_match_by is None else asdict(hit.no_match_by),
     }

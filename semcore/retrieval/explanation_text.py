@@ -103,6 +103,7 @@ def _fusion(part: Mapping[str, Any]) -> str:
     )
     if part["confidence"] is not None:
         text += f"; confidence {part['confidence']:.2f}"
-    if part["threshold"] is not None:
-        text += f", no match below {part['threshold']:.2f}"
+    if part["no_match"] is not None:
+        basis = part["no_match"]
+        text += f"; all candidates together {basis['value']:.2f}, no match below {basis['below']:.2f}"
     return text

@@ -66,6 +66,21 @@ def _log_sum(scores: Sequence[float]) -> float:
 
 
 @dataclass(frozen=True)
+class NoMatchBasis:
+    """What a search has decided on whether any item answers its query: there is no match where `value < below`.
+
+    Attributes:
+        of: the name of what is compared: "log_sum_exp", of the fused scores of all candidates that were verified.
+        value: what it is for this query.
+        below: the threshold, fitted on val.
+    """
+
+    of: str
+    value: float
+    below: float
+
+
+@dataclass(frozen=True)
 class Hit:
     """A ranked item, as a search returns it.
 
@@ -79,8 +94,10 @@ class Hit:
             too much (`Retriever.confidence_note`). None where nothing was fitted, and behind the shortlist.
         text: the sentence; None for an image.
         image_path: the image; None for a sentence.
-        no_match: whether the search holds that no item answers its query: the confidence of the query's best hit is
-            below a threshold fitted on val. All hits of a query have the same; None where there is no threshold.
+        no_match: whether the search holds that no item answers its query: the scores of the query's candidates come to
+            less than a threshold fitted on val. All hits of a query have the same; None where there is no threshold,
+            or none for a search with these settings.
+        no_match_by: what that was decided on; None where it was not.
     """
 
     item_id: str
@@ -90,11 +107,15 @@ class Hit:
     text: str | None = None
     image_path: Path | None = None
     no_match: bool | None = None
+    no_match_by: NoMatchBasis | None = None
 
     @classmethod
-    def of(cls, item: Item, score: float, confidence: float | None, no_match: bool | None = None) -> Hit:
-        """Return an item with its score and confidence."""
-        return cls(item.item_id, score, item.identifier, confidence, item.text or None, item.image_path, no_match)
+    def of(cls, item: Item, score: float, confidence: float | None, basis: NoMatchBasis | None = None) -> Hit:
+        """Return an item with its score and confidence, and whether its query has an answer."""
+        no_match = None if basis is None else basis.value < basis.below
+        return cls(
+            item.item_id, score, item.identifier, confidence, item.text or None, item.image_path, no_match, basis
+        )
 
     def explained_by(self, explain: Callable[[str], dict[str, Any]]) -> Self:
         """Make `explain` call a function with the item's id; it is no field: no copy, file or comparison has it."""

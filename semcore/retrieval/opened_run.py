@@ -30,6 +30,7 @@ from semcore.retrieval.search_sides import SearchSides
 from semcore.retrieval.verifier_choice import verifier_model
 from semcore.retrieval.verifiers import open_verifier
 from semcore.verification import LETTERS, Fusion
+from semcore.verification.no_match_rule import NoMatchRule
 from semcore.verification.score_fusion import FusionSettings
 
 
@@ -80,8 +81,8 @@ class OpenedRun:
     _corpora: dict[Direction, Corpus] = field(default_factory=dict, repr=False)
     _verifier_session: Any = field(default=None, repr=False)
 
-    def threshold(self, direction: Direction) -> float | None:
-        """Return the confidence below which a direction's best hit is no match; None where none was fitted."""
+    def no_match_rule(self, direction: Direction) -> NoMatchRule | None:
+        """Return when a direction's search says no match; None where nothing was fitted for a search as this one."""
         return self._fusion(direction).no_match
 
     def items(self, direction: Direction) -> Mapping[str, Item]:
@@ -135,7 +136,18 @@ class OpenedRun:
         return self._sides
 
     def _fusion(self, direction: Direction) -> Fusion:
-        return self.fusion_settings.fusions.get(self.verifier, {}).get(direction, Fusion())
+        """Return what orders the hits; its threshold is of no use where its scores are others than those fitted."""
+        fusion = self.fusion_settings.fusions.get(self.verifier, {}).get(direction, Fusion())
+        as_fitted = self._fitted_prior(direction) == self.prior_settings.weight(direction)
+        return fusion if as_fitted and not self._lacks_scores(direction) else replace(fusion, no_match=None)
+
+    def _fitted_prior(self, direction: Direction) -> float:
+        return self.fusion_settings.prior_weights.get(direction, 0.0)
+
+    def _lacks_scores(self, direction: Direction) -> bool:
+        """Return whether the fusion was fitted with a guide or dense vectors that this search leaves out."""
+        fusion = self.fusion_settings.fusions.get(self.verifier, {}).get(direction, Fusion())
+        return bool(fusion.further) and not self._has_sides
 
     def _corpus(self, direction: Direction) -> Corpus:
         """Return what is searched in a direction; at its first use the models have to be trained for it."""

@@ -190,13 +190,14 @@ class Retriever(OpenedRun):
         return self._explain(searched, item_id)
 
     def confidence_note(self, direction: Direction) -> str:
-        """Return a note on the confidence of a direction's hits; empty where it was fitted as they are searched."""
+        """Return a note on a direction's confidence and "no match"; empty where they were fitted for such a search."""
         return confidence_note(
             self.run.path,
             self.fusion_settings.fusions.get(self.verifier, {}).get(direction),
             len(self._corpus(direction).items),
-            fitted_prior=self.fusion_settings.prior_weights.get(direction, 0.0),
+            fitted_prior=self._fitted_prior(direction),
             used_prior=self.prior_settings.weight(direction),
+            lacks_scores=self._lacks_scores(direction),
         )
 
     def prior_note(self, direction: Direction) -> str:

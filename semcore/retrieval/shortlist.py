@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from semcore.data.directions import Direction
 from semcore.data.items_and_queries import Item
-from semcore.retrieval.hits import GeneratedHit, Hit
+from semcore.retrieval.hits import GeneratedHit, Hit, NoMatchBasis
 from semcore.verification import Choice, Fusion, Question
+from semcore.verification.score_fusion import log_sum_exp
 
 GUIDE, DENSE = "guide", "dense"
 """Names of further scores."""
@@ -63,14 +64,15 @@ def hits_of(
     ranked = rank(shortlist, verifier, fusion)
     if not ranked:
         return []
-    no_match = fusion.is_no_match(ranked[0][2])
-    hits = [Hit.of(*row, no_match) for row in ranked]
+    rule = fusion.no_match
+    basis = rule and NoMatchBasis(rule.of, log_sum_exp([score for _, score, _ in ranked]), rule.below)
+    hits = [Hit.of(*row, basis) for row in ranked]
     known = {item.item_id for item in shortlist.items}
     rest = [hit for hit in generated if hit.item_id not in known]
     if not rest:
         return hits
     step = hits[-1].score - (rest[0].score if shortlist.further else shortlist.generator[-1])
-    return hits + [Hit.of(items[hit.item_id], hit.score + step, None, no_match) for hit in rest]
+    return hits + [Hit.of(items[hit.item_id], hit.score + step, None, basis) for hit in rest]
 
 
 def images_shown(direction: Direction, shortlists: Iterable[Shortlist]) -> list[str]:

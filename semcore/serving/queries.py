@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from semcore.data.directions import Direction
-from semcore.retrieval.hits import Hit
+from semcore.retrieval.hits import Hit, NoMatchBasis
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ class Answer:
     def no_match(self) -> bool | None:
         """Return whether the search holds that no item answers the query; None where no threshold was fitted."""
         return self.hits[0].no_match if self.hits else None
+
+    @property
+    def no_match_by(self) -> NoMatchBasis | None:
+        """Return what that was decided on; None where it was not."""
+        return self.hits[0].no_match_by if self.hits else None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from itertools import zip_longest
 from typing import Annotated, Any
 
@@ -77,6 +78,14 @@ class HitBody(BaseModel):
     explanation: dict[str, Any] | None = Field(description="Why it was found; null unless asked for.")
 
 
+class NoMatchBody(BaseModel):
+    """What a search has decided on: there is no match where the value is below the threshold."""
+
+    of: str = Field(description='What is compared: "log_sum_exp", of the scores of all candidates that were verified.')
+    value: float = Field(description="What it is for this query.")
+    below: float = Field(description="The threshold, fitted on val.")
+
+
 class QueryBody(BaseModel):
     """The answer to one query."""
 
@@ -84,6 +93,7 @@ class QueryBody(BaseModel):
     no_match: bool | None = Field(
         description="Whether the search holds that no item answers the query; null where no threshold was fitted."
     )
+    no_match_by: NoMatchBody | None = Field(description="What that was decided on; null where it was not.")
     notes: list[str] = Field(description="What is to be known about scores and confidence.")
 
 
@@ -183,7 +193,8 @@ def query_body(answer: Answer) -> QueryBody:
         )
         for rank, (hit, explanation) in enumerate(zip_longest(answer.hits, answer.explanations), start=1)
     ]
-    return QueryBody(hits=hits, no_match=answer.no_match, notes=list(answer.notes))
+    basis = answer.no_match_by and NoMatchBody(**asdict(answer.no_match_by))
+    return QueryBody(hits=hits, no_match=answer.no_match, no_match_by=basis, notes=list(answer.notes))
 
 
 def item_body(item: ItemRecord) -> ItemBody:

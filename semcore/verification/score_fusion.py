@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, write_json
 from semcore.runtime.typed_commands import evaluate_anew
 from semcore.verification.calibration import Calibration, fit_calibration
 from semcore.verification.conditional_logit import fit_conditional_logit
+from semcore.verification.no_match_rule import NoMatchRule, require_present_rule, rule_of_data
 
 FUSION_FILE = "verification.json"
 SMALLEST = 1e-4
@@ -38,8 +40,7 @@ class Fusion:
         calibration: maps each candidate's score to a probability; None where nothing was fitted.
         num_items: the number of items searched when it was fitted; 0 where it is unknown.
         further: weights of further scores by their names, 0 or more: of a search's guide, of dense vectors.
-        no_match: the least confidence of a best candidate with which a query counts as answered; None where no
-            threshold was fitted.
+        no_match: when a query counts as one without an answer; None where nothing was fitted.
     """
 
     weight: float = 0.5
@@ -47,7 +48,7 @@ class Fusion:
     calibration: Calibration | None = None
     num_items: int = 0
     further: dict[str, float] = field(default_factory=dict)
-    no_match: float | None = None
+    no_match: NoMatchRule | None = None
 
     def fuse(
         self,
@@ -74,9 +75,14 @@ class Fusion:
         """
         return None if self.calibration is None else self.calibration.probabilities(fused).tolist()
 
-    def is_no_match(self, best: float | None) -> bool | None:
-        """Return whether a query has no answer, by the confidence of its best candidate; None without a threshold."""
-        return None if self.no_match is None or best is None else best < self.no_match
+
+def log_sum_exp(fused: Sequence[float] | Scores) -> float:
+    """Return the logarithm of the sum of the exponentials of fused scores (K,), one or more.
+
+    >>> round(log_sum_exp([3.0, 3.0]), 2), round(log_sum_exp([3.0, -3.0]), 2)
+    (3.69, 3.0)
+    """
+    return float(logsumexp(np.asarray(fused, dtype=np.float64)))
 
 
 @dataclass(frozen=True)
@@ -158,10 +164,12 @@ def read_fusion_settings(path: Path) -> FusionSettings:
     """Read the file that `write_fusion_settings` wrote.
 
     Raises:
-        UserError: the file is missing or broken.
+        UserError: the file is missing or broken, or of a version that decides otherwise what is no match.
     """
     content = read_json(path)
     try:
+        for fusion in (fusion for own in content["fusion"].values() for fusion in own.values()):
+            require_present_rule(path, fusion.get("no_match"))
         fusions = {
             name: {direction: fusion_of_data(fusion) for direction, fusion in own.items()}
             for name, own in content["fusion"].items()
@@ -188,4 +196,8 @@ def fusion_as_data(fusion: Fusion) -> dict[str, Any]:
 def fusion_of_data(content: Mapping[str, Any]) -> Fusion:
     """Return the fusion of `fusion_as_data`."""
     calibration = content["calibration"]
-    return Fusion(**{**content, "calibration": calibration and Calibration(**calibration)})
+    parts = {
+        "calibration": calibration and Calibration(**calibration),
+        "no_match": rule_of_data(content.get("no_match")),
+    }
+    return Fusion(**{**content, **parts})

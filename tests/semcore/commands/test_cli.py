@@ -100,6 +100,13 @@ def test_env_names_what_is_not_the_tested_version(semcore: Any, monkeypatch: pyt
 
 
 @dataclass(frozen=True)
+class Basis:
+    of: str = "log_sum_exp"
+    value: float = 1.5
+    below: float = 2.25
+
+
+@dataclass(frozen=True)
 class Hit:
     item_id: str
     score: float
@@ -108,6 +115,7 @@ class Hit:
     text: str | None
     image_path: Path | None
     no_match: bool | None = None
+    no_match_by: Basis | None = None
 
     def explain(self) -> dict[str, Any]:
         return explanation_of(self.item_id, "found")
@@ -147,9 +155,6 @@ class FakeRetriever:
     def prior_note(self, direction: str) -> str:
         return ""
 
-    def threshold(self, direction: str) -> float | None:
-        return 0.95
-
     def explain(self, *, item_id: str, **query: Any) -> dict[str, Any]:
         type(self).asked |= {"explained": query}
         return explanation_of(item_id, "lost")
@@ -161,7 +166,7 @@ class FakeRetriever:
         type(self).asked |= {"text": text, "image": image, "top_k": top_k}
         if text:
             path = Path("images/scene-7.png")
-            return [Hit("scene-7", -0.25, "<|cluster_17|>red circle", 0.9, None, path, no_match=True)]
+            return [Hit("scene-7", -0.25, "<|cluster_17|>red circle", 0.9, None, path, True, Basis())]
         return [Hit("scene-7-0", -0.25, "<|cluster_17|>red circle", None, "a red circle", None)]
 
 
@@ -204,10 +209,13 @@ def test_no_match_is_said_beside_the_hits(semcore: Any, retriever: type[FakeRetr
     _, out, err = semcore("search", "--run", "r", "a red circle")
     assert "scene-7" in out
     assert err.splitlines()[0] == (
-        "search: no match: the confidence of the best hit, 0.90, is below 0.95, the threshold fitted on val"
+        "search: no match: the scores of all candidates together come to 1.50 (log_sum_exp), below 2.25, the threshold "
+        "fitted on val"
     )
     _, out, err = semcore("search", "--run", "r", "a red circle", "--json")
-    assert json.loads(out)["no_match"] is True
+    row = json.loads(out)
+    assert row["no_match"] is True
+    assert row["no_match_by"] == {"of": "log_sum_exp", "value": 1.5, "below": 2.25}
     _, _, err = semcore("search", "--run", "r", "--image", "query.png")
     assert "no match" not in err
 

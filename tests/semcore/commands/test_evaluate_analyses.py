@@ -17,6 +17,7 @@ from semcore.evaluation.per_query import read_per_query
 from semcore.retrieval.retriever import Retriever
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, read_jsonl
+from semcore.verification.no_match_rule import NoMatchRule
 from semcore.verification.score_fusion import read_fusion_settings
 from tests.run_fixtures import SearchableRun
 
@@ -120,6 +121,8 @@ def test_confidence_is_measured_on_every_candidate(measured: SearchableRun, metr
     right_first = metrics["t2i"]["verified"]["R@1"]
     assert 100 * figures["best_hits"]["base_rate"] == pytest.approx(right_first)
     assert figures["coverage_risk"]["points"][-1]["risk"] == pytest.approx(100 - right_first)
+    refused = 100 * sum(bool(own[0].no_match) for own in hits) / len(hits)
+    assert metrics["no_match"]["t2i"]["splits"]["test"]["refused"] == pytest.approx(refused)
 
 
 def test_queries_without_an_answer_are_searched_without_their_items(metrics: dict[str, Any]) -> None:
@@ -127,13 +130,15 @@ def test_queries_without_an_answer_are_searched_without_their_items(metrics: dic
         splits = metrics["no_match"][direction]["splits"]
         assert (splits["test"]["num_without_answer"], splits["val"]["num_without_answer"]) == (num_test, num_val)
         assert f"generate {direction} test without answers" in metrics["seconds"]
-        assert splits["test"]["coverage"] is not None and splits["test"]["rejected"] is not None
+        assert splits["test"]["refused"] is not None and splits["test"]["caught"] is not None
+        assert list(splits["test"]["auroc"]) == ["log_sum_exp", "score", "confidence", "generator", "verifier"]
 
 
 def test_the_threshold_is_the_searchs(measured: SearchableRun, metrics: dict[str, Any]) -> None:
     fusions = read_fusion_settings(measured.run / "verification.json").fusions["likelihood"]
     for direction in Direction:
-        assert fusions[direction].no_match == metrics["no_match"][direction]["threshold"]
+        threshold = metrics["no_match"][direction]["threshold"]
+        assert fusions[direction].no_match == (None if threshold is None else NoMatchRule("log_sum_exp", threshold))
 
 
 def test_false_negatives_are_wrong_and_preferred_by_both(measured: SearchableRun, metrics: dict[str, Any]) -> None:
@@ -205,8 +210,8 @@ def test_analyses_can_be_left_out(searchable_run: SearchableRun) -> None:
 @pytest.mark.parametrize(
     ("others", "sentence"),
     [
-        ({"no_match_precision": 0.0}, "--no-match-precision is a share above 0, at most 1, found 0"),
-        ({"no_match_precision": 90.0}, "--no-match-precision is a share above 0, at most 1, found 90"),
+        ({"no_match_refused": -0.1}, "--no-match-refused is a share from 0 to below 1, found -0.1"),
+        ({"no_match_refused": 5.0}, "--no-match-refused is a share from 0 to below 1, found 5"),
         ({"num_retention_queries": -1}, "--num-retention-queries must be 0 or more, found -1"),
         ({"num_exhaustive_queries": -1}, "--num-exhaustive-queries must be 0 or more, found -1"),
     ],

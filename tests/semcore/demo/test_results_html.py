@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ import pytest
 from semcore.demo.page_queries import PageQuery
 from semcore.demo.results_html import explanation_html, message_html, results_html, title_html
 from semcore.demo.run_search import Outcome
-from semcore.retrieval.hits import Hit
+from semcore.retrieval.hits import Hit, NoMatchBasis
 from tests.conftest import draw_picture
 from tests.semcore.demo.conftest import HOSTILE
 
 RED = PageQuery(text="a red circle")
+BASIS = NoMatchBasis("log_sum_exp", 1.75, 2.5)
 WHY: dict[str, Any] = {
     "query": {"direction": "t2i", "text": "a red circle"},
     "item": {"item_id": "one", "identifier": "<|cluster_1|>red circle", "text": None, "image_path": None},
@@ -38,7 +40,9 @@ WHY: dict[str, Any] = {
         "name": "listwise", "score": -0.3, "rank": 1, "num_candidates": 2,
         "orders": [{"letter": "A", "probability": 0.74, "counts": True}],
     },
-    "fusion": {"generator_weight": 0.25, "temperature": 1.0, "score": 1.5, "confidence": 0.83, "threshold": 0.4},
+    "fusion": {
+        "generator_weight": 0.25, "temperature": 1.0, "score": 1.5, "confidence": 0.83, "no_match": asdict(BASIS),
+    },
     "search": {"outcome": "found"},
 }  # fmt: skip
 
@@ -107,8 +111,14 @@ def test_sentences_are_shown_and_lead_back_to_images() -> None:
 
 
 def test_no_match_is_said_and_the_nearest_are_still_shown(tmp_path: Path) -> None:
-    page = read(results_html(outcome(Hit("one", 2.0, "red", 0.1, "text", None, True))))
-    assert "No match. The model holds that none of the images answers this" in page.text and "10 %" in page.text
+    page = read(results_html(outcome(Hit("one", 2.0, "red", 0.1, "text", None, True, BASIS))))
+    assert (
+        "No match. The model holds that none of the images answers this: all that were found score 1.75 together, and "
+        "where there is an answer it is nearly always 2.50 or more. Below are the nearest."
+    ) in page.text
+    assert "10 %" in page.text
+    answered = Hit("one", 2.0, "red", 0.1, "text", None, False, NoMatchBasis("log_sum_exp", 2.5, 2.5))
+    assert "No match" not in read(results_html(outcome(answered))).text
 
 
 def test_nothing_found_is_said() -> None:
@@ -133,7 +143,7 @@ def test_an_explanation_has_every_part() -> None:
     for text in (
         "The best hit.", "<|cluster_1|> about round, red", "red ✓", "log p −0.81, less 0.50 × −2.00 of the prior: 0.20",
         "rank 2", "listwise, score −0.30, rank 1 of 2", "A 74 %", "25 % generator and 75 % verifier: 1.50",
-        "confidence 83 %", "no match below 40 %", "0.90", "·blue 0.05", "·red",
+        "confidence 83 %", "all candidates together 1.75, no match below 2.50", "0.90", "·blue 0.05", "·red",
     ):  # fmt: skip
         assert text in page.text
 

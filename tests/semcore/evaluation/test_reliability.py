@@ -1,4 +1,4 @@
-"""Reliability, coverage against risk and the threshold of "no match", against loops over plain lists."""
+"""Reliability and coverage against risk, against loops over plain lists."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semcore.evaluation.no_match import BestHits, choose_threshold, measure_threshold
 from semcore.evaluation.reliability import COVERAGES, coverage_risk, reliability
 
 CASES = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60)
@@ -62,46 +61,3 @@ def test_risk_is_that_of_answering_the_most_confident(cases: list[tuple[float, b
 def test_nothing_to_measure_is_no_error() -> None:
     assert reliability([], []) == {"num_cases": 0}
     assert coverage_risk([], []) == {"aurc": None, "points": []}
-    assert choose_threshold(BestHits([], [], [0.1]), 0.9) is None
-    assert choose_threshold(BestHits([0.9] * 20, [True] * 20, []), 0.9) is None
-    nothing = measure_threshold(BestHits([], [], []), 0.5)
-    assert (nothing["precision"], nothing["coverage"], nothing["rejected"], nothing["auroc"]) == (None,) * 4
-
-
-def slow_precision(hits: BestHits, threshold: float) -> tuple[float, int]:
-    """Return the precision with both kinds of query repeated until they are equally many, and how many are answered."""
-    with_answer = [*zip(hits.with_answer, hits.right, strict=True)] * len(hits.without_answer)
-    without = [*hits.without_answer] * len(hits.with_answer)
-    answers = [right for confidence, right in with_answer if confidence >= threshold]
-    answers += [False for confidence in without if confidence >= threshold]
-    answered = sum(confidence >= threshold for confidence in hits.with_answer)
-    return (sum(answers) / len(answers) if answers else 0.0), answered
-
-
-@pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("wanted", [0.6, 0.8, 0.95])
-def test_the_threshold_is_the_least_that_reaches_the_precision(seed: int, wanted: float) -> None:
-    rng = random.Random(seed)
-    given_, without = [round(rng.random(), 2) for _ in range(40)], [round(rng.random() * 0.8, 2) for _ in range(15)]
-    right = [rng.random() < confidence for confidence in given_]
-    hits = BestHits(given_, right, without)
-    good = [
-        threshold
-        for threshold in sorted(set(given_))
-        if slow_precision(hits, threshold)[0] >= wanted and slow_precision(hits, threshold)[1] >= 10
-    ]
-    threshold = choose_threshold(hits, wanted)
-    assert threshold == (good[0] if good else None)
-    if threshold is not None:
-        measured = measure_threshold(hits, threshold)
-        assert measured["precision"] == pytest.approx(100 * slow_precision(hits, threshold)[0])
-        assert measured["precision"] >= 100 * wanted
-        assert measured["coverage"] == pytest.approx(100 * sum(c >= threshold for c in given_) / 40)
-        assert measured["rejected"] == pytest.approx(100 * sum(c < threshold for c in without) / 15)
-
-
-def test_auroc_counts_pairs() -> None:
-    hits = BestHits([0.9, 0.5, 0.7, 0.2], [True, True, True, False], [0.5, 0.6, 0.1])
-    pairs = [(a > b) + 0.5 * (a == b) for a in (0.9, 0.5, 0.7) for b in hits.without_answer]
-    assert measure_threshold(hits, None)["auroc"] == pytest.approx(sum(pairs) / len(pairs))
-    assert measure_threshold(hits, None)["coverage"] == 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +135,10 @@ def test_without_vectors_of_sentences_they_have_no_rows(tmp_path: Path) -> None:
     for scheme in ("vokens", "hierarchical"):
         inputs, made = made_with(scheme, {"branch": 3, "leaf": 4}, {})
         _write_others(tmp_path, made)
-        images = inputs.vectors().images
+        vectors = Vectors(inputs.vectors().images[:2], None)
         later = LaterItems(
             inputs.captions[:2], inputs.sentences[:4], lambda: 1 / 0,  # type: ignore[arg-type,return-value]
-            lambda images=images: Vectors(images[:2], None), lambda: (set(), set()),
+            partial(Vectors, *vectors), lambda: (set(), set()),
         )  # fmt: skip
         rows, of_sentences = open_later(tmp_path, {"scheme": scheme, **asdict(inputs.codes)})(later)
         assert len(rows) == 2 and of_sentences == []

@@ -11,7 +11,7 @@ import pytest
 from semcore import __version__
 from semcore.data.directions import Direction
 from semcore.evaluation.metrics import retrieval_metrics
-from semcore.evaluation.no_match import BestHits, measure_threshold
+from semcore.evaluation.no_match import QueryValues, auroc, measure_threshold
 from semcore.evaluation.per_query import write_per_query
 from semcore.evaluation.reliability import coverage_risk, reliability
 from semcore.report import write_report
@@ -51,8 +51,10 @@ def calibration() -> dict[str, Any]:
 
 
 def no_match(threshold: float | None) -> dict[str, Any]:
-    hits = BestHits(CONFIDENCES, RIGHT, [0.2, 0.5])
-    return {"wanted_precision": 90.0, "threshold": threshold, "splits": {"test": measure_threshold(hits, threshold)}}
+    values = QueryValues(CONFIDENCES, RIGHT, [0.2, 0.5])
+    areas = {"log_sum_exp": auroc(values), "confidence": None}
+    split = {**measure_threshold(values, threshold), "auroc": areas}
+    return {"of": "log_sum_exp", "wanted_refused": 5.0, "threshold": threshold, "splits": {"test": split}}
 
 
 def cost_rows() -> list[dict[str, Any]]:
@@ -106,7 +108,9 @@ def test_every_section_is_in_both_reports(run_folder: Path) -> None:
         assert f"\n{heading}\n" in markdown, heading
         assert heading.strip("# ") in page.text
     assert "| retained, % | 100.0 | 90.0 | 85.0 |" in markdown
-    assert "| test | 5 | 2 | 66.7 | 60.0 | 100.0 | 0.833 |" in markdown
+    assert "| test | 5 | 2 | 40.0 | 100.0 | 66.7 |" in markdown
+    assert "| AUROC | log_sum_exp | confidence |" in markdown.replace("\\", "")
+    assert "| test | 0.700 | – |" in markdown
     assert len(page.all("polyline")) == 6  # retention, two reliabilities, risk, two costs
     assert {"script", "iframe", "link"}.isdisjoint(name for name, _ in page.elements)
 
@@ -184,8 +188,8 @@ def test_one_query_is_enough_with_a_hit_or_without(run_folder: Path, num_hits: i
             "calibration": {"t2i": figures},
             "no_match": {
                 "t2i": {
-                    "wanted_precision": 90.0, "threshold": None,
-                    "splits": {"test": measure_threshold(BestHits(*cases, []), None)},
+                    "of": "log_sum_exp", "wanted_refused": 5.0, "threshold": None,
+                    "splits": {"test": {**measure_threshold(QueryValues(*cases, []), None), "auroc": {}}},
                 }
             },
         },
@@ -195,7 +199,7 @@ def test_one_query_is_enough_with_a_hit_or_without(run_folder: Path, num_hits: i
     assert "Not on the shortlist" in markdown
     Page(source)
     assert ("No query has a hit with a confidence" in markdown) == (num_hits == 0)
-    assert "No threshold reaches the wanted precision of 90 %" in markdown.replace("\\", "")
+    assert "On val no threshold that refuses 5 % of the queries with an answer" in markdown.replace("\\", "")
 
 
 def test_an_evaluation_of_no_query_is_refused(run_folder: Path) -> None:
@@ -252,7 +256,9 @@ def test_the_sections_say_what_was_measured() -> None:
     assert errors.rows[0] == ["all candidates", "5", "0.350", "0.206", "0.600"]
     risk = risk_section(calibration()["coverage_risk"])
     assert risk is not None and risk.tables[0].rows[-1] == ["100 %", "40.0", "0.10"]
-    assert "The threshold is 0.600" in no_match_section(no_match(0.6)).sentences[1]
+    assert no_match_section(no_match(0.6)).sentences[1] == (
+        "The threshold is 0.600, the highest that refuses no more than 5 % of the queries of val with an answer."
+    )
     assert ["a | b has seen the images in pretraining", "unknown: <b>nobody</b> knows"] in leak_section(LEAKS).tables[
         0
     ].rows

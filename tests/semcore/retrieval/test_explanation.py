@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import pickle
 from dataclasses import asdict, replace
 
@@ -18,10 +19,12 @@ from semcore.retrieval.corpus import identifier_tokens
 from semcore.retrieval.explanation_text import render_explanation
 from semcore.retrieval.explanation_words import cluster_of, keywords_of, says
 from semcore.retrieval.generator import query_inputs
+from semcore.retrieval.search_notes import no_match_note
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import write_json
 from semcore.verification import Fusion, choose
 from semcore.verification.calibration import Calibration
+from semcore.verification.no_match_rule import NoMatchRule
 from semcore.verification.score_fusion import FusionSettings, write_fusion_settings
 
 CPU = {"dtype": "float32", "device": "cpu"}
@@ -172,7 +175,7 @@ def test_nothing_is_worked_out_in_advance(retriever, monkeypatch):
     assert len(passes) == 2 * counted
     hit = many[0][0]
     assert set(asdict(hit)) == {
-        "item_id", "score", "identifier", "confidence", "text", "image_path", "no_match"
+        "item_id", "score", "identifier", "confidence", "text", "image_path", "no_match", "no_match_by"
     }  # fmt: skip
     for other in (pickle.loads(pickle.dumps(hit)), copy.deepcopy(hit)):
         assert other == hit
@@ -188,21 +191,61 @@ def test_a_foreign_item_is_named(retriever):
 
 
 def test_no_match_is_said_below_the_threshold(searchable_run):
-    calibration = Calibration(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    """What is compared is worked out anew from the scores of the hits, which are all of the shortlist."""
     seen = []
-    for threshold in (None, 0.0, 1.0):
-        fusion = Fusion(0.5, 1.0, calibration, num_items=6, no_match=threshold)
-        write_fusion_settings(
-            searchable_run.run / "verification.json", FusionSettings("likelihood", {"likelihood": {"t2i": fusion}})
-        )
+    for below in (None, -1e3, 1e3):
+        write_rule(searchable_run, below)
         retriever = Retriever.from_run(searchable_run.run, split="test", **CPU)
-        assert retriever.threshold(Direction.T2I) == threshold
+        rule = None if below is None else NoMatchRule("log_sum_exp", below)
+        assert retriever.no_match_rule(Direction.T2I) == rule
         hits = retriever.search(text=QUERY)
-        [no_match] = {hit.no_match for hit in hits}  # every hit of a query says the same
+        [(no_match, basis)] = {(hit.no_match, hit.no_match_by) for hit in hits}  # every hit of a query says the same
         seen.append(no_match)
     assert seen == [None, False, True]
-    assert hits[0].explain()["fusion"]["threshold"] == 1.0
-    assert "no match below 1.00" in render_explanation(hits[0].explain())
+    together = math.log(sum(math.exp(hit.score) for hit in hits))
+    assert len(hits) == 6 and (basis.of, basis.below) == ("log_sum_exp", 1e3)
+    assert basis.value == pytest.approx(together)
+    assert hits[0].explain()["fusion"]["no_match"] == asdict(basis)
+    assert f"all candidates together {together:.2f}, no match below 1000.00" in render_explanation(hits[0].explain())
+    assert no_match_note(hits) == (
+        f"no match: the scores of all candidates together come to {together:.2f} (log_sum_exp), below 1000.00, the "
+        "threshold fitted on val"
+    )
+
+
+def test_what_was_fitted_with_other_scores_decides_nothing(searchable_run):
+    """With another weight of the prior, or without the guide, scores are on another scale."""
+    write_rule(searchable_run, 1e3)
+    prior = Retriever.from_run(searchable_run.run, split="test", prior_weight=0.5, **CPU)
+    write_rule(searchable_run, 1e3, further={"guide": 0.5})
+    plain = Retriever.from_run(searchable_run.run, split="test", plain=True, **CPU)
+    for retriever, why in (
+        (prior, "prior weight 0.00, not with 0.50 as here"), (plain, "a guide or dense vectors that are left out here")
+    ):  # fmt: skip
+        assert retriever.no_match_rule(Direction.T2I) is None
+        hit = retriever.search(text=QUERY)[0]
+        assert (hit.no_match, hit.no_match_by, hit.explain()["fusion"]["no_match"]) == (None, None, None)
+        assert hit.confidence is not None
+        assert retriever.confidence_note(Direction.T2I) == (
+            f"confidence and the weights behind the order were fitted with {why}: confidence is not to be trusted, and "
+            "nothing says what is no match"
+        )
+
+
+def test_among_more_items_no_match_is_said_too_seldom(searchable_run):
+    write_rule(searchable_run, 1e3, num_items=4)
+    retriever = Retriever.from_run(searchable_run.run, split="test", **CPU)
+    assert retriever.confidence_note(Direction.T2I).endswith("likely too high and no match said too seldom")
+    write_rule(searchable_run, None, num_items=8)
+    retriever = Retriever.from_run(searchable_run.run, split="test", **CPU)
+    assert retriever.confidence_note(Direction.T2I).endswith("likely too low")
+
+
+def write_rule(run, below, **further):
+    rule = None if below is None else NoMatchRule("log_sum_exp", below)
+    calibration = Calibration(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    fusion = Fusion(0.5, 1.0, calibration, **{"num_items": 6, **further}, no_match=rule)
+    write_fusion_settings(run.run / "verification.json", FusionSettings("likelihood", {"likelihood": {"t2i": fusion}}))
 
 
 def test_words_are_told_apart(searchable_run):

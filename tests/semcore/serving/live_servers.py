@@ -22,7 +22,7 @@ from semcore.data.directions import Direction
 from semcore.data.identifier_files import make_row
 from semcore.data.new_images import NewImage
 from semcore.retrieval.corpus_updates import Addition
-from semcore.retrieval.hits import Hit
+from semcore.retrieval.hits import Hit, NoMatchBasis
 from semcore.serving.app import create_app
 from semcore.serving.backend import LocalBackend
 from semcore.serving.limits import Limits
@@ -52,6 +52,9 @@ class FakeRun:
         return [self._answer(query) for query in queries]
 
     def _answer(self, query: ServedQuery) -> Answer | Exception:
+        if query.text == "nothing":
+            basis = NoMatchBasis("log_sum_exp", 1.5, 2.25)
+            return Answer([Hit(f"i{n}", -n, "a red circle", 0.5, None, None, True, basis) for n in range(query.top_k)])
         if query.text == "fail":
             return RuntimeError("it failed")
         if query.picture is not None:

@@ -29,7 +29,13 @@ def test_a_sentence_finds_images(live: Live) -> None:
         "image_url": "/images/i0", "explanation": None,
     }  # fmt: skip
     second = {**first, "rank": 2, "item_id": "i1", "score": -1.0, "image_url": "/images/i1"}
-    assert reply.json == {"hits": [first, second], "no_match": None, "notes": ["a note"]}
+    assert reply.json == {"hits": [first, second], "no_match": None, "no_match_by": None, "notes": ["a note"]}
+
+
+def test_no_match_is_said_with_what_decided_it(live: Live) -> None:
+    body = live.search(text="nothing", top_k=2).json
+    assert (len(body["hits"]), body["no_match"]) == (2, True)
+    assert body["no_match_by"] == {"of": "log_sum_exp", "value": 1.5, "below": 2.25}
 
 
 def test_a_picture_finds_sentences(live: Live) -> None:

@@ -3,9 +3,11 @@ import pytest
 from scipy.optimize import check_grad
 
 from semcore.runtime.errors import UserError
+from semcore.runtime.files import read_json, write_json
 from semcore.verification import Fusion, fit_fusion
 from semcore.verification.calibration import Calibration
 from semcore.verification.conditional_logit import _cases, _loss
+from semcore.verification.no_match_rule import NoMatchRule
 from semcore.verification.score_fusion import (
     FusionSettings,
     read_fusion_settings,
@@ -64,11 +66,35 @@ def test_several_right_candidates_and_ragged_rows_have_the_right_gradient():
 
 
 def test_what_was_fitted_survives_the_file(tmp_path):
-    fitted = Fusion(0.3, 0.7, Calibration(0.5, 1.0, -0.2, -0.1, 0.2, 0.3, -1.0), num_items=40)
+    calibration = Calibration(0.5, 1.0, -0.2, -0.1, 0.2, 0.3, -1.0)
+    fitted = Fusion(0.3, 0.7, calibration, num_items=40, no_match=NoMatchRule("log_sum_exp", 6.5))
     fusions = {"pointwise": {"t2i": fitted}, "none": {"t2i": Fusion()}}
     fusion_settings = FusionSettings("pointwise", fusions, 4, {"pointwise": "some/model"})
     write_fusion_settings(tmp_path / "verification.json", fusion_settings)
     assert read_fusion_settings(tmp_path / "verification.json") == fusion_settings
+    written = read_json(tmp_path / "verification.json")["fusion"]
+    assert written["pointwise"]["t2i"]["no_match"] == {"of": "log_sum_exp", "below": 6.5}
+    assert written["none"]["t2i"]["no_match"] is None
+
+
+@pytest.mark.parametrize(
+    ("no_match", "by"), [(0.9975, "confidence"), ({"of": "score", "below": 3.0}, "score"), ({}, None)]
+)
+def test_a_rule_of_another_version_is_refused_with_the_command(tmp_path, monkeypatch, no_match, by):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "a run"
+    (run / "t2i").mkdir(parents=True)
+    (run / "metrics.json").touch()
+    write_fusion_settings(run / "verification.json", FusionSettings("none", {"none": {"t2i": Fusion()}}))
+    content = read_json(run / "verification.json")
+    content["fusion"]["none"]["t2i"]["no_match"] = no_match
+    write_json(run / "verification.json", content)
+    with pytest.raises(UserError) as error:
+        read_fusion_settings(run / "verification.json")
+    assert str(error.value) == (
+        f"{run}/verification.json decides what is no match by {by}, not by log_sum_exp: another version has written "
+        "it; write it anew with `rm -r 'a run/t2i' 'a run/metrics.json' && semcore evaluate --run 'a run'`"
+    )
 
 
 def test_a_file_of_the_first_version_means_one_shift_and_the_runs_own_models(tmp_path):
