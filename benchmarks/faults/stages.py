@@ -156,7 +156,7 @@ def _index_add(disk: Path, _: str) -> list[str]:
 
 
 def _index_remove(disk: Path, _: str) -> list[str]:
-    """Remove what the dataset has in its test split; an id that is gone already ends the command with a sentence."""
+    """Remove what the dataset has in its test split; ids that are gone already are no mistake."""
     ids = [record.image_id for record in load_dataset(disk / "data").split("test")[:3]]
     return _index("remove", disk, "--ids", ",".join(ids))
 
@@ -237,6 +237,7 @@ def _hub(disk: Path, _: str) -> list[str]:
 def _hub_source(disk: Path) -> None:
     import datasets
 
+    datasets.disable_progress_bars()
     (disk / "shards").mkdir()
     images = load_dataset(disk / "data").images
     for split in COUNTS:
@@ -246,4 +247,6 @@ def _hub_source(disk: Path) -> None:
             "sentences": [[sentence.text for sentence in record.sentences] for record in own],
         }
         table = datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
-        table.to_parquet(disk / "shards" / f"{split}-00000.parquet")
+        shard = disk / "shards" / f"{split}-00000.parquet"
+        table.to_parquet(shard)
+        os.utime(shard, (0, 0))  # as above

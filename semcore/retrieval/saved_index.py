@@ -120,10 +120,18 @@ class SavedIndexes:
     @property
     def nbytes(self) -> int | None:
         """Return the bytes of the saved index of this corpus; None where none is saved."""
-        for note in sorted((self.run / FOLDER).glob(f"*/{NOTE}")):
-            if read_json(note).get("corpus") == self.corpus:
-                return (note.parent / INDEX).stat().st_size
-        return None
+        folder = self._present()
+        return None if folder is None else (folder / INDEX).stat().st_size
+
+    @property
+    def time_ns(self) -> int:
+        """Return when the saved index of this corpus was written, in ns since 1970; 0 where none is saved."""
+        folder = self._present()
+        return 0 if folder is None else (folder / INDEX).stat().st_mtime_ns
+
+    def _present(self) -> Path | None:
+        notes = sorted((self.run / FOLDER).glob(f"*/{NOTE}"))
+        return next((note.parent for note in notes if read_json(note).get("corpus") == self.corpus), None)
 
     def _save(self, folder: Path, key: str, index: IdentifierIndex) -> None:
         """Write an index and its record, then remove the indexes that it replaces."""
