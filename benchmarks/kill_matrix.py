@@ -6,13 +6,13 @@
 
 Each stage is run once undisturbed, then in rounds: SIGKILL for it and all its processes, at a moment that is drawn, the
 same command again, and so on until it ends by itself. Then every file of its folder is compared with the undisturbed
-one's. A stage of one process is forked from one that has imported what it needs. Half of the moments are any time, the
-others just when a file has changed. The disk is one in memory: it gets room for a part of what the stage writes, which
-has to end in one sentence and exit code 2, and after more room the same command has to end as if nothing had been; the
-same on a disk that is read-only when the command starts. After each fault every file under its final name is read.
-`ours` is the number of problems. Without the right to mount a disk only kills are done. A row that is done is kept in
-OUT, and not measured again as long as no file of the code has changed. DeepSpeed's compiled operations are copied into
-OUT, so that a kill leaves no lock on those that others use.
+one's. A stage of one process is forked from one that has imported what it needs, and so is each process of a launcher.
+Half of the moments are any time, the others just when a file has changed. The disk is one in memory: it gets room for a
+part of what the stage writes, which has to end in one sentence and exit code 2, and after more room the same command
+has to end as if nothing had been; the same on a disk that is read-only when the command starts. After each fault every
+file under its final name is read. `ours` is the number of problems. Without the right to mount a disk only kills are
+done. A row that is done is kept in OUT, and not measured again as long as no file of the code has changed. DeepSpeed's
+compiled operations are copied into OUT, so that a kill leaves no lock on those that others use.
 
 What is not compared: what was measured (seconds, memory, times of day), locks, and what commands printed.
 """
@@ -32,7 +32,7 @@ from typing import NamedTuple
 from benchmarks.faults.comparison import differences, files_below, half_written
 from benchmarks.faults.disk import PAGE_BYTES, Disk, small_disk
 from benchmarks.faults.helpers import caption_server
-from benchmarks.faults.processes import Ended, Moment, draw_moment, import_all, run, used_bytes
+from benchmarks.faults.processes import Ended, Moment, draw_moment, import_all, run, used_bytes, warm_server
 from benchmarks.faults.stages import Stage, all_stages
 from benchmarks.report import Row, not_run, publish
 from semcore.commands.arguments import require_minimum, run_command
@@ -59,7 +59,7 @@ class Settings:
     stages: list[str] | None = None
     """Names of stages; by default all of them."""
     kills: int = 6
-    """Kills of each stage; those that start several processes of Python get a third."""
+    """Kills of each stage; those that start several processes of Python get a third, but two at least."""
     kills_a_round: int = 3
     """So many kills, at most, before a stage is let to its end and compared."""
     full: int = 2
@@ -120,7 +120,9 @@ class Bench:
         forked = stage.launches == 1
         if forked:
             import_all(stage.modules)
-        return run(words, _environment(self.extensions), self.disk.folder, self.log, moment, forked=forked)
+        server = warm_server() if stage.launched else None
+        environment = _environment(self.extensions)
+        return run(words, environment, self.disk.folder, self.log, moment, forked=forked, server=server)
 
     def words(self, stage: Stage) -> list[str]:
         """Return a stage's command; what it needs has to be on the disk."""
@@ -165,7 +167,7 @@ def disturb(bench: Bench, stages: dict[str, Stage], stage: Stage, settings: Sett
     """Yield the rows of one stage."""
     whole = undisturbed(bench, stages, stage)
     rng = random.Random(f"{settings.seed} {stage.name}")
-    num_kills = settings.kills if stage.launches == 1 else max(1, settings.kills // 3)
+    num_kills = settings.kills if stage.launches == 1 else min(settings.kills, max(2, settings.kills // 3))
     yield _row(f"{stage.name}, killed", killed(bench, stage, whole, rng, num_kills, settings.kills_a_round))
     for fault, times in (("disk full", settings.full), ("disk read-only", min(1, settings.full))):
         if not times:

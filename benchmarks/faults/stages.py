@@ -53,6 +53,7 @@ class Stage(NamedTuple):
         prepare: writes what else it needs into the disk's folder.
         own_code: whether it ends with semcore's own exit code, and not with a launcher's.
         launches: how often it starts Python, as a measure of what it costs; one that starts it once is forked.
+        launched: by a launcher, so that all its processes can be forked from a server.
         modules: what it imports.
     """
 
@@ -62,6 +63,7 @@ class Stage(NamedTuple):
     prepare: Callable[[Path], None] = lambda _: None
     own_code: bool = True
     launches: int = 1
+    launched: bool = False
     modules: tuple[str, ...] = ()
 
 
@@ -127,6 +129,7 @@ def _training(name: str, needs: str, engine: str) -> Stage:
 
     return Stage(
         f"{name}{engine}", needs, words, own_code=launcher is None, launches=3 if launcher else 1,
+        launched=launcher is not None,
         modules=() if launcher else ("recipes." + name.replace("-", "_"), *MODEL_MODULES),
     )  # fmt: skip
 
