@@ -55,7 +55,7 @@ class Variant(NamedTuple):
     identifiers: dict[str, Any]
 
 
-COMMON = {"num_clusters": 64, "num_keywords": 4}
+COMMON = {"num_clusters": 64, "num_keywords": 4, "keyword_order": "similarity"}
 VARIANTS = {
     "paper": Variant("the paper's: similar words, most similar first, without the cluster's", {}),
     "spoken": Variant("words people say, those first, the cluster's too", SPOKEN),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from semcore.commands.arguments import require_minimum, resolved
+from semcore.data.caption_files import TextItem
 from semcore.identifiers.code_settings import CodeSettings
-from semcore.identifiers.mention_rates import Criterion
+from semcore.identifiers.mention_rates import Criterion, has_train_sentences
 from semcore.identifiers.words import load_segmenter
 from semcore.runtime.errors import UserError
 
@@ -84,6 +87,20 @@ def _check_keyword_method(settings: Any) -> None:
         raise UserError(
             f"--nr-candidates must be --num-keywords ({settings.num_keywords}) or more, found {settings.nr_candidates}"
         )
+
+
+def with_keyword_order(settings: Any, captions: Sequence[TextItem], image_of_sentence: Sequence[int]) -> Any:
+    """Return the settings with an order of keywords: as given, else that of mention, where anything tells it.
+
+    Args:
+        settings: of the command.
+        captions: of all splits.
+        image_of_sentence: see `semcore.identifiers.mention_rates.count_mentions`.
+    """
+    if settings.keyword_order is not None:
+        return settings
+    told = has_train_sentences(captions, image_of_sentence)
+    return replace(settings, keyword_order="mention_rate" if told else "similarity")
 
 
 def recorded(settings: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Run as:
     python -m data_prep.identifiers --data DATA --run RUN --num-clusters 16 --encoder all-mpnet-base-v2
     python -m data_prep.identifiers --data DATA --run RUN --config recipes/configs/scenes.yaml
     python -m data_prep.identifiers --data DATA --run RUN --keyword-method keybert --diversity 0.5 --ngram-range [1,2]
-    python -m data_prep.identifiers --data DATA --run RUN --keyword-order mention_rate
+    python -m data_prep.identifiers --data DATA --run RUN --keyword-order similarity
     python -m data_prep.identifiers --data DATA --run RUN --scheme numeric
     python -m data_prep.identifiers --data DATA --run RUN --global-id false
 
@@ -36,13 +36,14 @@ from pathlib import Path
 from typing import ClassVar, Literal, TypeAlias
 
 from data_prep.identifier_making import check_texts, make_identifiers, print_summary
-from data_prep.identifier_options import about, check_options, recorded
+from data_prep.identifier_options import about, check_options, recorded, with_keyword_order
 from semcore.commands.arguments import run_command
 from semcore.data.caption_files import image_of_sentences, read_captions, sentence_items
 from semcore.data.dataset import load_dataset
 from semcore.data.identifier_tokens import TokenInit
 from semcore.data.run_folder import RunFolder
 from semcore.identifiers.code_settings import Collisions, QuantizerSettings
+from semcore.identifiers.mention_rates import Criterion
 from semcore.identifiers.oracle import measure_oracle
 from semcore.identifiers.schemes import SCHEMES
 from semcore.identifiers.sentence_encoder import (
@@ -103,12 +104,13 @@ class Settings:
     nr_candidates: int | None = None  # KeyBERT's default: similarity alone counts
     """With keybert, max-sum distance: of so many most similar words, those that are least similar to each other; all
     choices are compared, so that 10 with four keywords is quick and 20 with eight is not."""
-    keyword_choice: Literal["similarity", "mention_rate"] = "similarity"  # paper, section 3.2.2
+    keyword_choice: Criterion = "similarity"  # paper, section 3.2.2
     """Which words become keywords: the most similar to the text, or of four times as many most similar words those
     that training sentences mention most often."""
-    keyword_order: Literal["similarity", "mention_rate"] = "similarity"  # paper, section 3.2.2
-    """Which keyword comes first: the most similar, or the one that training sentences mention most often. A word's
-    mention rate is the share of sentences that contain it, of the training images that have it as a keyword."""
+    keyword_order: Criterion | None = None  # ours: better on scenes and on real sentences; paper, 3.2.2: similarity
+    """Which keyword comes first: the most similar, or the one that training sentences mention most often, which is the
+    default where there are any. A word's mention rate is the share of sentences that contain it, of the training images
+    that have it as a keyword."""
     ngram_range: tuple[int, int] = (1, 1)  # ours: KeyBERT's default; section 3.2.2 says "n-gram" without a length
     """Fewest and most words a keyword."""
     stop_words: Literal["english", "none"] = "english"  # ours: KeyBERT's default
@@ -171,6 +173,7 @@ def main(settings: Settings) -> None:
     with run.lock():
         captions = read_captions(path, dataset, settings.limit)
         image_of_sentence = image_of_sentences(dataset, captions.items, settings.limit)
+        settings = with_keyword_order(settings, captions.items, image_of_sentence)
         check_texts(settings, captions, image_of_sentence)
         inputs = {"captions.jsonl": sha256_of(path), "metadata.jsonl": dataset.fingerprint}
         places = {"encoder": content_of(settings.encoder)} if Path(settings.encoder).is_dir() else {}

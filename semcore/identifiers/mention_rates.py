@@ -63,6 +63,11 @@ class Mentions:
     num_sentences: np.ndarray
 
 
+def has_train_sentences(captions: Sequence[TextItem], image_of_sentence: Sequence[int]) -> bool:
+    """Return whether a captioned image of the training split has a sentence, so that mention rates can be fitted."""
+    return any(image != NO_IMAGE and captions[image].split == "train" for image in image_of_sentence)
+
+
 def require_train_sentences(captions: Sequence[TextItem], image_of_sentence: Sequence[int]) -> None:
     """Refuse mention rates where nothing tells them.
 
@@ -73,7 +78,7 @@ def require_train_sentences(captions: Sequence[TextItem], image_of_sentence: Seq
     Raises:
         UserError: no captioned image of the training split has a sentence.
     """
-    if not any(image != NO_IMAGE and captions[image].split == "train" for image in image_of_sentence):
+    if not has_train_sentences(captions, image_of_sentence):
         raise UserError(
             "mention rates are fitted on sentences of captioned images of the split train, and there is none among "
             f"{len(image_of_sentence)} sentences; import the dataset with sentences for that split, or leave "

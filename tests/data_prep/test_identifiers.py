@@ -330,8 +330,8 @@ def test_keywords_are_ordered_by_mention_rate_and_the_report_says_what_it_does(f
 def test_another_order_is_another_stage(folders: tuple[Path, Path], error_of: Callable[..., str]) -> None:
     data, run = folders
     main(Settings(run=run, data=data, num_clusters=3))
-    error = error_of("--run", run, "--num-clusters", "3", "--keyword-order", "mention_rate")
-    assert "keyword_order similarity, not mention_rate" in error
+    error = error_of("--run", run, "--num-clusters", "3", "--keyword-order", "similarity")
+    assert "keyword_order mention_rate, not similarity" in error
 
 
 def test_mention_rates_need_sentences_of_the_training_split(
@@ -344,8 +344,11 @@ def test_mention_rates_need_sentences_of_the_training_split(
     error = error_of(*options, "--keyword-choice", "mention_rate")
     assert "split train" in error and "--keyword-choice" in error and error.count("\n") == 1
     assert not (run / "identifiers").exists()
+    error = error_of(*options, "--keyword-order", "mention_rate")
+    assert "split train" in error and "--keyword-order" in error
     run_command(main, Settings, arguments=options)
     assert read_mention_rates(run / "identifiers") == []
+    assert json.loads((run / "identifiers" / "report.json").read_text())["keyword_order"] == "similarity"
 
 
 def test_numbers_leave_no_words_to_choose_or_order(folders: tuple[Path, Path]) -> None:
