@@ -79,9 +79,11 @@ def place_of_difference(own: Any, other: Any, path: tuple[str, ...] = ()) -> str
     >>> place_of_difference({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}]})
     'a.1.b: 2, 3'
     """
-    pair = tuple(value.decode(errors="replace") if isinstance(value, bytes) else value for value in (own, other))
+    pair: tuple[Any, ...] = tuple(
+        value.decode(errors="replace") if isinstance(value, bytes) else value for value in (own, other)
+    )
     if all(isinstance(value, str) for value in pair) and any("\n" in value for value in pair):
-        pair = tuple(value.splitlines() for value in pair)
+        pair = tuple(value.split("\n") for value in pair)
     if all(isinstance(value, list) for value in pair) and len(pair[0]) == len(pair[1]):
         pair = tuple({str(number): value for number, value in enumerate(values)} for values in pair)
     if all(isinstance(value, dict) for value in pair) and pair[0].keys() == pair[1].keys():

@@ -33,7 +33,7 @@ def test_a_loaded_index_answers_like_the_saved_one(index: IdentifierIndex, tmp_p
 
 
 def test_the_same_index_is_the_same_file_whatever_the_order_of_its_metadata(tmp_path: Path) -> None:
-    arrays = {"a": np.arange(3), "b": np.ones(2, np.float32)}
+    arrays: dict[str, np.ndarray] = {"a": np.arange(3), "b": np.ones(2, np.float32)}
     words = {f"name {n}": f'wört \n \x01 "{n}"' for n in range(9)}
     save_arrays(tmp_path / "one", arrays, words)
     save_arrays(tmp_path / "other", arrays, dict(reversed(words.items())))
