@@ -6,20 +6,23 @@
 
 Each stage is run once undisturbed, then in rounds: SIGKILL for it and all its processes, at a moment that is drawn, the
 same command again, and so on until it ends by itself. Then every file of its folder is compared with the undisturbed
-one's. A stage of one process is forked from one that has imported what it needs. Half of the moments are any time, the
-others just when a file has changed. The disk is one in memory: it gets room for a part of what the stage writes, which
-has to end in one sentence and exit code 2, and after more room the same command has to end as if nothing had been; the
-same on a disk that is read-only when the command starts. After each fault every file under its final name is read.
-`ours` is the number of problems. Without the right to mount a disk only kills are done. A row that is done is kept in
-OUT, and not measured again.
+one's. A stage of one process is forked from one that has imported what it needs, and so is each process of a launcher.
+Half of the moments are any time, the others just when a file has changed. The disk is one in memory: it gets room for a
+part of what the stage writes, which has to end in one sentence and exit code 2, and after more room the same command
+has to end as if nothing had been; the same on a disk that is read-only when the command starts. After each fault every
+file under its final name is read. `ours` is the number of problems. Without the right to mount a disk only kills are
+done. A row that is done is kept in OUT, and not measured again as long as no file of the code has changed. DeepSpeed's
+compiled operations are copied into OUT, so that a kill leaves no lock on those that others use.
 
 What is not compared: what was measured (seconds, memory, times of day), locks, and what commands printed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -29,18 +32,21 @@ from typing import NamedTuple
 from benchmarks.faults.comparison import differences, files_below, half_written
 from benchmarks.faults.disk import PAGE_BYTES, Disk, small_disk
 from benchmarks.faults.helpers import caption_server
-from benchmarks.faults.processes import Ended, Moment, draw_moment, import_all, run, used_bytes
+from benchmarks.faults.processes import Ended, Moment, draw_moment, import_all, run, used_bytes, warm_server
 from benchmarks.faults.stages import Stage, all_stages
 from benchmarks.report import Row, not_run, publish
 from semcore.commands.arguments import require_minimum, run_command
+from semcore.commands.env import extensions_folder
 from semcore.runtime.config_file import suggestion
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import atomic_text, hash_of, read_json, write_json
+from semcore.runtime.files import atomic_text, hash_of, read_json, sha256_of, write_json
+from semcore.runtime.hardware import git_sha
 from semcore.runtime.markdown_tables import markdown_table
 from semcore.runtime.packaged_files import resource_folder
 from semcore.runtime.subprocesses import step_environment
 
 NUM_SHOWN = 4
+CODE = ("benchmarks/faults", "data_prep", "ds_configs", "prompts", "recipes", "semcore")
 SENTENCES = ("no space left", "cannot be written", "its disk is full")
 
 
@@ -53,7 +59,7 @@ class Settings:
     stages: list[str] | None = None
     """Names of stages; by default all of them."""
     kills: int = 6
-    """Kills of each stage; those that start several processes of Python get a third."""
+    """Kills of each stage; those that start several processes of Python get a third, but two at least."""
     kills_a_round: int = 3
     """So many kills, at most, before a stage is let to its end and compared."""
     full: int = 2
@@ -87,12 +93,21 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Bench:
-    """Where stages are run: the disk, the folder of what undisturbed ones leave, the caption server, and the log."""
+    """Where stages are run.
+
+    Attributes:
+        disk: what they write on.
+        after: folder of what undisturbed ones leave.
+        server: address of the caption server.
+        log: what the last of them printed.
+        extensions: DeepSpeed's compiled operations.
+    """
 
     disk: Disk
     after: Path
     server: str
     log: Path
+    extensions: Path
 
     def start(self, stage: Stage) -> None:
         """Put on the disk what a stage starts from."""
@@ -105,7 +120,9 @@ class Bench:
         forked = stage.launches == 1
         if forked:
             import_all(stage.modules)
-        return run(words, _environment(), self.disk.folder, self.log, moment, forked=forked)
+        server = warm_server() if stage.launched else None
+        environment = _environment(self.extensions)
+        return run(words, environment, self.disk.folder, self.log, moment, forked=forked, server=server)
 
     def words(self, stage: Stage) -> list[str]:
         """Return a stage's command; what it needs has to be on the disk."""
@@ -116,24 +133,41 @@ def main(settings: Settings) -> None:
     """Disturb the chosen stages one after the other."""
     stages = all_stages()
     rows: list[Row] = []
-    out = settings.out.absolute()
+    out, code = settings.out.absolute(), code_fingerprint()
     with small_disk(out / "disk") as disk, caption_server() as server:
-        bench = Bench(disk, out / "after", server, out / "output.txt")
+        bench = Bench(disk, out / code / "after", server, out / "output.txt", _own_extensions(out))
         for name in stages if settings.stages is None else settings.stages:
-            kept = out / "rows" / f"{name}-{hash_of(settings.kills, settings.full, settings.seed)}.json"
+            kept = out / code / "rows" / f"{name}-{hash_of(settings.kills, settings.full, settings.seed)}.json"
             if not kept.exists():
                 write_json(kept, {"rows": [asdict(row) for row in disturb(bench, stages, stages[name], settings)]})
             rows += [Row(**row) for row in read_json(kept)["rows"]]
-    publish(rows, settings.json, kills=settings.kills, full=settings.full, seed=settings.seed)
+    facts = {"kills": settings.kills, "full": settings.full, "seed": settings.seed, "commit": git_sha(), "code": code}
+    publish(rows, settings.json, **facts)
     if settings.table is not None:
         write_table(settings.table, rows)
+
+
+def code_fingerprint() -> str:
+    """Return a hash of every file that a row depends on; what Python compiles is none."""
+    root = resource_folder("recipes").parent
+    files = [path for name in CODE for path in sorted((root / name).rglob("*")) if path.is_file()]
+    own = [f"{path.relative_to(root)} {sha256_of(path)}" for path in files if "__pycache__" not in path.parts]
+    return hashlib.sha256("\n".join([*own, sha256_of(Path(__file__))]).encode()).hexdigest()[:16]
+
+
+def _own_extensions(out: Path) -> Path:
+    """Copy the operations that are compiled already."""
+    folder = out / "torch_extensions"
+    if not folder.exists() and extensions_folder().exists():
+        shutil.copytree(extensions_folder(), folder, ignore=shutil.ignore_patterns("lock"))
+    return folder
 
 
 def disturb(bench: Bench, stages: dict[str, Stage], stage: Stage, settings: Settings) -> Iterator[Row]:
     """Yield the rows of one stage."""
     whole = undisturbed(bench, stages, stage)
     rng = random.Random(f"{settings.seed} {stage.name}")
-    num_kills = settings.kills if stage.launches == 1 else max(1, settings.kills // 3)
+    num_kills = settings.kills if stage.launches == 1 else min(settings.kills, max(2, settings.kills // 3))
     yield _row(f"{stage.name}, killed", killed(bench, stage, whole, rng, num_kills, settings.kills_a_round))
     for fault, times in (("disk full", settings.full), ("disk read-only", min(1, settings.full))):
         if not times:
@@ -169,7 +203,7 @@ def killed(bench: Bench, stage: Stage, whole: Ended, rng: random.Random, num_kil
     """Kill a stage again and again, and compare what it leaves when it is let to its end."""
     problems: list[str] = []
     done, rounds = 0, 0
-    while done < num_kills and rounds < num_kills:
+    while done < num_kills and rounds < 2 * num_kills:  # now and then a moment is later than the end
         bench.start(stage)
         words = bench.words(stage)
         for _ in range(min(a_round, num_kills - done)):
@@ -266,9 +300,10 @@ def _tail(output: str) -> str:
     return " / ".join(output.strip().splitlines()[-2:])[-300:]
 
 
-def _environment() -> dict[str, str]:
+def _environment(extensions: Path) -> dict[str, str]:
     paths = os.pathsep.join([str(resource_folder("recipes").parent), os.environ.get("PYTHONPATH", "")])
-    return {**step_environment(1), "HF_HUB_OFFLINE": "1", "PYTHONPATH": paths, "TMPDIR": tempfile.gettempdir()}
+    own = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": paths, "TMPDIR": tempfile.gettempdir()}
+    return {**step_environment(1), **own, "TORCH_EXTENSIONS_DIR": str(extensions)}
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Compared are bytes. What says how long something took or how much memory it held, or when it was, is dropped first:
 
 *.json, *.jsonl     entries named as in `MEASURED`, at any depth; a run's manifest has the commit of the code, too
-report.md, .html    figures of the table of stages: "12.3 s", "1.2 GB" and the like
+report.md, .html    figures of the table of stages, "12.3 s", "1.2 GB" and the like, and last columns named "seconds"
 README.md           the lines of a model card that have seconds and memory
 safetensors         bytes, and where these differ the largest difference of a number, for trainings on several processes
 
@@ -30,7 +30,10 @@ MEASURED = {
 LOGS = {"logs"}
 """Folders of what commands print, of a study say: an interrupted one prints more."""
 _FIGURES = re.compile(r"\d+(?:[.,]\d+)*(?:&nbsp;| )?(?:ms|s|min|h|kB|KB|MB|MiB|GB|GiB)\b")
+_SECONDS = re.compile(r"^\|.*\| seconds \|\n(?:\|.*\n)*|<th>seconds</th></tr></thead>[^\0]*?</table>", re.MULTILINE)
+_LAST_CELL = re.compile(r"[^|\n]*\|$|<td>[^<]*</td>(?=\s*</tr>)", re.MULTILINE)
 _OF_CARDS = re.compile(r"^\| (?:seconds|peak\\_memory\\_bytes) \|.*$", re.MULTILINE)
+NUM_LETTERS = 60
 TOLERANCE = 1e-6
 """Of weights, where several processes add up in an order of their own."""
 
@@ -67,7 +70,26 @@ def difference(expected: Path, found: Path) -> str | None:
     if expected.suffix == ".safetensors":
         return _largest(expected, found)
     own, other = (comparable(path) for path in (expected, found))
-    return None if own == other else ""
+    return None if own == other else f" ({place_of_difference(own, other)})"
+
+
+def place_of_difference(own: Any, other: Any, path: tuple[str, ...] = ()) -> str:
+    """Return where two unequal values begin to differ: a path of JSON, or the number of a line, and what both say.
+
+    >>> place_of_difference({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}]})
+    'a.1.b: 2, 3'
+    """
+    pair: tuple[Any, ...] = tuple(
+        value.decode(errors="replace") if isinstance(value, bytes) else value for value in (own, other)
+    )
+    if all(isinstance(value, str) for value in pair) and any("\n" in value for value in pair):
+        pair = tuple(value.split("\n") for value in pair)
+    if all(isinstance(value, list) for value in pair) and len(pair[0]) == len(pair[1]):
+        pair = tuple({str(number): value for number, value in enumerate(values)} for values in pair)
+    if all(isinstance(value, dict) for value in pair) and pair[0].keys() == pair[1].keys():
+        key = next(key for key in pair[0] if pair[0][key] != pair[1][key])
+        return place_of_difference(pair[0][key], pair[1][key], (*path, str(key)))
+    return f"{'.'.join(path)}: {', '.join(str(value)[:NUM_LETTERS] for value in pair)}".removeprefix(": ")
 
 
 def comparable(path: Path) -> Any:
@@ -83,7 +105,8 @@ def comparable(path: Path) -> Any:
     if path.name == "README.md":
         return _OF_CARDS.sub("", content.decode(errors="replace"))
     if path.name in ("report.md", "report.html", "study.md"):
-        return _FIGURES.sub("_", content.decode(errors="replace"))
+        text = _SECONDS.sub(lambda table: _LAST_CELL.sub("_", table[0]), content.decode(errors="replace"))
+        return _FIGURES.sub("_", text)
     return content
 
 

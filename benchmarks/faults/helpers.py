@@ -73,7 +73,8 @@ def add_over_http(run: Path, images: Path, items_a_request: int = 4) -> None:
             content = json.dumps({"items": items[first : first + items_a_request]}).encode()
             status, answer = client.post("/items", content)
             if status >= 300:
-                sys.exit(f"error: {json.loads(answer)['error']}")
+                sys.stderr.write(f"error: {json.loads(answer)['error']}\n")
+                sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Commands in processes of their own that are killed with all they have started, at a moment that is drawn.
 
 A command may be forked from this process instead of starting Python anew: it finds the libraries imported then, so
-that a kill hits its work and not its imports, which are most of the seconds of a small stage.
+that a kill hits its work and not its imports, which are most of the seconds of a small stage. What a launcher starts is
+forked from a process that serves all of them (`tests.recipes.warm_python`), and killed there.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
+
+from tests.recipes.warm_python import server_file, warm_python
 
 POLL_S = 0.004
 GONE_S = 30.0
@@ -63,6 +66,19 @@ class Started(NamedTuple):
     poll: Callable[[], int | None]
 
 
+class Server(NamedTuple):
+    """A process that forks itself in place of starting Python: the executable that asks it, and its id."""
+
+    program: Path
+    pid: int
+
+
+def warm_server() -> Server | None:
+    """Return the server of launched commands, which is started by the first call; None where nothing can be forked."""
+    program = warm_python()
+    return Server(program, int(server_file(program).read_text())) if server_file(program).exists() else None
+
+
 def import_all(modules: Iterable[str]) -> None:
     """Import what forked commands need, and keep it away from their garbage collectors."""
     for name in modules:
@@ -79,6 +95,7 @@ def run(
     moment: Moment | None = None,
     *,
     forked: bool = False,
+    server: Server | None = None,
 ) -> Ended:
     """Run Python with these arguments to its end, or kill it and all its descendants at a moment.
 
@@ -89,10 +106,11 @@ def run(
         log: gets stdout and stderr.
         moment: when to kill; None lets it end.
         forked: fork it from this process.
+        server: fork it, and what it launches, from this one.
     """
     begun, changes, peak = time.monotonic(), 0, used_bytes(folder)
     before = _state(folder)
-    process = _fork(words, environment, log) if forked else _start(words, environment, log)
+    process = _fork(words, environment, log) if forked else _start(words, environment, log, server)
     try:
         while process.poll() is None:
             now = _state(folder)
@@ -103,17 +121,19 @@ def run(
             time.sleep(POLL_S)
     finally:
         killed = process.poll() is None
-        kill_tree(process.pid)
+        kill_tree(process.pid, server)
     while process.poll() is None:
         time.sleep(POLL_S)
     seconds = time.monotonic() - begun
     return Ended(None if killed else process.poll(), log.read_text(errors="replace"), seconds, changes, peak)
 
 
-def _start(words: Sequence[str], environment: Mapping[str, str], log: Path) -> Started:
+def _start(words: Sequence[str], environment: Mapping[str, str], log: Path, server: Server | None) -> Started:
+    python = str(server.program) if server else sys.executable
+    environment = {**environment, "PYTHON_EXEC": python}  # a launcher's processes
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, *words], env=dict(environment), stdout=output, stderr=subprocess.STDOUT,
+            [python, *words], env=dict(environment), stdout=output, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
     return Started(process.pid, process.poll)
@@ -181,13 +201,22 @@ def _state(folder: Path) -> dict[str, tuple[int, int]]:
     return state
 
 
-def kill_tree(pid: int) -> None:
-    """Kill a process and all its descendants, also those with a session of their own, and wait until they are gone."""
+def kill_tree(pid: int, server: Server | None = None) -> None:
+    """Kill a process and all its descendants, also those with a session of their own, and wait until they are gone.
+
+    Args:
+        pid: of the process.
+        server: whose descendants are killed, too: there is one command at a time.
+    """
     pids = [pid, *descendants(pid)]
-    for own in pids:
-        _kill(own)
     deadline = time.monotonic() + GONE_S
-    while time.monotonic() < deadline and any(_runs(own) for own in pids[1:]):
+    while True:
+        pids += descendants(server.pid) if server else []
+        for own in pids:
+            _kill(own)
+        pids = [own for own in pids if own != pid and _runs(own)]
+        if time.monotonic() > deadline or not pids:
+            return
         time.sleep(POLL_S)
 
 

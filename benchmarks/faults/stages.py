@@ -53,6 +53,7 @@ class Stage(NamedTuple):
         prepare: writes what else it needs into the disk's folder.
         own_code: whether it ends with semcore's own exit code, and not with a launcher's.
         launches: how often it starts Python, as a measure of what it costs; one that starts it once is forked.
+        launched: by a launcher, so that all its processes can be forked from a server.
         modules: what it imports.
     """
 
@@ -62,6 +63,7 @@ class Stage(NamedTuple):
     prepare: Callable[[Path], None] = lambda _: None
     own_code: bool = True
     launches: int = 1
+    launched: bool = False
     modules: tuple[str, ...] = ()
 
 
@@ -127,6 +129,7 @@ def _training(name: str, needs: str, engine: str) -> Stage:
 
     return Stage(
         f"{name}{engine}", needs, words, own_code=launcher is None, launches=3 if launcher else 1,
+        launched=launcher is not None,
         modules=() if launcher else ("recipes." + name.replace("-", "_"), *MODEL_MODULES),
     )  # fmt: skip
 
@@ -156,7 +159,7 @@ def _index_add(disk: Path, _: str) -> list[str]:
 
 
 def _index_remove(disk: Path, _: str) -> list[str]:
-    """Remove what the dataset has in its test split; an id that is gone already ends the command with a sentence."""
+    """Remove what the dataset has in its test split; ids that are gone already are no mistake."""
     ids = [record.image_id for record in load_dataset(disk / "data").split("test")[:3]]
     return _index("remove", disk, "--ids", ",".join(ids))
 
@@ -237,6 +240,7 @@ def _hub(disk: Path, _: str) -> list[str]:
 def _hub_source(disk: Path) -> None:
     import datasets
 
+    datasets.disable_progress_bars()
     (disk / "shards").mkdir()
     images = load_dataset(disk / "data").images
     for split in COUNTS:
@@ -246,4 +250,6 @@ def _hub_source(disk: Path) -> None:
             "sentences": [[sentence.text for sentence in record.sentences] for record in own],
         }
         table = datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
-        table.to_parquet(disk / "shards" / f"{split}-00000.parquet")
+        shard = disk / "shards" / f"{split}-00000.parquet"
+        table.to_parquet(shard)
+        os.utime(shard, (0, 0))  # as above

@@ -46,7 +46,8 @@ def damaged_json(value: Any, *, lines: bool = False) -> st.SearchStrategy[bytes]
                 draw(st.sampled_from(["put", "put", "put", "leave out", "double"])),
             )
             doubled += [path] if kind == "double" else []
-            own = _changed(own, path, draw(st.sampled_from(VALUES)) if kind == "put" else None, kind)
+            # A copy: what is put once may be changed by the next of the three, and must not hold itself.
+            own = _changed(own, path, copy.deepcopy(draw(st.sampled_from(VALUES))) if kind == "put" else None, kind)
         text = "\n".join(_spelt(row) for row in own) if lines and isinstance(own, list) else _spelt(own)
         for path in doubled:  # a key that stands twice
             name = json.dumps(path[-1]) if path and isinstance(path[-1], str) else ""
@@ -282,7 +283,7 @@ def _changed(value: Any, path: tuple[Any, ...], new: Any, kind: str) -> Any:
         elif kind == "leave out":
             del holder[path[-1]]
         elif isinstance(holder, list):
-            holder.append(holder[path[-1]])
+            holder.append(copy.deepcopy(holder[path[-1]]))
     except (KeyError, IndexError, TypeError):
         pass
     return value

@@ -23,6 +23,7 @@ from rich.table import Table
 
 from semcore import __version__
 from semcore.runtime.errors import UserError
+from semcore.runtime.extension_locks import remove_stale_locks
 from semcore.runtime.hardware import describe_hardware, git_sha, library_versions
 from semcore.runtime.packaged_files import asset_folder
 from semcore.runtime.tested_versions import differences
@@ -151,6 +152,7 @@ def compile_operation() -> bool:
         return False
     if not _has_compiler():
         raise UserError("there is no C++ compiler, which DeepSpeed needs on a CPU; install g++, or set CXX to one")
+    remove_stale_locks(extensions_folder(), lambda sentence: sys.stderr.write(f"env: {sentence}\n"))
     builder.load(verbose=False)
     return True
 

@@ -108,6 +108,7 @@ def _add(settings: IndexSettings) -> None:
 
 
 def _remove(settings: IndexSettings) -> None:
+    from semcore.data.corpus_changes import read_changes
     from semcore.retrieval.corpus_updates import remove_items
 
     ids = [name.strip() for name in settings.ids.split(",")]
@@ -116,8 +117,12 @@ def _remove(settings: IndexSettings) -> None:
     wanted = list(filter(None, ids))
     if not wanted:
         raise UserError(f"there is no id in {settings.ids_file or '--ids'}; give one a line, or with commas between")
-    remove_items(_maker(settings), wanted)
-    say(f"removed {len(wanted)} items, and the sentences of the images among them")
+    maker = _maker(settings)
+    before = read_changes(maker.run).number
+    if remove_items(maker, wanted) > before:
+        say(f"removed {len(wanted)} items, and the sentences of the images among them")
+    else:
+        say(f"nothing to do: these {len(wanted)} items were removed before")
     _say_size(settings)
 
 

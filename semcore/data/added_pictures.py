@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import threading
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from semcore.data.images import verify_image
 from semcore.data.run_folder import RunFolder
 from semcore.runtime.errors import UnreadableImage
 from semcore.runtime.files import is_disk_full, sha256_of, writing_to
+from semcore.runtime.remains import is_left_behind, temporary_beside
 
 ABANDONED_S = 3_600  # ours: whoever had the run open when a picture was removed has opened it again by then
 _SUFFIXES = {"JPEG": "jpg", "TIFF": "tif"}
@@ -49,7 +49,7 @@ def place_picture(run: RunFolder, image_id: str, picture: Path | bytes, sha256: 
         UserError: no space left, or the run cannot be written to.
     """
     folder = pictures_folder(run)
-    temporary = folder / f".{image_id}.{os.getpid()}-{threading.get_ident()}.tmp"
+    temporary = temporary_beside(folder / image_id)
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -68,6 +68,8 @@ def place_picture(run: RunFolder, image_id: str, picture: Path | bytes, sha256: 
 def remove_abandoned(run: RunFolder, changes: CorpusChanges) -> None:
     """Delete pictures that left the corpus over an hour ago, and those that a killed addition left as long ago.
 
+    Parts of pictures, which nobody can have open, go at once.
+
     Args:
         run: the run folder, locked by `changing`.
         changes: of its corpus.
@@ -75,7 +77,9 @@ def remove_abandoned(run: RunFolder, changes: CorpusChanges) -> None:
     there = {image.file_name for image in changes.added.values()}
     folder, now = pictures_folder(run), time.time()
     for path in folder.iterdir() if folder.is_dir() else ():
-        if path.name not in there and now - changes.dropped.get(path.name, path.lstat().st_ctime) > ABANDONED_S:
+        if path.name in there:
+            continue
+        if is_left_behind(path.name) or now - changes.dropped.get(path.name, path.lstat().st_ctime) > ABANDONED_S:
             path.unlink(missing_ok=True)
 
 

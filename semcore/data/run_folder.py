@@ -24,6 +24,7 @@ from semcore.runtime.files import atomic_text, plain_data, read_json, sha256_of,
 from semcore.runtime.hardware import describe_hardware, git_sha, library_versions
 from semcore.runtime.locks import exclusive
 from semcore.runtime.ranks import is_main_process
+from semcore.runtime.remains import remove_left_behind
 from semcore.runtime.typed_commands import data_command
 from semcore.runtime.yaml_values import Dumper
 
@@ -44,7 +45,8 @@ class RunFolder:
         """Lock the run against a second process; the lock ends with the process that holds it.
 
         Only the main process of a launcher locks. A command that starts the stages as processes
-        takes a lock of another `name`, since the stages take theirs.
+        takes a lock of another `name`, since the stages take theirs. Temporary files that killed processes
+        have left are removed by the stages.
 
         Raises:
             UserError: another process works on this run.
@@ -55,6 +57,8 @@ class RunFolder:
         with writing_to(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         with exclusive(self / f".{name}.lock" if name else self / ".lock", self._is_busy):
+            if not name:
+                remove_left_behind(self.path)
             yield
 
     def _is_busy(self, holder: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ FORMAT = "semcore-identifier-index-1"
 
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
-    """Write named arrays (of any shape), atomically.
+    """Write named arrays (of any shape), atomically; the same ones always make the same bytes.
 
     Raises:
         UserError: no space left, or no permission to write there.
@@ -26,6 +27,7 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mappin
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with atomic_path(path) as temporary:
         save_file(contiguous, temporary, metadata={"format": FORMAT, **metadata})
+        _sort_metadata(temporary)
 
 
 def load_arrays(path: Path, names: tuple[str, ...]) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -44,3 +46,13 @@ def load_arrays(path: Path, names: tuple[str, ...]) -> tuple[dict[str, NDArray[A
             return {name: handle.get_tensor(name).numpy() for name in names}, metadata
     except (SafetensorError, ValueError, TypeError) as error:  # or of a type that numpy has not
         raise UserError(f"{path} is cut short or no index file ({error}): build the index again") from None
+
+
+def _sort_metadata(path: Path) -> None:
+    """Sort the metadata in a file's header, which safetensors writes in an order that every process draws anew."""
+    with path.open("r+b") as handle:
+        size = int.from_bytes(handle.read(8), "little")
+        header = json.loads(handle.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        handle.seek(8)
+        handle.write(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size))

@@ -1,8 +1,9 @@
 """Additions to a run's corpus and removals from it, while others search it.
 
 A change is prepared first, pictures, features, priors and all, and then takes effect with one line that is appended
-(`semcore.data.corpus_changes`). A kill before leaves the corpus as it was, and the same call does it again. Who has the
-run open goes on with what was there; `Retriever.refreshed`, and whoever opens it later, sees the change. Identifiers of
+(`semcore.data.corpus_changes`). A kill before leaves the corpus as it was, and the same call does it again; after a
+kill behind it the same call finds it done, and saves the indexes that the killed one did not come to. Who has the run
+open goes on with what was there; `Retriever.refreshed`, and whoever opens it later, sees the change. Identifiers of
 items that are there never change.
 """
 
@@ -20,6 +21,7 @@ from semcore.data.corpus_changes import (
     ADDED,
     AddedImage,
     CorpusChanges,
+    changes_stamp,
     changing,
     picture_path,
     pictures_folder,
@@ -91,6 +93,7 @@ def add_images(maker: ItemMaker, images: Sequence[NewImage], *, copy: bool = Fal
         placed, already, left_out = _place_new(run, images, before[Direction.T2I], copy)
         captions = _captions(maker, placed, left_out, progress)
         if not captions:
+            _save_left_out_indexes(maker, before)
             return Addition([], already, left_out, changes.number)
         added = _with_identifiers(maker, placed, captions, before)
         maker.store_features({own.image_id: picture_path(run, own) for own in added}, progress=progress)
@@ -112,25 +115,23 @@ def remove_items(maker: ItemMaker, item_ids: Collection[str]) -> int:
 
     Args:
         maker: of the run.
-        item_ids: of images and sentences.
+        item_ids: of images and sentences; what was removed before, and not added again, stays removed.
 
     Returns:
         The changes of the corpus so far.
 
     Raises:
-        UserError: an id is not in the corpus, a direction would have no items left, or another process changes the
+        UserError: an id never was in the corpus, a direction would have no items left, or another process changes the
             corpus.
     """
-    run, wanted = maker.run, list(dict.fromkeys(item_ids))
+    run = maker.run
     with changing(run):
         changes = read_changes(run)
         before = {direction: searched_items(run, maker.dataset, direction, None, changes) for direction in Direction}
-        known = {item.item_id for items in before.values() for item in items}
-        if missing := [item_id for item_id in wanted if item_id not in known]:
-            raise UserError(
-                f"{missing[0]!r} is no item of {run.path}'s corpus"
-                f"{f', and {len(missing) - 1} more are not' if missing[1:] else ''}; nothing was removed"
-            )
+        wanted = _present_ids(run, item_ids, before, changes)
+        if not wanted:
+            _save_left_out_indexes(maker, before)
+            return changes.number
         gone = set(wanted)
         gone |= {item.item_id for item in before[Direction.I2T] if item.image_id in gone}
         after = {d: chosen(items, lambda item: item.item_id not in gone) for d, items in before.items()}
@@ -151,6 +152,38 @@ def _update_index(maker: ItemMaker, direction: Direction, before: Sequence[Item]
     if len(after) != len(before):
         saved = SavedIndexes(maker.run, f"{direction}-all")
         update_saved_index(maker.generator, direction, before, after, saved)
+
+
+def _save_left_out_indexes(maker: ItemMaker, present: Mapping[Direction, Sequence[Item]]) -> None:
+    """Save the indexes that are older than the last change: a process was killed between the two."""
+    for direction in maker.directions:
+        saved, now = SavedIndexes(maker.run, f"{direction}-all"), present[direction]
+        if saved.time_ns < changes_stamp(maker.run)[1] and _has_changed(maker, direction, now):
+            update_saved_index(maker.generator, direction, now, now, saved)
+
+
+def _has_changed(maker: ItemMaker, direction: Direction, present: Sequence[Item]) -> bool:
+    """Return whether any change so far concerns a direction: images may come without sentences."""
+    original = searched_items(maker.run, maker.dataset, direction, None, CorpusChanges())
+    return [item.item_id for item in original] != [item.item_id for item in present]
+
+
+def _present_ids(
+    run: RunFolder, item_ids: Collection[str], present: Mapping[Direction, Sequence[Item]], changes: CorpusChanges
+) -> list[str]:
+    """Return the ids that are in the corpus, each once; the others have to have been there.
+
+    Raises:
+        UserError: some have not.
+    """
+    known = {item.item_id for items in present.values() for item in items}
+    wanted = list(dict.fromkeys(item_ids))
+    if missing := [item_id for item_id in wanted if item_id not in known and item_id not in changes.removed]:
+        raise UserError(
+            f"{missing[0]!r} is no item of {run.path}'s corpus"
+            f"{f', and {len(missing) - 1} more are not' if missing[1:] else ''}; nothing was removed"
+        )
+    return [item_id for item_id in wanted if item_id in known]
 
 
 def _captions(maker: ItemMaker, placed: Sequence[_Placed], left_out: dict[str, str], progress: bool) -> dict[str, str]:

@@ -30,11 +30,11 @@ from semcore.runtime.atomic import new_folder
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, sha256_of, write_json
 from semcore.runtime.fingerprints import file_fingerprint
+from semcore.runtime.remains import INCOMPLETE, is_left_behind
 
 logger = logging.getLogger(__name__)
 FOLDER, INDEX, NOTE = "index", "identifiers.safetensors", "index.json"
 ABANDONED_S = 3_600  # ours: no index takes an hour to write
-INCOMPLETE = ".incomplete"  # suffix that `new_folder` gives to unfinished folders
 
 
 def index_folder(run: RunFolder | Path, key: str) -> Path:
@@ -120,10 +120,18 @@ class SavedIndexes:
     @property
     def nbytes(self) -> int | None:
         """Return the bytes of the saved index of this corpus; None where none is saved."""
-        for note in sorted((self.run / FOLDER).glob(f"*/{NOTE}")):
-            if read_json(note).get("corpus") == self.corpus:
-                return (note.parent / INDEX).stat().st_size
-        return None
+        folder = self._present()
+        return None if folder is None else (folder / INDEX).stat().st_size
+
+    @property
+    def time_ns(self) -> int:
+        """Return when the saved index of this corpus was written, in ns since 1970; 0 where none is saved."""
+        folder = self._present()
+        return 0 if folder is None else (folder / INDEX).stat().st_mtime_ns
+
+    def _present(self) -> Path | None:
+        notes = sorted((self.run / FOLDER).glob(f"*/{NOTE}"))
+        return next((note.parent for note in notes if read_json(note).get("corpus") == self.corpus), None)
 
     def _save(self, folder: Path, key: str, index: IdentifierIndex) -> None:
         """Write an index and its record, then remove the indexes that it replaces."""
@@ -138,7 +146,7 @@ class SavedIndexes:
     def _is_stale(self, folder: Path) -> bool:
         """Return whether a folder is an earlier index of this corpus, or one that a killed process left unfinished."""
         if folder.name.endswith(INCOMPLETE):
-            return time.time() - folder.stat().st_mtime > ABANDONED_S
+            return is_left_behind(folder.name) or time.time() - folder.stat().st_mtime > ABANDONED_S
         try:
             return read_json(folder / NOTE).get("corpus") == self.corpus
         except UserError:

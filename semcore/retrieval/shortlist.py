@@ -64,8 +64,9 @@ def hits_of(
     ranked = rank(shortlist, verifier, fusion)
     if not ranked:
         return []
-    rule = fusion.no_match
-    basis = rule and NoMatchBasis(rule.of, log_sum_exp([score for _, score, _ in ranked]), rule.below)
+    basis, rule = None, fusion.no_match
+    if rule is not None:
+        basis = NoMatchBasis(rule.of, log_sum_exp([score for _, score, _ in ranked]), rule.below)
     hits = [Hit.of(*row, basis) for row in ranked]
     known = {item.item_id for item in shortlist.items}
     rest = [hit for hit in generated if hit.item_id not in known]

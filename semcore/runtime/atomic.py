@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import is_disk_full, writing_to
+from semcore.runtime.remains import INCOMPLETE, is_left_behind, remove, temporary_beside
 
 
 def check_new(source: Path, target: Path) -> None:
@@ -33,10 +34,13 @@ def new_folder(target: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full, or the place cannot be written to.
     """
-    folder = target.absolute().with_name(f".{target.name}.{os.getpid()}.incomplete")
+    folder = temporary_beside(target.absolute(), INCOMPLETE)
     with writing_to(target):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
+        for other in folder.parent.iterdir():
+            if other.name.startswith(f".{target.name}.") and is_left_behind(other.name):
+                remove(other)
     try:
         yield folder
         _flush(folder)

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import IO, Any, TextIO
 
 from semcore.runtime.errors import UserError
 from semcore.runtime.json_values import parse_json
+from semcore.runtime.remains import temporary_beside
 from semcore.runtime.text import whole_characters
 from semcore.runtime.text_files import lines_of, read_text
 
@@ -82,7 +82,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         UserError: no space left, or no permission to write there.
     """
-    temporary = _temporary(path)
+    temporary = temporary_beside(path)
     with writing_to(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,11 +95,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def _to_disk(handle: IO[Any]) -> None:
     handle.flush()
     os.fsync(handle.fileno())
-
-
-def _temporary(path: Path) -> Path:
-    """Return a path beside a file that no other process or thread uses."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
 
 
 def plain_data(value: Any) -> Any:

@@ -193,7 +193,7 @@ def query_body(answer: Answer) -> QueryBody:
         )
         for rank, (hit, explanation) in enumerate(zip_longest(answer.hits, answer.explanations), start=1)
     ]
-    basis = answer.no_match_by and NoMatchBody(**asdict(answer.no_match_by))
+    basis = None if answer.no_match_by is None else NoMatchBody(**asdict(answer.no_match_by))
     return QueryBody(hits=hits, no_match=answer.no_match, no_match_by=basis, notes=list(answer.notes))
 
 

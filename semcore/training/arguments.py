@@ -11,7 +11,7 @@ import torch
 from transformers import TrainingArguments
 
 from semcore.runtime.ranks import num_processes
-from semcore.training.launcher import computes_bf16, find_deepspeed_config
+from semcore.training.launcher import computes_bf16, find_deepspeed_config, free_extensions
 
 
 def training_arguments(
@@ -56,6 +56,7 @@ def training_arguments(
         RuntimeError: the processes are not connected to each other.
     """
     find_deepspeed_config()
+    free_extensions()
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=num_steps,

@@ -18,10 +18,12 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from semcore.runtime.errors import UserError
+from semcore.runtime.extension_locks import remove_stale_locks
 from semcore.runtime.native_precision import native_dtype
 from semcore.runtime.packaged_files import resource_folder
 from semcore.runtime.ranks import is_main_process, num_processes
 
+logger = logging.getLogger(__name__)
 CONFIG_VARIABLE = "ACCELERATE_DEEPSPEED_CONFIG_FILE"
 
 
@@ -48,6 +50,17 @@ def zero_stage() -> int | None:
     if named is None:
         return int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2"))
     return int(json.loads(Path(named).read_text(encoding="utf-8"))["zero_optimization"]["stage"])
+
+
+def free_extensions() -> None:
+    """Remove the locks that killed processes have left on DeepSpeed's operations, which it loads when it starts."""
+    if zero_stage() is None:
+        return
+    from torch.utils.cpp_extension import get_default_build_root  # looks for compilers
+
+    folder = Path(os.environ.get("TORCH_EXTENSIONS_DIR", get_default_build_root()))
+    say = logger.warning if is_main_process() else logger.debug
+    remove_stale_locks(folder, say, removes=int(os.environ.get("LOCAL_RANK", "0")) == 0)
 
 
 def engine_facts() -> dict[str, Any]:

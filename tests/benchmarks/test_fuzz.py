@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from benchmarks import fuzz
+from benchmarks.fuzzing import mutations
 from benchmarks.fuzzing.targets import Broken, Target, TooSlow, all_targets, attempt
 from semcore.runtime.errors import UserError
 
@@ -64,6 +65,13 @@ def test_a_target_that_fails_is_noticed() -> None:
     row = fuzz.try_target(reads(KeyError("nothing")), 0.05, 0)
     assert row.ours == 1
     assert "KeyError in " in row.note
+
+
+def test_damage_done_to_one_input_is_not_in_the_next() -> None:
+    before = repr(mutations.VALUES)
+    many = settings(FEW, max_examples=300)
+    many(given(mutations.damaged_json([{"a": [1, {"b": 2}], "c": {"d": [3]}}], lines=True))(lambda _: None))()
+    assert repr(mutations.VALUES) == before
 
 
 def test_an_unknown_target_is_named() -> None:

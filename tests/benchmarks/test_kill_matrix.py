@@ -25,16 +25,23 @@ def test_what_was_measured_is_not_compared_and_all_else_is(tmp_path: Path) -> No
         (folder / "logs").mkdir(parents=True)
         (folder / "manifest.json").write_text(json.dumps({"stages": {"x": {"seconds": seconds, "loss": loss}}}))
         (folder / "rows.jsonl").write_text(json.dumps({"time": seconds}) + "\n")
-        (folder / "report.md").write_text(f"| caption | {seconds} s | 1.2 GB |\n")
+        scores = f"| R@1 | seconds |\n|--:|--:|\n| 70.0 | {seconds} |\n\n"
+        (folder / "report.md").write_text(f"{scores}| caption | {seconds} s | 1.2 GB |\n")
+        cells = f"\n<td>70.0</td>\n<td>{seconds}</td>\n\n</tr>"
+        (folder / "report.html").write_text(f"<th>seconds</th></tr></thead><tr>{cells}</table>")
         (folder / ".lock").write_text(name)
         (folder / "logs" / "log").write_text(name)
     assert differences(tmp_path / "a", tmp_path / "b") == []
-    assert differences(tmp_path / "a", tmp_path / "c") == ["differs: manifest.json"]
-    (tmp_path / "b" / "report.md").write_text("| caption | 1.5 s | of 1.2 GB |\n")
+    assert differences(tmp_path / "a", tmp_path / "c") == ["differs: manifest.json (stages.x.loss: 2, 3)"]
+    for name, old, new in (("report.md", "| 70.0", "| 70.5"), ("report.html", "<td>70.0", "<td>70.5")):
+        path = tmp_path / "b" / name
+        path.write_text(path.read_text().replace(old, new))
     (tmp_path / "b" / ".x.tmp").write_text("")
     (tmp_path / "b" / "rows.jsonl").unlink()
     assert differences(tmp_path / "a", tmp_path / "b") == [
-        "missing: rows.jsonl", "left behind: .x.tmp", "differs: report.md"
+        "missing: rows.jsonl", "left behind: .x.tmp",
+        "differs: report.html (1: <td>70.0</td>, <td>70.5</td>)",
+        "differs: report.md (2: | 70.0 |_, | 70.5 |_)",
     ]  # fmt: skip
 
 

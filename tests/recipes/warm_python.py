@@ -53,11 +53,17 @@ def warm_python() -> Path:
     server = subprocess.Popen(words, cwd=ROOT, env=environment, stdin=subprocess.PIPE, start_new_session=True)
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{__file__}" ask "{place}" "$@"\n')
     program.chmod(0o755)
+    server_file(program).write_text(str(server.pid))
     while not place.exists():
         if server.poll() is not None:
             return Path(sys.executable)
         time.sleep(0.01)
     return program
+
+
+def server_file(program: Path) -> Path:
+    """Return the file beside the executable that has the id of the process that forks."""
+    return program.with_name("server")
 
 
 def ask(place: str, arguments: list[str]) -> None:

@@ -47,6 +47,8 @@ def test_a_folder_is_added_counted_and_removed(growing_run: SearchableRun, pictu
         "index", "remove", "--run", run, "--ids", "deep-two", "--ids-file", f"{run}/ids.txt", "--device", "cpu"
     )
     assert code == 0 and out.startswith("index: removed 2 items")
+    code, out, _ = semcore("index", "remove", "--run", run, "--ids", "one,deep-two", "--device", "cpu")
+    assert code == 0 and out.startswith("index: nothing to do: these 2 items were removed before")
     code, out, _ = semcore("index", "stats", "--run", run, "--json")
     stats = json.loads(out)
     assert stats["num_changes"] == 3

@@ -32,6 +32,17 @@ def test_a_loaded_index_answers_like_the_saved_one(index: IdentifierIndex, tmp_p
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["index.safetensors"]
 
 
+def test_the_same_index_is_the_same_file_whatever_the_order_of_its_metadata(tmp_path: Path) -> None:
+    arrays: dict[str, np.ndarray] = {"a": np.arange(3), "b": np.ones(2, np.float32)}
+    words = {f"name {n}": f'wört \n \x01 "{n}"' for n in range(9)}
+    save_arrays(tmp_path / "one", arrays, words)
+    save_arrays(tmp_path / "other", arrays, dict(reversed(words.items())))
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+    found, metadata = load_arrays(tmp_path / "one", ("a", "b"))
+    assert {name: array.tolist() for name, array in found.items()} == {"a": [0, 1, 2], "b": [1.0, 1.0]}
+    assert words.items() <= metadata.items()
+
+
 def test_a_stale_index_is_refused(index: IdentifierIndex, tmp_path: Path) -> None:
     path = tmp_path / "index.safetensors"
     index.save(path)

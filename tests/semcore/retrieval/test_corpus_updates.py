@@ -201,6 +201,42 @@ def test_a_killed_addition_is_done_whole_the_next_time(
     assert "new-0" in dict(found(Retriever.from_run(growing_run.run, **CPU)))
 
 
+@pytest.mark.parametrize("change", ["addition", "removal"])
+def test_a_change_whose_index_a_kill_prevented_gets_it_the_next_time(
+    growing_run: SearchableRun, maker: ItemMaker, new_images: list[NewImage], change: str, monkeypatch: Any
+) -> None:
+    gone = list(searched(growing_run.run))[3:5]
+
+    def do() -> int:
+        return add_images(maker, new_images).number if change == "addition" else remove_items(maker, gone)
+
+    def kill(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(corpus_updates, "_update_index", kill)
+        with pytest.raises(KeyboardInterrupt):
+            do()
+    assert do() == 1
+    for direction in Direction:
+        run, dataset = RunFolder(growing_run.run), maker.dataset
+        items = searched_items(run, dataset, direction, None, read_changes(run))
+        folder = index_folder(run, corpus_key(maker.generator, direction, items))
+        assert folder.is_dir(), direction
+        written = folder.stat().st_mtime_ns
+        assert do() == 1 and folder.stat().st_mtime_ns == written  # it is written once
+
+
+def test_what_was_removed_before_stays_removed(growing_run: SearchableRun, maker: ItemMaker) -> None:
+    first, second, *_ = searched(growing_run.run)
+    assert remove_items(maker, [first]) == 1
+    assert remove_items(maker, [first]) == 1
+    assert remove_items(maker, [second, first]) == 2
+    assert not {first, second} & searched(growing_run.run).keys()
+    with pytest.raises(UserError, match="'never' is no item of .*'s corpus; nothing was removed"):
+        remove_items(maker, [first, "never"])
+
+
 def test_half_a_line_is_no_change_and_the_next_one_replaces_it(
     growing_run: SearchableRun, maker: ItemMaker, new_images: list[NewImage]
 ) -> None:
