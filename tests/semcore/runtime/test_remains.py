@@ -1,4 +1,4 @@
-"""What a killed process has left is removed, and nothing else is."""
+"""Removal of files that killed processes have left, and of nothing else."""
 
 from __future__ import annotations
 
