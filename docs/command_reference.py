@@ -97,7 +97,7 @@ def load(path: Path) -> ModuleType:
 
 def page_of(entry: Documented) -> str:
     """Return a command's page: usage, manual, options by section, examples."""
-    parser = make_parser(entry.settings, entry.positional, entry.command)
+    parser = make_parser(entry.settings, tuple(entry.positional), entry.command)
     description, examples = manual_of(entry.settings)
     formatter: Any = parser._get_formatter()
     program = f"```{{program}} {entry.command}\n```"

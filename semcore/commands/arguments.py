@@ -13,9 +13,10 @@ import subprocess
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
@@ -93,7 +94,7 @@ def parse(
     """
     hints = leaf_types(settings_type)
     flags, wants_help = _split_arguments(arguments, hints, positional)
-    parser = make_parser(settings_type, positional, program)
+    parser = make_parser(cast(type, settings_type), tuple(positional), program or _program_name())
     if wants_help:
         parser.parse_args(["--help"])
     from_file = read_section(Path(flags["config"]), section, hints) if section and "config" in flags else {}
@@ -143,9 +144,12 @@ def _exit_with(sentence: str, status: int) -> None:
     sys.exit(status)
 
 
-def make_parser(settings_type: type, positional: Sequence[str], program: str | None) -> ArgumentParser:
-    """Return a parser of all settings; a section's settings are options, the section itself is not."""
-    name = program or _program_name()
+@lru_cache
+def make_parser(settings_type: type, positional: tuple[str, ...], name: str) -> ArgumentParser:
+    """Return a parser of all settings; a section's settings are options, the section itself is not.
+
+    One is made for each command: a study parses the options of all its own before it starts the first.
+    """
     description, examples = manual_of(settings_type)
     parser = ArgumentParser(
         exit_on_error=False,
@@ -165,7 +169,7 @@ def make_parser(settings_type: type, positional: Sequence[str], program: str | N
             as_group=False,
             instantiate=False,
             skip=others,
-            default=None if group.default is None else {name: getattr(group.default, name) for name in group.names},
+            default=None if group.default is None else {own: getattr(group.default, own) for own in group.names},
         )
     parser.add_argument_group("help").add_argument("-h", "--help", action="help", help="Show this message and exit.")
     return parser

@@ -20,7 +20,8 @@ from semcore.data.directions import Direction
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, write_json
 from semcore.runtime.typed_commands import command
-from semcore.study.scores import Ranking, compare, measured_directions, read_found, was_verified
+from semcore.study.scores import compare, measured_directions, read_found, was_verified
+from semcore.study.tables import Ranking
 
 METRICS = ("R@1", "R@5", "R@10")
 

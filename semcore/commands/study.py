@@ -31,7 +31,6 @@ from semcore.commands.study_options import check_options
 from semcore.data.dataset import load_dataset
 from semcore.data.run_folder import RunFolder
 from semcore.runtime.errors import UserError
-from semcore.runtime.files import hash_of
 from semcore.runtime.hardware import describe_measurement
 from semcore.runtime.subprocesses import step_environment
 from semcore.study.commands import WorkDir, command_of, drawing_command, jobs_of, own_stages, owners_of
@@ -124,12 +123,13 @@ def print_plan(study: Study, work: WorkDir) -> None:
 
 
 def about(study: Study, work: WorkDir) -> dict[str, Any]:
-    """Return the common inputs of a study's variants; for the base, a hash of the stages that run."""
-    base = hash_of({stage: study.base_settings.get(stage) for stage in study.all_stages})
+    """Return what a study's folder belongs to: its data and model, and every variant's settings of every stage."""
+    settings = {
+        variant.name: {stage: study.resolve(variant, stage) for stage in study.stages_of(variant)}
+        for variant in study.variants
+    }
     data = load_dataset(work.data).fingerprint if work.data else None
-    common = {"scenes": study.scenes, "model": study.model, "stages": list(study.stages)}
-    settings = {stage: dict(own) for stage, own in study.settings.items()}
-    return {"title": study.title, "base": base, "data": data, **common, "settings": settings}
+    return {"title": study.title, "data": data, "scenes": study.scenes, "model": study.model, "variants": settings}
 
 
 def run_all(settings: StudySettings, study: Study, work: WorkDir) -> None:

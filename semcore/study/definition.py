@@ -13,23 +13,24 @@ variants:
 - {name: beams20, label: 20 beams, evaluate: {num_beams: 20}, ranking: verified}
 - {name: ranked, stages: [caption, identifiers, train_identifier, train_ranking, evaluate]}    own stages
 tables:
-- {title: Beams, variants: [beams10, beams20], axis: evaluate.num_beams}
+- {title: Beams, variants: [beams10, beams20], axis: evaluate.num_beams}      semcore.study.tables has all keys
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-from semcore.runtime.config_file import SECTIONS, read_yaml, suggestion
+from semcore.runtime.config_file import SECTIONS, read_yaml
 from semcore.runtime.errors import UserError
+from semcore.study.tables import METRICS, Ranking, Table, read_table
+from semcore.study.yaml_checks import mapping, one_of, refuse_unknown
 
 DEFAULT_STAGES = tuple(stage for stage in SECTIONS if stage != "train_verifier_blocks")
 SPLITS = ("train", "val", "test")
-METRICS = ("R@1", "R@5", "R@10", "rSum@5")
-Ranking = Literal["verified", "generated", "unverified"]
+PROTOCOLS = ("inductive", "transductive")
 Overrides = Mapping[str, Mapping[str, Any]]
 
 
@@ -44,6 +45,7 @@ class Variant:
         ranking: the ranking of its run that is scored: "verified", "generated", or "unverified" (generated, with an
             arbitrary suffix between items of one identifier); None takes the verified one where there is one.
         paper: metric -> the paper's figure, text to image.
+        paper_protocol: "inductive" or "transductive", how that figure was reached; "" where the paper does not say.
         stages: the stages that run for it; None for the study's.
     """
 
@@ -53,23 +55,7 @@ class Variant:
     ranking: Ranking | None = None
     paper: Mapping[str, float] = field(default_factory=dict)
     stages: Sequence[str] | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """Some variants side by side.
-
-    Attributes:
-        title: its heading.
-        variants: their names, in the order of the rows.
-        axis: "stage.setting" whose values are the plot's horizontal axis.
-        lines: "stage.setting" with a line of the plot for each of its values.
-    """
-
-    title: str
-    variants: Sequence[str]
-    axis: str | None = None
-    lines: str | None = None
+    paper_protocol: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,8 +120,8 @@ def read_study(path: Path) -> Study:
     Raises:
         UserError: the file is missing or no YAML, or a value is invalid; names the key.
     """
-    content = _mapping(read_yaml(path), str(path))
-    _refuse_unknown(content, {own.name for own in fields(Study)} - {"base_settings"}, str(path))
+    content = mapping(read_yaml(path), str(path))
+    refuse_unknown(content, {own.name for own in fields(Study)} - {"base_settings"}, str(path))
     for key in ("title", "base", "variants"):
         if not content.get(key):
             raise UserError(f"{path} lacks {key!r}; semcore study --help shows what a study says")
@@ -144,15 +130,15 @@ def read_study(path: Path) -> Study:
     if len(set(names)) < len(names):
         raise UserError(f"two variants of {path} have one name, found {', '.join(names)}")
     tables = [
-        _table(own, names, f"table {number} of {path}") for number, own in enumerate(content.get("tables", []), 1)
+        read_table(own, names, f"table {number} of {path}") for number, own in enumerate(content.get("tables", []), 1)
     ]
     base = (path.parent / str(content["base"])).resolve()
     study = Study(
         title=str(content["title"]),
         base=base,
-        base_settings=_mapping(read_yaml(base), str(base)),
+        base_settings=mapping(read_yaml(base), str(base)),
         variants=variants,
-        reference=_one_of(content.get("reference", names[0]), names, f"reference of {path}"),
+        reference=one_of(content.get("reference", names[0]), names, f"reference of {path}"),
         tables=tables or [Table(str(content["title"]), names)],
         seeds=_seeds(content.get("seeds", [0]), path),
         scenes=_scenes(content.get("scenes"), path),
@@ -187,38 +173,27 @@ def _check(study: Study, path: Path) -> None:
 
 
 def _variant(content: Any, where: str) -> Variant:
-    own = _mapping(content, where)
-    _refuse_unknown(own, {"name", "label", "ranking", "paper", "stages", *SECTIONS}, where)
+    own = mapping(content, where)
+    refuse_unknown(own, {own.name for own in fields(Variant)} - {"overrides"} | set(SECTIONS), where)
     name = own.get("name")
     if not isinstance(name, str) or not name.replace("_", "").replace("-", "").isalnum():
         raise UserError(f"{where} needs a name of letters, digits, - and _, found {name!r}")
-    paper = _mapping(own.get("paper") or {}, f"paper of {where}")
-    _refuse_unknown(paper, METRICS, f"paper of {where}")
+    paper = mapping(own.get("paper") or {}, f"paper of {where}")
+    refuse_unknown(paper, METRICS, f"paper of {where}")
     ranking = own.get("ranking")
     if ranking is not None:
-        _one_of(ranking, get_args(Ranking), f"ranking of {where}")
+        one_of(ranking, get_args(Ranking), f"ranking of {where}")
     changed = _overrides({stage: own[stage] for stage in SECTIONS if stage in own}, where)
     stages = _stages(own["stages"], where) if "stages" in own else None
     label, figures = str(own.get("label", name)), {key: float(paper[key]) for key in paper}
-    return Variant(name, label, changed, ranking, figures, stages)
-
-
-def _table(content: Any, names: Sequence[str], where: str) -> Table:
-    own = _mapping(content, where)
-    known = {one.name: one.default for one in fields(Table)}
-    _refuse_unknown(own, known, where)
-    for name in own.get("variants") or ():
-        _one_of(name, names, where)
-    if "title" not in own:
-        raise UserError(f"{where} lacks a title")
-    rest = {key: own[key] for key, default in known.items() if key in own and default is not MISSING}
-    return Table(str(own["title"]), own.get("variants") or names, **rest)
+    protocol = one_of(own["paper_protocol"], PROTOCOLS, f"paper_protocol of {where}") if "paper_protocol" in own else ""
+    return Variant(name, label, changed, ranking, figures, stages, protocol)
 
 
 def _overrides(content: Any, where: str) -> dict[str, dict[str, Any]]:
-    stages = _mapping(content, where)
-    _refuse_unknown(stages, SECTIONS, where)
-    return {stage: flatten(_mapping(own, f"{stage} of {where}")) for stage, own in stages.items()}
+    stages = mapping(content, where)
+    refuse_unknown(stages, SECTIONS, where)
+    return {stage: flatten(mapping(own, f"{stage} of {where}")) for stage, own in stages.items()}
 
 
 def _seeds(content: Any, path: Path) -> list[int]:
@@ -231,33 +206,15 @@ def _seeds(content: Any, path: Path) -> list[int]:
 def _scenes(content: Any, path: Path) -> dict[str, int] | None:
     if content is None:
         return None
-    counts = _mapping(content, f"scenes of {path}")
-    _refuse_unknown(counts, SPLITS, f"scenes of {path}")
+    counts = mapping(content, f"scenes of {path}")
+    refuse_unknown(counts, SPLITS, f"scenes of {path}")
     return {split: int(counts[split]) for split in SPLITS if split in counts}
 
 
 def _stages(content: Any, where: str) -> list[str]:
     chosen = content if isinstance(content, list) else [content]
     for stage in chosen:
-        _one_of(stage, SECTIONS, f"stages of {where}")
+        one_of(stage, SECTIONS, f"stages of {where}")
     if "evaluate" not in chosen or "caption" not in chosen:
         raise UserError(f"stages of {where} need caption and evaluate among them, found {chosen}")
     return [stage for stage in SECTIONS if stage in chosen]
-
-
-def _mapping(content: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(content, Mapping):
-        raise UserError(f"{where} needs lines such as 'key: value', found {content!r}")
-    return content
-
-
-def _refuse_unknown(content: Mapping[str, Any], known: Any, where: str) -> None:
-    for key in content:
-        if key not in known:
-            raise UserError(f"unknown key {key!r} in {where}{suggestion(str(key), sorted(known))}")
-
-
-def _one_of(value: Any, known: Sequence[str], where: str) -> str:
-    if value not in known:
-        raise UserError(f"{where} names {value!r}{suggestion(str(value), known)}")
-    return str(value)

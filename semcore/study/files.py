@@ -15,21 +15,35 @@ BEGUN = "begun.json"
 
 
 def begin_study(out: Path, about: Mapping[str, Any]) -> None:
-    """Record the common inputs of a study's variants, and refuse another study in its folder.
+    """Record what a study's folder belongs to, and refuse another study in it; variants may come and go.
 
     Args:
         out: the folder.
-        about: name of a common input -> plain data.
+        about: name of a common input -> plain data, and "variants": name -> stage -> setting -> value.
 
     Raises:
-        UserError: the study was started with other inputs.
+        UserError: the study was started with other inputs, or a variant with other settings.
     """
     path = out / BEGUN
-    before = {**about, **read_json(path)} if path.exists() else dict(about)
+    before = read_json(path) if path.exists() else {}
     for name, value in about.items():
-        if before[name] != value:
+        if name != "variants" and before.get(name, value) != value:
             raise UserError(f"{out} was begun with {name} {before[name]!r}, not {value!r}; choose another --out")
-    write_json(path, before)
+    known = before.get("variants", {})
+    for name, stages in about["variants"].items():
+        _check_variant(out, name, known.get(name, {}), stages)
+    write_json(path, {**about, "variants": {**known, **about["variants"]}})
+
+
+def _check_variant(out: Path, name: str, known: Mapping[str, Any], stages: Mapping[str, Any]) -> None:
+    for stage, settings in stages.items():
+        before = known.get(stage, settings)
+        for setting in sorted({*before, *settings}):
+            if before.get(setting) != settings.get(setting):
+                raise UserError(
+                    f"variant {name} of {out} was begun with {stage}.{setting} {before.get(setting)!r}, not "
+                    f"{settings.get(setting)!r}: give the variant another name, or choose another --out"
+                )
 
 
 def write_study(out: Path, study: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from semcore.data.directions import Direction
@@ -16,15 +16,22 @@ def render_study(study: Mapping[str, Any]) -> str:
     """Return study.md: each of the study's tables, with sentences on the order of its rows."""
     blocks = [f"# {study['title']}", _introduction(study), study["note"]]
     for number, table in enumerate(study["tables"]):
-        blocks += [f"## {table['title']}", table_of_variants(study, table), _plot(study, number, table["title"])]
-        blocks += ["\n".join(table["statements"])]
+        blocks += [f"## {table['title']}", _ranked_by(table), table_of_variants(study, table)]
+        blocks += [table_of_costs(study, table)] if "costs" in table else []
+        blocks += [_plot(study, number, table["title"]), "\n".join(table["statements"])]
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def rows_of(study: Mapping[str, Any], table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a table's rows, with the scores of the table's own ranking where it has one."""
+    by_name = {row["name"]: row for row in study["variants"]}
+    return [{**by_name[name], **table.get("scores", {}).get(name, {})} for name in table["variants"]]
 
 
 def table_of_variants(study: Mapping[str, Any], table: Mapping[str, Any]) -> str:
     """Return a table's rows in markdown: score, and difference from the reference with its 95 % interval."""
-    by_name = {row["name"]: row for row in study["variants"]}
-    rows = [by_name[name] for name in table["variants"]]
+    rows = rows_of(study, table)
+    reference = next(row for row in study["variants"] if row["name"] == study["reference"])
     with_paper = any(row["paper"] for row in rows)
     header = ["", *(["paper"] if with_paper else [])]
     columns = [(direction, metric) for direction in _directions(study) for metric in SHOWN]
@@ -33,59 +40,30 @@ def table_of_variants(study: Mapping[str, Any], table: Mapping[str, Any]) -> str
     for row in rows:
         paper = [" / ".join(f"{score:.1f}" for score in row["paper"].values()) or "–"] if with_paper else []
         cells = [_cell(row, study["reference"], *column) for column in columns]
-        lines.append([_label(row, by_name[study["reference"]]), *paper, *cells])
+        label = row["label"] if table.get("ranking") else _label(row, reference)
+        lines.append([label, *paper, *cells])
     return markdown_table(header, lines, num_texts=1)
 
 
-def state_order(order: Mapping[str, Any], labels: Mapping[str, str]) -> str:
-    """State whether variants are in the paper's order."""
-
-    def listed(names: Sequence[str]) -> str:
-        return " > ".join(labels[name] for name in names)
-
-    agrees = _agrees(order["agrees"], order["reversed_beyond_chance"])
-    text = (
-        f"- {_where(order)}: the order {agrees} the paper's. "
-        f"Here {listed(order['ours'])}; paper {listed(order['paper'])}. {order['num_alike']} of "
-        f"{order['num_pairs']} pairs stand alike (Kendall's tau {order['kendall_tau']:.2f})"
-    )
-    if order["reversed"]:
-        text += f"; of the others {len(order['reversed_beyond_chance'])} beyond chance"
-        reversed_pairs = [
-            f"{labels[worse]} above {labels[better]}" for better, worse in order["reversed_beyond_chance"]
-        ]
-        text += f" ({', '.join(reversed_pairs)})" if reversed_pairs else ""
-    return text + "."
-
-
-def state_axis(order: Mapping[str, Any]) -> str:
-    """State whether the score rises with a setting."""
-    values, falls = order["values"], order["falls_beyond_chance"]
-    how = "never falls" if order["monotone"] else f"falls somewhere ({len(falls)} steps down beyond chance)"
-    return f"- {_where(order)}: {how} from {order['axis']} {values[0]} to {values[-1]}; {order['gain']:+.1f} in all."
-
-
-def state_grid(order: Mapping[str, Any]) -> str:
-    """State the best point of a grid, and the range over its axis."""
-    x, y = order["best"]
-    text = f"- {_where(order)}: best are {order['axis']} {x} and {order['lines']} {y}"
-    if order["num_best"] > 1:
-        text += f" and {order['num_best'] - 1} more that are as good"
-    if order["reference_is_best"]:
-        text += ", the reference's"
-    elif order["reference"] is not None:
-        chance = "beyond" if order["best_beyond_chance"] else "within"
-        text += f" ({chance} chance of the reference's {order['reference'][0]} and {order['reference'][1]})"
-    spread = ", ".join(f"{points:.1f} with {line}" for line, points in order["spread"].items())
-    return f"{text}. Range over {order['axis']} by {order['lines']}: {spread}." if spread else f"{text}."
+def table_of_costs(study: Mapping[str, Any], table: Mapping[str, Any]) -> str:
+    """Return what a table's rows take in markdown: identifiers, R@1 by items and as papers count, seconds, bytes."""
+    directions = _directions(study)
+    header = ["", "protocol", "the paper's", "training, s", "verification, s a query"]
+    for direction in directions:
+        columns = ("shared, %", "tokens", "R@1", "as they count", "verified", "s a query", "bytes an item")
+        header += [f"{direction.label} {column}" for column in columns]
+    lines = []
+    for row in rows_of(study, table):
+        costs = table["costs"][row["name"]]
+        paper = f"{row['paper']['R@1']:.1f}" if "R@1" in row["paper"] else "–"
+        paper += f", {row['paper_protocol']}" if row.get("paper_protocol") else ""
+        cells = [costs["protocol"], paper, f"{costs['training_seconds']:.0f}", f"{costs['verification_seconds']:.3f}"]
+        lines.append([row["label"], *cells, *(cell for own in directions for cell in _costs(costs[own]))])
+    return markdown_table(header, lines, num_texts=3)
 
 
 def _directions(study: Mapping[str, Any]) -> list[Direction]:
     return [direction for direction in Direction if direction in study["num_queries"]]
-
-
-def _where(order: Mapping[str, Any]) -> str:
-    return f"{Direction(order['direction']).label}, {order['metric']}"
 
 
 def _label(row: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
@@ -115,13 +93,24 @@ def _introduction(study: Mapping[str, Any]) -> str:
     )
 
 
+def _costs(own: Mapping[str, Any]) -> list[str]:
+    verified = "–" if own["verified"] is None else f"{own['verified']:.1f}"
+    scores = [f"{own['R@1']:.1f}", f"{own['as they count']:.1f}", verified]
+    return [
+        f"{own['shared']:.1f}", f"{own['tokens']:.1f}", *scores, f"{own['generation_seconds']:.3f}",
+        f"{own['index_bytes']:.0f}",
+    ]  # fmt: skip
+
+
+def _ranked_by(table: Mapping[str, Any]) -> str:
+    sentences = {
+        "generated": "All rows are scored by the generator's order.",
+        "verified": "All rows are scored after verification.",
+        "unverified": "All rows are scored by the generator's order, an arbitrary suffix telling apart what is shared.",
+    }
+    return sentences[table["ranking"]] if table.get("ranking") else ""
+
+
 def _plot(study: Mapping[str, Any], number: int, title: str) -> str:
     plot = study.get("plots", {}).get(str(number))
     return f"![{title}]({plot})" if plot else ""
-
-
-def _agrees(agrees: bool, beyond_chance: Sequence[Any]) -> str:
-    """State how far an order agrees with the paper's; differences within chance are no contradiction."""
-    if agrees:
-        return "agrees with"
-    return "does not agree with" if beyond_chance else "agrees within chance with"

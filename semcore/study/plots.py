@@ -10,6 +10,7 @@ from typing import Any
 
 from semcore.data.directions import Direction
 from semcore.runtime.files import write_bytes
+from semcore.study.markdown import rows_of
 
 METRICS = ("R@1", "R@5")
 Scores = Mapping[float, Mapping[str, float]]
@@ -26,7 +27,7 @@ def draw_tables(out: Path, study: Mapping[str, Any]) -> dict[str, str]:
     for number, table in enumerate(study["tables"]):
         if table["axis"]:
             name = f"study-{number}.png"
-            draw(out / name, lines_of(study["variants"], table), table["axis"])
+            draw(out / name, lines_of(rows_of(study, table), table), table["axis"])
             drawn[str(number)] = name
     return drawn
 

@@ -24,7 +24,7 @@ from semcore.retrieval.hits import GeneratedHit
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json
 from semcore.runtime.typed_commands import command
-from semcore.study.definition import Ranking
+from semcore.study.tables import Ranking
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,9 @@ def test_another_study_is_not_mixed_into_a_folder(path: Path, tmp_path: Path) ->
     path.write_text(SMALL.replace("train: 16", "train: 17"))
     with pytest.raises(UserError, match="begun with scenes .*16.*not .*17.*--out"):
         begin_study(tmp_path, about(read_study(path), work))
+    path.write_text(SMALL.replace("{num_beams: 2}", "{num_beams: 3}"))  # what it measured would be taken for this one
+    with pytest.raises(UserError, match="variant beams2 of .* with evaluate.num_beams 2, not 3: .* another name"):
+        begin_study(tmp_path, about(read_study(path), work))
 
 
 def test_a_dataset_or_scenes_are_needed_and_a_dataset_needs_a_model(path: Path, tmp_path: Path) -> None:

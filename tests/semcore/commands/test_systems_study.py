@@ -20,6 +20,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "cart-transductive": {"coarse": 3, "quantizer": {"num_codes": 4, "layers": [16], "dim": 8, "num_steps": 5}},
 }
 
+TABLE = {
+    "title": "all", "variants": list(SMALL), "ranking": "generated", "costs": True, "against": "semcore",
+    "expected": [{"better": "semcore", "worse": "avg", "source": "its paper"}],
+}  # fmt: skip
+
 
 def small_study(folder: Path) -> Path:
     """Write the study with three of its variants, over a few scenes and two steps of training."""
@@ -32,7 +37,7 @@ def small_study(folder: Path) -> Path:
         own["identifiers"] = {**given, **SMALL[name], **({"quantizer": quantizer} if quantizer else {})}
     study |= {
         "base": str((STUDIES / study["base"]).resolve()), "seeds": [0], "scenes": {"train": 16, "val": 4, "test": 6},
-        "variants": list(kept.values()), "tables": [{"title": "all", "variants": list(kept)}],
+        "variants": list(kept.values()), "tables": [TABLE],
     }  # fmt: skip
     study["settings"]["train_identifier"] = {"training": {"max_steps": 2}}
     study["settings"]["train_ranking"]["training"] |= {"max_steps": 1}
@@ -69,3 +74,9 @@ def test_three_systems_side_by_side(tmp_path: Path) -> None:
     assert (out / "seed-0" / "avg" / "ranked_model").is_dir()
     report = read_json(out / "seed-0" / "avg" / "identifiers" / "report.json")
     assert set(report["oracle"]) == {"t2i", "i2t"} and report["codes"]["quantizer"]["shared"]
+    [table] = study["tables"]
+    assert [table["costs"][name]["protocol"] for name in SMALL] == protocols
+    assert table["costs"]["avg"]["t2i"]["tokens"] == 3  # two codes and the end
+    assert all(table["scores"][name]["t2i"]["R@1"]["mean"] == table["costs"][name]["t2i"]["R@1"] for name in SMALL)
+    text = (out / "study.md").read_text()
+    assert "SemCORE above AVG (its paper): " in text and "best is " in text and "as they count" in text

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semcore.study.markdown import state_axis, state_grid, state_order
 from semcore.study.paper_order import best_of_grid, is_sure, order_along_axis, order_of_variants
 from semcore.study.scores import Found
+from semcore.study.statements import state_axis, state_grid, state_order
 
 NUM_QUERIES = 400
 AXES = {"axis": "clusters", "lines": "keywords"}
