@@ -24,6 +24,7 @@ from data_prep.scenes.pretraining.courses import COURSES
 from data_prep.scenes.pretraining.exam import examine
 from data_prep.scenes.pretraining.keywords import keep_examples
 from data_prep.scenes.pretraining.lesson_data import LessonData, ScenePool
+from data_prep.scenes.pretraining.lesson_prompts import load_lesson_prompts
 from data_prep.scenes.pretraining.model import (
     VISUAL_TOKENS,
     build_image_processor,
@@ -36,7 +37,6 @@ from data_prep.scenes.pretraining.visual_words import WORD_GROUPS
 from semcore.commands.arguments import require_minimum, run_command
 from semcore.models.checkpoint import load_checkpoint
 from semcore.models.inference import check_device
-from semcore.models.prompts import load_prompts
 from semcore.runtime.hardware import describe_measurement
 from semcore.runtime.packaged_files import resource_folder
 from semcore.runtime.stopwatch import Stopwatch
@@ -77,7 +77,7 @@ def main(settings: Settings) -> None:
     torch.manual_seed(settings.seed)
     prompt_folder = resource_folder("prompts")
     tokenizer = build_tokenizer(prompt_folder, common_words())
-    prompts = load_prompts(prompt_folder, tokenizer.get_added_vocab())
+    prompts = load_lesson_prompts(prompt_folder, tokenizer.get_added_vocab())
     model = build_model(tokenizer)
 
     # 2. The training scenes

@@ -60,7 +60,7 @@ def base(tiny_checkpoint_folder: Path, tmp_path: Path) -> Path:
 def few_texts(prompts: Path, english_words: list[str]) -> Iterator[str]:
     """What the tokenizer is trained on, in a second instead of a minute."""
     from data_prep.scenes.captions import describe, write_sentences
-    from data_prep.scenes.pretraining.model import taught_prompts
+    from data_prep.scenes.pretraining.lesson_prompts import taught_prompts
     from data_prep.scenes.scene_graph import draw_scene
 
     rng = random.Random(0)

@@ -54,11 +54,6 @@ VARIABLES: dict[str, dict[str, Any]] = {
     "verify_pointwise_i2t": {"candidate": _ONE_SENTENCE, "image": IMAGE, **_ANSWERS},
     "sentence_of_image": {"image": IMAGE},
     "sentence_alone": {},
-    "read_sentence": {"query": "query"},
-    "imagine": {"query": "query"},
-    "keywords_t2i": {"query": "query"},
-    "keywords_i2t": {"image": IMAGE},
-    "locate": {"image": IMAGE, "query": "query"},
 }
 
 
@@ -73,10 +68,17 @@ class Prompts:
         sha256: file name -> hash of its content, for the manifest.
     """
 
-    def __init__(self, templates: Mapping[str, jinja2.Template], sha256: Mapping[str, str], special: Collection[str]):
-        self._templates = templates
+    def __init__(
+        self, templates: Mapping[str, jinja2.Template], sha256: Mapping[str, str], harmless: Callable[[str], str]
+    ) -> None:
+        """Wrap what `load_prompts` reads; `harmless` cleans text, and escapes special tokens in it."""
+        self._templates = dict(templates)
         self.sha256 = dict(sha256)
-        self._harmless = escape_special_tokens(special)
+        self._harmless = harmless
+
+    def __or__(self, others: Prompts) -> Prompts:
+        """Return the prompts of two folders, for the tokenizer of the first."""
+        return Prompts(self._templates | others._templates, self.sha256 | others.sha256, self._harmless)
 
     def render(self, name: str, **variables: Any) -> str:
         """Return the user's turn; `IMAGE` and `LABEL` remain placeholders, all other text is data.
@@ -91,24 +93,29 @@ class Prompts:
         return whole_characters(text).strip()
 
 
-def load_prompts(folder: Path | None = None, special_tokens: Collection[str] = ()) -> Prompts:
+def load_prompts(
+    folder: Path | None = None,
+    special_tokens: Collection[str] = (),
+    variables: Mapping[str, Mapping[str, Any]] = VARIABLES,
+) -> Prompts:
     """Read and check every prompt file.
 
     A file that the folder lacks is the package's: the folder may be older than that prompt.
 
     Args:
-        folder: holds a `<name>.jinja` for some or all of `VARIABLES`; by default `./prompts`, else the
+        folder: holds a `<name>.jinja` for some or all of `variables`; by default `./prompts`, else the
             files that come with the package.
         special_tokens: strings that the tokenizer always reads as one token.
+        variables: name of a prompt -> the variables that it must use, with a value of their type.
 
     Raises:
-        UserError: there is no such folder, a template in it has another name than those of `VARIABLES`, or a file is
+        UserError: there is no such folder, a template in it has another name than those of `variables`, or a file is
             not a template, lacks a variable or has an unknown one.
     """
     folder = Path(folder) if folder else resource_folder("prompts")
-    _check_names(folder)
+    _check_names(folder, variables)
     templates, sha256 = {}, {}
-    for name in VARIABLES:
+    for name in variables:
         path = folder / f"{name}.jinja"
         if not path.exists():
             path = packaged_folder("prompts") / path.name
@@ -119,18 +126,18 @@ def load_prompts(folder: Path | None = None, special_tokens: Collection[str] = (
             raise UserError(f"{path}, line {error.lineno}: {error.message}") from None
         except (RecursionError, MemoryError, SyntaxError, ValueError):
             raise UserError(f"{path}: the template is nested too deeply, or no text") from None
-        _check_variables(path, name, templates[name])
+        _check_variables(path, variables[name], templates[name])
         sha256[path.name] = hashlib.sha256(source.encode()).hexdigest()
-    return Prompts(templates, sha256, special_tokens)
+    return Prompts(templates, sha256, escape_special_tokens(special_tokens))
 
 
-def _check_names(folder: Path) -> None:
+def _check_names(folder: Path, known: Collection[str]) -> None:
     """Refuse a folder that does not exist, and a misspelt name: the package's file would be read in its place."""
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder of prompts; `semcore init DIR` writes a fresh set")
     for path in sorted(folder.glob("*.jinja")):
-        if path.stem not in VARIABLES:
-            [nearest] = get_close_matches(path.stem, VARIABLES, n=1, cutoff=0.0)
+        if path.stem not in known:
+            [nearest] = get_close_matches(path.stem, known, n=1, cutoff=0.0)
             raise UserError(
                 f"{path}: no model reads a prompt of this name; the nearest is {nearest}.jinja: rename the file, or "
                 f"move it out of {folder}"
@@ -181,10 +188,10 @@ def _clean(value: Any, harmless: Callable[[str], str]) -> Any:
     return value
 
 
-def _check_variables(path: Path, name: str, template: jinja2.Template) -> None:
+def _check_variables(path: Path, variables: Mapping[str, Any], template: jinja2.Template) -> None:
     """Render the template with a marker for every variable and check that the markers appear."""
     marks: dict[str, list[str]] = {}
-    probe = _mark(VARIABLES[name], "", marks)
+    probe = _mark(dict(variables), "", marks)
     known = ", ".join(marks) or "none"
     try:
         text = template.render(**probe)

@@ -26,16 +26,13 @@ from transformers import (
 from data_prep.scenes.captions import describe, write_sentences
 from data_prep.scenes.drawing import IMAGE_SIZE
 from data_prep.scenes.pretraining.initial_weights import set_lookup_heads
+from data_prep.scenes.pretraining.lesson_prompts import taught_prompts
 from data_prep.scenes.scene_graph import draw_scene
 
 PATCH_SIZE = 8  # pixels
 VISUAL_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2 // 4  # 8 x 8 patches, of which the pixel shuffle joins 2 x 2
 NUM_WORDS = 4000
 VOCABULARY_SIZE = 1536
-TAUGHT = (
-    "caption", "identify_i2t", "identify_t2i", "imagine", "keywords_i2t", "keywords_t2i", "locate", "read_sentence",
-    "sentence_alone", "sentence_of_image", "verify_i2t", "verify_pointwise_i2t", "verify_pointwise_t2i", "verify_t2i",
-)  # fmt: skip
 SPECIAL_TOKENS = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>",
     "<img>", "</img>", "<IMG_CONTEXT>", "<quad>", "</quad>", "<ref>", "</ref>", "<box>", "</box>",
@@ -128,11 +125,6 @@ def build_model(tokenizer: Any, text_layers: int = 5, hidden_size: int = 256) ->
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model
-
-
-def taught_prompts(prompts: Path) -> list[str]:
-    """Return the prompts that the checkpoint is taught, by name: a further one would make another tokenizer."""
-    return [(prompts / f"{name}.jinja").read_text(encoding="utf-8") for name in TAUGHT]
 
 
 def _texts(prompts: Path, english_words: list[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from data_prep.scenes.captions import Reading, describe, parse_description
 from data_prep.scenes.pretraining.courses import COURSES, LESSONS, NAME_THINGS, Lessons, Term
 from data_prep.scenes.pretraining.keywords import NUM_KEYWORDS, write_examples
 from data_prep.scenes.pretraining.lesson_data import LessonData, ScenePool
+from data_prep.scenes.pretraining.lesson_prompts import load_lesson_prompts
 from data_prep.scenes.pretraining.lessons import list_facts
 from data_prep.scenes.pretraining.model import VISUAL_TOKENS
 from data_prep.scenes.pretraining.shared_prefix import merge
@@ -16,14 +17,13 @@ from data_prep.scenes.scene_graph import COLOURS, SHAPES, draw_scenes
 from semcore.identifiers.sentence_encoder import encoder_folder
 from semcore.models.checkpoint import load_tokenizer
 from semcore.models.compatibility import IMAGE_START
-from semcore.models.prompts import load_prompts
 from semcore.runtime.packaged_files import resource_folder
 
 
 @pytest.fixture(scope="module")
 def data():
     tokenizer = load_tokenizer(resource_folder("assets") / "scenes_base")
-    prompts = load_prompts(resource_folder("prompts"), tokenizer.get_added_vocab())
+    prompts = load_lesson_prompts(resource_folder("prompts"), tokenizer.get_added_vocab())
     pool = ScenePool(8, seed=3)
     examples = write_examples(pool.scenes, 12, seed=3)
     words = [*COLOURS, *SHAPES, "the", "of", "and", "in", "to", "was", "he", "is", "as", "for", "on", "with"]

@@ -5,6 +5,7 @@ import pytest
 
 from data_prep.scenes.captions import COLOUR_WORDS, SHAPE_WORDS, Reading, write_sentence
 from data_prep.scenes.pretraining.lesson_data import LessonData, ScenePool
+from data_prep.scenes.pretraining.lesson_prompts import load_lesson_prompts
 from data_prep.scenes.pretraining.letter_lessons import (
     choose_description,
     choose_either,
@@ -22,14 +23,13 @@ from data_prep.scenes.pretraining.visual_words import WORD_GROUPS, visual_words
 from data_prep.scenes.scene_graph import BACKGROUNDS, COLOURS, PLACES, SHAPES, SIZES
 from semcore.models.checkpoint import load_tokenizer
 from semcore.models.compatibility import IMAGE_START
-from semcore.models.prompts import load_prompts
 from semcore.runtime.packaged_files import resource_folder
 
 
 @pytest.fixture(scope="module")
 def data():
     tokenizer = load_tokenizer(resource_folder("assets") / "scenes_base")
-    prompts = load_prompts(resource_folder("prompts"), tokenizer.get_added_vocab())
+    prompts = load_lesson_prompts(resource_folder("prompts"), tokenizer.get_added_vocab())
     words = [*COLOURS, *SHAPES, *SIZES, *BACKGROUNDS, "the", "of", "and", "in", "to", "was", "he", "is", "as", "for"]
     return LessonData(tokenizer, prompts, ScenePool(12, seed=3), [], words, VISUAL_TOKENS)
 

@@ -8,6 +8,7 @@ from transformers import AutoModelForImageTextToText
 
 from data_prep.scenes.pretraining.courses import Lessons, Term
 from data_prep.scenes.pretraining.lesson_data import LessonData, ScenePool
+from data_prep.scenes.pretraining.lesson_prompts import load_lesson_prompts
 from data_prep.scenes.pretraining.losses import (
     LOOKUP_LAYERS,
     SMALLEST_SHARE,
@@ -26,7 +27,6 @@ from data_prep.scenes.pretraining.shared_prefix import IGNORED
 from data_prep.scenes.pretraining.visual_words import word_group_tokens
 from data_prep.scenes.scene_graph import COLOURS, SHAPES
 from semcore.models.checkpoint import load_tokenizer
-from semcore.models.prompts import load_prompts
 from semcore.runtime.packaged_files import resource_folder
 
 ONLY = LossWeights(0.0, 0.0, 0.0, 0.0, 0.0)
@@ -35,7 +35,7 @@ ONLY = LossWeights(0.0, 0.0, 0.0, 0.0, 0.0)
 @pytest.fixture(scope="module")
 def data():
     tokenizer = load_tokenizer(resource_folder("assets") / "scenes_base")
-    prompts = load_prompts(resource_folder("prompts"), tokenizer.get_added_vocab())
+    prompts = load_lesson_prompts(resource_folder("prompts"), tokenizer.get_added_vocab())
     return LessonData(tokenizer, prompts, ScenePool(8, seed=3), [], [*COLOURS, *SHAPES, "the", "of"], VISUAL_TOKENS)
 
 

@@ -8,9 +8,9 @@ from data_prep.scenes.pretraining import train
 from data_prep.scenes.pretraining.courses import Course, Term
 from data_prep.scenes.pretraining.keywords import KeywordExample
 from data_prep.scenes.pretraining.lesson_data import LessonData, ScenePool
+from data_prep.scenes.pretraining.lesson_prompts import load_lesson_prompts
 from data_prep.scenes.pretraining.model import VISUAL_TOKENS, build_model
 from semcore.models.checkpoint import load_tokenizer
-from semcore.models.prompts import load_prompts
 from semcore.runtime.packaged_files import resource_folder
 
 
@@ -18,7 +18,7 @@ def test_an_interrupted_course_ends_like_a_whole_one(tmp_path, monkeypatch):
     arguments = train._arguments
     monkeypatch.setattr(train, "_arguments", lambda *given: replace(arguments(*given), save_steps=1))
     tokenizer = load_tokenizer(resource_folder("assets") / "scenes_base")
-    prompts = load_prompts(resource_folder("prompts"), tokenizer.get_added_vocab())
+    prompts = load_lesson_prompts(resource_folder("prompts"), tokenizer.get_added_vocab())
     example = KeywordExample(0, "a red star.", ["star"], ["star"])
     data = LessonData(
         tokenizer,
