@@ -5,7 +5,7 @@ Shapes: N texts or pictures, d dimensions; all vectors have length 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ from semcore.models.checkpoint import load_image_processor, load_tokenizer
 from semcore.models.inference import check_device, default_device
 from semcore.runtime.errors import UserError
 
-DUAL_ENCODERS = ("clip", "siglip", "siglip2")
+DUAL_ENCODERS = dict.fromkeys(("clip", "siglip", "siglip2"), "AutoModel")
+"""`model_type` -> its class in transformers."""
 BATCH = 64
 BASELINES = "--baselines takes sentence-encoder and"
 
@@ -94,28 +95,32 @@ def load_dual_encoder(name: str, device: str | None = None, use: str = BASELINES
     return DualEncoder(name, model.to(device), tokenizer, load_image_processor(name))
 
 
-def load_whole(name: str, kinds: Sequence[str], wanted: str, make: Any = None) -> Any:
+def load_whole(name: str, kinds: Mapping[str, str], wanted: str, parts: Mapping[str, str] | None = None) -> Any:
     """Load a model of one of some kinds, all of its weights, in float32 and evaluation mode.
 
     Args:
         name: a folder or a hub id.
-        kinds: values of `model_type` that will do.
-        wanted: the beginning of the sentence that refuses another kind.
-        make: the class whose `from_pretrained` loads it; `AutoModel` by default.
+        kinds: values of `model_type` that will do -> the class in transformers that loads such a one.
+        wanted: the beginning of the sentence that refuses another checkpoint.
+        parts: modules that checkpoints of these kinds may lack as a whole -> what they are, for that sentence.
 
     Raises:
         UserError: it cannot be loaded, is of another kind, or lacks weights.
     """
-    from transformers import AutoConfig, AutoModel
+    import transformers
 
     try:
-        kind = AutoConfig.from_pretrained(name).model_type
+        kind = transformers.AutoConfig.from_pretrained(name).model_type
         if kind not in kinds:
             raise UserError(f"{wanted}; {name} is a {kind}")
-        model, loading = (make or AutoModel).from_pretrained(name, dtype=torch.float32, output_loading_info=True)
+        loader = getattr(transformers, kinds[kind])
+        model, loading = loader.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"the checkpoint {name} cannot be loaded: {reason}") from error
+    for part, what in (parts or {}).items():
+        if any(key.startswith(f"{part}.") for key in loading["missing_keys"]):
+            raise UserError(f"{wanted}; {name} has no {what}")
     if loading["missing_keys"]:
         raise UserError(f"{name} is not a whole checkpoint: {len(loading['missing_keys'])} weights are missing")
     return model.eval()

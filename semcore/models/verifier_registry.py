@@ -75,8 +75,8 @@ VERIFIERS: dict[str, VerifierEntry] = {
         load="load", what="CLIP or SigLIP",
     ),
     "itm": VerifierEntry(
-        "how well BLIP finds that sentence and picture match", "itm:match_log_odds", "pairs", "named",
-        load="load", what="BLIP-ITM",
+        "how well BLIP or BLIP-2 finds that sentence and picture match", "itm:match_log_odds", "pairs", "named",
+        load="load", what="BLIP-ITM or BLIP-2-ITM",
     ),
 }  # fmt: skip
 """Name -> verifier, in the order of tables; "blocks" is the listwise verifier that was trained in candidate blocks."""

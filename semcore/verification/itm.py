@@ -1,4 +1,4 @@
-"""Verification by image-text matching: BLIP reads sentence and picture together, and says whether they match.
+"""Verification by image-text matching: BLIP or BLIP-2 reads sentence and picture together, and says whether they match.
 
 The score is the log-odds of its two logits, match less no match, which a fusion takes as they are; ComGTIR takes the
 probability. A picture is read once, a sentence with each of its pictures.
@@ -21,6 +21,7 @@ from semcore.models.inference import check_device, default_device
 from semcore.runtime.resumable import RunStep, run_at_once
 from semcore.verification.image_text_pairs import PairSession, score_pairs
 from semcore.verification.likelihood import Pair
+from semcore.verification.matching_kinds import KINDS
 
 PAIRS_PER_BATCH = 32
 IMAGES_PER_BATCH = 16
@@ -28,7 +29,7 @@ IMAGES_PER_BATCH = 16
 
 @dataclass(frozen=True)
 class MatchingModel:
-    """A loaded BLIP with its matching head."""
+    """A loaded BLIP or BLIP-2 with its matching head."""
 
     model: Any
     tokenizer: Any
@@ -36,7 +37,7 @@ class MatchingModel:
 
 
 def load(checkpoint: str, dataset: Dataset, device: str | None = None) -> PairSession:
-    """Open a BLIP checkpoint with a matching head.
+    """Open a BLIP or BLIP-2 checkpoint with a matching head, in float32.
 
     Args:
         checkpoint: a folder or a hub id.
@@ -44,15 +45,16 @@ def load(checkpoint: str, dataset: Dataset, device: str | None = None) -> PairSe
         device: the fastest one by default.
 
     Raises:
-        UserError: it cannot be loaded, or is none.
+        UserError: it cannot be loaded, is of another kind, or has no such head.
     """
-    from transformers import BlipForImageTextRetrieval
-
     device = device or default_device()
     check_device(device)
     tokenizer = load_tokenizer(checkpoint)
     tokenizer.padding_side = "right"
-    model = load_whole(checkpoint, ("blip",), "--itm-model takes BLIP-ITM checkpoints", BlipForImageTextRetrieval)
+    model = load_whole(
+        checkpoint, {name: kind.architecture for name, kind in KINDS.items()},
+        "--itm-model takes BLIP-ITM and BLIP-2-ITM checkpoints", {"itm_head": "head for image-text matching"},
+    )  # fmt: skip
     return PairSession.of(MatchingModel(model.to(device), tokenizer, load_image_processor(checkpoint)), dataset)
 
 
@@ -99,20 +101,18 @@ def read_sentences(
         matching: the model.
         states: of the pictures (pictures, v, d).
         owners: each sentence's picture (n,).
-        sentences: n of them; what is longer than the text model's positions is cut off.
+        sentences: n of them; what is longer than the text model's positions is cut off, and the name of a special token
+            in one is words like others.
     """
-    longest = matching.model.config.text_config.max_position_embeddings
+    config = matching.model.config
+    kind = KINDS[config.model_type]
+    longest = getattr(config, kind.text).max_position_embeddings
     odds: list[float] = []
     for first in range(0, len(sentences), PAIRS_PER_BATCH):
         batch, shown = sentences[first : first + PAIRS_PER_BATCH], states[owners[first : first + PAIRS_PER_BATCH]]
-        inputs = matching.tokenizer(batch, padding=True, truncation=True, max_length=longest, return_tensors="pt")
-        read = matching.model.text_encoder(
-            input_ids=inputs["input_ids"].to(states.device),
-            attention_mask=inputs["attention_mask"].to(states.device),
-            encoder_hidden_states=shown,
-            encoder_attention_mask=torch.ones(shown.shape[:2], dtype=torch.long, device=states.device),
-            return_dict=True,
-        ).last_hidden_state
-        logits = matching.model.itm_head(read[:, 0]).float()
+        inputs = matching.tokenizer(
+            batch, padding=True, truncation=True, max_length=longest, split_special_tokens=True, return_tensors="pt"
+        ).to(states.device)
+        logits = kind.logits(matching.model, inputs["input_ids"], inputs["attention_mask"], shown).float()
         odds += (logits[:, 1] - logits[:, 0]).tolist()
     return odds

@@ -194,8 +194,8 @@ def test_an_evaluation_with_both_sides_goes_on_after_a_kill(
     [
         ({"verifier": "dual"}, "the dual verifier needs a CLIP or SigLIP checkpoint, and none is named; name one with "
          "--dual-model CHECKPOINT"),
-        ({"verifier": "itm"}, "the itm verifier needs a BLIP-ITM checkpoint, and none is named; name one with "
-         "--itm-model CHECKPOINT"),
+        ({"verifier": "itm"}, "the itm verifier needs a BLIP-ITM or BLIP-2-ITM checkpoint, and none is named; name one "
+         "with --itm-model CHECKPOINT"),
         ({"candidates": CandidateOptions(source="both")}, "sentence-encoder reads captions, and RUN has none; make "
          "them with `python -m data_prep.caption --run RUN`, or use a CLIP or SigLIP checkpoint in its place"),
     ],

@@ -1,4 +1,4 @@
-"""Verifiers of pairs, CLIP, SigLIP and BLIP-ITM, with tiny random checkpoints saved as a user's folder is."""
+"""Verifiers of pairs, CLIP, SigLIP, BLIP and BLIP-2, with tiny random checkpoints saved as a user's folder is."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ def dual_folder(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_dual_encoder(request.param, tmp_path_factory.mktemp("dual") / request.param)
 
 
-@pytest.fixture(scope="session")
-def itm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_itm(tmp_path_factory.mktemp("itm") / "tiny-blip")
+@pytest.fixture(scope="session", params=["blip", "blip-2"])
+def itm_folder(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    make = make_itm if request.param == "blip" else make_blip2
+    return make(tmp_path_factory.mktemp("itm") / f"tiny-{request.param}")
 
 
-def make_itm(folder: Path) -> Path:
-    """Save a BLIP with random weights that reads letters and 16 px pictures."""
+def letter_tokenizer() -> Any:
+    """Return a tokenizer of letters that begins and ends as a text encoder's does."""
     import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
@@ -44,10 +45,17 @@ def make_itm(folder: Path) -> Path:
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     marks = [("<begin>", 1), ("<end>", 2)]
     tokenizer.post_processor = processors.TemplateProcessing(single="<begin> $A <end>", special_tokens=marks)
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>")
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>")
+
+
+def make_itm(folder: Path) -> Path:
+    """Save a BLIP with random weights that reads letters and 16 px pictures."""
+    import transformers
+
+    fast = letter_tokenizer()
     small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     ends = {"bos_token_id": 1, "eos_token_id": 2, "sep_token_id": 2, "pad_token_id": 0}
-    text = {**small, **ends, "vocab_size": len(letters), "max_position_embeddings": 40, "encoder_hidden_size": 16}
+    text = {**small, **ends, "vocab_size": len(fast), "max_position_embeddings": 40, "encoder_hidden_size": 16}
     torch.manual_seed(0)
     config = transformers.BlipConfig(
         text_config={**text, "initializer_range": 0.5},
@@ -60,6 +68,34 @@ def make_itm(folder: Path) -> Path:
     processor = transformers.BlipImageProcessorPil(size={"height": 16, "width": 16})
     for view in (model, processor, fast):
         view.save_pretrained(folder)
+    return folder
+
+
+def make_blip2(folder: Path, image_token: bool = True) -> Path:
+    """Save a BLIP-2 of the same size, by its processor; newer ones name the token that stands for a query token."""
+    import transformers
+
+    fast = letter_tokenizer()
+    num_letters, num_queries = len(fast), 3
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "initializer_range": 0.5}
+    torch.manual_seed(0)
+    config = transformers.Blip2Config(
+        vision_config={**small, "num_hidden_layers": 1, "image_size": 16, "patch_size": 8},
+        qformer_config={
+            **small, "num_hidden_layers": 2, "vocab_size": num_letters, "max_position_embeddings": 40,
+            "use_qformer_text_input": True,
+        },
+        num_query_tokens=num_queries,
+        image_text_hidden_size=8,
+        image_token_index=num_letters if image_token else None,
+    )  # fmt: skip
+    model: Any = transformers.Blip2ForImageTextRetrieval(config)
+    with torch.no_grad():
+        model.query_tokens.normal_()
+        model.itm_head.weight.mul_(50)
+    pictures = transformers.BlipImageProcessorPil(size={"height": 16, "width": 16})
+    transformers.Blip2Processor(pictures, fast, num_query_tokens=num_queries).save_pretrained(folder)
+    model.save_pretrained(folder)
     return folder
 
 
@@ -89,9 +125,10 @@ def test_a_dual_encoder_scores_each_pair_by_its_own_logit(dual_folder: Path, fin
     assert len({round(value, 5) for value in found.values()}) > len(TEXTS), "the scores tell pairs apart"
 
 
-def test_image_text_matching_by_parts_is_the_whole_forward(itm_folder: Path, finished_training: SearchableRun) -> None:
+def test_image_text_matching_by_parts_is_the_whole_forward(tmp_path: Path, finished_training: SearchableRun) -> None:
     from transformers import AutoImageProcessor, AutoTokenizer, BlipForImageTextRetrieval
 
+    itm_folder = make_itm(tmp_path / "tiny-blip")
     dataset = load_dataset(finished_training.data)
     pairs = pairs_of_some(dataset)
     found = itm.match_log_odds(itm.load(str(itm_folder), dataset, "cpu"), pairs)
@@ -150,10 +187,11 @@ def test_what_is_no_such_checkpoint_is_refused(
     dataset = load_dataset(finished_training.data)
     with pytest.raises(UserError) as raised:
         dual.load(str(itm_folder), dataset, "cpu")
-    assert str(raised.value) == f"--dual-model takes CLIP or SigLIP checkpoints; {itm_folder} is a blip"
+    kind = read_json(itm_folder / "config.json")["model_type"]
+    assert str(raised.value) == f"--dual-model takes CLIP or SigLIP checkpoints; {itm_folder} is a {kind}"
     with pytest.raises(UserError) as raised:
         itm.load(str(dual_folder), dataset, "cpu")
     kind = read_json(dual_folder / "config.json")["model_type"]
-    assert str(raised.value) == f"--itm-model takes BLIP-ITM checkpoints; {dual_folder} is a {kind}"
+    assert str(raised.value) == f"--itm-model takes BLIP-ITM and BLIP-2-ITM checkpoints; {dual_folder} is a {kind}"
     with pytest.raises(UserError, match="there is no checkpoint folder"):
         itm.load("./nowhere", dataset, "cpu")
