@@ -114,7 +114,9 @@ def load_whole(name: str, kinds: Mapping[str, str], wanted: str, parts: Mapping[
         if kind not in kinds:
             raise UserError(f"{wanted}; {name} is a {kind}")
         loader = getattr(transformers, kinds[kind])
-        model, loading = loader.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
+        model, loading = loader.from_pretrained(
+            name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"the checkpoint {name} cannot be loaded: {reason}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import string
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from semcore.data.dataset import load_dataset, open_image
 from semcore.data.directions import Direction
@@ -195,3 +197,11 @@ def test_what_is_no_such_checkpoint_is_refused(
     assert str(raised.value) == f"--itm-model takes BLIP-ITM and BLIP-2-ITM checkpoints; {dual_folder} is a {kind}"
     with pytest.raises(UserError, match="there is no checkpoint folder"):
         itm.load("./nowhere", dataset, "cpu")
+
+
+def test_pickled_weights_are_not_read(itm_folder: Path, finished_training: SearchableRun, tmp_path: Path) -> None:
+    pickled = shutil.copytree(itm_folder, tmp_path / "pickled")
+    torch.save(load_file(pickled / "model.safetensors"), pickled / "pytorch_model.bin")
+    (pickled / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"the checkpoint .*pickled cannot be loaded: .*safetensors"):
+        itm.load(str(pickled), load_dataset(finished_training.data), "cpu")
