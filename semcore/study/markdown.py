@@ -25,7 +25,8 @@ def render_study(study: Mapping[str, Any]) -> str:
 def rows_of(study: Mapping[str, Any], table: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a table's rows, with the scores of the table's own ranking where it has one."""
     by_name = {row["name"]: row for row in study["variants"]}
-    return [{**by_name[name], **table.get("scores", {}).get(name, {})} for name in table["variants"]]
+    less = {} if table.get("paper", True) else {"paper": {}, "paper_protocol": ""}
+    return [{**by_name[name], **less, **table.get("scores", {}).get(name, {})} for name in table["variants"]]
 
 
 def table_of_variants(study: Mapping[str, Any], table: Mapping[str, Any]) -> str:
@@ -48,7 +49,8 @@ def table_of_variants(study: Mapping[str, Any], table: Mapping[str, Any]) -> str
 def table_of_costs(study: Mapping[str, Any], table: Mapping[str, Any]) -> str:
     """Return what a table's rows take in markdown: identifiers, R@1 by items and as papers count, seconds, bytes."""
     directions = _directions(study)
-    header = ["", "protocol", "the paper's R@1", "training, s", "verification, s a query"]
+    with_paper = table.get("paper", True)
+    header = ["", "protocol", *(["the paper's R@1"] if with_paper else []), "training, s", "verification, s a query"]
     for direction in directions:
         header += [f"{direction.label}: {cells}" for cells in ("R@1 / as they count / verified", "s a query")]
         header += [f"{direction.label}: shared % / tokens / bytes"]
@@ -57,9 +59,10 @@ def table_of_costs(study: Mapping[str, Any], table: Mapping[str, Any]) -> str:
         costs = table["costs"][row["name"]]
         paper = f"{row['paper']['R@1']:.1f}" if "R@1" in row["paper"] else "–"
         paper += f", {row['paper_protocol']}" if row["paper_protocol"] else ""
-        cells = [costs["protocol"], paper, f"{costs['training_seconds']:.0f}", f"{costs['verification_seconds']:.3f}"]
+        cells = [costs["protocol"], *([paper] if with_paper else []), f"{costs['training_seconds']:.0f}"]
+        cells.append(f"{costs['verification_seconds']:.3f}")
         lines.append([row["label"], *cells, *(cell for own in directions for cell in _costs(costs[own]))])
-    return markdown_table(header, lines, num_texts=3)
+    return markdown_table(header, lines, num_texts=2 + with_paper)
 
 
 def _directions(study: Mapping[str, Any]) -> list[Direction]:

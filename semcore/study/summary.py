@@ -75,7 +75,7 @@ def scores_of(name: str, reference: str, found: Mapping[str, Found]) -> dict[str
 
 def table_of(study: Study, work: WorkDir, table: Table, found: Mapping[str, Found]) -> dict[str, Any]:
     """Return a table's rows and findings, with the scores of its own ranking and the costs where it asks for them."""
-    own: dict[str, Any] = {name: getattr(table, name) for name in ("title", "axis", "lines", "ranking")}
+    own: dict[str, Any] = {name: getattr(table, name) for name in ("title", "axis", "lines", "ranking", "paper")}
     own["variants"] = list(table.variants)
     variants = [study.variant(name) for name in table.variants]
     if table.ranking is not None:
@@ -136,7 +136,7 @@ def _orders(
 ) -> list[dict[str, Any]]:
     orders: list[dict[str, Any]] = []
     paper = {name: study.variant(name).paper[metric] for name in table.variants if metric in study.variant(name).paper}
-    if len(paper) > 1:
+    if table.paper and len(paper) > 1:
         orders.append({"kind": "order", **order_of_variants(paper, found, direction, metric)})
     if table.axis is None:
         return orders

@@ -4,6 +4,7 @@ tables:
 - title: Systems
   variants: [semcore, avg-unranked, avg]
   ranking: generated                    of all rows; by default each variant's own
+  paper: false                          leaves out the papers' figures, where they are of another ranking
   costs: true                           a second table: identifiers, seconds, bytes, and what papers count
   against: semcore                      says which row is best in each direction, and by how much over this one
   expected:                             each becomes a sentence: as expected, within chance, or reversed beyond chance
@@ -51,6 +52,7 @@ class Table:
         axis: "stage.setting" whose values are the plot's horizontal axis.
         lines: "stage.setting" with a line of the plot for each of its values.
         ranking: the ranking that all rows are scored by; None takes each variant's own.
+        paper: whether the papers' figures stand beside, and their order is compared.
         costs: whether a second table says what each row takes.
         against: the row that the best one is compared with; None for no such sentence.
         expected: pairs of rows whose order is expected.
@@ -61,6 +63,7 @@ class Table:
     axis: str | None = None
     lines: str | None = None
     ranking: Ranking | None = None
+    paper: bool = True
     costs: bool = False
     against: str | None = None
     expected: Sequence[Expectation] = ()
@@ -82,8 +85,9 @@ def read_table(content: Any, names: Sequence[str], where: str) -> Table:
         one_of(own["ranking"], get_args(Ranking), f"ranking of {where}")
     if own.get("against") is not None:
         one_of(own["against"], rows, f"against of {where}")
-    if not isinstance(own.get("costs", False), bool):
-        raise UserError(f"costs of {where} takes true or false, found {own['costs']!r}")
+    for key in ("paper", "costs"):
+        if not isinstance(own.get(key, False), bool):
+            raise UserError(f"{key} of {where} takes true or false, found {own[key]!r}")
     expected = [_expectation(pair, rows, f"expected of {where}") for pair in own.get("expected") or ()]
     rest = {key: own[key] for key, default in known.items() if key in own and default is not MISSING}
     return Table(str(own["title"]), rows, **{**rest, "expected": expected})

@@ -35,3 +35,6 @@ def test_a_table_may_have_its_own_ranking_and_says_what_rows_take() -> None:
     assert table_of_costs(study, table).splitlines()[-1] == (
         "| Full | inductive | 62.8, transductive | 81 | 0.032 | 43.0 / 46.8 / – | 0.036 | 10.0 / 5.0 / 37 |"
     )
+    without = {**table, "paper": False}
+    assert "| Full | 50.0 [1.0, 99.0] |" in table_of_variants(study, without)
+    assert "| Full | inductive | 81 | 0.032 |" in table_of_costs(study, without)

@@ -34,6 +34,7 @@ def test_expectations_are_of_the_first_place_unless_they_say_otherwise() -> None
         ({"title": "t", "ranking": "best"}, "ranking of table 1 names 'best'"),
         ({"title": "t", "costs": "yes please"}, "costs of table 1 takes true or false, found 'yes please'"),
         ({"title": "t", "variants": ["a"], "against": "b"}, "against of table 1 names 'b'"),
+        ({"title": "t", "paper": "no"}, "paper of table 1 takes true or false, found 'no'"),
         ({"title": "t", "expected": [{"better": "a"}]}, "worse of expected of table 1 names None"),
         ({"title": "t", "expected": [{"better": "a", "worse": "b", "metric": "R@2"}]}, "metric of .* names 'R@2'"),
         ({"title": "t", "expected": [{"better": "a", "worse": "b", "why": "x"}]}, "unknown key 'why' in expected"),
