@@ -26,7 +26,7 @@ from typing import Any, get_args
 from semcore.runtime.config_file import SECTIONS, read_yaml
 from semcore.runtime.errors import UserError
 from semcore.study.tables import METRICS, Ranking, Table, read_table
-from semcore.study.yaml_checks import mapping, one_of, refuse_unknown
+from semcore.study.yaml_checks import listed, mapping, one_of, refuse_unknown
 
 DEFAULT_STAGES = tuple(stage for stage in SECTIONS if stage != "train_verifier_blocks")
 SPLITS = ("train", "val", "test")
@@ -125,13 +125,15 @@ def read_study(path: Path) -> Study:
     for key in ("title", "base", "variants"):
         if not content.get(key):
             raise UserError(f"{path} lacks {key!r}; semcore study --help shows what a study says")
-    variants = [_variant(own, f"variant {number} of {path}") for number, own in enumerate(content["variants"], 1)]
+    variants = [
+        _variant(own, f"variant {number} of {path}")
+        for number, own in enumerate(listed(content["variants"], f"variants of {path}"), 1)
+    ]
     names = [variant.name for variant in variants]
     if len(set(names)) < len(names):
         raise UserError(f"two variants of {path} have one name, found {', '.join(names)}")
-    tables = [
-        read_table(own, names, f"table {number} of {path}") for number, own in enumerate(content.get("tables", []), 1)
-    ]
+    given = listed(content.get("tables") or [], f"tables of {path}")
+    tables = [read_table(own, names, f"table {number} of {path}") for number, own in enumerate(given, 1)]
     base = (path.parent / str(content["base"])).resolve()
     study = Study(
         title=str(content["title"]),

@@ -19,7 +19,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, get_args
 
 from semcore.runtime.errors import UserError
-from semcore.study.yaml_checks import mapping, one_of, refuse_unknown
+from semcore.study.yaml_checks import listed, mapping, one_of, refuse_unknown
 
 METRICS = ("R@1", "R@5", "R@10", "rSum@5")
 Ranking = Literal["verified", "generated", "unverified"]
@@ -80,7 +80,7 @@ def read_table(content: Any, names: Sequence[str], where: str) -> Table:
     refuse_unknown(own, known, where)
     if "title" not in own:
         raise UserError(f"{where} lacks a title")
-    rows = [one_of(name, names, where) for name in own.get("variants") or names]
+    rows = [one_of(name, names, where) for name in listed(own.get("variants") or list(names), f"variants of {where}")]
     if own.get("ranking") is not None:
         one_of(own["ranking"], get_args(Ranking), f"ranking of {where}")
     if own.get("against") is not None:
@@ -88,7 +88,8 @@ def read_table(content: Any, names: Sequence[str], where: str) -> Table:
     for key in ("paper", "costs"):
         if not isinstance(own.get(key, False), bool):
             raise UserError(f"{key} of {where} takes true or false, found {own[key]!r}")
-    expected = [_expectation(pair, rows, f"expected of {where}") for pair in own.get("expected") or ()]
+    pairs = listed(own.get("expected") or [], f"expected of {where}")
+    expected = [_expectation(pair, rows, f"expected of {where}") for pair in pairs]
     rest = {key: own[key] for key, default in known.items() if key in own and default is not MISSING}
     return Table(str(own["title"]), rows, **{**rest, "expected": expected})
 

@@ -20,6 +20,17 @@ def mapping(content: Any, where: str) -> Mapping[str, Any]:
     return content
 
 
+def listed(content: Any, where: str) -> Sequence[Any]:
+    """Return a list.
+
+    Raises:
+        UserError: it is none.
+    """
+    if not isinstance(content, list):
+        raise UserError(f"{where} needs a list such as '[a, b]', or lines that begin with '- ', found {content!r}")
+    return content
+
+
 def refuse_unknown(content: Mapping[str, Any], known: Any, where: str) -> None:
     """Check the keys of a mapping.
 

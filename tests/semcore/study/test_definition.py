@@ -84,6 +84,8 @@ def test_an_axis_reads_the_number_wherever_it_stands(path: Path) -> None:
         ({"variants": [{"name": "a", "ranking": "best"}]}, "best"),
         ({"variants": [{"name": "a", "paper": {"R@2": 1}}]}, "R@2"),
         ({"variants": ["a"]}, "'a'"),
+        ({"variants": {"name": "a"}}, "variants of .* needs a list"),
+        ({"tables": 5}, "tables of .* needs a list .* found 5"),
         ({"reference": "c"}, "'c'"),
         ({"seeds": [0, -1]}, "-1"),
         ({"seeds": "0,1"}, "0,1"),
