@@ -26,7 +26,7 @@ from typing import Any, get_args
 from semcore.runtime.config_file import SECTIONS, read_yaml
 from semcore.runtime.errors import UserError
 from semcore.study.tables import METRICS, Ranking, Table, read_table
-from semcore.study.yaml_checks import listed, mapping, one_of, refuse_unknown
+from semcore.study.yaml_checks import listed, mapping, number, one_of, refuse_unknown
 
 DEFAULT_STAGES = tuple(stage for stage in SECTIONS if stage != "train_verifier_blocks")
 SPLITS = ("train", "val", "test")
@@ -187,7 +187,7 @@ def _variant(content: Any, where: str) -> Variant:
         one_of(ranking, get_args(Ranking), f"ranking of {where}")
     changed = _overrides({stage: own[stage] for stage in SECTIONS if stage in own}, where)
     stages = _stages(own["stages"], where) if "stages" in own else None
-    label, figures = str(own.get("label", name)), {key: float(paper[key]) for key in paper}
+    label, figures = str(own.get("label", name)), {key: float(number(paper[key], f"{key} of {where}")) for key in paper}
     protocol = one_of(own["paper_protocol"], PROTOCOLS, f"paper_protocol of {where}") if "paper_protocol" in own else ""
     return Variant(name, label, changed, ranking, figures, stages, protocol)
 
@@ -210,7 +210,8 @@ def _scenes(content: Any, path: Path) -> dict[str, int] | None:
         return None
     counts = mapping(content, f"scenes of {path}")
     refuse_unknown(counts, SPLITS, f"scenes of {path}")
-    return {split: int(counts[split]) for split in SPLITS if split in counts}
+    where = f"of the scenes of {path}"
+    return {split: int(number(counts[split], f"{split} {where}", whole=True)) for split in SPLITS if split in counts}
 
 
 def _stages(content: Any, where: str) -> list[str]:

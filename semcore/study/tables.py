@@ -85,6 +85,9 @@ def read_table(content: Any, names: Sequence[str], where: str) -> Table:
         one_of(own["ranking"], get_args(Ranking), f"ranking of {where}")
     if own.get("against") is not None:
         one_of(own["against"], rows, f"against of {where}")
+    for key in ("axis", "lines"):
+        if not isinstance(own.get(key) or "", str):
+            raise UserError(f"{key} of {where} takes a setting such as evaluate.num_beams, found {own[key]!r}")
     for key in ("paper", "costs"):
         if not isinstance(own.get(key, False), bool):
             raise UserError(f"{key} of {where} takes true or false, found {own[key]!r}")
@@ -99,5 +102,7 @@ def _expectation(content: Any, rows: Sequence[str], where: str) -> Expectation:
     refuse_unknown(own, [one.name for one in fields(Expectation)], where)
     for key in ("better", "worse"):
         one_of(own.get(key), rows, f"{key} of {where}")
+    if own["better"] == own["worse"]:
+        raise UserError(f"{where} compares {own['better']} with itself; name two variants")
     metric = one_of(own.get("metric", "R@1"), METRICS, f"metric of {where}")
     return Expectation(own["better"], own["worse"], metric, str(own.get("source", "")))

@@ -31,6 +31,17 @@ def listed(content: Any, where: str) -> Sequence[Any]:
     return content
 
 
+def number(value: Any, where: str, *, whole: bool = False) -> float:
+    """Return a number, or a whole one from 0 on.
+
+    Raises:
+        UserError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or (whole and value < 0):
+        raise UserError(f"{where} takes a {'whole number from 0 on' if whole else 'number'}, found {value!r}")
+    return value
+
+
 def refuse_unknown(content: Mapping[str, Any], known: Any, where: str) -> None:
     """Check the keys of a mapping.
 

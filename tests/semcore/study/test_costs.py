@@ -10,7 +10,7 @@ import pytest
 from semcore.data.directions import Direction
 from semcore.data.identifier_files import make_row
 from semcore.models.checkpoint import load_tokenizer
-from semcore.runtime.files import write_json, write_jsonl
+from semcore.runtime.files import read_json, write_json, write_jsonl
 from semcore.runtime.packaged_files import asset_folder
 from semcore.study.costs import costs_of, index_size
 
@@ -49,6 +49,14 @@ def test_scores_are_means_and_seconds_are_medians(tmp_path: Path) -> None:
     assert (own["R@1"], own["as they count"], own["verified"]) == (31, 36, 51)
     assert (own["shared"], own["generation_seconds"]) == (50, 0.4)
     assert "i2t" not in costs
+
+
+def test_a_guided_search_counts_in_place_of_the_one_without(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "0", 2.0, 30)
+    metrics = read_json(run / "metrics.json")
+    metrics["seconds"]["generate guided t2i test"] = 7.0
+    write_json(run / "metrics.json", metrics)
+    assert costs_of([run])["t2i"]["generation_seconds"] == 0.7
 
 
 def test_without_verification_there_is_none(tmp_path: Path) -> None:

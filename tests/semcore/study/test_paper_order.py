@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import yaml
 
+from semcore.study.definition import read_study
 from semcore.study.paper_order import best_of_grid, is_sure, order_along_axis, order_of_variants
 from semcore.study.scores import Found
 from semcore.study.statements import state_axis, state_grid, state_order
+from semcore.study.summary import findings_of
 
 NUM_QUERIES = 400
 AXES = {"axis": "clusters", "lines": "keywords"}
@@ -97,3 +102,14 @@ def test_intervals_come_from_the_images_not_from_the_queries() -> None:
     few = {key: 1 if together[key] else rank for key, rank in ranks.items()}
     first, second = Found({"t2i": few}, {"t2i": together}), Found({"t2i": everything}, {"t2i": together})
     assert not is_sure(first, second, "t2i", "R@1")
+
+
+def test_a_table_without_the_papers_figures_compares_no_order(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("{}")
+    variants = [{"name": "a", "paper": {"R@1": 69}}, {"name": "b", "paper": {"R@1": 60}}]
+    study = {"title": "t", "base": "base.yaml", "variants": variants}
+    study["tables"] = [{"title": "with"}, {"title": "without", "paper": False}]
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    read, found = read_study(tmp_path / "study.yaml"), {"a": at(40), "b": at(30)}
+    kinds = [[order["kind"] for order in findings_of(read, table, found)["orders"]] for table in read.tables]
+    assert kinds == [["order"], []]

@@ -34,6 +34,8 @@ def test_expectations_are_of_the_first_place_unless_they_say_otherwise() -> None
         ({"title": "t", "ranking": "best"}, "ranking of table 1 names 'best'"),
         ({"title": "t", "costs": "yes please"}, "costs of table 1 takes true or false, found 'yes please'"),
         ({"title": "t", "variants": ["a"], "against": "b"}, "against of table 1 names 'b'"),
+        ({"title": "t", "axis": 5}, "axis of table 1 takes a setting such as evaluate.num_beams, found 5"),
+        ({"title": "t", "expected": [{"better": "a", "worse": "a"}]}, "expected of table 1 compares a with itself"),
         ({"title": "t", "paper": "no"}, "paper of table 1 takes true or false, found 'no'"),
         ({"title": "t", "variants": "abc"}, r"variants of table 1 needs a list such as '\[a, b\]'.* found 'abc'"),
         ({"title": "t", "expected": 5}, "expected of table 1 needs a list .* found 5"),
