@@ -15,7 +15,7 @@ INCLUDED = [page for page in PAGES if page.read_text(encoding="utf-8").startswit
 """Pages that are other files of the repository."""
 
 FENCE = re.compile(r"^( *)```([\w{}-]*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-MARK = re.compile(r"# (needs a GPU|needs the network|takes [\w ]*(?:minutes|hours|days))\b")
+MARK = re.compile(r"# (needs a GPU|needs the network|takes [\w ]*(?:minutes?|hours?|days?))\b")
 PROGRAMS = ("semcore", "python", "accelerate", "pip", "hf", "make", "curl", "rm")
 COMMAND = re.compile(rf"(?:{'|'.join(PROGRAMS)}) \S")
 SYNTAX = ("{toctree}", "{include}", "{eval-rst}")

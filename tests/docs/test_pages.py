@@ -47,6 +47,16 @@ def test_there_are_pages_and_commands_to_look_at() -> None:
     assert {block.mark for block in BLOCKS} > {"", "needs a GPU", "needs the network"}
 
 
+@pytest.mark.parametrize("said", ["some 50 minutes on two cores", "about an hour", "a minute", "two days"])
+def test_what_takes_long_is_marked(said: str) -> None:
+    assert Block(PAGES[0], 1, "sh", f"# takes {said}\nsemcore study STUDY --out OUT").mark
+
+
+def test_every_block_that_says_what_it_takes_or_needs_is_marked() -> None:
+    said = [block for page in PAGES for block in blocks_of(page) if block.text.startswith(("# takes", "# needs"))]
+    assert said and [str(block) for block in said if not block.mark] == []
+
+
 def test_the_readme_is_short() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= LONGEST_README
 
