@@ -77,8 +77,11 @@ def build_page(search: RunSearch, examples: Examples, title: str, counts: Callab
             event(answers.of_text, [text, *controls], results, **QUEUE)
         for event in (find_sentences.click, picture.upload, *([chosen_picture.then] if chosen_picture else [])):
             event(answers.of_picture, [picture, *controls], results, **QUEUE)
-        shown: list[Any] = [tabs, text, picture, *controls, results, head]
-        page.load(answers.of_link, None, shown, show_progress_on=results, **QUEUE)
+        # Two steps: without a search in the link nothing is shown anew, and what a quick user has typed stays.
+        linked = gr.State()
+        page.load(answers.opened, None, [head, linked], **QUEUE)
+        shown: list[Any] = [tabs, text, picture, *controls, results]
+        linked.change(answers.of_link, linked, shown, show_progress_on=results, **QUEUE)
     return page
 
 
@@ -105,13 +108,15 @@ class Answers:
             lambda: PageQuery("", self._search.pictures.key_of(Path(path)), int(beams), verifier, prior)
         )
 
-    def of_link(self, request: gr.Request) -> list[Any]:
-        """Return the page as a link describes it, its search done: tab, sentence, picture, settings, hits and head."""
+    def opened(self, request: gr.Request) -> tuple[str, dict[str, str] | None]:
+        """Return the head of a page that somebody opens, and its link's parameters; None without a search in them."""
         self._search.refresh()
         parameters = dict(request.query_params)
+        return self._head(), parameters if "text" in parameters or "image" in parameters else None
+
+    def of_link(self, parameters: Mapping[str, str]) -> list[Any]:
+        """Return the page as a link describes it, its search done: tab, sentence, picture, settings and hits."""
         usual = PageQuery(num_beams=self._search.retriever.num_beams)
-        if "text" not in parameters and "image" not in parameters:
-            return self._page(usual, None, message_html(INVITATION))
         try:
             query = query_of(parameters, usual.num_beams)
         except UserError as error:
@@ -141,7 +146,7 @@ class Answers:
         verifier = query.verifier if query.verifier in self._search.verifiers else AUTO
         prior = query.prior if query.prior in PRIORS else FIT
         selected = IMAGE_TAB if query.direction is Direction.I2T else TEXT_TAB
-        return [gr.Tabs(selected=selected), query.text, picture, beams, verifier, prior, html, self._head()]
+        return [gr.Tabs(selected=selected), query.text, picture, beams, verifier, prior, html]
 
 
 def _or_sentence(work: Callable[[], str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from semcore.data.dataset import load_dataset
+from semcore.demo.run_search import RunSearch
 from tests.conftest import draw_picture
 from tests.run_fixtures import SearchableRun
 from tests.semcore.demo.conftest import HOSTILE, Visit
@@ -124,6 +126,15 @@ def test_examples_are_searched_for(visit: Open, address: str) -> None:
     user.page.get_by_role("tab", name="By picture").click()
     user.asked(lambda: user.page.locator("#sc-query .gallery-item:visible").first.click())
     assert "image" in parse_qs(user.link()) and ":" not in user.link()
+
+
+def test_what_is_chosen_before_the_page_is_whole_stays(
+    visit: Open, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunSearch, "refresh", lambda search: time.sleep(1))
+    user = visit(address)
+    user.asked(lambda: user.page.locator("#sc-query .gallery-item").first.click())
+    assert [user.page.input_value("#sc-text textarea")] == parse_qs(user.link())["text"]
 
 
 def test_a_hit_is_explained_once_it_is_asked_for(visit: Open, address: str) -> None:
