@@ -5,6 +5,7 @@ Compared are bytes. What says how long something took or how much memory it held
 *.json, *.jsonl     entries named as in `MEASURED`, at any depth; a run's manifest has the commit of the code, too
 report.md, .html    figures of the table of stages, "12.3 s", "1.2 GB" and the like, and last columns named "seconds"
 README.md           the lines of a model card that have seconds and memory
+index/*             an index by what is found in it: one that has been changed has unused entries that a new one has not
 safetensors         bytes, and where these differ the largest difference of a number, for trainings on several processes
 
 Locks (`*.lock`) stay behind on purpose, and are not compared.
@@ -23,6 +24,10 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
+from semcore.decoding import IdentifierIndex
+from semcore.retrieval.saved_index import INDEX, NOTE
+from semcore.runtime.files import sha256_of
+
 MEASURED = {
     "seconds", "peak_memory_bytes", "time", "date",
     "git",  # the commit of the code, which may change while a matrix runs
@@ -30,7 +35,11 @@ MEASURED = {
 LOGS = {"logs"}
 """Folders of what commands print, of a study say: an interrupted one prints more."""
 _FIGURES = re.compile(r"\d+(?:[.,]\d+)*(?:&nbsp;| )?(?:ms|s|min|h|kB|KB|MB|MiB|GB|GiB)\b")
-_SECONDS = re.compile(r"^\|.*\| seconds \|\n(?:\|.*\n)*|<th>seconds</th></tr></thead>[^\0]*?</table>", re.MULTILINE)
+_SECONDS = re.compile(
+    r"^\|.*\| seconds \|\n(?:\|.*\n)*|<th>seconds</th></tr></thead>[^\0]*?</table>"
+    r"|^## Seconds of .*\n\n(?:\|.*\n)*|<summary>Seconds of [^\0]*?</table>",
+    re.MULTILINE,
+)
 _LAST_CELL = re.compile(r"[^|\n]*\|$|<td>[^<]*</td>(?=\s*</tr>)", re.MULTILINE)
 _OF_CARDS = re.compile(r"^\| (?:seconds|peak\\_memory\\_bytes) \|.*$", re.MULTILINE)
 NUM_LETTERS = 60
@@ -64,9 +73,12 @@ def files_below(folder: Path) -> Iterator[str]:
 def difference(expected: Path, found: Path) -> str | None:
     """Return how two files differ, in some words that may be none; None where they say the same."""
     if expected.is_symlink() or found.is_symlink():
-        return None if os.path.realpath(expected) == os.path.realpath(found) or _same(expected, found) else " (link)"
+        return None if _same_target(expected, found) or _same(expected, found) else " (link)"
     if _same(expected, found):
         return None
+    if expected.name == INDEX:
+        own, other = (IdentifierIndex.load(path).item_sequences() for path in (expected, found))
+        return None if own == other else " (other identifiers)"
     if expected.suffix == ".safetensors":
         return _largest(expected, found)
     own, other = (comparable(path) for path in (expected, found))
@@ -97,7 +109,7 @@ def comparable(path: Path) -> Any:
     content = path.read_bytes()
     try:
         if path.suffix == ".json":
-            return without_measured(json.loads(content))
+            return without_measured(_checked(path, json.loads(content)))
         if path.suffix == ".jsonl":
             return [without_measured(json.loads(line)) for line in content.splitlines() if line.strip()]
     except ValueError:
@@ -108,6 +120,13 @@ def comparable(path: Path) -> Any:
         text = _SECONDS.sub(lambda table: _LAST_CELL.sub("_", table[0]), content.decode(errors="replace"))
         return _FIGURES.sub("_", text)
     return content
+
+
+def _checked(path: Path, data: Any) -> Any:
+    """Put, in the record of an index, whether the hash is right in place of the hash."""
+    if path.name != NOTE or not isinstance(data, dict):
+        return data
+    return {**data, "sha256": data.get("sha256") == sha256_of(path.parent / INDEX)}
 
 
 def without_measured(value: Any) -> Any:
@@ -146,7 +165,14 @@ def _is_whole(path: Path) -> bool:
 
 
 def _same(one: Path, other: Path) -> bool:
-    return one.exists() and other.exists() and one.read_bytes() == other.read_bytes()
+    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+
+
+def _same_target(one: Path, other: Path) -> bool:
+    """Return whether two links lead to the same place, or by the same way from where they are."""
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    return one.is_symlink() and other.is_symlink() and os.readlink(one) == os.readlink(other)
 
 
 def _largest(expected: Path, found: Path) -> str | None:

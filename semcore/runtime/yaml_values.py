@@ -17,7 +17,7 @@ MAX_NODES = 100_000  # aliases of aliases stand for more than any memory holds
 MAX_DEPTH = 50
 MAX_LETTERS = 200_000  # some hundred times our longest file; PyYAML reads so many in a second
 MAX_VALUE_LETTERS = 10_000_000  # of all values, with aliases
-MAX_DIGITS = 1_000  # Python converts no number of more than some thousands
+MAX_DIGITS = 1_000  # Python converts no number of more than some thousands, and shows none
 
 _NULL = ("", "~", "null", "Null", "NULL")
 _BOOL = {"true": True, "false": False}
@@ -121,7 +121,7 @@ def _scalar(word: str) -> Any:
     if _INT.fullmatch(word):
         return int(word.replace("_", "")) if len(word) <= MAX_DIGITS else str(word)
     if _RADIX.fullmatch(word):
-        return int(word, 0)
+        return int(word, 0) if len(word) <= MAX_DIGITS else str(word)
     if _FLOAT.fullmatch(word):
         return float(word.replace("_", ""))
     return float(word.replace(".", "", 1)) if _SPECIAL.fullmatch(word) else str(word)

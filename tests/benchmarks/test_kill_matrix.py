@@ -14,7 +14,9 @@ from benchmarks import kill_matrix
 from benchmarks.faults.comparison import differences, half_written
 from benchmarks.faults.processes import Moment, run
 from benchmarks.faults.stages import all_stages
+from semcore.decoding import IdentifierIndex
 from semcore.runtime.errors import UserError
+from semcore.runtime.files import sha256_of, write_json
 
 CHEAP = ["draw-scenes", "import-karpathy", "import-folder", "import-csv"]
 
@@ -26,9 +28,11 @@ def test_what_was_measured_is_not_compared_and_all_else_is(tmp_path: Path) -> No
         (folder / "manifest.json").write_text(json.dumps({"stages": {"x": {"seconds": seconds, "loss": loss}}}))
         (folder / "rows.jsonl").write_text(json.dumps({"time": seconds}) + "\n")
         scores = f"| R@1 | seconds |\n|--:|--:|\n| 70.0 | {seconds} |\n\n"
-        (folder / "report.md").write_text(f"{scores}| caption | {seconds} s | 1.2 GB |\n")
+        parts = f"\n## Seconds of the evaluation\n\n| | |\n|:--|:--|\n| search | {seconds} |\n"
+        (folder / "report.md").write_text(f"{scores}| caption | {seconds} s | 1.2 GB |\n{parts}")
         cells = f"\n<td>70.0</td>\n<td>{seconds}</td>\n\n</tr>"
-        (folder / "report.html").write_text(f"<th>seconds</th></tr></thead><tr>{cells}</table>")
+        parts = f"<summary>Seconds of the evaluation</summary>\n<tr><td>{seconds}</td></tr></table>"
+        (folder / "report.html").write_text(f"<th>seconds</th></tr></thead><tr>{cells}</table>{parts}")
         (folder / ".lock").write_text(name)
         (folder / "logs" / "log").write_text(name)
     assert differences(tmp_path / "a", tmp_path / "b") == []
@@ -43,6 +47,39 @@ def test_what_was_measured_is_not_compared_and_all_else_is(tmp_path: Path) -> No
         "differs: report.html (1: <td>70.0</td>, <td>70.5</td>)",
         "differs: report.md (2: | 70.0 |_, | 70.5 |_)",
     ]  # fmt: skip
+
+
+def test_an_index_is_compared_by_what_is_found_in_it(tmp_path: Path) -> None:
+    """One that has been changed has entries that nothing leads to; its record has the hash of the file beside it."""
+    sequences = [[number, 9] for number in range(1, 6)]
+    changed = IdentifierIndex.from_sequences(sequences, list("abcde"))
+    changed.remove(["e"])
+    indexes = {
+        "changed": changed,
+        "new": IdentifierIndex.from_sequences(sequences[:4], list("abcd")),
+        "other": IdentifierIndex.from_sequences(sequences[:4], list("abce")),
+    }
+    for name, index in indexes.items():
+        path = tmp_path / name / "identifiers.safetensors"
+        path.parent.mkdir()
+        index.save(path)
+        write_json(path.with_name("index.json"), {"key": "k", "sha256": sha256_of(path)})
+    assert len({(tmp_path / name / "identifiers.safetensors").read_bytes() for name in indexes}) == 3
+    assert differences(tmp_path / "changed", tmp_path / "new") == []
+    assert differences(tmp_path / "changed", tmp_path / "other") == [
+        "differs: identifiers.safetensors (other identifiers)"
+    ]
+    write_json(tmp_path / "new" / "index.json", {"key": "k", "sha256": "0"})
+    assert differences(tmp_path / "changed", tmp_path / "new") == ["differs: index.json (sha256: True, False)"]
+
+
+def test_links_are_compared_by_where_they_lead(tmp_path: Path) -> None:
+    for name, target in (("a", "../full/features"), ("b", "../full/features"), ("c", "../other")):
+        (tmp_path / name / "full" / "features").mkdir(parents=True)
+        (tmp_path / name / "beams").mkdir()
+        (tmp_path / name / "beams" / "features").symlink_to(target)
+    assert differences(tmp_path / "a", tmp_path / "b") == []
+    assert differences(tmp_path / "a", tmp_path / "c") == ["differs: beams/features (link)"]
 
 
 def test_half_a_file_under_its_final_name_is_found(tmp_path: Path) -> None:

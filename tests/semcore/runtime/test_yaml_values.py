@@ -143,3 +143,4 @@ def test_aliases_of_a_long_text_and_long_files_are_refused() -> None:
 
 def test_a_number_of_too_many_digits_stays_text() -> None:
     assert meant(parse_yaml("a: " + "9" * 5_000)) == {"a": "9" * 5_000}
+    assert meant(parse_yaml("a: 0x" + "f" * 5_000)) == {"a": "0x" + "f" * 5_000}
