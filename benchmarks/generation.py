@@ -29,13 +29,18 @@ from benchmarks.roofline import Decoder, Roofline, least_search_s, measure_roofl
 from benchmarks.timing import interleaved_medians
 from semcore.commands.arguments import run_command
 from semcore.decoding import IdentifierIndex, SearchResult, constrained_beam_search, generate_with_transformers
+from semcore.decoding.scoring import Normalization
 from semcore.runtime.errors import UserError
+from semcore.runtime.files import atomic_text
+from semcore.runtime.markdown_tables import markdown_table
 
 TOLERANCE = 1e-3
 """Largest shortfall of a score below the peer's at any rank in float32, for rounding."""
 ROUNDED_TOLERANCE = 0.5
 """Largest mean shortfall of the best scores in bfloat16, which the rows speak of; random weights make near ties."""
 QUERIES_CHECKED = 2
+NORMALIZATIONS: tuple[Normalization, ...] = ("vocabulary", "identifiers")
+OPERATIONS_SHOWN = 6
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -57,6 +62,8 @@ class Settings:
     """Width of the beam."""
     repeats: int = 5
     """Runs of each side that count."""
+    profile: Path | None = None
+    """Markdown file for where the seconds of our searches go, by torch's profiler."""
     quick: bool = False
     """A few thousand identifiers, one run: to see that it works."""
 
@@ -94,13 +101,15 @@ def main(settings: Settings) -> None:
         trie = DictTrie(corpus.sequences(), corpus.item_ids)
         roofline = measure_roofline(settings.device, settings.precision)
         mean_length = len(corpus.tokens) / len(corpus.item_ids)
-        rows = [
-            row
-            for setting in _settings(settings)
-            for row in compare(
-                setting, index, trie, settings, partial(_least_s, roofline, setting, settings, mean_length)
-            )
-        ]
+        rows, profiles = list[Row](), list[list[str]]()
+        for setting in _settings(settings):
+            least_s = partial(_least_s, roofline, setting, settings, mean_length)
+            rows += compare(setting, index, trie, settings, least_s)
+            if settings.profile is not None:
+                profiles += profile(setting, index, settings.num_beams)
+        if settings.profile is not None:
+            with atomic_text(settings.profile) as handle:
+                handle.write(markdown_table(["search", "operation", "calls", "% of its time"], profiles, 2) + "\n")
         num_queries = 1 if settings.device == "cuda" else 2
         ours = next((row.ours for row in rows if row.ours is not None), 0.0)
         rows.append(dense_scan_row(settings.num_identifiers, num_queries, ours, settings.repeats))
@@ -169,8 +178,26 @@ def compare(
             f"{setting.name}, {normalization}", seconds[normalization], seconds["peer"], "s",
             f"{note}; {of_roofline(least_s(normalization), seconds[normalization])}",
         )
-        for normalization in ("vocabulary", "identifiers")
+        for normalization in NORMALIZATIONS
     ]  # fmt: skip
+
+
+def profile(setting: Setting, index: IdentifierIndex, num_beams: int) -> list[list[str]]:
+    """Return the operations that take most of a search of each normalisation, their own time alone."""
+    lines = []
+    for normalization in NORMALIZATIONS:
+        search = partial(constrained_beam_search, setting.model, setting.inputs, index, num_beams, normalization)
+        search()  # what a first search prepares
+        name = f"{setting.name}, {normalization}"
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+            search()
+        events = sorted(profiler.key_averages(), key=lambda event: -event.self_cpu_time_total)
+        total = sum(event.self_cpu_time_total for event in events)
+        lines += [
+            [name, event.key, str(event.count), f"{100 * event.self_cpu_time_total / total:.1f}"]
+            for event in events[:OPERATIONS_SHOWN]
+        ]
+    return lines
 
 
 def check_parity(setting: Setting, index: IdentifierIndex, num_beams: int) -> str:

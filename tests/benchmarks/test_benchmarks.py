@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from benchmarks.corpora import synthetic_corpus
+from benchmarks.corpora import END_TOKEN, VOCABULARY, synthetic_corpus
+from benchmarks.generation import Setting, profile
 from benchmarks.identifier_statistics import tree_figures
 from benchmarks.identifiers import share_alike
 from benchmarks.index import Settings, prefixes_of, step_rows
 from benchmarks.peers.dict_trie import DictTrie
+from benchmarks.random_models import text_model, text_prompts
 from benchmarks.report import higher_is_better, lower_is_better, not_run, publish
 from benchmarks.training import padded_batch
 from semcore.decoding import IdentifierIndex
@@ -66,6 +69,18 @@ def test_padded_batches_have_labels_on_answers_only() -> None:
     assert batch["input_ids"].tolist() == [[5, 6, 7, 0], [5, 8, 9, 7]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
     assert batch["labels"].tolist() == [[-100, -100, 7, -100], [-100, 8, 9, 7]]
+
+
+def test_a_profile_has_what_takes_most_of_a_search() -> None:
+    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+    model = text_model(shape, VOCABULARY, "cpu", torch.float32)
+    sequences = [[number, 7 + number % 5, END_TOKEN] for number in range(20, 90)]
+    index = IdentifierIndex.from_sequences(sequences, [str(number) for number in range(70)])
+    rows = profile(Setting("small", model, text_prompts(2, "cpu")), index, num_beams=5)
+    assert [name for name, *_ in rows] == ["small, vocabulary"] * 6 + ["small, identifiers"] * 6
+    assert rows[0][1] == "aten::mm", "the output head"
+    shares = [float(share) for *_, share in rows[:6]]
+    assert shares == sorted(shares, reverse=True) and 10 < sum(shares) <= 100
 
 
 @pytest.mark.slow
