@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from data_prep.dataset_writer import ABOUT, METADATA, NUM_SHOWN, SKIPPED
 from data_prep.left_out import left_out_lines
+from data_prep.names import is_there
 from data_prep.source_images import UNLISTED_SUFFIXES
 from semcore.commands.arguments import require_minimum, run_command
 from semcore.data.dataset import SPLITS, Dataset, ImageRecord, is_safe_id, load_dataset, shared_sentences, verify_image
@@ -46,7 +47,7 @@ def main(settings: Settings) -> None:
     _print_counts(dataset)
     opened = list(spread(dataset.images, settings.limit or len(dataset.images)))
     bad = _unreadable(dataset, opened)
-    missing = [name for name in bad if not (dataset.folder / name).exists()]
+    missing = [name for name in bad if not is_there(dataset.folder / name)]
     _print_found("missing images", missing)
     _print_found("unreadable images", [f"{name}: {bad[name]}" for name in bad if name not in missing])
     for title, lines in _remarks(dataset).items():

@@ -10,7 +10,7 @@ from typing import Any
 
 from data_prep.json_stream import stream_lists
 from data_prep.left_out import BadRow, Findings
-from data_prep.names import find_file
+from data_prep.names import find_file, is_there
 from data_prep.source_images import SourceImage, inside
 from data_prep.splits import SplitSettings, draw_splits
 from semcore.runtime.errors import UserError
@@ -110,7 +110,7 @@ class CocoCaptions:
 
     def _path(self, name: str) -> Path:
         path, deeper = find_file(self._folder, name), find_file(self._folder, f"{self._part}/{name}")
-        return deeper if not path.exists() and deeper.exists() else path
+        return deeper if not is_there(path) and is_there(deeper) else path
 
 
 def _key(given: Any) -> str:

@@ -30,7 +30,7 @@ from data_prep.cells import sentences_in_cell
 from data_prep.dataset_writer import Source, already_made
 from data_prep.import_images import LinkSettings, import_images, request_of
 from data_prep.left_out import BadRow, Findings
-from data_prep.names import find_file
+from data_prep.names import find_file, is_there
 from data_prep.source_images import SourceImage, inside, is_image, survey
 from data_prep.splits import SPLIT_NAMES, SplitSettings, draw_splits
 from data_prep.tables import SEPARATORS, TOKEN_LINE, Line, first_line, read_lines, read_token_lines
@@ -202,7 +202,7 @@ def _lines(settings: Settings, layout: Layout) -> Iterator[Line]:
 
     def is_row(cells: list[str]) -> bool:
         name = cells[layout.image] if len(cells) == layout.num_columns else ""
-        return bool(name) and (is_image(name) or find_file(settings.images, name).is_file())
+        return bool(name) and (is_image(name) or is_there(find_file(settings.images, name)))
 
     lines = read_lines(settings.csv, layout.separator, settings.quote, is_row)
     next(lines)
@@ -242,7 +242,7 @@ def _name_there(folder: Path, name: str) -> str:
     """Return the file's name as spelt on disk, without a sentence's number; the given name where there is no file."""
     for spelt in (name, *_WITH_NUMBER.findall(name)):
         path = find_file(folder, spelt)
-        if path.is_file():
+        if is_there(path):
             return path.relative_to(folder).as_posix()
     return name
 

@@ -25,7 +25,7 @@ from data_prep.dataset_writer import Source, already_made
 from data_prep.import_images import LinkSettings, import_images, request_of
 from data_prep.json_stream import stream_list
 from data_prep.left_out import BadRow, Findings
-from data_prep.names import find_file
+from data_prep.names import find_file, is_there
 from data_prep.source_images import Images, SourceImage, Survey, inside, survey
 from data_prep.splits import SplitSettings
 from data_prep.tables import TOKEN_LINE, first_line
@@ -238,7 +238,7 @@ def _source_image(entry: Any, folder: Path) -> SourceImage:
     if not isinstance(sentences, list):
         raise BadRow("malformed", f"has sentences that are no list: {str(sentences)[:60]!r}")
     path, flat = find_file(folder, beside), find_file(folder, filename)
-    path = flat if not path.exists() and flat.exists() else path
+    path = flat if not is_there(path) and is_there(flat) else path
     return SourceImage(path, filename, SPLIT_OF[split], tuple(_sentence(sentence) for sentence in sentences))
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from data_prep.cells import is_null, sentences_in
 from data_prep.left_out import BadRow
+from data_prep.names import is_there
 
 IMAGES = ("image", "img", "jpg", "jpeg", "png", "webp")
 SENTENCES = ("sentences", "captions", "sentence", "caption", "text", "txt", "raw")
@@ -87,7 +88,7 @@ def _image(value: Any) -> tuple[bytes, str]:
         content, path = value.get("bytes"), value.get("path") or ""
         if content is not None:
             return content, path
-        if path and Path(path).is_file():
+        if path and is_there(path):
             return Path(path).read_bytes(), path
     if value is None:
         raise BadRow("no_image", "has no image: it is null")

@@ -34,6 +34,11 @@ def find_file(folder: Path, name: str) -> Path:
     return path
 
 
+def is_there(path: str | Path) -> bool:
+    """Return whether there is a file; not where its name is one that no file can have, for which `Path` raises."""
+    return os.path.isfile(path)
+
+
 def similar_name(path: Path) -> str | None:
     """Return the name of the file beside a missing one that differs from it in case, or in its suffix, only."""
     names = [name for own in _listing(path.parent).values() for name in own]

@@ -43,8 +43,8 @@ _SECONDS = re.compile(
 _LAST_CELL = re.compile(r"[^|\n]*\|$|<td>[^<]*</td>(?=\s*</tr>)", re.MULTILINE)
 _OF_CARDS = re.compile(r"^\| (?:seconds|peak\\_memory\\_bytes) \|.*$", re.MULTILINE)
 NUM_LETTERS = 60
-TOLERANCE = 1e-6
-"""Of weights, where several processes add up in an order of their own."""
+TOLERANCE = 1e-5
+"""Of weights, where several processes add up in an order of their own, or DeepSpeed's Adam on CPUs has begun again."""
 
 
 def differences(expected: Path, found: Path) -> list[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.names import find_file, similar_name
+from data_prep.names import find_file, is_there, similar_name
 
 NFC, NFD = "\u00e9", "e\u0301"
 
@@ -48,3 +48,4 @@ def test_odd_names_are_found(tmp_path: Path, name: str) -> None:
 def test_impossible_names_are_missing(tmp_path: Path, name: str) -> None:
     assert find_file(tmp_path, name) == tmp_path / name
     assert similar_name(tmp_path / name) is None
+    assert not is_there(tmp_path / name)
