@@ -61,6 +61,8 @@ KINDS = {
 def write_model_cards(run: RunFolder, dataset: str) -> list[Path]:
     """Write or renew the card of every model that a run has trained, in the main process only.
 
+    A model that is linked from another run, as a study's variants share theirs, keeps that run's card.
+
     Args:
         run: the run folder.
         dataset: the name of the dataset of training and evaluation.
@@ -76,7 +78,7 @@ def write_model_cards(run: RunFolder, dataset: str) -> list[Path]:
     return [
         write_model_card(run / kind.folder, _card(kind, run / kind.folder, stages, name, dataset, metrics))
         for name, kind in trained.items()
-        if (run / kind.folder).is_dir()
+        if (run / kind.folder).is_dir() and not (run / kind.folder).is_symlink()
     ]
 
 

@@ -6,8 +6,10 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 from markdown_it import MarkdownIt
 
+from semcore.data.run_folder import RunFolder
 from semcore.evaluation.metrics import retrieval_metrics
-from semcore.report.model_cards import render_model_card, retrieval_results, write_model_card
+from semcore.report.model_cards import render_model_card, retrieval_results, write_model_card, write_model_cards
+from semcore.runtime.files import write_json
 
 SCORES = retrieval_metrics({"q1": ["a"], "q2": ["b", "c"], "q3": []}, {"q1": {"a"}, "q2": {"c"}, "q3": {"a"}}, 3)
 
@@ -87,3 +89,16 @@ def test_the_card_takes_the_place_of_another(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("what a trainer left")
     assert write_model_card(tmp_path, card()) == tmp_path / "README.md"
     assert (tmp_path / "README.md").read_text() == card()
+
+
+def test_a_model_of_another_run_keeps_that_runs_card(tmp_path: Path) -> None:
+    """A study's variants share a model, and are evaluated side by side: the last would leave its scores in the card."""
+    stage = {"finished": True, "settings": {"model": {"base": "a/b"}, "training": {"seed": 0}}}
+    for name in ("full", "variant"):
+        write_json(tmp_path / name / "manifest.json", {"stages": {"train_identifier": stage}})
+    model = tmp_path / "full" / "identifier_model"
+    model.mkdir()
+    (tmp_path / "variant" / "identifier_model").symlink_to("../full/identifier_model")
+    assert write_model_cards(RunFolder(tmp_path / "variant"), "scenes") == []
+    assert not (model / "README.md").exists()
+    assert write_model_cards(RunFolder(tmp_path / "full"), "scenes") == [model / "README.md"]
