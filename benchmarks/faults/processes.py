@@ -18,11 +18,14 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
+
+from tqdm import tqdm
 
 from tests.recipes.warm_python import server_file, warm_python
 
@@ -154,6 +157,7 @@ def _become(words: Sequence[str], environment: Mapping[str, str], log: Path) -> 
     sys.stdout, sys.stderr = (io.TextIOWrapper(os.fdopen(number, "wb"), line_buffering=True) for number in (1, 2))
     os.environ.clear()
     os.environ.update(environment)
+    tqdm.set_lock(threading.RLock())  # the one that forks share would stay with one that was killed as it held it
     code = 1
     try:
         if words[0] == "-m":

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from benchmarks import kill_matrix
 from benchmarks.faults.comparison import differences, half_written
@@ -125,6 +126,14 @@ def test_a_forked_command_ends_like_one_that_was_started(tmp_path: Path) -> None
     for forked in (False, True):
         ended = run([str(script), "2"], os.environ, tmp_path, tmp_path / "log", forked=forked)
         assert (ended.code, ended.output) == (2, "said ['2']\n"), forked
+
+
+def test_a_forked_command_needs_no_lock_that_a_killed_one_may_have(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("from tqdm import tqdm; print(sum(tqdm([1, 2])))")
+    with tqdm.get_lock():
+        ended = run([str(script)], os.environ, tmp_path, tmp_path / "log", Moment(seconds=30), forked=True)
+    assert ended.code == 0 and ended.output.endswith("3\n")
 
 
 def test_every_stage_stands_behind_the_one_that_it_needs() -> None:

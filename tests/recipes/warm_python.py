@@ -24,6 +24,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from functools import cache
 from pathlib import Path
@@ -137,6 +138,7 @@ def become(own: socket.socket, descriptors: list[int], others: list[socket.socke
     os.setsid()
     random.seed()
     sys.modules["numpy"].random.seed()
+    sys.modules["tqdm"].tqdm.set_lock(threading.RLock())  # all forks' would stay with one that is killed as it holds it
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
     for descriptor in (*descriptors, *ends):
