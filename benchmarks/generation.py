@@ -63,7 +63,7 @@ class Settings:
     repeats: int = 5
     """Runs of each side that count."""
     profile: Path | None = None
-    """Markdown file for where the seconds of our searches go, by torch's profiler."""
+    """File to save what takes most of our searches in, as markdown, by torch's profiler."""
     quick: bool = False
     """A few thousand identifiers, one run: to see that it works."""
 

@@ -12,7 +12,7 @@ import importlib.util
 import re
 import sys
 import textwrap
-from argparse import Action
+from argparse import SUPPRESS, Action
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,9 +103,12 @@ def page_of(entry: Documented) -> str:
     program = f"```{{program}} {entry.command}\n```"
     parts = [f"# `{entry.command}`", fenced(f"usage: {parser.usage}"), *manual(description), program]
     for group in parser._action_groups:
-        if group._group_actions and group.title != "help":
+        shown = [
+            action for action in group._group_actions if action.help != SUPPRESS
+        ]  # jsonargparse adds one of its own
+        if shown and group.title != "help":
             parts += [f"## {group.title}", *([prose(group.description)] if group.description else [])]
-            parts += [option_of(action, formatter) for action in group._group_actions]
+            parts += [option_of(action, formatter) for action in shown]
     if examples:
         parts += ["## examples", *examples_of(examples)]
     return "\n\n".join(parts) + "\n"

@@ -28,7 +28,8 @@ FOLDERS = (
     "static", "work",
 )  # fmt: skip
 FILES = (
-    "captions", "config", "csv", "ids_file", "image", "json", "launcher", "readme", "study", "table", "token_file",
+    "captions", "config", "csv", "ids_file", "image", "json", "launcher", "profile", "readme", "study", "table",
+    "token_file",
 )  # fmt: skip
 CHECKPOINTS = ("base", "model", *map(model_setting, VERIFIERS))
 METAVARS: dict[Any, Mapping[str, str]] = {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from argparse import ArgumentError
 from pathlib import Path
 
 import pytest
 
 from docs.command_reference import Documented, documented_commands, page_of, prose, write_pages
+from semcore.commands.arguments import make_parser
 from semcore.commands.settings_schema import leaf_types
 from semcore.runtime.settings import option
 from tests.command_lines import COMMANDS
@@ -23,6 +25,9 @@ def test_every_command_has_a_page() -> None:
 
 @pytest.mark.parametrize("entry", DOCUMENTED, ids=lambda entry: entry.page)
 def test_a_page_has_every_option_once(entry: Documented) -> None:
+    parser = make_parser(entry.settings, tuple(entry.positional), entry.command)
+    with pytest.raises(ArgumentError):
+        parser.parse_args(["--no-such-option"])  # jsonargparse adds an option, which it hides, to a parser that is used
     page = page_of(entry)
     found = re.findall(r"^```\{option\} (\S+)", page, flags=re.MULTILINE)
     expected = [key.upper() if key in entry.positional else option(key) for key in leaf_types(entry.settings)]
