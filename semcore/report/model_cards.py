@@ -198,8 +198,9 @@ def render_model_card(
 def write_model_card(folder: Path, text: str) -> Path:
     """Write a rendered card as the checkpoint's README.md, replacing any other, and return its path."""
     path = folder / "README.md"
-    with atomic_text(path) as handle:
-        handle.write(text)
+    if not path.exists() or path.read_bytes() != text.encode("utf-8"):
+        with atomic_text(path) as handle:
+            handle.write(text)
     return path
 
 

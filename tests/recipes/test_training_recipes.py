@@ -83,8 +83,14 @@ def test_both_trainings_one_after_the_other(train, run, capsys):
     assert stage(run, "train_verifier")["steps"] == 2
     assert load_checkpoint(run / "verifier_model").model is not None
 
+    card, before = run / "verifier_model" / "README.md", (run / "verifier_model" / "README.md").read_text()
+    card.unlink()  # as a kill right behind the training leaves it
     train("train_verifier")
     assert capsys.readouterr().out == f"train_verifier: already trained, see {run / 'verifier_model'}\n"
+    assert card.read_text() == before
+    written = card.stat().st_mtime_ns
+    train("train_verifier")
+    assert card.stat().st_mtime_ns == written
 
 
 def test_sentences_alone_are_trained_on_without_any_image(train, run, tiny_dataset, capsys):
