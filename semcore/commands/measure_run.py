@@ -74,7 +74,7 @@ def measure_run(
         places = by_content(plan)
         stage = run.open_stage("evaluate", dict(settings), inputs, dataset.folder, places)
         if stage.finished:
-            _write_missing_report(run, dataset)
+            _write_what_a_kill_left_out(run, dataset)
             remove_work_folder(run.path, "evaluate")  # several processes leave it behind
             return say(f"already measured, see {run / 'report.md'}")
         run.set_config("evaluate", dict(settings))
@@ -112,6 +112,8 @@ def _measure(
     return result
 
 
-def _write_missing_report(run: RunFolder, dataset: Dataset) -> None:
+def _write_what_a_kill_left_out(run: RunFolder, dataset: Dataset) -> None:
+    """Write a report that is missing, and model cards that lack the scores."""
     if is_main_process() and not ((run / "report.md").exists() and (run / "report.html").exists()):
         write_report(run.path, data=dataset.folder)
+    write_model_cards(run, dataset.name)

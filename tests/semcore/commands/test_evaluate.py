@@ -326,11 +326,17 @@ def test_a_killed_evaluation_goes_on_and_ends_the_same(searchable_run, measured,
     assert not (searchable_run.run / ".evaluate").exists()
 
 
-def test_a_second_run_only_writes_a_missing_report(measured, capsys):
+def test_a_second_run_only_writes_a_missing_report_and_model_cards(measured, capsys):
+    cards = list(measured.run.glob("*_model/README.md"))
+    assert cards
+    with_scores = [card.read_bytes() for card in cards]
     (measured.run / "report.md").unlink()
+    for card in cards:
+        card.write_text("without scores")
     before = (measured.run / "metrics.json").stat().st_mtime_ns
     main(settings(measured))
     assert (measured.run / "report.md").exists()
+    assert [card.read_bytes() for card in cards] == with_scores
     assert (measured.run / "metrics.json").stat().st_mtime_ns == before
     assert "evaluate: already measured, see" in capsys.readouterr().out
 
