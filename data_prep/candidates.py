@@ -117,6 +117,8 @@ def main(settings: Settings) -> None:
     with run.lock():
         stage = run.open_stage("candidates", resolved(settings), inputs, dataset.folder)
         if stage.finished:
+            if is_main_process():
+                remove_work_folder(run.path, "candidates")  # a kill may have come before it
             return _say(f"already mined, see {folder}")
         views = views_to_mine(
             run,

@@ -129,6 +129,7 @@ def main(settings: Settings) -> None:
         stage = run.open_stage("caption", lasting(settings), inputs, dataset.folder, {"model": content})
         if stage.finished:
             if is_main_process():
+                remove_work_folder(run.path, "caption")  # a kill may have come before it
                 print(f"caption: already done, see {run / 'captions.jsonl'}")
             return
         run.set_config("caption", resolved(settings))

@@ -90,9 +90,11 @@ def test_a_killed_job_goes_on_and_ends_the_same(searchable_run, tmp_path, monkey
         assert (searchable_run.run / "candidates" / name).read_bytes() == whole
 
 
-def test_a_second_run_does_nothing(searchable_run, capsys):
+def test_a_second_run_only_tidies_up(searchable_run, capsys):
     main(settings(searchable_run, limit=2))
+    (searchable_run.run / ".candidates").mkdir()  # as a kill right behind the end leaves it
     main(settings(searchable_run, limit=2))
+    assert not (searchable_run.run / ".candidates").exists()
     assert "candidates: already mined" in capsys.readouterr().out
     assert len(read_rows(searchable_run, Direction.T2I)) == 2
 

@@ -74,11 +74,13 @@ def test_a_killed_job_goes_on_and_ends_the_same(tiny_dataset, tmp_path, model, m
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_a_second_run_does_nothing(tiny_dataset, tmp_path, model, monkeypatch, capsys):
+def test_a_second_run_only_tidies_up(tiny_dataset, tmp_path, model, monkeypatch, capsys):
     main(settings(tiny_dataset, tmp_path / "run", model))
+    (tmp_path / "run" / ".caption").mkdir()  # as a kill right behind the end leaves it
     monkeypatch.setattr(data_prep.caption, "load_for_inference", None)
     main(settings(tiny_dataset, tmp_path / "run", model))
     assert "caption: already done" in capsys.readouterr().out
+    assert not (tmp_path / "run" / ".caption").exists()
 
 
 def test_other_settings_are_noticed(tiny_dataset, tmp_path, model):
