@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from transformers import DynamicCache
@@ -76,10 +76,10 @@ class _Row(NamedTuple):
         return torch.arange(1 + len(self.blocks)).repeat_interleave(self.sizes)
 
     @property
-    def distances(self) -> torch.Tensor:
-        """Return the position shifts of the keys of head and blocks, (C,)."""
+    def shifts(self) -> list[int]:
+        """Return how many positions the keys of the head, and of each block, are shifted by."""
         first, *others, _ = self.starts
-        return torch.tensor([0, 0, *(start - first for start in others)]).repeat_interleave(self.sizes)
+        return [0, 0, *(start - first for start in others)]
 
     @property
     def length(self) -> int:
@@ -183,14 +183,21 @@ class BlockReader:
         blocks = iter(self.states.of(head, [block for row in rows for block in row.blocks]))
         before = self.states.of_head(head)
         num_layers, _, num_heads, _, size = before.shape
-        whole = before.new_zeros(num_layers, 2, len(rows), num_heads, length, size)
+        whole = before.new_empty(num_layers, 2, len(rows), num_heads, length, size)
         for number, row in enumerate(rows):
-            own = torch.cat([before, *(next(blocks) for _ in row.blocks)], dim=3)
-            whole[:, 0, number, :, : own.shape[3]] = shift_keys(own[:, 0], row.distances.to(own.device), frequencies)
-            whole[:, 1, number, :, : own.shape[3]] = own[:, 1]
+            filled = 0
+            for own, shift in zip([before, *(next(blocks) for _ in row.blocks)], row.shifts, strict=True):
+                place = whole[:, :, number, :, filled : filled + own.shape[3]]
+                distance = torch.tensor(shift, device=own.device)
+                place[:, 0] = shift_keys(own[:, 0], distance, frequencies) if shift else own[:, 0]
+                place[:, 1] = own[:, 1]
+                filled += own.shape[3]
+            whole[:, :, number, :, filled:] = 0  # what is masked may be anything but infinite
         cache = DynamicCache()
-        for layer, (keys, values) in enumerate(whole):
-            cache.update(keys, values, layer)
+        for number, (keys, values) in enumerate(whole):
+            cache.update(keys[..., :0, :], values[..., :0, :], number)  # makes the layer, and would copy the rest
+            layer: Any = cache.layers[number]
+            layer.keys, layer.values = keys, values
         return cache
 
 

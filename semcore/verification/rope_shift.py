@@ -23,18 +23,17 @@ TOLERANCE = 0.1  # for bfloat16 and many layers; a key that cannot be shifted is
 
 
 def shift_keys(keys: torch.Tensor, distances: torch.Tensor, frequencies: torch.Tensor) -> torch.Tensor:
-    """Return keys (..., n, d) shifted by `distances` (n,) positions.
+    """Return keys (..., n, d) shifted by `distances` positions.
 
     Args:
         keys: keys (..., n, d) after their own rotation.
-        distances: shifts in tokens (n,).
+        distances: shifts in tokens (n,), or one of all tokens ().
         frequencies: frequencies of the model's rotary embedding, (d / 2,).
     """
-    angles = distances.float()[:, None] * frequencies.float()
-    angles = torch.cat([angles, angles], dim=-1)
-    plain = keys.float()
-    first, second = plain.chunk(2, dim=-1)
-    return (plain * angles.cos() + torch.cat([-second, first], dim=-1) * angles.sin()).to(keys.dtype)
+    angles = distances.float()[..., None] * frequencies.float()
+    cosines, sines = angles.cos(), angles.sin()
+    first, second = keys.float().chunk(2, dim=-1)
+    return torch.cat([first * cosines - second * sines, second * cosines + first * sines], dim=-1).to(keys.dtype)
 
 
 def rotary_frequencies(model: Any) -> torch.Tensor:
