@@ -74,6 +74,8 @@ class Settings:
         return DTYPES[automatic if self.dtype == "auto" else self.dtype]
 
     def __post_init__(self) -> None:
+        if self.profile is not None and self.device != "cpu":
+            raise UserError("--profile says where a processor's seconds go; leave --device cuda out")
         for name in ("num_identifiers", "num_beams", "repeats"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} takes a whole number of at least 1")

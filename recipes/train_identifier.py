@@ -105,7 +105,7 @@ def main(settings: Settings) -> None:
         places = {"model.base": inputs["the checkpoint"]}
         stage = None if settings.check else run.open_stage(STAGE, resolved(settings), inputs, dataset.folder, places)
         if stage and stage.finished:
-            write_model_cards(run, dataset.name)  # a kill may have come before it
+            write_model_cards(run, dataset.name, edited=False)  # a kill may have come before it
             return say(f"already trained, see {run / 'identifier_model'}")
         say("the model, with the new tokens of the identifiers")
         checkpoint = load_start(

@@ -88,7 +88,7 @@ def main(settings: Settings) -> None:
         inputs = stage_inputs(run, dataset, start, [f"identifiers/{own}.jsonl" for own in Direction], used)
         stage = None if settings.check else run.open_stage(STAGE, resolved(settings), inputs, dataset.folder)
         if stage and stage.finished:
-            write_model_cards(run, dataset.name)  # a kill may have come before it
+            write_model_cards(run, dataset.name, edited=False)  # a kill may have come before it
             return say(f"already trained, see {run / 'ranked_model'}")
         held_out, ranking = held_out_of_run(run, dataset), settings.ranking
         views = training_views(run, dataset, directions, held_out, ranking.limit, settings.training.seed)

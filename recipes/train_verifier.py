@@ -111,7 +111,7 @@ def main(settings: Settings) -> None:
         places = {"model.base": inputs["the checkpoint"]} if model.base else {}
         stage = None if settings.check else run.open_stage(name, resolved(settings), inputs, dataset.folder, places)
         if stage and stage.finished:
-            write_model_cards(run, dataset.name)  # a kill may have come before it
+            write_model_cards(run, dataset.name, edited=False)  # a kill may have come before it
             return say(f"already trained, see {folder}")
         say(f"the model, from {base}")
         loading = {**training.loading(), "moved": settings.base}

@@ -116,4 +116,4 @@ def _write_what_a_kill_left_out(run: RunFolder, dataset: Dataset) -> None:
     """Write a report that is missing, and model cards that lack the scores."""
     if is_main_process() and not ((run / "report.md").exists() and (run / "report.html").exists()):
         write_report(run.path, data=dataset.folder)
-    write_model_cards(run, dataset.name)
+    write_model_cards(run, dataset.name, edited=False)

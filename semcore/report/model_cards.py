@@ -32,6 +32,7 @@ _CHOOSES = (
     "Chooses, among labelled candidates with their keywords, the one that matches a query (SemCORE, section 3.3)."
 )
 _TEN = "It chooses among ten candidates at most, which another model has to find."
+CARD = "README.md"
 KINDS = {
     "train_identifier": _Kind(
         "identifier_model",
@@ -58,7 +59,7 @@ KINDS = {
 }
 
 
-def write_model_cards(run: RunFolder, dataset: str) -> list[Path]:
+def write_model_cards(run: RunFolder, dataset: str, *, edited: bool = True) -> list[Path]:
     """Write or renew the card of every model that a run has trained, in the main process only.
 
     A model that is linked from another run, as a study's variants share theirs, keeps that run's card.
@@ -66,20 +67,31 @@ def write_model_cards(run: RunFolder, dataset: str) -> list[Path]:
     Args:
         run: the run folder.
         dataset: the name of the dataset of training and evaluation.
+        edited: also in place of one that somebody may have edited; False for those that are missing or lack the scores.
 
     Returns:
-        The paths of the cards.
+        The paths of the cards that were written.
     """
     if not is_main_process():
         return []
     stages = run.manifest().get("stages", {})
     metrics = read_json(run / "metrics.json") if (run / "metrics.json").exists() else {}
     trained = {name: kind for name, kind in KINDS.items() if stages.get(name, {}).get("finished")}
-    return [
-        write_model_card(run / kind.folder, _card(kind, run / kind.folder, stages, name, dataset, metrics))
-        for name, kind in trained.items()
-        if (run / kind.folder).is_dir() and not (run / kind.folder).is_symlink()
-    ]
+    cards = []
+    for name, kind in trained.items():
+        folder = run / kind.folder
+        if not folder.is_dir() or folder.is_symlink():
+            continue
+        text, present = _card(kind, folder, stages, name, dataset, metrics), _present(folder)
+        lacks_scores = present in (None, _card(kind, folder, stages, name, dataset, {}))
+        if edited or (lacks_scores and present != text):
+            cards.append(write_model_card(folder, text))
+    return cards
+
+
+def _present(folder: Path) -> str | None:
+    path = folder / CARD
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
 
 
 def _card(
@@ -197,10 +209,9 @@ def render_model_card(
 
 def write_model_card(folder: Path, text: str) -> Path:
     """Write a rendered card as the checkpoint's README.md, replacing any other, and return its path."""
-    path = folder / "README.md"
-    if not path.exists() or path.read_bytes() != text.encode("utf-8"):
-        with atomic_text(path) as handle:
-            handle.write(text)
+    path = folder / CARD
+    with atomic_text(path) as handle:
+        handle.write(text)
     return path
 
 

@@ -185,14 +185,14 @@ class BlockReader:
         num_layers, _, num_heads, _, size = before.shape
         whole = before.new_empty(num_layers, 2, len(rows), num_heads, length, size)
         for number, row in enumerate(rows):
+            parts, distances = [before, *(next(blocks) for _ in row.blocks)], torch.tensor(row.shifts).to(before.device)
             filled = 0
-            for own, shift in zip([before, *(next(blocks) for _ in row.blocks)], row.shifts, strict=True):
+            for own, distance in zip(parts, distances, strict=True):
                 place = whole[:, :, number, :, filled : filled + own.shape[3]]
-                distance = torch.tensor(shift, device=own.device)
-                place[:, 0] = shift_keys(own[:, 0], distance, frequencies) if shift else own[:, 0]
+                place[:, 0] = shift_keys(own[:, 0], distance, frequencies)
                 place[:, 1] = own[:, 1]
                 filled += own.shape[3]
-            whole[:, :, number, :, filled:] = 0  # what is masked may be anything but infinite
+            whole[:, :, number, :, filled:] = 0  # masked, but NaN would come through the mask
         cache = DynamicCache()
         for number, (keys, values) in enumerate(whole):
             cache.update(keys[..., :0, :], values[..., :0, :], number)  # makes the layer, and would copy the rest

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import generation
 from benchmarks.corpora import END_TOKEN, VOCABULARY, synthetic_corpus
 from benchmarks.generation import Setting, profile
 from benchmarks.identifier_statistics import tree_figures
@@ -20,6 +21,7 @@ from benchmarks.random_models import text_model, text_prompts
 from benchmarks.report import higher_is_better, lower_is_better, not_run, publish
 from benchmarks.training import padded_batch
 from semcore.decoding import IdentifierIndex
+from semcore.runtime.errors import UserError
 from semcore.training.identifier_pairs import Example
 
 
@@ -81,6 +83,11 @@ def test_a_profile_has_what_takes_most_of_a_search() -> None:
     assert rows[0][1] == "aten::mm", "the output head"
     shares = [float(share) for *_, share in rows[:6]]
     assert shares == sorted(shares, reverse=True) and 10 < sum(shares) <= 100
+
+
+def test_a_profile_is_of_a_processor() -> None:
+    with pytest.raises(UserError, match="a processor's seconds go; leave --device cuda out"):
+        generation.Settings(profile=Path("profile.md"), device="cuda")
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from semcore.data.run_folder import RunFolder
 from semcore.data.subsets import first_images
 from semcore.evaluation.per_query import read_per_query
 from semcore.evaluation.trec import rankings, read_qrels, read_run
+from semcore.report import write_model_cards
 from semcore.retrieval.retriever import Retriever
 from semcore.runtime.errors import UserError
 from semcore.runtime.files import read_json, read_jsonl, write_json, write_jsonl
@@ -331,12 +332,18 @@ def test_a_second_run_only_writes_a_missing_report_and_model_cards(measured, cap
     assert cards
     with_scores = [card.read_bytes() for card in cards]
     (measured.run / "report.md").unlink()
-    for card in cards:
-        card.write_text("without scores")
+    metrics = (measured.run / "metrics.json").rename(measured.run / "kept")
+    write_model_cards(RunFolder(measured.run), load_dataset(measured.data).name)
+    metrics.rename(measured.run / "metrics.json")
+    assert [card.read_bytes() for card in cards] != with_scores
     before = (measured.run / "metrics.json").stat().st_mtime_ns
     main(settings(measured))
     assert (measured.run / "report.md").exists()
     assert [card.read_bytes() for card in cards] == with_scores
+    cards[0].write_text("edited by hand")
+    main(settings(measured))
+    assert cards[0].read_text() == "edited by hand"
+    cards[0].write_bytes(with_scores[0])
     assert (measured.run / "metrics.json").stat().st_mtime_ns == before
     assert "evaluate: already measured, see" in capsys.readouterr().out
 

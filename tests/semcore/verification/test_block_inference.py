@@ -101,6 +101,14 @@ def test_kept_blocks_give_the_scores_of_one_whole_pass(checkpoint, direction, li
 
 
 @pytest.mark.parametrize("direction", list(Direction))
+def test_what_pads_a_shorter_question_counts_for_nothing(checkpoint, direction, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "new_empty", lambda own, *shape: own.new_full(shape, torch.nan))
+    found = fast_scores(checkpoint, direction, QUESTIONS[direction], BlockReader(checkpoint, load_prompts()))
+    for question, own in zip(QUESTIONS[direction], found, strict=True):
+        assert own == pytest.approx(slow_scores(checkpoint, direction, question), abs=1e-4)
+
+
+@pytest.mark.parametrize("direction", list(Direction))
 def test_the_written_out_question_is_the_prompt(checkpoint, direction):
     """Without the copies of the head, the pieces are the tokens of the whole prompt, at the same positions."""
     for question in QUESTIONS[direction]:
