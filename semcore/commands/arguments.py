@@ -7,6 +7,7 @@ is wrong is found by parsing each setting on its own, and said in a sentence of 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import shlex
 import subprocess
@@ -71,9 +72,11 @@ def run_command(
     except subprocess.CalledProcessError as error:
         _exit_with(f"`{shlex.join(map(str, error.cmd))}` has failed; what it said stands above", 2)
     except Exception as error:
-        if not is_disk_full(error):
-            raise
-        _exit_with(DISK_FULL_SENTENCE.format(where="the disk"), 2)
+        if is_disk_full(error):
+            _exit_with(DISK_FULL_SENTENCE.format(where="the disk"), 2)
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            _exit_with(str(UserError(f"no file can have a name as long as {error.filename}; give another")), 2)
+        raise
     if num_processes() > 1:
         leave_at_once()
 
