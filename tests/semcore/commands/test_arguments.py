@@ -231,7 +231,7 @@ def test_a_command_that_was_started_and_failed_is_named_in_one_sentence(capsys: 
 
 def test_a_name_that_no_file_can_have_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
-        run_command(lambda settings: settings.data.stat(), Settings, arguments=["--data", "d" * 5_000])
+        run_command(lambda settings: settings.data.touch(), Settings, arguments=["--data", "d" * 5_000])
     assert left.value.code == 2
     told = capsys.readouterr().err
     assert told.startswith("error: no file can have a name as long as ddd") and told.endswith("ddd; give another\n")
