@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,6 +25,16 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 SHARED_CASES = SHARED_DATA.parent / "cases"
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 SPLITS = ("train", "train", "restval", "val", "test", "test")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Begin each test, and the fixtures that it is the first to need, from the same random numbers."""
+    random.seed(0)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @dataclass(frozen=True)
