@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data_prep.scenes.pretraining.courses import Course
+from semcore.runtime.errors import UserError
 
 CARD = """---
 license: apache-2.0
@@ -28,9 +30,7 @@ It is there so that the whole of semcore can be run and tested in minutes on a C
 The courses of `recipes/pretrain_scenes.py`, from random weights, on drawn scenes of the pretraining pool. Which
 pool a scene belongs to follows from a hash of what it holds, so no dataset of any seed has a scene of it.
 
-    {command}
-
-made it in one go, in {seconds:.0f} seconds on {hardware} (torch {torch}, transformers {transformers}).
+{makings}
 
 {courses}
 
@@ -72,20 +72,48 @@ image_processor = AutoImageProcessor.from_pretrained(folder)
 
 @dataclass(frozen=True)
 class Making:
-    """How a checkpoint came about: the command, the seconds of the training, `describe_measurement` of the machine."""
+    """How a checkpoint came about.
+
+    Attributes:
+        command: what was typed.
+        seconds: of the training.
+        measurement: `describe_measurement` of the machine.
+        before: how the checkpoint that it went on from came about, from `earlier_makings`; empty for random weights.
+    """
 
     command: str
     seconds: float
     measurement: Mapping[str, Any]
+    before: str = ""
 
-    def as_text(self) -> dict[str, Any]:
-        """Return the card's entries."""
+    def as_text(self) -> str:
+        """Return the card's paragraphs about it."""
         machine, versions = self.measurement["machine"], self.measurement["versions"]
         cores = f"{machine['num_cores']} cores ({machine['cpu']})"
         hardware = ", ".join([*machine["gpus"], cores])
-        return {"command": self.command, "seconds": self.seconds, "hardware": hardware} | {
-            name: versions[name] for name in ("torch", "transformers")
-        }
+        how = "went on from that, EARLIER," if self.before else "made it in one go,"
+        own = (
+            f"    {self.command}\n\n{how} in {self.seconds:.0f} seconds on {hardware} "
+            f"(torch {versions['torch']}, transformers {versions['transformers']})."
+        )
+        return f"{self.before}\n\n{own}" if self.before else own
+
+
+def earlier_makings(folder: Path) -> str:
+    """Return the paragraphs of a checkpoint's card about how it was made.
+
+    Raises:
+        UserError: the folder has no such card.
+    """
+    card = folder / "README.md"
+    found = (
+        re.search(r"^    python .*?(?=\n\n\|)", card.read_text(encoding="utf-8"), re.S | re.M)
+        if card.exists()
+        else None
+    )
+    if found is None:
+        raise UserError(f"{folder} has no card of recipes/pretrain_scenes.py, which says what courses it has had")
+    return found[0]
 
 
 def write_card(
@@ -108,5 +136,5 @@ def write_card(
         for term in course.terms:
             lessons = ", ".join(f"{name} ({share:.0%}, {rows})" for name, (share, rows) in term.lessons.items())
             lines.append(f"| {number} | {course.learning_rate} | {term.num_steps} | {lessons} |")
-    text = CARD.format(courses="\n".join(lines), num_scenes=num_scenes, **results, **making.as_text())
+    text = CARD.format(courses="\n".join(lines), num_scenes=num_scenes, **results, makings=making.as_text())
     (folder / "README.md").write_text(text, encoding="utf-8")

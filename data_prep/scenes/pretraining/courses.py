@@ -56,6 +56,7 @@ LESSONS: dict[str, Callable[[LessonData, random.Random, int], list[Exchange]]] =
         letter_lessons.sort_words, letter_lessons.choose_words, letter_lessons.sort_mentions,
         letter_lessons.choose_description, letter_lessons.choose_either, letter_lessons.choose_image,
         letter_lessons.choose_sentence, letter_lessons.choose_similar_image, letter_lessons.choose_similar_sentence,
+        letter_lessons.choose_confusable_image, letter_lessons.choose_confusable_sentence,
     )
 }  # fmt: skip
 
@@ -89,6 +90,14 @@ COURSES = (
             "find_sentence_keywords:1": (0.08, 40), "locate:4": (0.03, 20), "choose_words:10": (0.03, 8),
             "choose_either:10": (0.02, 4), "choose_image:10": (0.04, 6), "choose_similar_image:10": (0.09, 6),
             "sort_mentions:10": (0.02, 6), "choose_sentence:10": (0.04, 4), "choose_similar_sentence:10": (0.09, 4),
+        }),
+    )),
+    # Candidates as a search confuses them, where only careful reading tells.
+    Course(5e-4, 200, 4, (
+        Term(400, {
+            "choose_confusable_image:10": (0.46, 6), "choose_confusable_sentence:10": (0.26, 4),
+            "describe_image:3": (0.14, 24), "describe_image:0": (0.06, 40),
+            "choose_image:10": (0.04, 6), "choose_sentence:10": (0.04, 4),
         }),
     )),
 )  # fmt: skip

@@ -18,6 +18,9 @@ from semcore.models.prompts import Prompts
 from semcore.models.tokenization import chat_prompt, expand_images, tokenize
 
 HARD_NEGATIVES_PER_SCENE = 3
+NUM_SEARCHED = 400
+NOISE = 1.5
+"""In words: how far down a search by keywords may rank a scene that shares more of them."""
 
 
 class ScenePool:
@@ -42,11 +45,7 @@ class ScenePool:
     def draw_similar(self, num_scenes: int, rng: random.Random) -> list[int]:
         """Return a scene, one of its hard negatives, and others with one of its things, as a search confuses them."""
         first = rng.randrange(len(self.scenes))
-        family = first - first % (1 + HARD_NEGATIVES_PER_SCENE)
-        chosen = {
-            first,
-            rng.choice([one for one in range(family, family + 1 + HARD_NEGATIVES_PER_SCENE) if one != first]),
-        }
+        chosen = {first, rng.choice(self._hard_negatives_of(first))}
         looks = [(thing.colour, thing.shape) for thing in self.scenes[first].objects]
         for _ in range(4 * num_scenes):
             if len(chosen) < num_scenes:
@@ -57,10 +56,37 @@ class ScenePool:
         rng.shuffle(found)
         return found[:num_scenes]
 
+    def draw_confusable(self, num_scenes: int, rng: random.Random) -> list[int]:
+        """Return a scene and those of 400 random ones that share most of its words, whatever the words belong to.
+
+        Identifiers of keywords confuse just these. One of its hard negatives is among them half of the time.
+        """
+        first = rng.randrange(len(self.scenes))
+        chosen = {first}
+        if rng.random() < 0.5:
+            chosen.add(rng.choice(self._hard_negatives_of(first)))
+        sought = _words(self.scenes[first])
+        found = rng.sample(range(len(self.scenes)), min(NUM_SEARCHED, len(self.scenes)))
+        found.sort(key=lambda one: NOISE * rng.random() - len(sought & _words(self.scenes[one])))
+        for one in found:
+            if len(chosen) < num_scenes:
+                chosen.add(one)
+        drawn = sorted(chosen)
+        rng.shuffle(drawn)
+        return drawn
+
+    def _hard_negatives_of(self, scene: int) -> list[int]:
+        family = scene - scene % (1 + HARD_NEGATIVES_PER_SCENE)
+        return [one for one in range(family, family + 1 + HARD_NEGATIVES_PER_SCENE) if one != scene]
+
     def pixels(self, scenes: Sequence[int], rng: random.Random) -> torch.Tensor:
         """Draw scenes, with variations at every call, scaled as by the image processor: (N, 3, H, W)."""
         drawn = np.stack([np.asarray(draw(self.scenes[index], rng)) for index in scenes])
         return torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+def _words(scene: Scene) -> set[str]:
+    return {word for thing in scene.objects for word in (thing.colour, thing.shape)} | {scene.background}
 
 
 @dataclass(frozen=True)

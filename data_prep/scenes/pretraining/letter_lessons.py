@@ -11,6 +11,7 @@ import random
 from collections.abc import Sequence
 
 from data_prep.scenes.captions import Reading, write_sentence
+from data_prep.scenes.ideal_reader import posterior
 from data_prep.scenes.pretraining.lesson_data import LessonData
 from data_prep.scenes.pretraining.letter_prompts import Item, Question, tokenize_question
 from data_prep.scenes.pretraining.marking import MarkedText, Names, mark_description, mark_mention, mark_sentence
@@ -20,6 +21,7 @@ from data_prep.scenes.scene_graph import Scene
 NUM_QUESTIONS = 8
 KEYWORDS_SHARE = 0.3
 NUM_TRIES = 6  # draws of a sentence that fits one candidate alone
+MORE_TRIES = 10  # where candidates share most of their words
 
 
 def sort_words(data: LessonData, rng: random.Random, num_candidates: int) -> list[Exchange]:
@@ -94,15 +96,46 @@ def choose_similar_sentence(data: LessonData, rng: random.Random, num_candidates
     )
 
 
+def choose_confusable_image(data: LessonData, rng: random.Random, num_candidates: int) -> list[Exchange]:
+    """Several images that share most words and a sentence that, read ideally, one of them fits best: which?"""
+    chosen = _scenes(data, data.pool.draw_confusable(num_candidates, rng))
+    candidates, scenes = _show(data, rng, chosen, describe_share=0.0), [scene for _, scene in chosen]
+    exchanges: list[Exchange] = []
+    for place in rng.sample(range(len(scenes)), len(scenes)):
+        if len(exchanges) < NUM_QUESTIONS and (query := _write_telling(scenes, place, rng)):
+            exchanges.append(tokenize_question(data, Question("verify_t2i", candidates, Item(text=query), place)))
+    return exchanges or choose_confusable_image(data, rng, num_candidates)
+
+
+def choose_confusable_sentence(data: LessonData, rng: random.Random, num_candidates: int) -> list[Exchange]:
+    """Several sentences of images that share most words, and an image that, read ideally, one of them fits: which?"""
+    chosen = _scenes(data, data.pool.draw_confusable(num_candidates, rng))
+    written = [write_sentence(scene, rng) for _, scene in chosen]
+    candidates = _show_sentences(written, rng)
+    fitting = posterior([reading for _, reading in written], [scene for _, scene in chosen]) > 0
+    exchanges: list[Exchange] = []
+    for place in rng.sample(range(len(chosen)), len(chosen)):
+        if len(exchanges) < NUM_QUESTIONS and fitting[:, place].sum() == 1:
+            query = Item(image=chosen[place][0])
+            exchanges.append(tokenize_question(data, Question("verify_i2t", candidates, query, place)))
+    return exchanges or choose_confusable_sentence(data, rng, num_candidates)
+
+
+def _write_telling(scenes: Sequence[Scene], place: int, rng: random.Random) -> MarkedText | None:
+    """Write a sentence that fits a scene better than any other, if one is found."""
+    for _ in range(MORE_TRIES):
+        text, reading = write_sentence(scenes[place], rng)
+        chances = posterior([reading], scenes)[0]
+        if (chances >= chances[place]).sum() == 1:
+            return mark_sentence(text, reading)
+    return None
+
+
 def _ask_for_sentence(data: LessonData, rng: random.Random, chosen: Sequence[int]) -> list[Exchange]:
     """Return a question for each image that only its own sentence fits, possibly none."""
     scenes = _scenes(data, chosen)
     written = [write_sentence(scene, rng) for _, scene in scenes]
-    shown = rng.random() < KEYWORDS_SHARE
-    candidates = [
-        Item(text=mark_sentence(text, reading), keywords=MarkedText(_said_words(reading) if shown else "", {}))
-        for text, reading in written
-    ]
+    candidates = _show_sentences(written, rng)
     exchanges = []
     for place in rng.sample(range(len(scenes)), min(len(scenes), NUM_QUESTIONS)):
         index, scene = scenes[place]
@@ -158,6 +191,15 @@ def _show(
             Item(text=mark_description(scene), keywords=keywords) if described else Item(index, keywords=keywords)
         )
     return items
+
+
+def _show_sentences(written: Sequence[tuple[str, Reading]], rng: random.Random) -> list[Item]:
+    """Make candidates of sentences, with the keywords of all or of none."""
+    shown = rng.random() < KEYWORDS_SHARE
+    return [
+        Item(text=mark_sentence(text, reading), keywords=MarkedText(_said_words(reading) if shown else "", {}))
+        for text, reading in written
+    ]
 
 
 def _some_words(scene: Scene, rng: random.Random) -> str:

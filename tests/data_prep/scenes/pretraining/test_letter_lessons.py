@@ -4,9 +4,12 @@ import re
 import pytest
 
 from data_prep.scenes.captions import COLOUR_WORDS, SHAPE_WORDS, Reading, write_sentence
+from data_prep.scenes.ideal_reader import posterior
 from data_prep.scenes.pretraining.lesson_data import LessonData, ScenePool
 from data_prep.scenes.pretraining.lesson_prompts import load_lesson_prompts
 from data_prep.scenes.pretraining.letter_lessons import (
+    choose_confusable_image,
+    choose_confusable_sentence,
     choose_description,
     choose_either,
     choose_image,
@@ -161,3 +164,44 @@ def test_similar_scenes_share_a_thing_and_two_are_of_one_family():
         assert len(set(families)) < 6
         looks = [{(thing.colour, thing.shape) for thing in pool.scenes[index].objects} for index in drawn]
         assert any(sum(bool(own & other) for other in looks) >= 5 for own in looks)
+
+
+def test_confusable_scenes_share_more_words_than_random_ones():
+    pool = ScenePool(200, seed=4)
+
+    def shared(drawn):
+        words = [
+            {word for thing in pool.scenes[index].objects for word in (thing.colour, thing.shape)} for index in drawn
+        ]
+        return max(sum(len(own & other) for other in words) for own in words)
+
+    for seed in range(20):
+        drawn = pool.draw_confusable(10, random.Random(seed))
+        assert len(set(drawn)) == 10
+        assert shared(drawn) > shared(pool.draw_any(10, random.Random(seed)))
+
+
+@pytest.mark.parametrize("lesson", [choose_confusable_image, choose_confusable_sentence])
+def test_of_confusable_candidates_the_ideal_reader_picks_the_answer(data, monkeypatch, lesson):
+    """Read the readings that a lesson wrote, and compare its answers with those of all candidates."""
+    readings = {}
+
+    def note(scene, rng):
+        text, reading = write_sentence(scene, rng)
+        readings[text] = reading
+        return text, reading
+
+    monkeypatch.setattr("data_prep.scenes.pretraining.letter_lessons.write_sentence", note)
+    for seed in range(8):
+        for exchange in lesson(data, random.Random(seed), 6):
+            answer = "ABCDEF".index(data.tokenizer.decode(exchange.answer))
+            scenes = [data.pool.scenes[index] for index in exchange.images]
+            text = lines(data, exchange)
+            if lesson is choose_confusable_image:
+                (query,) = [line.removeprefix("Sentence: ") for line in text if line.startswith("Sentence: ")]
+                chances = posterior([readings[query]], scenes)[0]
+            else:
+                shown = [line.split("Sentence: ")[-1] for line in text if re.match("[A-F]\\. ", line)]
+                own = [next(written for written in readings if written in line) for line in shown]
+                chances = posterior([readings[sentence] for sentence in own], scenes)[:, 0]
+            assert [place for place, chance in enumerate(chances) if chance == max(chances)] == [answer]
