@@ -69,7 +69,7 @@ class Settings:
     start: Path | None = None
     """A checkpoint of this recipe to go on from; by default random weights."""
     first_course: int = 1
-    """The course to begin with, where `start` has had the ones before."""
+    """The course to begin with, the first that the checkpoint of --start has not had."""
 
     def __post_init__(self) -> None:
         require_minimum(0, self, "seed", "num_workers")

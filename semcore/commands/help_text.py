@@ -25,7 +25,7 @@ from semcore.runtime.settings import option
 PROGRAMS = ("semcore ", "python -m ", "python recipes/", "accelerate launch ", ".venv")
 FOLDERS = (
     "base", "data", "dst", "earlier", "embeddings", "first", "folder", "images", "out", "run", "second", "src",
-    "static", "work",
+    "start", "static", "work",
 )  # fmt: skip
 FILES = (
     "captions", "config", "csv", "ids_file", "image", "json", "launcher", "profile", "readme", "study", "table",
