@@ -66,7 +66,7 @@ def main(settings: Settings) -> None:
         subprocess.run(command, check=True)
     metrics = [read_json(folder / "metrics.json") for folder in folders]
     stages = [read_json(folder / "manifest.json")["stages"] for folder in folders]
-    rows = [*score_rows(metrics), *closing_rows(metrics), *cost_rows(stages)]
+    rows = [*score_rows(metrics), *gain_rows(metrics), *closing_rows(metrics), *cost_rows(stages)]
     publish(rows, settings.json)
     if settings.readme is not None:
         held = {row.name: row.ours for row in rows if row.ours is not None}
@@ -93,6 +93,31 @@ def score_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
                 rows.append(mean_row(f"{name}, {label}, {metric}", values, fmean(ceilings[metric])))
         rows += [mean_row(f"{name}, ceiling, {metric}", values) for metric, values in ceilings.items()]
     return rows
+
+
+def gain_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
+    """Return each verifier's gain in R@1, alone and fused, on the order it was given, and on the one that was chosen.
+
+    A note has each seed's paired 95 % interval.
+    """
+    rows = []
+    for direction in Direction:
+        for verifier in metrics[0]["verifiers"]:
+            for kind in ("alone", "fused"):
+                changes = [one["verifiers_less_generated"][verifier][direction][kind]["R@1"] for one in metrics]
+                rows.append(gain_row(f"{direction.label}, {verifier} {kind} less generated, R@1", changes))
+            others = [one["verifiers_less_chosen"].get(verifier) for one in metrics]
+            changes = [other[direction]["R@1"] for other in others if other is not None]
+            if changes:
+                rows.append(gain_row(f"{direction.label}, {verifier} less the chosen verifier, R@1", changes))
+    return rows
+
+
+def gain_row(name: str, changes: Sequence[dict[str, float]]) -> Row:
+    """Return a row of the mean of paired differences, with the intervals in its note."""
+    seeds = [f"{one['mean']:+.1f} ({one['low']:+.1f} to {one['high']:+.1f})" for one in changes]
+    mean = round(fmean(one["mean"] for one in changes), 2)
+    return Row(name, mean, None, None, "percent", f"{len(changes)} seed{'s' * (len(changes) > 1)}: {', '.join(seeds)}")
 
 
 def closing_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:

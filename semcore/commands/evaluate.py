@@ -33,7 +33,7 @@ from semcore.commands.measure_run import measure_run
 from semcore.commands.search_options import CandidateOptions, GuideOptions
 from semcore.commands.verifier_models import VerifierModelSettings, named_models
 from semcore.data.dataset import load_dataset
-from semcore.data.directions import DirectionName
+from semcore.data.directions import Direction, DirectionName
 from semcore.data.run_folder import RunFolder
 from semcore.evaluation.plan import EvaluationPlan, ValCorpus
 from semcore.models.inference import Dtype
@@ -101,9 +101,10 @@ class EvaluateSettings(VerifierModelSettings, LineageSettings):
     the final ranking."""
     fusion: Literal["val", "none"] = "val"  # ours; in the paper the verifier decides alone: none
     """Rank candidates by the fused scores of verifier and generator, fitted on val, or by the verifier's alone."""
-    shifts: int = 1  # ours: training shuffles the candidates already
-    """Cyclic shifts of the candidates that the listwise verifier is averaged over; 1 is fast, with as many as there are
-    candidates the result does not depend on their order."""
+    shifts: int | list[int] = 1  # ours: training shuffles the candidates already
+    """Cyclic shifts of the candidates that the listwise verifier is averaged over, or [2, 5] for two from text to image
+    and five from image to text; 1 is fast, with as many as there are candidates the result does not depend on their
+    order."""
     num_val_queries: int = 500  # ours: two weights and a calibration of five numbers are fitted
     """Queries per direction, drawn at random from val, on which fusions are fitted."""
     val_corpus: ValCorpus = "filled"  # ours: fitted in a smaller corpus, confidence is too high in the measured one
@@ -148,7 +149,7 @@ class EvaluateSettings(VerifierModelSettings, LineageSettings):
     """Where the models run ("cpu", "cuda"); by default the fastest device there is."""
 
     def __post_init__(self) -> None:
-        require_minimum(1, self, "num_beams", "num_candidates", "shifts", "num_ablation_queries", "num_val_queries")
+        require_minimum(1, self, "num_beams", "num_candidates", "num_ablation_queries", "num_val_queries")
         require_minimum(1, self, "num_prior_queries")
         check_prior_weight(self.prior_weight, "--prior-weight")
         if self.prior_in_search and (self.engine != "semcore" or not self.constraint):
@@ -175,8 +176,25 @@ class EvaluateSettings(VerifierModelSettings, LineageSettings):
                 f"--num-candidates must be 2 or more for a verifier to choose between, found {self.num_candidates}; "
                 "use --verifier none to rank without one"
             )
-        if self.shifts > self.num_candidates:
-            raise UserError(f"--shifts must be --num-candidates or less, found {self.shifts}")
+        self._check_shifts()
+
+    def _check_shifts(self) -> None:
+        if isinstance(self.shifts, list) and len(self.shifts) != len(Direction):
+            raise UserError(
+                "--shifts takes a number, or two in brackets, one from text to image and one from image to text, "
+                f"found {self.shifts}"
+            )
+        for number in self.shifts_by_direction.values():
+            if number < 1:
+                raise UserError(f"--shifts must be 1 or more, found {number}")
+            if number > self.num_candidates:
+                raise UserError(f"--shifts must be --num-candidates or less, found {number}")
+
+    @property
+    def shifts_by_direction(self) -> dict[Direction, int]:
+        """Return direction -> its shifts."""
+        shifts = self.shifts if isinstance(self.shifts, list) else [self.shifts] * len(Direction)
+        return dict(zip(Direction, shifts, strict=True))
 
     @property
     def verifiers(self) -> tuple[VerifierName, ...]:
@@ -212,7 +230,7 @@ class EvaluateSettings(VerifierModelSettings, LineageSettings):
             num_candidates=self.num_candidates,
             verifiers=self.verifiers,
             other_models=self.other_models,
-            shifts=self.shifts,
+            shifts=self.shifts_by_direction,
             fusion=self.fusion,
             num_val_queries=self.num_val_queries,
             val_corpus=self.val_corpus,

@@ -93,7 +93,8 @@ def run_evaluation(
     fusions = {name: _with_rules(own, plan.no_match_refused) for name, own in verified.items()}
     better = better_on_val(plan.verifiers, result.on_val)
     weights = dict(generated.prior_settings.weights)
-    result.fusion_settings = FusionSettings(better, fusions, plan.shifts, dict(plan.other_models), weights)
+    shifts = {str(direction): plan.shifts[direction] for direction in result.views}
+    result.fusion_settings = FusionSettings(better, fusions, shifts, dict(plan.other_models), weights)
     _analyse(plan, dataset, verified[better], generated, result)
     if "untrained" in models:
         session = load_verifier(_load(models["untrained"], plan), dataset, work_dir.features)
@@ -203,8 +204,10 @@ def _verify(
     )
     if VERIFIERS[name].scores == "pairs":
         return verify_pairs(name, session, shortlists, work_dir)
-    shifts = plan.shifts
-    scores = {key: verify_questions(name, session, key, own, work_dir, shifts) for key, own in shortlists.items()}
+    scores = {
+        key: verify_questions(name, session, key, own, work_dir, plan.shifts[key.direction])
+        for key, own in shortlists.items()
+    }
     if VERIFIERS[name].ordered:
         _add_order_bias("trained" if name == "listwise" else f"trained, {name}", plan, session, result, work_dir)
     return scores
@@ -219,5 +222,5 @@ def _add_order_bias(
         probes = draw_order_probes(view, result.hits[direction], count, plan.num_order_queries)
         if probes:
             key = SplitKey(plan.split, direction)
-            measured = measure_order_bias(name, session, key, probes, work_dir, (1, plan.shifts, count))
+            measured = measure_order_bias(name, session, key, probes, work_dir, (1, plan.shifts[direction], count))
             result.order_bias.setdefault(direction, []).append(measured)

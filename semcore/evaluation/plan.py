@@ -43,7 +43,7 @@ class EvaluationPlan:
         num_candidates: how many of the best hits are verified.
         verifiers: the verifiers to measure.
         other_models: verifier -> its model, where it is not the run's own.
-        shifts: cyclic shifts of the candidates that a listwise verifier is averaged over.
+        shifts: direction -> cyclic shifts of the candidates that a listwise verifier is averaged over.
         fusion: "val" for the fused order as the final one, "none" for the verifier's own.
         num_val_queries: queries of val per direction on which fusions are fitted.
         val_corpus: what they are searched in: val's items with training items besides, as many in all as the measured
@@ -83,7 +83,7 @@ class EvaluationPlan:
     num_candidates: int
     verifiers: tuple[VerifierName, ...]
     other_models: Mapping[str, str]
-    shifts: int
+    shifts: Mapping[Direction, int]
     fusion: Literal["val", "none"]
     num_val_queries: int
     val_corpus: ValCorpus

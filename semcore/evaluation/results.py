@@ -26,6 +26,8 @@ from semcore.runtime.files import write_json, write_jsonl
 from semcore.verification.score_fusion import FUSION_FILE, FusionSettings, write_fusion_settings
 
 Scores = dict[str, float]
+Ranked = Sequence[tuple[str, Any]] | Sequence[GeneratedHit]
+"""Hits from the best on; the first entry of each is its item's id."""
 
 
 @dataclass
@@ -99,8 +101,8 @@ class EvaluationResult:
         return self.rankings if self.fusion == "val" else self.alone
 
 
-def score(view: SplitView, rankings: Mapping[str, Sequence[tuple[str, Any]] | Sequence[GeneratedHit]]) -> Scores:
-    """Score rankings query by query; the first entry of a hit is its item's id."""
+def score(view: SplitView, rankings: Mapping[str, Ranked]) -> Scores:
+    """Score rankings query by query."""
     run = {query: [hit[0] for hit in rankings[content]] for query, content in view.queries.contents.items()}
     return retrieval_metrics(run, view.queries.relevant, len(view.items))
 
@@ -162,6 +164,8 @@ def metrics_of(result: EvaluationResult, protocol: str, ceiling: Mapping[str, An
         "val_corpus": result.val_corpus,
         "verifiers": fused,
         "verifiers_alone": alone,
+        "verifiers_less_generated": _verifiers_less_generated(result),
+        "verifiers_less_chosen": _verifiers_less_chosen(result),
         "validation": result.on_val,
         "order_bias": result.order_bias,
         "ablations": result.ablations,
@@ -192,23 +196,48 @@ def _beside_the_paper(
     hits: Mapping[str, Sequence[GeneratedHit]],
     paper_hits: Mapping[str, Sequence[GeneratedHit]],
 ) -> dict[str, Any]:
-    """Return the scores of the paper's ranking, and the paired differences of ours from it with their intervals."""
+    """Return the scores of the paper's ranking, and the differences of ours from it."""
+    return {"generated_paper": score(view, paper_hits), "generated_less_paper": _less(view, hits, paper_hits)}
+
+
+def _verifiers_less_generated(result: EvaluationResult) -> dict[str, dict[Direction, dict[str, Any]]]:
+    """Return verifier -> direction -> "fused" and "alone" -> differences from the order that the verifier was given."""
+    orders = {"fused": result.rankings, "alone": result.alone}
+    return {
+        name: {
+            direction: {kind: _less(view, own[name][direction], result.hits[direction]) for kind, own in orders.items()}
+            for direction, view in result.views.items()
+        }
+        for name in result.rankings
+    }
+
+
+def _verifiers_less_chosen(result: EvaluationResult) -> dict[str, dict[Direction, dict[str, Any]]]:
+    """Return each other verifier -> direction -> differences of its final order from the one that counts."""
+    chosen = result.counting.get(result.verifier, {})
+    return {
+        name: {direction: _less(view, own[direction], chosen[direction]) for direction, view in result.views.items()}
+        for name, own in result.counting.items()
+        if name != result.verifier
+    }
+
+
+def _less(view: SplitView, rankings: Mapping[str, Ranked], other: Mapping[str, Ranked]) -> dict[str, Any]:
+    """Return "R@K" -> by how much rankings are above others on the same queries, with the 95 % interval, in percent."""
     contents, relevant = view.queries.contents, view.queries.relevant
-    ours, paper = (
-        [_rank(rankings, contents.get(query), right) for query, right in relevant.items()]
-        for rankings in (hits, paper_hits)
+    ours, others = (
+        [_rank(own, contents.get(query), right) for query, right in relevant.items()] for own in (rankings, other)
     )
     groups = [tuple(sorted(right)) for right in relevant.values()]
-    differences = {
-        f"R@{cutoff}": paired_difference(found(paper, cutoff), found(ours, cutoff), groups=groups)._asdict()
+    return {
+        f"R@{cutoff}": paired_difference(found(others, cutoff), found(ours, cutoff), groups=groups)._asdict()
         for cutoff in CUTOFFS
     }
-    return {"generated_paper": score(view, paper_hits), "generated_less_paper": differences}
 
 
-def _rank(rankings: Mapping[str, Sequence[GeneratedHit]], content: str | None, right: Collection[str]) -> int | None:
+def _rank(rankings: Mapping[str, Ranked], content: str | None, right: Collection[str]) -> int | None:
     """Return where the first right item stands; None where there is none, or nothing was asked."""
-    return None if content is None else first_relevant_rank([hit.item_id for hit in rankings[content]], right)
+    return None if content is None else first_relevant_rank([hit[0] for hit in rankings[content]], right)
 
 
 def _score_verifiers(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from semcore.evaluation.metrics import CUTOFFS
 from semcore.evaluation.statistics import Interval, bootstrap_interval, hits, paired_randomisation_test
@@ -110,10 +110,28 @@ def verifier_rows(metrics: Mapping[str, Any], direction: str) -> list[ScoreRow]:
         if direction in verifiers:
             step = f"{name} {direction} {metrics.get('split')}"
             seconds = {"seconds": metrics["seconds"][step]} if step in metrics.get("seconds", {}) else {}
-            rows.append(ScoreRow(name, _meaning(name), {**verifiers[direction], **seconds}, {}))
+            meaning = "; ".join(filter(None, [_meaning(name), *_changes(metrics, name, direction, "fused")]))
+            rows.append(ScoreRow(name, meaning, {**verifiers[direction], **seconds}, {}))
             if own := metrics.get("verifiers_alone", {}).get(name, {}).get(direction):
-                rows.append(ScoreRow(f"{name} alone", "", own, {}))
+                meaning = "; ".join(_changes(metrics, name, direction, "alone"))
+                rows.append(ScoreRow(f"{name} alone", meaning, own, {}))
     return rows
+
+
+def _changes(metrics: Mapping[str, Any], name: str, direction: str, kind: Literal["fused", "alone"]) -> list[str]:
+    """Say how far a verifier's R@1 is from that of the order it was given, and from the ranking that counts."""
+    changes = []
+    if given := metrics.get("verifiers_less_generated", {}).get(name, {}).get(direction):
+        changes.append(f"R@1 {_points(given[kind]['R@1'])} against the generated order")
+    counts = kind == ("alone" if metrics.get("fusion") == "none" else "fused")
+    if counts and (chosen := metrics.get("verifiers_less_chosen", {}).get(name, {}).get(direction)):
+        changes.append(f"{_points(chosen['R@1'])} against {metrics['verifier']}, which was chosen on val")
+    return changes
+
+
+def _points(change: Mapping[str, float]) -> str:
+    """Write a paired difference in percent with its interval."""
+    return f"{change['mean']:+.1f} points (95 % interval {change['low']:+.1f} to {change['high']:+.1f})"
 
 
 def verifier_note(metrics: Mapping[str, Any]) -> str:

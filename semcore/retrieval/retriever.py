@@ -263,7 +263,7 @@ class Retriever(OpenedRun):
             self._verifier_with(pictures),
             direction,
             shortlists,
-            num_shifts=self.fusion_settings.num_shifts,
+            num_shifts=self.fusion_settings.num_shifts.get(direction, 1),
         )
 
     def _explain(self, searched: Searched, item_id: str) -> dict[str, Any]:
@@ -281,5 +281,5 @@ class Retriever(OpenedRun):
             prior=PriorShare(self.prior_settings.weight(direction), prefixes, correction),
             verifier=self.verifier,
             verifier_session=self._verifier_with(pictures) if self.verifier != "none" else None,
-            num_shifts=self.fusion_settings.num_shifts,
+            num_shifts=self.fusion_settings.num_shifts.get(direction, 1),
         )

@@ -92,14 +92,14 @@ class FusionSettings:
     Attributes:
         verifier: the verifier of the final ranking.
         fusions: verifier -> direction -> its fusion ("none": the generator alone).
-        num_shifts: cyclic shifts that the listwise verifier was averaged over.
+        num_shifts: direction -> cyclic shifts that the listwise verifier was averaged over; 1 by default.
         models: verifier -> its checkpoint, where it was not the run's own.
         prior_weights: direction -> how much of the identifiers' prior was off the generator's score; 0 by default.
     """
 
     verifier: str
     fusions: dict[str, dict[str, Fusion]]
-    num_shifts: int = 1
+    num_shifts: dict[str, int] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
     prior_weights: dict[str, float] = field(default_factory=dict)
 
@@ -177,13 +177,14 @@ def read_fusion_settings(path: Path) -> FusionSettings:
         return FusionSettings(
             str(content["verifier"]),
             fusions,
-            int(content.get("num_shifts", 1)),
+            {direction: int(count) for direction, count in content.get("num_shifts", {}).items()},
             dict(content.get("models", {})),
             {direction: float(weight) for direction, weight in content.get("prior_weights", {}).items()},
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         raise UserError(
-            f"{path} does not hold verifiers' weights; write it anew with `{evaluate_anew(path.parent)}`"
+            f"{path} does not hold verifiers' weights, or those of another version; "
+            f"write it anew with `{evaluate_anew(path.parent)}`"
         ) from None
 
 

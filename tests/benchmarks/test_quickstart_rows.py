@@ -1,4 +1,4 @@
-from benchmarks.quickstart import closing_rows, cost_rows, score_rows
+from benchmarks.quickstart import closing_rows, cost_rows, gain_rows, score_rows
 
 
 def metrics_of(generated: float, verified: float) -> dict:
@@ -43,3 +43,19 @@ def test_costs_are_those_of_every_stage() -> None:
     rows = {row.name: row.ours for row in cost_rows([stages])}
     assert rows["caption, peak memory a process, GB"] == 2.0
     assert rows["all stages, seconds"] == 60.0
+
+
+def test_gains_have_the_interval_of_every_seed() -> None:
+    def changed(mean: float) -> dict:
+        change = {"R@1": {"mean": mean, "low": mean - 1, "high": mean + 1}}
+        given = {direction: {"alone": change, "fused": change} for direction in ("t2i", "i2t")}
+        return {"verifiers": {"listwise": {}}, "verifiers_less_generated": {"listwise": given}}
+
+    chosen = changed(7) | {"verifiers_less_chosen": {}}
+    less = {"R@1": {"mean": -2, "low": -3, "high": 0.5}}
+    other = changed(4) | {"verifiers_less_chosen": {"listwise": {"t2i": less, "i2t": less}}}
+    rows = {row.name: row for row in gain_rows([chosen, other])}
+    row = rows["image → text, listwise alone less generated, R@1"]
+    assert (row.ours, row.note) == (5.5, "2 seeds: +7.0 (+6.0 to +8.0), +4.0 (+3.0 to +5.0)")
+    row = rows["image → text, listwise less the chosen verifier, R@1"]
+    assert (row.ours, row.note) == (-2.0, "1 seed: -2.0 (-3.0 to +0.5)")

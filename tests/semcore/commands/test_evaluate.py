@@ -1,4 +1,6 @@
+import itertools
 import json
+import re
 import shutil
 
 import ir_measures
@@ -32,7 +34,7 @@ FILES = ["metrics.json", "verification.json"] + [
 
 def settings(run, **others):
     small = {"verifier": "all", "num_beams": 8, "num_candidates": 5, "num_ablation_queries": 4, "num_val_queries": 8}
-    small |= {"num_order_queries": 6, "shifts": 2}
+    small |= {"num_order_queries": 6, "shifts": [2, 3]}
     small |= {"num_no_match_queries": 0, "num_retention_queries": 0, "num_exhaustive_queries": 0}
     return EvaluateSettings(run.run, dtype="float32", device="cpu", **{**small, **others})
 
@@ -119,12 +121,27 @@ def test_the_better_verifier_on_val_counts(measured):
     assert metrics["validation"]["listwise"]["t2i"]["num_queries"] == 8  # drawn from 20
 
 
+def test_verifiers_are_compared_query_by_query(measured):
+    metrics = read_json(measured.run / "metrics.json")
+    assert set(metrics["verifiers_less_chosen"]) == set(metrics["verifiers"]) - {metrics["verifier"]}
+    for name, kind in itertools.product(metrics["verifiers"], ("fused", "alone")):
+        scores = metrics["verifiers" if kind == "fused" else "verifiers_alone"][name]
+        for direction in ("t2i", "i2t"):
+            change = metrics["verifiers_less_generated"][name][direction][kind]["R@1"]
+            assert change["mean"] == pytest.approx(scores[direction]["R@1"] - metrics[direction]["generated"]["R@1"])
+            assert change["low"] <= change["mean"] <= change["high"]
+            if kind == "fused" and name != metrics["verifier"]:
+                change = metrics["verifiers_less_chosen"][name][direction]["R@5"]
+                chosen = metrics[direction]["verified"]
+                assert change["mean"] == pytest.approx(scores[direction]["R@5"] - chosen["R@5"])
+
+
 def test_order_bias_is_measured_with_one_shift_the_wanted_and_all(measured):
-    for direction, most in (("t2i", 6), ("i2t", 6)):
+    for direction, shifts in (("t2i", 2), ("i2t", 3)):
         [found] = read_json(measured.run / "metrics.json")["order_bias"][direction]
         assert (found["model"], found["num_candidates"], found["num_orders"], found["chance"]) == ("trained", 5, 2, 20)
-        assert 1 <= found["num_queries"] <= most
-        assert [row["shifts"] for row in found["rows"]] == [1, 2, 5]
+        assert 1 <= found["num_queries"] <= 6
+        assert [row["shifts"] for row in found["rows"]] == [1, shifts, 5]
         for row in found["rows"]:
             assert len(row["accuracy_by_position"]) == 5
             assert row["accuracy"] == pytest.approx(sum(row["accuracy_by_position"]) / 5, abs=0.01)
@@ -133,7 +150,7 @@ def test_order_bias_is_measured_with_one_shift_the_wanted_and_all(measured):
 
 def test_verifiers_settings_are_stored_with_their_fusions(measured):
     content = read_json(measured.run / "verification.json")
-    assert (content["num_shifts"], content["fitted_on"], content["models"]) == (2, "val", {})
+    assert (content["num_shifts"], content["fitted_on"], content["models"]) == ({"t2i": 2, "i2t": 3}, "val", {})
     assert set(content["fusion"]) == {"listwise", "pointwise", "likelihood", "none"}
     for own in content["fusion"].values():
         assert [own[direction]["num_items"] for direction in ("t2i", "i2t")] == [6, 30]  # val's 4 and 20, filled up
@@ -395,7 +412,7 @@ def test_the_verifier_in_blocks_is_compared_with_the_default(searchable_run, blo
     assert "evaluate: the listwise verifier is asked with attention full, as it was trained\n" in output
     metrics = read_json(searchable_run.run / "metrics.json")
     orders = 2 * 2 * 5  # of two queries, for their bias
-    assert {d: asked.count(d) for d in asked} == {"t2i": 2 * (30 + 8) + orders, "i2t": 2 * (6 + 4) + orders}
+    assert {d: asked.count(d) for d in asked} == {"t2i": 2 * (30 + 8) + orders, "i2t": 3 * (6 + 4) + orders}
     assert list(metrics["verifiers"]) == ["listwise", "blocks", "pointwise", "likelihood"]
     for direction in ("t2i", "i2t"):
         assert metrics["seconds"][f"blocks {direction} test"] > 0
@@ -465,9 +482,15 @@ def test_a_named_model_is_stored_for_later_searches(searchable_run):
         ),
         ({"num_order_queries": -1}, "--num-order-queries must be 0 or more, found -1"),
         ({"shifts": 6}, "--shifts must be --num-candidates or less, found 6"),
+        ({"shifts": [2, 6]}, "--shifts must be --num-candidates or less, found 6"),
+        ({"shifts": [0, 2]}, "--shifts must be 1 or more, found 0"),
+        (
+            {"shifts": [2]},
+            "--shifts takes a number, or two in brackets, one from text to image and one from image to text, found [2]",
+        ),
         ({"limit": 0}, "--limit must be 1 or more, found 0"),
     ],
 )
 def test_wrong_settings(finished_training, wrong, sentence):
-    with pytest.raises(UserError, match=f"^{sentence}$"):
+    with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
         settings(finished_training, **wrong)

@@ -59,6 +59,10 @@ def write_run_folder(folder: Path) -> Path:
             "num_unanswerable": {"t2i": 2, "i2t": 0},
             "ablations": {"without_trie": {"t2i": poor}, "without_verification": {"t2i": t2i["generated"]}},
             "verifiers_alone": {"listwise": {"t2i": poor}, "blocks": {"t2i": t2i["verified"]}},
+            "verifiers_less_generated": {
+                "blocks": {"t2i": {"fused": _change(1.5, -0.5, 3), "alone": _change(-2, -4, 0)}}
+            },
+            "verifiers_less_chosen": {"blocks": {"t2i": _change(-1, -2, 0.25)}},
             "verifiers": {
                 "listwise": {"t2i": t2i["verified"]},
                 "blocks": {"t2i": t2i["verified"]},
@@ -69,6 +73,10 @@ def write_run_folder(folder: Path) -> Path:
     )
     write_json(run / "manifest.json", _manifest(folder / "data"))
     return run
+
+
+def _change(mean: float, low: float, high: float) -> dict[str, dict[str, float]]:
+    return {"R@1": {"mean": mean, "low": low, "high": high}}
 
 
 def write_dataset(folder: Path) -> None:

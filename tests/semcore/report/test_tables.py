@@ -53,6 +53,17 @@ def test_what_metrics_do_not_say_has_no_row(run: RunContents) -> None:
     assert [row.name for row in verifier_rows(run.metrics, "t2i")] == names
 
 
+def test_verifiers_are_compared_with_the_order_they_were_given_and_with_the_chosen_one(run: RunContents) -> None:
+    rows = {row.name: row.meaning for row in verifier_rows(run.metrics, "t2i")}
+    assert rows["blocks"].endswith(
+        "; R@1 +1.5 points (95 % interval -0.5 to +3.0) against the generated order; "
+        "-1.0 points (95 % interval -2.0 to +0.2) against listwise, which was chosen on val"
+    )
+    assert rows["blocks alone"] == "R@1 -2.0 points (95 % interval -4.0 to +0.0) against the generated order"
+    rows = {row.name: row.meaning for row in verifier_rows({**run.metrics, "fusion": "none"}, "t2i")}
+    assert "chosen on val" in rows["blocks alone"] and "chosen on val" not in rows["blocks"]
+
+
 def test_the_seconds_of_a_verifier_are_those_of_the_measured_split(run: RunContents) -> None:
     seconds = [row.scores.get("seconds") for row in verifier_rows(run.metrics, "t2i")]
     assert seconds == [12.5, None, 0.75, None, None]

@@ -84,7 +84,7 @@ def test_the_best_branch_not_taken_is_a_sibling(retriever):
 
 
 def test_the_shifts_are_those_of_the_verifier(searchable_run):
-    fusions = FusionSettings("listwise", {"listwise": {"t2i": Fusion(0.0, 1.0)}}, num_shifts=3)
+    fusions = FusionSettings("listwise", {"listwise": {"t2i": Fusion(0.0, 1.0)}}, num_shifts={"t2i": 3})
     write_fusion_settings(searchable_run.run / "verification.json", fusions)
     retriever = Retriever.from_run(searchable_run.run, split="test", **CPU)
     hit = retriever.search(text=QUERY)[1]

@@ -126,12 +126,12 @@ def test_verifiers_have_the_settings_of_the_evaluation(searchable_run):
     """The listwise one over as many shifts, the pointwise one with the model that was named."""
     scores = {}
     for num_shifts in (1, 6):
-        fusion_settings = FusionSettings("listwise", {"listwise": {"t2i": Fusion(0.0, 1.0)}}, num_shifts)
+        fusion_settings = FusionSettings("listwise", {"listwise": {"t2i": Fusion(0.0, 1.0)}}, {"t2i": num_shifts})
         write_fusion_settings(searchable_run.run / "verification.json", fusion_settings)
         retriever = Retriever.from_run(searchable_run.run, split="test", **CPU)
         scores[num_shifts] = {hit.item_id: hit.score for hit in retriever.search(text="a red circle")}
     assert scores[1] != pytest.approx(scores[6], abs=1e-3)
-    named = FusionSettings("pointwise", {}, 1, {"pointwise": str(searchable_run.base / "gone")})
+    named = FusionSettings("pointwise", {}, models={"pointwise": str(searchable_run.base / "gone")})
     write_fusion_settings(searchable_run.run / "verification.json", named)
     with pytest.raises(UserError, match="gone"):
         Retriever.from_run(searchable_run.run, split="test", **CPU).search(text="a red circle")

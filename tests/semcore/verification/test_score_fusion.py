@@ -69,7 +69,7 @@ def test_what_was_fitted_survives_the_file(tmp_path):
     calibration = Calibration(0.5, 1.0, -0.2, -0.1, 0.2, 0.3, -1.0)
     fitted = Fusion(0.3, 0.7, calibration, num_items=40, no_match=NoMatchRule("log_sum_exp", 6.5))
     fusions = {"pointwise": {"t2i": fitted}, "none": {"t2i": Fusion()}}
-    fusion_settings = FusionSettings("pointwise", fusions, 4, {"pointwise": "some/model"})
+    fusion_settings = FusionSettings("pointwise", fusions, {"t2i": 4, "i2t": 2}, {"pointwise": "some/model"})
     write_fusion_settings(tmp_path / "verification.json", fusion_settings)
     assert read_fusion_settings(tmp_path / "verification.json") == fusion_settings
     written = read_json(tmp_path / "verification.json")["fusion"]
@@ -99,10 +99,11 @@ def test_a_rule_of_another_version_is_refused_with_the_command(tmp_path, monkeyp
 
 def test_a_file_of_the_first_version_means_one_shift_and_the_runs_own_models(tmp_path):
     (tmp_path / "verification.json").write_text('{"verifier": "none", "fusion": {"none": {}}}')
-    assert read_fusion_settings(tmp_path / "verification.json") == FusionSettings("none", {"none": {}}, 1, {})
+    assert read_fusion_settings(tmp_path / "verification.json") == FusionSettings("none", {"none": {}})
 
 
-def test_a_broken_file_is_named(tmp_path):
-    (tmp_path / "verification.json").write_text('{"fusion": []}')
+@pytest.mark.parametrize("content", ['{"fusion": []}', '{"verifier": "none", "fusion": {"none": {}}, "num_shifts": 2}'])
+def test_a_broken_file_is_named(tmp_path, content):
+    (tmp_path / "verification.json").write_text(content)
     with pytest.raises(UserError, match="verification.json does not hold verifiers' weights"):
         read_fusion_settings(tmp_path / "verification.json")
