@@ -6,7 +6,7 @@ Run as:
 
 or, from a checkpoint that has had the first courses:
 
-    python recipes/pretrain_scenes.py --out BASE --start EARLIER --first-course 5
+    python recipes/pretrain_scenes.py --out BASE --start EARLIER
 
 It learns to match words, to describe images, to read sentences and to choose among several images by letter, in the
 end among those that a search confuses (`data_prep/scenes/pretraining/courses.py` has the order of the lessons). It sees
@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import torch
 
-from data_prep.scenes.pretraining.card import Making, earlier_makings, write_card
+from data_prep.scenes.pretraining.card import Earlier, Making, read_card, write_card
 from data_prep.scenes.pretraining.courses import COURSES
 from data_prep.scenes.pretraining.exam import examine
 from data_prep.scenes.pretraining.keywords import keep_examples
@@ -42,6 +42,8 @@ from semcore.commands.arguments import require_minimum, run_command
 from semcore.models.checkpoint import load_checkpoint
 from semcore.models.inference import check_device
 from semcore.runtime.errors import UserError
+from semcore.runtime.files import read_json, write_json
+from semcore.runtime.fingerprints import fingerprint
 from semcore.runtime.hardware import describe_measurement
 from semcore.runtime.packaged_files import resource_folder
 from semcore.runtime.stopwatch import Stopwatch
@@ -67,17 +69,10 @@ class Settings:
     num_workers: int = 0
     """Processes that make the batches; 0 for none beside the one that trains."""
     start: Path | None = None
-    """A checkpoint of this recipe to go on from; by default random weights."""
-    first_course: int = 1
-    """The course to begin with, the first that the checkpoint of --start has not had."""
+    """A checkpoint of this recipe to go on from, with the courses that it has not had; by default random weights."""
 
     def __post_init__(self) -> None:
         require_minimum(0, self, "seed", "num_workers")
-        require_minimum(1, self, "first_course")
-        if (self.start is None) != (self.first_course == 1):
-            raise UserError("--start and --first-course go together: a checkpoint, and the first course it has not had")
-        if self.first_course > len(COURSES):
-            raise UserError(f"--first-course {self.first_course} is beyond the last of {len(COURSES)} courses")
         require_minimum(FEWEST_FAMILIES, self, "num_families")
 
 
@@ -85,8 +80,11 @@ def main(settings: Settings) -> None:
     """Train, save, evaluate."""
     # 1. The tokenizer, the prompts, the model
     check_device(settings.device)
-    before = earlier_makings(settings.start) if settings.start else ""
+    earlier = read_card(settings.start) if settings.start else Earlier("", 0)
+    if earlier.num_courses >= len(COURSES):
+        raise UserError(f"{settings.start} has had all {len(COURSES)} courses, none is left to train")
     settings.work.mkdir(parents=True, exist_ok=True)
+    _begin(settings)
     stopwatch = Stopwatch(settings.work / "seconds.txt")
     stopwatch.start(go_on=True)
     torch.manual_seed(settings.seed)
@@ -105,7 +103,7 @@ def main(settings: Settings) -> None:
 
     # 3. The courses, one after the other
     machine = Machine(settings.device, settings.num_workers)
-    for number, course in list(enumerate(COURSES, start=1))[settings.first_course - 1 :]:
+    for number, course in list(enumerate(COURSES, start=1))[earlier.num_courses :]:
         model = train_course(model, data, course, settings.work / f"course-{number}", settings.seed + number, machine)
         print(f"pretrain_scenes: course {number} ends after {stopwatch.seconds():.0f} s")
     seconds = stopwatch.stop()
@@ -116,7 +114,7 @@ def main(settings: Settings) -> None:
     for part in (model.cpu().bfloat16(), tokenizer, build_image_processor()):
         part.save_pretrained(new)
     results = examine(load_checkpoint(new, device=settings.device), prompts, words)
-    write_card(new, COURSES, results, Making(_typed(settings), seconds, describe_measurement(), before))
+    write_card(new, COURSES, results, Making(_typed(settings), seconds, describe_measurement(), earlier.makings))
     shutil.rmtree(settings.out, ignore_errors=True)
     new.rename(settings.out)
     for name, percent in results.items():
@@ -125,11 +123,24 @@ def main(settings: Settings) -> None:
     print(f"next: {data_command('caption', '--data', 'DATA', '--run', 'RUN', '--model', settings.out)}")
 
 
+def _begin(settings: Settings) -> None:
+    """Record what a work folder belongs to, and refuse what another training has left in it."""
+    path = settings.work / "begun.json"
+    start = fingerprint(settings.start)[:12] if settings.start else "random weights"
+    now = {"seed": settings.seed, "num_families": settings.num_families, "start": start}
+    before = read_json(path) if path.exists() else now
+    for name, value in now.items():
+        if before[name] != value:
+            where = f"--work {settings.work} was begun with {name}"
+            raise UserError(f"{where} {before[name]}, not {value}; choose another --work, or delete it")
+    write_json(path, now)
+
+
 def _typed(settings: Settings) -> str:
     options = ["--seed", str(settings.seed), "--num-families", str(settings.num_families)]
     options += ["--device", settings.device, "--num-workers", str(settings.num_workers)]
     if settings.start:
-        options += ["--start", "EARLIER", "--first-course", str(settings.first_course)]
+        options += ["--start", "EARLIER"]
     return command("python", "recipes/pretrain_scenes.py", "--out", "BASE", *options)
 
 

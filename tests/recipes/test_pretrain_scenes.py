@@ -1,5 +1,6 @@
 """The recipe of the base checkpoint of the scenes, as far as it goes without training."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,8 @@ from semcore.runtime.errors import UserError
 from semcore.runtime.packaged_files import resource_folder
 from tests.data_prep.scenes.pretraining.test_card import RESULTS
 
+BASE = resource_folder("assets") / "scenes_base"
+
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused_before_anything_is_made(tmp_path):
@@ -21,29 +24,36 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_made(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("given", "sentence"),
-    [
-        ({"start": "base"}, "--start and --first-course go together"),
-        ({"first_course": 2}, "--start and --first-course go together"),
-        ({"start": "base", "first_course": 99}, "--first-course 99 is beyond the last of"),
-    ],
-)
-def test_a_start_says_what_courses_it_has_had(tmp_path, given, sentence):
-    with pytest.raises(UserError, match=sentence):
-        Settings(out=tmp_path / "base", **given)
+@pytest.fixture
+def earlier(tmp_path):
+    """The shipped checkpoint with a card that leaves the last course out."""
+    folder = tmp_path / "earlier"
+    shutil.copytree(BASE, folder)
+    lines = (folder / "README.md").read_text().splitlines(keepends=True)
+    (folder / "README.md").write_text("".join(line for line in lines if not line.startswith(f"| {len(COURSES)} |")))
+    return folder
 
 
-def test_the_last_course_from_the_shipped_checkpoint(tmp_path, monkeypatch):
-    """Three small steps from the shipped weights, while the rate still grows: a card that says where it began."""
+def test_a_checkpoint_that_has_had_all_courses_is_refused(tmp_path):
+    with pytest.raises(UserError, match=f"scenes_base has had all {len(COURSES)} courses, none is left to train"):
+        main(Settings(out=tmp_path / "base", work=tmp_path / "work", start=BASE))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_course_that_a_checkpoint_has_not_had(tmp_path, earlier, monkeypatch):
+    """Three small steps, while the rate still grows: a card that says where it began, a folder that no other takes."""
     terms = (Term(3, {"choose_image:2": (1.0, 1)}),)
     short = replace(COURSES[-1], num_decay_steps=1, lessons_per_step=1, terms=terms)
     monkeypatch.setattr(pretrain_scenes, "COURSES", (*COURSES[:-1], short))
     monkeypatch.setattr(pretrain_scenes, "examine", lambda *_: RESULTS)
-    base = resource_folder("assets") / "scenes_base"
     out, work = tmp_path / "base", tmp_path / "work"
-    main(Settings(out=out, work=work, num_families=4, start=base, first_course=len(COURSES)))
-    assert f"--start EARLIER --first-course {len(COURSES)}" in (out / "README.md").read_text()
-    weights, before = (load_file(folder / "model.safetensors") for folder in (out, base))
+    main(Settings(out=out, work=work, num_families=4, start=earlier))
+    assert sorted(path.name for path in work.glob("course-*")) == [f"course-{len(COURSES)}"]
+    assert "--start EARLIER\n\nwent on from that" in (out / "README.md").read_text()
+    weights, before = (load_file(folder / "model.safetensors") for folder in (out, earlier))
     assert weights.keys() == before.keys()
     assert any(not torch.equal(weights[name], before[name]) for name in weights)
+    with pytest.raises(UserError, match="was begun with num_families 4, not 5; choose another --work, or delete it"):
+        main(Settings(out=out, work=work, num_families=5, start=earlier))
+    with pytest.raises(UserError, match="was begun with start [0-9a-f]{12}, not random weights; choose another --work"):
+        main(Settings(out=out, work=work, num_families=4))

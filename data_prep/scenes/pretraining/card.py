@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from data_prep.scenes.pretraining.courses import Course
 from semcore.runtime.errors import UserError
@@ -78,7 +78,7 @@ class Making:
         command: what was typed.
         seconds: of the training.
         measurement: `describe_measurement` of the machine.
-        before: how the checkpoint that it went on from came about, from `earlier_makings`; empty for random weights.
+        before: how the checkpoint that it went on from came about, from `read_card`; empty for random weights.
     """
 
     command: str
@@ -99,21 +99,26 @@ class Making:
         return f"{self.before}\n\n{own}" if self.before else own
 
 
-def earlier_makings(folder: Path) -> str:
-    """Return the paragraphs of a checkpoint's card about how it was made.
+class Earlier(NamedTuple):
+    """What a checkpoint's card says of its past: the paragraphs on how it was made, and how many courses it has had."""
+
+    makings: str
+    num_courses: int
+
+
+def read_card(folder: Path) -> Earlier:
+    """Return what a checkpoint's card says of its past.
 
     Raises:
-        UserError: the folder has no such card.
+        UserError: the folder has no card that says it.
     """
     card = folder / "README.md"
-    found = (
-        re.search(r"^    python .*?(?=\n\n\|)", card.read_text(encoding="utf-8"), re.S | re.M)
-        if card.exists()
-        else None
-    )
-    if found is None:
+    text = card.read_text(encoding="utf-8") if card.exists() else ""
+    makings = re.search(r"^    python .*?(?=\n\n\|)", text, re.S | re.M)
+    courses = re.findall(r"^\| (\d+) \| ", text, re.M)
+    if makings is None or not courses:
         raise UserError(f"{folder} has no card of recipes/pretrain_scenes.py, which says what courses it has had")
-    return found[0]
+    return Earlier(makings[0], max(map(int, courses)))
 
 
 def write_card(

@@ -419,7 +419,7 @@ def test_the_verifier_in_blocks_is_compared_with_the_default(searchable_run, blo
         assert [own["model"] for own in metrics["order_bias"][direction]] == ["trained", "trained, blocks"]
     report = (searchable_run.run / "report.md").read_text()
     assert "| rSum | MRR@10 | seconds |" in report
-    assert "\n- blocks: the same, but reads each candidate by itself, once for all queries." in report
+    assert "\n- blocks: the same, but reads each candidate by itself, once for all queries; R@1 " in report
 
 
 def test_several_verifiers_are_with_the_one_in_blocks_where_it_is_trained(searchable_run, blocks_verifier):

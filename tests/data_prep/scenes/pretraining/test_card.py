@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.scenes.pretraining.card import Making, earlier_makings, write_card
+from data_prep.scenes.pretraining.card import Making, read_card, write_card
 from data_prep.scenes.pretraining.courses import COURSES
 from semcore.runtime.errors import UserError
 from semcore.runtime.packaged_files import resource_folder
@@ -30,18 +30,19 @@ def test_a_card_keeps_how_the_checkpoint_before_was_made(tmp_path: Path) -> None
     for folder in (first, second):
         folder.mkdir()
     write_card(first, COURSES, RESULTS, Making("python recipes/pretrain_scenes.py --seed 1", 60, MEASURED))
-    before = earlier_makings(first)
-    typed = "python recipes/pretrain_scenes.py --seed 2 --start EARLIER --first-course 5"
+    before, num_courses = read_card(first)
+    assert num_courses == len(COURSES)
+    typed = "python recipes/pretrain_scenes.py --seed 2 --start EARLIER"
     write_card(second, COURSES, RESULTS, Making(typed, 90, MEASURED, before))
     assert before.splitlines()[0] == "    python recipes/pretrain_scenes.py --seed 1"
     assert before.endswith("made it in one go, in 60 seconds on 2 cores (a CPU) (torch 2.11.0, transformers 5.24.0).")
-    both = earlier_makings(second)
+    both = read_card(second).makings
     assert both.startswith(f"{before}\n\n    {typed}\n\nwent on from that, EARLIER, in 90 seconds on 2 cores")
 
 
 def test_a_folder_without_a_card_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no card of recipes/pretrain_scenes.py"):
-        earlier_makings(tmp_path)
+        read_card(tmp_path)
 
 
 def test_the_shipped_checkpoint_has_had_the_courses_of_the_recipe() -> None:
