@@ -13,6 +13,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from math import hypot
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -96,28 +98,38 @@ def score_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
 
 
 def gain_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:
-    """Return each verifier's gain in R@1, alone and fused, on the order it was given, and on the one that was chosen.
-
-    A note has each seed's paired 95 % interval.
-    """
+    """Return each verifier's gain in R@1, alone and fused, on the order it was given, and that of one on another."""
     rows = []
     for direction in Direction:
         for verifier in metrics[0]["verifiers"]:
             for kind in ("alone", "fused"):
                 changes = [one["verifiers_less_generated"][verifier][direction][kind]["R@1"] for one in metrics]
                 rows.append(gain_row(f"{direction.label}, {verifier} {kind} less generated, R@1", changes))
-            others = [one["verifiers_less_chosen"].get(verifier) for one in metrics]
-            changes = [other[direction]["R@1"] for other in others if other is not None]
-            if changes:
-                rows.append(gain_row(f"{direction.label}, {verifier} less the chosen verifier, R@1", changes))
+        for first, second in combinations(metrics[0]["verifiers"], 2):
+            if all(one["verifier"] in (first, second) for one in metrics):
+                changes = [_less(one, direction, first, second) for one in metrics]
+                rows.append(gain_row(f"{direction.label}, {first} less {second}, R@1", changes))
     return rows
 
 
+def _less(metrics: dict[str, Any], direction: Direction, first: str, second: str) -> dict[str, float]:
+    """Return how far a verifier's final R@1 is above another's, one of which was chosen."""
+    if metrics["verifier"] == second:
+        return metrics["verifiers_less_chosen"][first][direction]["R@1"]
+    change = metrics["verifiers_less_chosen"][second][direction]["R@1"]
+    return {"mean": -change["mean"], "low": -change["high"], "high": -change["low"]}
+
+
 def gain_row(name: str, changes: Sequence[dict[str, float]]) -> Row:
-    """Return a row of the mean of paired differences, with the intervals in its note."""
+    """Return a row of the mean of paired differences; its note has the mean's 95 % interval, and each seed's.
+
+    The seeds' queries are different ones, so the variances of the differences add up.
+    """
     seeds = [f"{one['mean']:+.1f} ({one['low']:+.1f} to {one['high']:+.1f})" for one in changes]
-    mean = round(fmean(one["mean"] for one in changes), 2)
-    return Row(name, mean, None, None, "percent", f"{len(changes)} seed{'s' * (len(changes) > 1)}: {', '.join(seeds)}")
+    mean, count = fmean(one["mean"] for one in changes), len(changes)
+    half = hypot(*((one["high"] - one["low"]) / 2 for one in changes)) / count
+    note = f"95 %: {mean - half:+.1f} to {mean + half:+.1f}; {count} seed{'s' * (count > 1)}: {', '.join(seeds)}"
+    return Row(name, round(mean, 2), None, None, "percent", note)
 
 
 def closing_rows(metrics: Sequence[dict[str, Any]]) -> list[Row]:

@@ -1,4 +1,4 @@
-from benchmarks.quickstart import closing_rows, cost_rows, gain_rows, score_rows
+from benchmarks.quickstart import closing_rows, cost_rows, gain_row, gain_rows, score_rows
 
 
 def metrics_of(generated: float, verified: float) -> dict:
@@ -45,17 +45,27 @@ def test_costs_are_those_of_every_stage() -> None:
     assert rows["all stages, seconds"] == 60.0
 
 
-def test_gains_have_the_interval_of_every_seed() -> None:
-    def changed(mean: float) -> dict:
+def test_gains_have_the_interval_of_every_seed_and_of_their_mean() -> None:
+    def seed(mean: float, chosen: str, other: str, less: dict) -> dict:
         change = {"R@1": {"mean": mean, "low": mean - 1, "high": mean + 1}}
         given = {direction: {"alone": change, "fused": change} for direction in ("t2i", "i2t")}
-        return {"verifiers": {"listwise": {}}, "verifiers_less_generated": {"listwise": given}}
+        return {
+            "verifier": chosen,
+            "verifiers": {"listwise": {}, "likelihood": {}},
+            "verifiers_less_generated": {"listwise": given, "likelihood": given},
+            "verifiers_less_chosen": {other: {direction: {"R@1": less} for direction in ("t2i", "i2t")}},
+        }
 
-    chosen = changed(7) | {"verifiers_less_chosen": {}}
-    less = {"R@1": {"mean": -2, "low": -3, "high": 0.5}}
-    other = changed(4) | {"verifiers_less_chosen": {"listwise": {"t2i": less, "i2t": less}}}
-    rows = {row.name: row for row in gain_rows([chosen, other])}
+    seeds = [
+        seed(7, "likelihood", "listwise", {"mean": -2, "low": -3, "high": 0.5}),
+        seed(4, "listwise", "likelihood", {"mean": -1, "low": -2, "high": 0.25}),
+    ]
+    rows = {row.name: row for row in gain_rows(seeds)}
     row = rows["image → text, listwise alone less generated, R@1"]
-    assert (row.ours, row.note) == (5.5, "2 seeds: +7.0 (+6.0 to +8.0), +4.0 (+3.0 to +5.0)")
-    row = rows["image → text, listwise less the chosen verifier, R@1"]
-    assert (row.ours, row.note) == (-2.0, "1 seed: -2.0 (-3.0 to +0.5)")
+    assert (row.ours, row.note) == (5.5, "95 %: +4.8 to +6.2; 2 seeds: +7.0 (+6.0 to +8.0), +4.0 (+3.0 to +5.0)")
+    row = rows["image → text, listwise less likelihood, R@1"]
+    assert (row.ours, row.note) == (-0.5, "95 %: -1.5 to +0.5; 2 seeds: -2.0 (-3.0 to +0.5), +1.0 (-0.2 to +2.0)")
+    assert (
+        gain_row("one", [{"mean": 1.0, "low": 0.0, "high": 2.0}]).note
+        == "95 %: +0.0 to +2.0; 1 seed: +1.0 (+0.0 to +2.0)"
+    )
