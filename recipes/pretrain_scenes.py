@@ -83,7 +83,6 @@ def main(settings: Settings) -> None:
     earlier = read_card(settings.start) if settings.start else Earlier("", 0)
     if earlier.num_courses >= len(COURSES):
         raise UserError(f"{settings.start} has had all {len(COURSES)} courses, none is left to train")
-    settings.work.mkdir(parents=True, exist_ok=True)
     _begin(settings)
     stopwatch = Stopwatch(settings.work / "seconds.txt")
     stopwatch.start(go_on=True)
@@ -125,12 +124,15 @@ def main(settings: Settings) -> None:
 
 def _begin(settings: Settings) -> None:
     """Record what a work folder belongs to, and refuse what another training has left in it."""
+    if settings.work.exists() and not settings.work.is_dir():
+        raise UserError(f"--work {settings.work} is a file; name a folder")
+    settings.work.mkdir(parents=True, exist_ok=True)
     path = settings.work / "begun.json"
     start = fingerprint(settings.start)[:12] if settings.start else "random weights"
     now = {"seed": settings.seed, "num_families": settings.num_families, "start": start}
     before = read_json(path) if path.exists() else now
     for name, value in now.items():
-        if before[name] != value:
+        if before.get(name, value) != value:
             where = f"--work {settings.work} was begun with {name}"
             raise UserError(f"{where} {before[name]}, not {value}; choose another --work, or delete it")
     write_json(path, now)

@@ -177,7 +177,7 @@ def read_fusion_settings(path: Path) -> FusionSettings:
         return FusionSettings(
             str(content["verifier"]),
             fusions,
-            {direction: int(count) for direction, count in content.get("num_shifts", {}).items()},
+            _num_shifts(content.get("num_shifts", {})),
             dict(content.get("models", {})),
             {direction: float(weight) for direction, weight in content.get("prior_weights", {}).items()},
         )
@@ -186,6 +186,12 @@ def read_fusion_settings(path: Path) -> FusionSettings:
             f"{path} does not hold verifiers' weights, or those of another version; "
             f"write it anew with `{evaluate_anew(path.parent)}`"
         ) from None
+
+
+def _num_shifts(content: Mapping[str, Any]) -> dict[str, int]:
+    if not all(isinstance(count, int) and count >= 1 for count in content.values()):
+        raise ValueError("a number of shifts is a whole number from 1 on")
+    return dict(content)
 
 
 def fusion_as_data(fusion: Fusion) -> dict[str, Any]:

@@ -57,3 +57,5 @@ def test_the_course_that_a_checkpoint_has_not_had(tmp_path, earlier, monkeypatch
         main(Settings(out=out, work=work, num_families=5, start=earlier))
     with pytest.raises(UserError, match="was begun with start [0-9a-f]{12}, not random weights; choose another --work"):
         main(Settings(out=out, work=work, num_families=4))
+    with pytest.raises(UserError, match="README.md is a file; name a folder"):
+        main(Settings(out=out, work=earlier / "README.md", start=earlier))

@@ -113,7 +113,7 @@ def read_card(folder: Path) -> Earlier:
         UserError: the folder has no card that says it.
     """
     card = folder / "README.md"
-    text = card.read_text(encoding="utf-8") if card.exists() else ""
+    text = card.read_text(encoding="utf-8", errors="replace") if card.exists() else ""
     makings = re.search(r"^    python .*?(?=\n\n\|)", text, re.S | re.M)
     courses = re.findall(r"^\| (\d+) \| ", text, re.M)
     if makings is None or not courses:

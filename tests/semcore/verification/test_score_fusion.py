@@ -102,8 +102,11 @@ def test_a_file_of_the_first_version_means_one_shift_and_the_runs_own_models(tmp
     assert read_fusion_settings(tmp_path / "verification.json") == FusionSettings("none", {"none": {}})
 
 
-@pytest.mark.parametrize("content", ['{"fusion": []}', '{"verifier": "none", "fusion": {"none": {}}, "num_shifts": 2}'])
-def test_a_broken_file_is_named(tmp_path, content):
-    (tmp_path / "verification.json").write_text(content)
+@pytest.mark.parametrize(
+    "broken",
+    [{"fusion": []}, *({"num_shifts": value} for value in (2, None, [2, 5], {"t2i": 0}, {"t2i": "x"}, {"t2i": 2.5}))],
+)
+def test_a_broken_file_is_named(tmp_path, broken):
+    write_json(tmp_path / "verification.json", {"verifier": "none", "fusion": {"none": {}}, **broken})
     with pytest.raises(UserError, match="verification.json does not hold verifiers' weights"):
         read_fusion_settings(tmp_path / "verification.json")

@@ -40,7 +40,10 @@ def test_a_card_keeps_how_the_checkpoint_before_was_made(tmp_path: Path) -> None
     assert both.startswith(f"{before}\n\n    {typed}\n\nwent on from that, EARLIER, in 90 seconds on 2 cores")
 
 
-def test_a_folder_without_a_card_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("card", [None, b"", b"\xff\xfe\x00 no text", b"| 3 | a table alone |"])
+def test_a_folder_without_a_card_is_refused(tmp_path: Path, card: bytes | None) -> None:
+    if card is not None:
+        (tmp_path / "README.md").write_bytes(card)
     with pytest.raises(UserError, match="has no card of recipes/pretrain_scenes.py"):
         read_card(tmp_path)
 
