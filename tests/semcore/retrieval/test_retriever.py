@@ -137,6 +137,20 @@ def test_verifiers_have_the_settings_of_the_evaluation(searchable_run):
         Retriever.from_run(searchable_run.run, split="test", **CPU).search(text="a red circle")
 
 
+def test_each_direction_has_its_own_shifts(searchable_run, test_images, finished_training):
+    path = load_dataset(finished_training.data).image_path(test_images[0])
+    scores = []
+    for num_shifts in ({"t2i": 1, "i2t": 1}, {"t2i": 10, "i2t": 1}, {"t2i": 1, "i2t": 10}):
+        directions = {direction: Fusion(0.0, 1.0) for direction in num_shifts}
+        fusion_settings = FusionSettings("listwise", {"listwise": directions}, num_shifts)
+        write_fusion_settings(searchable_run.run / "verification.json", fusion_settings)
+        retriever = Retriever.from_run(searchable_run.run, split="test", **CPU)
+        scores.append({hit.item_id: hit.score for hit in retriever.search(image=path)})
+    once, others, own = scores
+    assert others == pytest.approx(once, abs=1e-6)
+    assert own != pytest.approx(once, abs=1e-3)
+
+
 @pytest.mark.parametrize("num_candidates", [1, 11])
 def test_a_wrong_number_of_candidates_is_named(finished_training, num_candidates):
     with pytest.raises(UserError, match=f"^num_candidates must be from 2 to 10, found {num_candidates}$"):
