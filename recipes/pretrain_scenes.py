@@ -104,6 +104,7 @@ def main(settings: Settings) -> None:
     machine = Machine(settings.device, settings.num_workers)
     for number, course in list(enumerate(COURSES, start=1))[earlier.num_courses :]:
         model = train_course(model, data, course, settings.work / f"course-{number}", settings.seed + number, machine)
+        _round(model)
         print(f"pretrain_scenes: course {number} ends after {stopwatch.seconds():.0f} s")
     seconds = stopwatch.stop()
 
@@ -136,6 +137,13 @@ def _begin(settings: Settings) -> None:
             where = f"--work {settings.work} was begun with {name}"
             raise UserError(f"{where} {before[name]}, not {value}; choose another --work, or delete it")
     write_json(path, now)
+
+
+@torch.no_grad()
+def _round(model: torch.nn.Module) -> None:
+    """Round the weights to bfloat16, as a saved checkpoint has them: a course begins the same from either."""
+    for weight in model.parameters():
+        weight.copy_(weight.bfloat16())
 
 
 def _typed(settings: Settings) -> str:

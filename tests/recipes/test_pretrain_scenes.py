@@ -40,6 +40,21 @@ def test_a_checkpoint_that_has_had_all_courses_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_goes_with_one_seed_are_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain_scenes, "examine", lambda *_: RESULTS)
+    goes = {"whole": (2, None), "earlier": (1, None), "later": (2, tmp_path / "earlier")}
+    courses = [
+        replace(course, num_decay_steps=1, lessons_per_step=1, terms=(Term(3, {"choose_image:2": (1.0, 1)}),))
+        for course in COURSES[2:4]
+    ]
+    for name, (num_courses, start) in goes.items():
+        monkeypatch.setattr(pretrain_scenes, "COURSES", tuple(courses[:num_courses]))
+        main(Settings(out=tmp_path / name, work=tmp_path / f"{name}-work", num_families=4, start=start))
+    whole, earlier, later = (load_file(tmp_path / name / "model.safetensors") for name in goes)
+    assert any(not torch.equal(whole[name], earlier[name]) for name in whole)
+    assert all(torch.equal(whole[name], later[name]) for name in whole)
+
+
 def test_the_course_that_a_checkpoint_has_not_had(tmp_path, earlier, monkeypatch):
     """Three small steps, while the rate still grows: a card that says where it began, a folder that no other takes."""
     terms = (Term(3, {"choose_image:2": (1.0, 1)}),)
