@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -95,6 +96,7 @@ class Answers:
 
     def __init__(self, search: RunSearch, head: Callable[[], str]):
         self._search, self._head = search, head
+        self._numbers = count(1)
 
     def of_text(self, text: str | None, beams: float, verifier: str, prior: str) -> str:
         """Return the hits of a sentence."""
@@ -102,11 +104,13 @@ class Answers:
 
     def of_picture(self, path: str | None, beams: float, verifier: str, prior: str) -> str:
         """Return the hits of a picture on the page."""
-        if path is None:
-            return message_html("there is no picture yet; drop one, or choose an example", is_problem=True)
-        return self._answer(
-            lambda: PageQuery("", self._search.pictures.key_of(Path(path)), int(beams), verifier, prior)
-        )
+
+        def make_query() -> PageQuery:
+            if path is None:
+                raise UserError("there is no picture yet; drop one, or choose an example")
+            return PageQuery("", self._search.pictures.key_of(Path(path)), int(beams), verifier, prior)
+
+        return self._answer(make_query)
 
     def opened(self, request: gr.Request) -> tuple[str, dict[str, str] | None]:
         """Return the head of a page that somebody opens, and its link's parameters; None without a search in them."""
@@ -138,7 +142,9 @@ class Answers:
         return _or_sentence(work)
 
     def _answer(self, make_query: Callable[[], PageQuery]) -> str:
-        return _or_sentence(lambda: results_html(self._search.search(make_query())))
+        """Return an answer, numbered: the page shows, and scrolls to, only what is not the same as before."""
+        html = _or_sentence(lambda: results_html(self._search.search(make_query())))
+        return f"{html}<!-- answer {next(self._numbers)} -->"
 
     def _page(self, query: PageQuery, picture: str | None, html: str) -> list[Any]:
         """Return the values of the page's components; a setting that cannot be chosen is shown as usual."""

@@ -104,6 +104,14 @@ def test_a_hit_leads_to_the_other_direction(visit: Open, address: str) -> None:
     assert parse_qs(user.link())["image"] == [found], "what the page shows of it is still that image"
 
 
+def test_the_same_question_again_is_answered_again(visit: Open, address: str) -> None:
+    user = visit(address)
+    user.page.get_by_role("tab", name="By picture").click()
+    for _ in range(2):
+        user.asked(lambda: user.page.click("#sc-find-sentences"))
+        assert "There is no picture yet" in user.message()
+
+
 def test_settings_are_searched_with(visit: Open, address: str) -> None:
     user = visit(f"{address}?text=a+red+circle&beams=3&verifier=none&prior=0")
     assert len(user.hits()) == 3
