@@ -4,7 +4,7 @@ Run as:
 
     python recipes/pretrain_scenes.py --out BASE
 
-or, from a checkpoint that has had the first courses:
+or, from a checkpoint that has had the first courses, which with the same options is all in one go:
 
     python recipes/pretrain_scenes.py --out BASE --start EARLIER
 
