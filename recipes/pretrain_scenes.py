@@ -4,7 +4,7 @@ Run as:
 
     python recipes/pretrain_scenes.py --out BASE
 
-or, from a checkpoint that has had the first courses, which with the same options is all in one go:
+or, from a checkpoint that has had the first courses, with the same options to the same weights:
 
     python recipes/pretrain_scenes.py --out BASE --start EARLIER
 
@@ -90,7 +90,7 @@ def main(settings: Settings) -> None:
     prompt_folder = resource_folder("prompts")
     tokenizer = build_tokenizer(prompt_folder, common_words())
     prompts = load_lesson_prompts(prompt_folder, tokenizer.get_added_vocab())
-    model = load_checkpoint(settings.start, device="cpu").model.float() if settings.start else build_model(tokenizer)
+    model = _load(settings.start, tokenizer) if settings.start else build_model(tokenizer)
 
     # 2. The training scenes
     pool = ScenePool(settings.num_families, settings.seed)
@@ -137,6 +137,14 @@ def _begin(settings: Settings) -> None:
             where = f"--work {settings.work} was begun with {name}"
             raise UserError(f"{where} {before[name]}, not {value}; choose another --work, or delete it")
     write_json(path, now)
+
+
+def _load(start: Path, tokenizer: Any) -> Any:
+    """Return the model of a checkpoint that has the tokens of this training; refuse another's."""
+    checkpoint = load_checkpoint(start, device="cpu")
+    if checkpoint.tokenizer.get_vocab() != tokenizer.get_vocab():
+        raise UserError(f"{start} has other tokens than the prompts and words of today; leave --start out")
+    return checkpoint.model.float()
 
 
 @torch.no_grad()

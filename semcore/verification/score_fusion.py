@@ -189,7 +189,7 @@ def read_fusion_settings(path: Path) -> FusionSettings:
 
 
 def _num_shifts(content: Mapping[str, Any]) -> dict[str, int]:
-    if not all(isinstance(count, int) and count >= 1 for count in content.values()):
+    if not all(type(count) is int and count >= 1 for count in content.values()):
         raise ValueError("a number of shifts is a whole number from 1 on")
     return dict(content)
 

@@ -40,6 +40,14 @@ def test_a_checkpoint_that_has_had_all_courses_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_checkpoint_of_other_tokens_is_refused(tmp_path, earlier, monkeypatch):
+    words = pretrain_scenes.common_words()
+    monkeypatch.setattr(pretrain_scenes, "common_words", lambda: [*words[1:], "kaleidoscope"])
+    with pytest.raises(UserError, match="earlier has other tokens than the prompts and words of today"):
+        main(Settings(out=tmp_path / "base", work=tmp_path / "work", num_families=4, start=earlier))
+    assert not (tmp_path / "base").exists()
+
+
 def test_two_goes_with_one_seed_are_one(tmp_path, monkeypatch):
     monkeypatch.setattr(pretrain_scenes, "examine", lambda *_: RESULTS)
     goes = {"whole": (2, None), "earlier": (1, None), "later": (2, tmp_path / "earlier")}

@@ -104,7 +104,10 @@ def test_a_file_of_the_first_version_means_one_shift_and_the_runs_own_models(tmp
 
 @pytest.mark.parametrize(
     "broken",
-    [{"fusion": []}, *({"num_shifts": value} for value in (2, None, [2, 5], {"t2i": 0}, {"t2i": "x"}, {"t2i": 2.5}))],
+    [
+        {"fusion": []},
+        *({"num_shifts": value} for value in (2, None, [2, 5], {"t2i": 0}, {"t2i": "x"}, {"t2i": 2.5}, {"t2i": True})),
+    ],
 )
 def test_a_broken_file_is_named(tmp_path, broken):
     write_json(tmp_path / "verification.json", {"verifier": "none", "fusion": {"none": {}}, **broken})
